@@ -1,0 +1,118 @@
+"""What can change on a screen: the values that flow from the environment and the database up to the front ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal
+
+from mobvibe_worker.events import Event
+from mobvibe_worker.jobs import JobId, JobStatus, QueueStats, SessionId
+
+ServiceName = Literal["postgres", "worker", "starter", "preview"]
+ServiceState = Literal["waiting", "downloading", "starting", "healthy", "failed", "stopped"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatus:
+    """One service of the environment. `progress` is 0..1 where it is known."""
+
+    name: ServiceName
+    state: ServiceState
+    detail: str = ""
+    remedy: str = ""
+    progress: float | None = None
+    port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSummary:
+    """One line of the sessions panel: a session and its newest job."""
+
+    id: SessionId
+    project: str
+    title: str
+    sdk: int
+    job_id: JobId | None
+    job_status: JobStatus | None
+    attempt: int
+    activity_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewAddress:
+    """Where a project is served. `url` is what the QR holds; `expo_go` says in words what opens it."""
+
+    session_id: SessionId
+    url: str
+    sdk: int
+    expo_go: str
+    web_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceChanged:
+    """A service has a new status."""
+
+    status: ServiceStatus
+
+
+@dataclass(frozen=True, slots=True)
+class OverviewChanged:
+    """The queue, the sessions (newest first) or today's spend changed."""
+
+    stats: QueueStats
+    sessions: tuple[SessionSummary, ...]
+    cost_today_usd: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSelected:
+    """The screen shows this session from now on; its events follow from seq 1."""
+
+    session_id: SessionId
+
+
+@dataclass(frozen=True, slots=True)
+class EventsArrived:
+    """New events of the selected session, in order of seq."""
+
+    events: tuple[Event, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewChanged:
+    """The selected session's preview is served at a new address, or (None) no longer."""
+
+    session_id: SessionId
+    preview: PreviewAddress | None
+
+
+@dataclass(frozen=True, slots=True)
+class TroubleChanged:
+    """Something that the person should know and do, in one line each; None when it is over."""
+
+    message: str | None
+    remedy: str = ""
+
+
+Change = (
+    ServiceChanged
+    | OverviewChanged
+    | SessionSelected
+    | EventsArrived
+    | PreviewChanged
+    | TroubleChanged
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DemoSummary:
+    """A recording that can be replayed without a key."""
+
+    name: str
+    title: str
+    prompt: str
+    changes: str | None
+    """The demo whose app this one changes, or None where it starts a new app."""

@@ -1,0 +1,41 @@
+"""What the dashboard needs from below. `mobvibe_app.studio.Studio` is the real one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+from mobvibe_app.changes import Change, DemoSummary
+from mobvibe_worker.jobs import SessionId
+
+
+class StudioPort(Protocol):
+    """One running mobvibe-tui: its environment, its worker and the selected session."""
+
+    def changes(self) -> AsyncIterator[Change]:
+        """Start everything and yield what changes, until closed. The first statuses come before anything slow."""
+        ...
+
+    def demos(self) -> Sequence[DemoSummary]:
+        """The recordings that can be replayed."""
+        ...
+
+    async def submit(self, prompt: str, *, new_project: bool = False) -> SessionId:
+        """Enqueue a prompt for the selected session's project, or for a new project. Raises MobvibeError."""
+        ...
+
+    async def run_demo(self, name: str) -> SessionId:
+        """Enqueue a recorded prompt. Raises MobvibeError."""
+        ...
+
+    async def select(self, session_id: SessionId) -> None:
+        """Show another session."""
+        ...
+
+    async def cancel(self) -> bool:
+        """Cancel the selected session's waiting or running job; False where there is none."""
+        ...
+
+    async def close(self) -> None:
+        """Stop the worker, hand back its jobs and give up the lease on the environment."""
+        ...

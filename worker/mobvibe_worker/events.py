@@ -1,0 +1,128 @@
+"""The facts that are stored about a session, and their shapes in `session_events.data`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from typing import Any, ClassVar, Literal
+
+from mobvibe_worker.jobs import JobId, SessionId
+
+EventType = Literal[
+    "thinking", "terminal", "file_change", "preview_ready", "completion", "error", "message"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """What the model thought or said on its way. Deltas of one thought share `block`, in order."""
+
+    type: ClassVar[EventType] = "thinking"
+    text: str
+    block: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What the person typed, or what the agent answers to the person."""
+
+    type: ClassVar[EventType] = "message"
+    text: str
+    author: Literal["person", "agent"] = "agent"
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """Something the program ran: a check, an install. `outcome` is None while it runs."""
+
+    type: ClassVar[EventType] = "terminal"
+    command: str
+    outcome: Literal["passed", "failed"] | None = None
+    output: str = ""
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """A file of the staged folder changed: lines added and removed; `origin` is a renamed file's old path."""
+
+    type: ClassVar[EventType] = "file_change"
+    path: str
+    change: Literal["created", "modified", "deleted", "renamed"]
+    added: int = 0
+    removed: int = 0
+    origin: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewReady:
+    """A revision is served: `url` is what the QR holds (exp://host:port)."""
+
+    type: ClassVar[EventType] = "preview_ready"
+    url: str
+    sdk: int
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """The job is done and its revision committed. `report` is CheckReport.to_data()."""
+
+    type: ClassVar[EventType] = "completion"
+    revision: str
+    report: dict[str, Any]
+    summary: str = ""
+    files: int = 0
+    turns: int = 0
+    tokens: int = 0
+    cost_usd: str | None = "0"
+    """Exact decimal text; None where the model's price is unknown."""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRaised:
+    """An attempt failed, or the job did. `will_retry` says which."""
+
+    type: ClassVar[EventType] = "error"
+    message: str
+    remedy: str = ""
+    will_retry: bool = False
+    is_cancelled: bool = False
+
+
+Payload = Thinking | Message | Terminal | FileChange | PreviewReady | Completion | ErrorRaised
+_PAYLOADS: dict[str, type[Payload]] = {
+    payload.type: payload
+    for payload in (Thinking, Message, Terminal, FileChange, PreviewReady, Completion, ErrorRaised)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One stored fact: `seq` counts from 1 within its session, without holes."""
+
+    session_id: SessionId
+    seq: int
+    job_id: JobId | None
+    type: EventType
+    data: Mapping[str, Any]
+    created_at: datetime
+
+
+def to_data(payload: Payload) -> dict[str, Any]:
+    """The payload as JSON values for session_events.data."""
+    return asdict(payload)
+
+
+def parse_payload(event: Event) -> Payload | None:
+    """The typed payload of a stored event; None where its data has another shape (plain SQL may insert anything)."""
+    shape = _PAYLOADS.get(event.type)
+    if shape is None:
+        return None
+    names = {field.name for field in fields(shape)}
+    try:
+        return shape(**{name: value for name, value in event.data.items() if name in names})
+    except TypeError:
+        return None

@@ -1,0 +1,73 @@
+"""What a job is, and the names of its states."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal, NewType
+from uuid import UUID
+
+UserId = NewType("UserId", UUID)
+ProjectId = NewType("ProjectId", UUID)
+SessionId = NewType("SessionId", UUID)
+JobId = NewType("JobId", UUID)
+RevisionId = NewType("RevisionId", UUID)
+WorkerId = NewType("WorkerId", str)
+
+JobStatus = Literal["pending", "processing", "completed", "failed", "cancelled"]
+SessionStatus = Literal["pending", "active", "paused", "completed", "failed", "expired"]
+Platform = Literal["web", "mobile"]
+
+# The local owner of a home: a seeded auth.users row (migrations), tier `local`.
+LOCAL_OWNER = UserId(UUID("00000000-0000-4000-8000-000000000001"))
+
+PROMPT_LIMIT = 20_000
+"""The longest prompt, in characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A prompt waiting or running: one row of coding_jobs."""
+
+    id: JobId
+    session_id: SessionId
+    project_id: ProjectId
+    user_id: UserId
+    prompt: str
+    status: JobStatus
+    priority: int
+    retry_count: int
+    max_retries: int
+    attempt: int
+    recording: str | None
+    """The recording that answers in the model's place, or None for the real model."""
+    budget_usd: Decimal | None
+    cancel_requested: bool
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    run_at: datetime | None
+    worker: str | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One claim of a job: what every write of a running job must carry."""
+
+    job_id: JobId
+    number: int
+    worker: WorkerId
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStats:
+    """Counts by status, and the age in seconds of the oldest job that waits."""
+
+    pending: int = 0
+    processing: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    oldest_pending_seconds: float | None = None

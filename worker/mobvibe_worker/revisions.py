@@ -1,0 +1,94 @@
+"""One version of a project's files, and the report of the checks that it passed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from mobvibe_worker.jobs import JobId, ProjectId, RevisionId
+
+FileTree = Mapping[str, bytes]
+"""A project's files: POSIX path relative to the project -> content. Never node_modules, never caches."""
+
+RevisionSource = Literal["template", "agent", "person", "restore"]
+CheckName = Literal["types", "dependencies", "ios", "android"]
+CHECK_NAMES: tuple[CheckName, ...] = ("types", "dependencies", "ios", "android")
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One row of project_revisions, without its files."""
+
+    id: RevisionId
+    project_id: ProjectId
+    parent_id: RevisionId | None
+    source: RevisionSource
+    job_id: JobId | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that a check found: where, and what. Lines and columns count from 1."""
+
+    message: str
+    path: str | None = None
+    line: int | None = None
+    column: int | None = None
+
+    def __str__(self) -> str:
+        place = ":".join(
+            str(part) for part in (self.path, self.line, self.column) if part is not None
+        )
+        return f"{place}: {self.message}" if place else self.message
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One verification of a staged folder. `seconds` is wall-clock time, `size` a bundle's bytes."""
+
+    name: CheckName
+    is_green: bool
+    seconds: float
+    problems: tuple[Problem, ...] = ()
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """All checks of one version of a project's files."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def is_green(self) -> bool:
+        """Every named check ran, and every one passed."""
+        return {check.name for check in self.checks} == set(CHECK_NAMES) and all(
+            check.is_green for check in self.checks
+        )
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """The problems of all checks, in order."""
+        return tuple(problem for check in self.checks for problem in check.problems)
+
+    def to_data(self) -> dict[str, Any]:
+        """The report as JSON values."""
+        return {"green": self.is_green, "checks": [asdict(check) for check in self.checks]}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> CheckReport:
+        """The report that `to_data` wrote. Raises KeyError or TypeError for anything else."""
+        return cls(
+            tuple(
+                Check(
+                    **{
+                        **check,
+                        "problems": tuple(Problem(**problem) for problem in check["problems"]),
+                    }
+                )
+                for check in data["checks"]
+            )
+        )

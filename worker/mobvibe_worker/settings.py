@@ -1,0 +1,96 @@
+"""What the worker can be told: flag > environment > config.toml > default. The only reader of the environment here."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Literal
+
+import platformdirs
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+
+def default_home() -> Path:
+    """The platform's data folder for mobvibe."""
+    return Path(platformdirs.user_data_dir("mobvibe", appauthor=False))
+
+
+class WorkerSettings(BaseSettings):
+    """Settings of the engine, from MOBVIBE_* and the names that mean the same everywhere."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MOBVIBE_", extra="ignore", populate_by_name=True, hide_input_in_errors=True
+    )
+
+    home: Path = Field(default_factory=default_home)
+    """Where all state lives."""
+    database_url: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("DATABASE_URL", "MOBVIBE_DATABASE_URL")
+    )
+    """Postgres to use; without it the app runs an embedded one."""
+    anthropic_api_key: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
+    )
+    """The person's own key."""
+    anthropic_base_url: str | None = Field(default=None, validation_alias="ANTHROPIC_BASE_URL")
+    """A server that speaks the Messages API, without /v1."""
+    model: str = "claude-sonnet-5-5"
+    """The model that writes the app."""
+    effort: Literal["low", "medium", "high", "xhigh", "max"] = "medium"
+    """How much the model thinks."""
+    budget_usd: Decimal = Field(default=Decimal("5.00"), gt=0)
+    """The most that one job may cost, US dollars."""
+    concurrency: int = Field(default=1, ge=1, le=32)
+    """Jobs that run at once."""
+    poll_interval_ms: int = Field(
+        default=10_000,
+        ge=50,
+        validation_alias=AliasChoices("POLL_INTERVAL_MS", "MOBVIBE_POLL_INTERVAL_MS"),
+    )
+    """How often the queue is looked at where no notification came."""
+    monitor_interval_ms: int = Field(
+        default=60_000,
+        ge=100,
+        validation_alias=AliasChoices("MONITOR_INTERVAL_MS", "MOBVIBE_MONITOR_INTERVAL_MS"),
+    )
+    """How often the headless worker prints a line about the queue."""
+    lease_seconds: float = Field(default=20.0, ge=0.5)
+    """How long a claim holds without being renewed."""
+    demo_pace: float = Field(default=1.0, ge=0.0)
+    """How slowly recordings replay: 1 as a model would type, 0 at once."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags first, then the environment, then config.toml of the home that those two name."""
+        given = {**env_settings(), **init_settings()}
+        home = Path(str(given.get("home") or default_home()))
+        return (
+            init_settings,
+            env_settings,
+            TomlConfigSettingsSource(settings_cls, home / "config.toml"),
+        )
+
+    @property
+    def has_model(self) -> bool:
+        """A key, or a server of the person's own, is set."""
+        return bool(self.anthropic_api_key and self.anthropic_api_key.get_secret_value()) or bool(
+            self.anthropic_base_url
+        )
+
+    def secrets(self) -> tuple[str, ...]:
+        """Every value that must reach no file, event or log."""
+        held = (self.anthropic_api_key, self.database_url)
+        return tuple(secret.get_secret_value() for secret in held if secret)
