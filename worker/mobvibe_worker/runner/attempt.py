@@ -1,0 +1,248 @@
+"""One attempt of a job: stage the head revision, let the agent work, check, commit with the completion."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from time import monotonic
+from typing import TypeVar
+
+from mobvibe_worker.agent.loop import AgentLoop, AgentResult
+from mobvibe_worker.agent.model import Model
+from mobvibe_worker.errors import (
+    DatabaseUnreachable,
+    HeadMoved,
+    LeaseLost,
+    MobvibeError,
+    RedChecks,
+)
+from mobvibe_worker.events import Completion, ErrorRaised, Payload, Terminal
+from mobvibe_worker.home import Home
+from mobvibe_worker.jobs import Attempt, Job, RevisionId
+from mobvibe_worker.revisions import FileTree
+from mobvibe_worker.runner.checking import CheckingStaged, Toolchains
+from mobvibe_worker.runner.event_buffer import EventBuffer
+from mobvibe_worker.runner.ledger import AttemptLedger
+from mobvibe_worker.runner.worker import RunningJob, hand_back
+from mobvibe_worker.sanitize import Redactor
+from mobvibe_worker.store.event_log import EventLog
+from mobvibe_worker.store.job_queue import FinishedWork, JobQueue
+from mobvibe_worker.store.projects import Project, ProjectStore
+from mobvibe_worker.store.revisions import RevisionStore
+from mobvibe_worker.store.turns import TurnLedger
+from mobvibe_worker.workspace.tree import merge
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+MOST_MERGES = 5
+DATABASE_RETRY_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What an attempt reads and writes in Postgres."""
+
+    queue: JobQueue
+    events: EventLog
+    projects: ProjectStore
+    revisions: RevisionStore
+    turns: TurnLedger
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The revision that an attempt starts from, and its files."""
+
+    revision_id: RevisionId
+    files: FileTree
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRunner:
+    """Runs one claimed job to its one outcome: completed, failed, cancelled, or handed back."""
+
+    home: Home
+    stores: Stores
+    toolchains: Toolchains
+    model_for: Callable[[Job], Model]
+    redact: Redactor
+
+    async def __call__(self, running: RunningJob) -> None:
+        """Never raises for a failed job: its outcome is stored. Raises CancelledError when stopped."""
+        job, attempt = running.job, running.attempt
+        buffer = EventBuffer(
+            self.stores.events, job.session_id, attempt, on_lost=lambda: running.stop("lost")
+        )
+        async with buffer:
+            try:
+                await self._work(job, attempt, buffer)
+            except asyncio.CancelledError:
+                await asyncio.shield(self._end_stopped(running, buffer))
+                raise
+            except LeaseLost as lost:
+                log.warning("job %s attempt %s: %s", job.id, attempt.number, lost)
+            except MobvibeError as error:
+                await self._fail(attempt, buffer, error)
+            except Exception as error:  # the border: a defect ends one job, not the worker
+                log.exception("job %s attempt %s ended by a defect", job.id, attempt.number)
+                defect = MobvibeError(
+                    f"An unexpected {type(error).__name__} ended the job: {error}",
+                    "Run it again with `mobvibe-tui retry`, or see the worker's log.",
+                )
+                await self._fail(attempt, buffer, defect)
+
+    async def _work(self, job: Job, attempt: Attempt, buffer: EventBuffer) -> None:
+        started = monotonic()
+        project = await self.stores.projects.get(job.project_id)
+        toolchain = await self.toolchains.ready(project.sdk, buffer.emit)
+        base = await self._base(project, attempt, toolchain.starter_files(project))
+        name = f"{job.id}.{attempt.number}"
+        async with toolchain.staging(name, base.files, buffer.emit) as staging:
+            try:
+                loop = AgentLoop(
+                    model=self.model_for(job),
+                    staged=staging.staged,
+                    checker=staging.checker,
+                    ledger=AttemptLedger(self.stores.turns, attempt),
+                    emit=buffer.emit,
+                    redact=self.redact,
+                    sdk=project.sdk,
+                )
+                result = await loop.run(job.prompt)
+                await self._commit(attempt, project, base, staging, result, buffer, started)
+            except (MobvibeError, OSError):
+                await asyncio.to_thread(self._keep_aside, staging, f"{project.slug}-{name}")
+                raise
+
+    async def _base(self, project: Project, attempt: Attempt, starter: FileTree) -> Base:
+        head = await self.stores.revisions.head(project.id)
+        if head is None:
+            revision = await self.stores.revisions.commit_template(attempt, starter)
+            head = revision, await self.stores.revisions.files(revision.id)
+        revision, files = head
+        return Base(revision.id, files)
+
+    async def _commit(
+        self,
+        attempt: Attempt,
+        project: Project,
+        base: Base,
+        staging: CheckingStaged,
+        result: AgentResult,
+        buffer: EventBuffer,
+        started: float,
+    ) -> None:
+        """Commit the green files with the job's completion; where head moved, merge, check and try again."""
+        report = result.report
+        for _ in range(MOST_MERGES):
+            files = staging.staged.snapshot()
+            await buffer.flush()
+            completion = Completion(
+                revision="",
+                report=report.to_data(),
+                summary=result.summary,
+                files=_changed(base.files, files),
+                turns=result.turns,
+                tokens=result.tokens,
+                cost_usd=None if result.cost_usd is None else str(result.cost_usd),
+                seconds=round(monotonic() - started, 3),
+            )
+            work = FinishedWork(
+                files=files,
+                base_revision=base.revision_id,
+                report=report,
+                events=[completion],
+                result={"summary": result.summary, "turns": result.turns, "tokens": result.tokens},
+            )
+            try:
+                await _until_answered(lambda work=work: self.stores.queue.complete(attempt, work))
+                return
+            except HeadMoved:
+                base = await self._merge(project, base, files, staging, buffer)
+                report = await staging.checker.check()
+                if not report.is_green:
+                    raise RedChecks(
+                        "Your own edits and this change do not fit together, so yours were kept.",
+                        "Ask again: the agent starts from your files then.",
+                    ) from None
+        raise RedChecks("Your files changed faster than this change could be merged with them.")
+
+    async def _merge(
+        self,
+        project: Project,
+        base: Base,
+        mine: FileTree,
+        staging: CheckingStaged,
+        buffer: EventBuffer,
+    ) -> Base:
+        head = await self.stores.revisions.head(project.id)
+        if head is None:
+            raise LeaseLost(f"The project {project.name} has no files any more.")
+        revision, theirs = head
+        staging.staged.restore(merge(base.files, mine, theirs))
+        buffer.emit(Terminal("merge your own edits", "passed"))
+        return Base(revision.id, theirs)
+
+    async def _fail(self, attempt: Attempt, buffer: EventBuffer, error: MobvibeError) -> None:
+        reason = self.redact(str(error))
+
+        async def store() -> None:
+            await buffer.flush()
+            await self.stores.queue.fail(
+                attempt,
+                reason,
+                retry=error.is_worth_retrying,
+                events=[ErrorRaised(self.redact(error.message), error.remedy)],
+            )
+
+        await _until_stored(store, attempt)
+
+    async def _end_stopped(self, running: RunningJob, buffer: EventBuffer) -> None:
+        """Store the outcome of an attempt that was stopped from outside."""
+        queue, attempt = self.stores.queue, running.attempt
+        if running.why_stopped == "cancelled":
+            events: list[Payload] = [ErrorRaised("Cancelled.", is_cancelled=True)]
+
+            async def store() -> None:
+                await buffer.flush()
+                await queue.finish_cancelled(attempt, events)
+
+            await _until_stored(store, attempt)
+        elif running.why_stopped != "lost":
+            await _until_stored(lambda: hand_back(queue, attempt), attempt)
+
+    def _keep_aside(self, staging: CheckingStaged, name: str) -> None:
+        kept = self.home.kept / name
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(kept, ignore_errors=True)
+        shutil.copytree(
+            staging.staged.root,
+            kept,
+            symlinks=True,
+            ignore=shutil.ignore_patterns("node_modules", ".expo"),
+        )
+
+
+def _changed(before: FileTree, after: FileTree) -> int:
+    return sum(before.get(path) != after.get(path) for path in before.keys() | after.keys())
+
+
+async def _until_answered(call: Callable[[], Awaitable[T]]) -> T:
+    """Repeat a fenced write while the database is away: a repeated one is refused by its fence."""
+    while True:
+        try:
+            return await call()
+        except DatabaseUnreachable as away:
+            log.warning("waiting for the database: %s", away)
+            await asyncio.sleep(DATABASE_RETRY_SECONDS)
+
+
+async def _until_stored(call: Callable[[], Awaitable[None]], attempt: Attempt) -> None:
+    try:
+        await _until_answered(call)
+    except LeaseLost as lost:
+        log.warning("job %s attempt %s: %s", attempt.job_id, attempt.number, lost)

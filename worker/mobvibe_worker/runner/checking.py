@@ -1,0 +1,86 @@
+"""A staged folder together with the tools that check it, for one attempt at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from mobvibe_worker.events import Payload, Terminal
+from mobvibe_worker.home import Home
+from mobvibe_worker.revisions import FileTree
+from mobvibe_worker.store.projects import Project
+from mobvibe_worker.toolchain.check_bundler import CheckBundler
+from mobvibe_worker.toolchain.checks import ProjectChecker
+from mobvibe_worker.toolchain.node import Node, find_node
+from mobvibe_worker.toolchain.sdks import Sdk, sdk
+from mobvibe_worker.toolchain.starter import Starter
+from mobvibe_worker.workspace.staged import StagedFolder
+from mobvibe_worker.workspace.tree import write_tree
+
+Emit = Callable[[Payload], None]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckingStaged:
+    """One attempt's folder and its checker."""
+
+    staged: StagedFolder
+    checker: ProjectChecker
+
+
+@dataclass(frozen=True, slots=True)
+class Toolchain:
+    """Node and the starter of one SDK, ready to use."""
+
+    home: Home
+    sdk: Sdk
+    node: Node
+    starter: Starter
+
+    def starter_files(self, project: Project) -> FileTree:
+        """What a new project starts with."""
+        return self.starter.files(project.name, project.slug)
+
+    @asynccontextmanager
+    async def staging(
+        self, name: str, files: FileTree, emit: Emit
+    ) -> AsyncIterator[CheckingStaged]:
+        """A staged folder with these files and a check bundler that lives as long; both gone afterwards."""
+        folder = self.home.sdk(self.sdk.version)
+        root = folder.staged(name)
+        await asyncio.to_thread(shutil.rmtree, root, ignore_errors=True)
+        await asyncio.to_thread(root.mkdir, parents=True)
+        try:
+            await asyncio.to_thread(write_tree, files, root)
+            async with CheckBundler(root, folder, self.node) as bundler:
+                checker = ProjectChecker(root, folder, self.sdk, self.node, bundler, emit)
+                yield CheckingStaged(StagedFolder(root), checker)
+        finally:
+            await asyncio.shield(asyncio.to_thread(shutil.rmtree, root, ignore_errors=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Toolchains:
+    """The SDKs of one home, made ready on first use."""
+
+    home: Home
+    _ready: dict[int, Toolchain] = field(default_factory=dict)
+
+    async def ready(self, version: int, emit: Emit) -> Toolchain:
+        """The toolchain of an SDK; the first time in a home this installs its starter.
+
+        Raises InputError for an unknown SDK, ServiceError when Node or npm fails.
+        """
+        if version not in self._ready:
+            wanted = sdk(version)
+            node = await asyncio.to_thread(find_node, wanted.minimum_node)
+            starter = Starter(self.home, wanted, node)
+            if not starter.is_prepared:
+                emit(Terminal(f"prepare Expo SDK {version} (once)"))
+                await starter.prepare(lambda progress: None)
+                emit(Terminal(f"prepare Expo SDK {version} (once)", "passed"))
+            self._ready[version] = Toolchain(self.home, wanted, node, starter)
+        return self._ready[version]

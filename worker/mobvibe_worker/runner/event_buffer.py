@@ -1,0 +1,99 @@
+"""Events of one attempt on their way to the event log: appended in batches, in order, fenced by the attempt."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from types import TracebackType
+from typing import Protocol, Self
+
+from mobvibe_worker.errors import LeaseLost, StoreError
+from mobvibe_worker.events import Payload
+from mobvibe_worker.jobs import Attempt, SessionId
+
+FLUSH_SECONDS = 0.04
+RETRY_SECONDS = 0.5
+
+
+class Log(Protocol):
+    """Where events are appended: store.event_log.EventLog."""
+
+    async def append(
+        self, session_id: SessionId, payloads: list[Payload], *, attempt: Attempt | None = None
+    ) -> int:
+        """Append in order. Raises LeaseLost when the attempt is no longer the job's."""
+        ...
+
+
+class EventBuffer:
+    """`emit` never blocks; what gathered within 40 ms is one statement.
+
+    While the database is away the events wait here, in order. When the attempt is fenced off, `on_lost` is
+    called once and everything further is dropped.
+    """
+
+    def __init__(
+        self, log: Log, session_id: SessionId, attempt: Attempt, on_lost: Callable[[], None]
+    ) -> None:
+        self._log = log
+        self._session_id = session_id
+        self._attempt = attempt
+        self._on_lost = on_lost
+        self._waiting: list[Payload] = []
+        self._arrived = asyncio.Event()
+        self._sending = asyncio.Lock()
+        self._is_lost = False
+        self._task: asyncio.Task[None] | None = None
+
+    def emit(self, payload: Payload) -> None:
+        """Take one event."""
+        if not self._is_lost:
+            self._waiting.append(payload)
+            self._arrived.set()
+
+    def take(self) -> list[Payload]:
+        """What is not sent yet, for a statement that appends it together with something else."""
+        taken, self._waiting = self._waiting, []
+        return taken
+
+    async def flush(self) -> None:
+        """Send what waits. Raises StoreError when the database is away (the events stay)."""
+        async with self._sending:
+            batch = self.take()
+            if not batch or self._is_lost:
+                return
+            try:
+                await self._log.append(self._session_id, batch, attempt=self._attempt)
+            except LeaseLost:
+                self._is_lost = True
+                self._on_lost()
+            except BaseException:
+                self._waiting[:0] = batch
+                raise
+
+    async def _send_in_batches(self) -> None:
+        while True:
+            await self._arrived.wait()
+            await asyncio.sleep(FLUSH_SECONDS)
+            self._arrived.clear()
+            try:
+                await self.flush()
+            except StoreError:
+                self._arrived.set()
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._send_in_batches(), name="event-buffer")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._task:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task

@@ -1,0 +1,32 @@
+"""The agent loop's ledger: money of one attempt, reserved and settled in Postgres."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from mobvibe_worker.jobs import Attempt
+from mobvibe_worker.store.turns import TurnLedger
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptLedger:
+    """Binds the store's turns to one attempt."""
+
+    turns: TurnLedger
+    attempt: Attempt
+
+    async def reserve(self, turn: int, model: str, usd: Decimal | None) -> None:
+        """Set `usd` aside before a request. Raises BudgetReached or LeaseLost."""
+        await self.turns.reserve(self.attempt, turn, model, usd or Decimal(0))
+
+    async def settle(
+        self,
+        turn: int,
+        record: dict[str, Any],
+        usage: dict[str, Any],
+        cost_usd: Decimal | None,
+    ) -> None:
+        """Keep what was said and what it cost; what was set aside beyond that is free again."""
+        await self.turns.settle(self.attempt, turn, record, usage, cost_usd)
