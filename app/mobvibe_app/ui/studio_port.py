@@ -1,4 +1,4 @@
-"""What the dashboard needs from below. `mobvibe_app.studio.Studio` is the real one."""
+"""What the dashboard needs from below. `mobvibe_app.screen_feed.ScreenFeed` is the real one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mobvibe_worker.jobs import SessionId
 
 
 class StudioPort(Protocol):
-    """One running mobvibe-tui: its environment, its worker and the selected session."""
+    """A mobvibe-tui as its screens see it: what changes, and what the person can do."""
 
     def changes(self) -> AsyncIterator[Change]:
         """Start everything and yield what changes, until closed. The first statuses come before anything slow."""

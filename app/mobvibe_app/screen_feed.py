@@ -1,0 +1,154 @@
+"""The dashboard's side of a studio: everything that changes, as one stream, and the person's commands."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+from mobvibe_app.build_session import Order
+from mobvibe_app.changes import (
+    Change,
+    DemoSummary,
+    EventsArrived,
+    OverviewChanged,
+    PreviewChanged,
+    ServiceChanged,
+    ServiceStatus,
+    SessionSelected,
+    TroubleChanged,
+)
+from mobvibe_app.studio import Connected, Studio, no_model
+from mobvibe_worker.errors import MobvibeError, StoreError
+from mobvibe_worker.jobs import SessionId
+
+RETRY_SECONDS = 2.0
+
+
+class ScreenFeed:
+    """Implements ui.studio_port.StudioPort."""
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
+        self._changes: asyncio.Queue[Change | None] = asyncio.Queue()
+        self._selected: SessionId | None = None
+        self._overview: OverviewChanged | None = None
+        self._has_trouble = False
+        self._following: asyncio.Task[None] | None = None
+        self._starting: asyncio.Task[None] | None = None
+
+    async def changes(self) -> AsyncIterator[Change]:
+        """Start everything and yield what changes, until closed."""
+        self._starting = asyncio.create_task(self._start(), name="feed-start")
+        while (change := await self._changes.get()) is not None:
+            yield change
+
+    def demos(self) -> Sequence[DemoSummary]:
+        """The recordings that can be replayed."""
+        return self._studio.demos()
+
+    async def submit(self, prompt: str, *, new_project: bool = False) -> SessionId:
+        """Enqueue a prompt for the selected session's project, or for a new one. Raises MobvibeError."""
+        settings = self._studio.settings
+        if not settings.has_model:
+            raise no_model(self._studio.demos())
+        project = None
+        if self._selected is not None and not new_project:
+            project = (await self._studio.connected.session.project_of(self._selected)).slug
+        order = Order(prompt, project=project, sdk=settings.sdk, budget_usd=settings.budget_usd)
+        return await self._submit(order)
+
+    async def run_demo(self, name: str) -> SessionId:
+        """Enqueue a recorded prompt. Raises MobvibeError."""
+        return await self._submit(self._studio.demo_order(name))
+
+    async def select(self, session_id: SessionId) -> None:
+        """Show another session: its events from the first, and its preview."""
+        await _ended(self._following)
+        self._selected = session_id
+        self._tell(SessionSelected(session_id))
+        self._following = asyncio.create_task(self._follow(session_id), name="feed-follow")
+
+    async def cancel(self) -> bool:
+        """Cancel the selected session's waiting or running job; False where there is none."""
+        for summary in self._overview.sessions if self._overview else ():
+            if summary.id == self._selected and summary.job_id is not None:
+                status = await self._studio.connected.session.cancel(summary.job_id)
+                return status in ("cancelled", "processing")
+        return False
+
+    async def close(self) -> None:
+        """Stop following, then the studio."""
+        await _ended(self._starting)
+        await _ended(self._following)
+        await self._studio.close()
+        self._changes.put_nowait(None)
+
+    def _tell(self, change: Change) -> None:
+        self._changes.put_nowait(change)
+
+    def _trouble(self, message: str | None, remedy: str = "") -> None:
+        if message is not None or self._has_trouble:
+            self._has_trouble = message is not None
+            self._tell(TroubleChanged(message, remedy))
+
+    async def _start(self) -> None:
+        connected = await self._open()
+        while connected is not None:
+            try:
+                await connected.overview.watch(self._show_overview)
+            except* StoreError:
+                self._trouble("Postgres does not answer.", "Trying again by itself.")
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _open(self) -> Connected | None:
+        while True:
+            try:
+                connected = await self._studio.open(self._tell)
+            except MobvibeError as error:
+                self._trouble(error.message, error.remedy)
+                if not error.is_worth_retrying:
+                    return None
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                self._trouble(None)
+                return connected
+
+    def _show_overview(self, overview: OverviewChanged) -> None:
+        self._overview = overview
+        self._tell(overview)
+        self._trouble(None)
+        if self._selected is None and overview.sessions:
+            newest = overview.sessions[0].id
+            self._selected = newest
+            self._tell(SessionSelected(newest))
+            self._following = asyncio.create_task(self._follow(newest), name="feed-follow")
+
+    async def _submit(self, order: Order) -> SessionId:
+        submitted = await self._studio.connected.session.submit(order)
+        if submitted.session_id != self._selected:
+            await self.select(submitted.session_id)
+        return submitted.session_id
+
+    async def _follow(self, session_id: SessionId) -> None:
+        async with asyncio.TaskGroup() as group:
+            opening = group.create_task(self._open_preview(session_id))
+            async for events in self._studio.connected.session.follow(session_id):
+                self._tell(EventsArrived(tuple(events)))
+                if any(event.type == "preview_ready" for event in events) and opening.done():
+                    opening = group.create_task(self._open_preview(session_id))
+
+    async def _open_preview(self, session_id: SessionId) -> None:
+        try:
+            preview = await self._studio.connected.preview_host.open(session_id)
+        except MobvibeError as error:
+            failed = ServiceStatus("preview", "failed", error.message, error.remedy)
+            self._tell(ServiceChanged(failed))
+        else:
+            self._tell(PreviewChanged(session_id, preview))
+
+
+async def _ended(task: asyncio.Task[None] | None) -> None:
+    """Cancel a task and wait until it is over."""
+    if task is not None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

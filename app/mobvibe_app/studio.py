@@ -1,0 +1,178 @@
+"""One running mobvibe-tui: its environment, its worker, and who of a home's clients is its host."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from filelock import FileLock, Timeout
+
+from mobvibe_app.build_session import BuildSession, Order
+from mobvibe_app.changes import (
+    Change,
+    DemoSummary,
+    ServiceChanged,
+    ServiceStatus,
+    TroubleChanged,
+)
+from mobvibe_app.environment.environment import Environment
+from mobvibe_app.overview import Overview
+from mobvibe_app.preview_host import PreviewHost
+from mobvibe_app.settings import AppSettings
+from mobvibe_worker.errors import InputError, MobvibeError
+
+TAKE_OVER_SECONDS = 0.5
+Tell = Callable[[Change], None]
+
+
+class WorkerPort(Protocol):
+    """What the studio needs of its worker."""
+
+    async def run(self) -> None:
+        """Work until stopped."""
+        ...
+
+    def stop(self) -> None:
+        """Hand back what runs and end."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """What there is once Postgres answers."""
+
+    session: BuildSession
+    overview: Overview
+    preview_host: PreviewHost
+    worker: WorkerPort
+
+
+Connect = Callable[[str, Environment], AbstractAsyncContextManager[Connected]]
+
+
+class Studio:
+    """The handle that both front ends hold: `run` by itself, the dashboard through its feed.
+
+    One client of a home is its host: it runs the worker and keeps the previews in step. When it goes,
+    also by kill -9, another one takes over.
+    """
+
+    def __init__(
+        self,
+        settings: AppSettings,
+        environment: Environment,
+        connect: Connect,
+        demos: Sequence[DemoSummary],
+    ) -> None:
+        self._settings = settings
+        self._environment = environment
+        self._connect = connect
+        self._demos = tuple(demos)
+        self._stack = AsyncExitStack()
+        self._connected: Connected | None = None
+        self._hosting: asyncio.Task[None] | None = None
+
+    @property
+    def settings(self) -> AppSettings:
+        """The settings of this run."""
+        return self._settings
+
+    @property
+    def connected(self) -> Connected:
+        """What works on Postgres. Raises InputError while it is still starting."""
+        if self._connected is None:
+            raise InputError("Postgres is still starting.", "Try again in a moment.")
+        return self._connected
+
+    async def open(self, tell: Tell) -> Connected:
+        """Bring up Postgres, its schema, and the host's part. Raises MobvibeError where one cannot start."""
+        tell(ServiceChanged(ServiceStatus("worker", "waiting", "waits for Postgres")))
+        tell(ServiceChanged(ServiceStatus("preview", "waiting", "starts with the first app")))
+        dsn = await self._environment.start(lambda status: tell(ServiceChanged(status)))
+        self._connected = await self._stack.enter_async_context(
+            self._connect(dsn, self._environment)
+        )
+        self._hosting = asyncio.create_task(self._host(tell), name="studio-host")
+        return self._connected
+
+    async def close(self) -> None:
+        """Stop the worker, hand back its jobs, give up the lease on the environment."""
+        if self._hosting is not None:
+            self._hosting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._hosting
+        await self._stack.aclose()
+        await self._environment.close()
+
+    def demos(self) -> Sequence[DemoSummary]:
+        """The recordings that can be replayed."""
+        return self._demos
+
+    def demo_order(self, name: str) -> Order:
+        """The order that replays a recording. Raises InputError for an unknown one."""
+        for demo in self._demos:
+            if demo.name == name:
+                return Order(
+                    prompt=demo.prompt,
+                    recording=demo.name,
+                    changes=demo.changes,
+                    title=demo.title,
+                    sdk=self._settings.sdk,
+                )
+        known = ", ".join(demo.name for demo in self._demos)
+        raise InputError(f"There is no demo {name!r}.", f"There are: {known}.")
+
+    async def _host(self, tell: Tell) -> None:
+        """Become the home's host as soon as nobody else is."""
+        lock = FileLock(Path(self._settings.home) / "run" / "host.lock")
+        tell(ServiceChanged(ServiceStatus("worker", "starting")))
+        while True:
+            try:
+                lock.acquire(timeout=0)
+                break
+            except Timeout:
+                elsewhere = "runs in another mobvibe-tui of this home"
+                tell(ServiceChanged(ServiceStatus("worker", "healthy", elsewhere)))
+                await asyncio.sleep(TAKE_OVER_SECONDS)
+        connected = self.connected
+        preparing = asyncio.create_task(self._prepare(tell))
+        try:
+            async with asyncio.TaskGroup() as group:
+                working = group.create_task(connected.worker.run())
+                group.create_task(connected.preview_host.mirror())
+                tell(ServiceChanged(ServiceStatus("worker", "healthy", "waits for jobs")))
+                try:
+                    await asyncio.shield(working)
+                except asyncio.CancelledError:
+                    connected.worker.stop()
+                    await working
+                    raise
+        finally:
+            preparing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await preparing
+            lock.release()
+
+    async def _prepare(self, tell: Tell) -> None:
+        """The starter and its warm cache, behind everything else."""
+        try:
+            await self._environment.prepare_starter(
+                self._settings.sdk, lambda status: tell(ServiceChanged(status))
+            )
+        except MobvibeError as error:
+            tell(ServiceChanged(ServiceStatus("starter", "failed", error.message, error.remedy)))
+            tell(TroubleChanged(error.message, error.remedy))
+
+
+def no_model(demos: Sequence[DemoSummary]) -> InputError:
+    """Why free text is refused without a key, and what works instead."""
+    names = ", ".join(demo.name for demo in demos)
+    return InputError(
+        "Free text needs a model: ANTHROPIC_API_KEY is not set.",
+        f"Set it, or replay a recorded build, no key and no cost: {names}.",
+    )
