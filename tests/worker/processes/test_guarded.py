@@ -1,0 +1,197 @@
+"""Children under the guard: nothing outlives its starter, whatever kills whom."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from mobvibe_worker.errors import ServiceError
+from mobvibe_worker.processes.guarded import PIPE, GuardedProcess, StopPolicy, run
+from mobvibe_worker.processes.surroundings import allowed_environment
+from polling import is_running, until, until_gone
+
+# A child that ignores SIGTERM, with a grandchild that ignores it too and one that left the group and the session.
+STUBBORN = """
+trap '' TERM
+sh -c "trap '' TERM; echo $$ > one; while :; do sleep 0.05; done" &
+echo $! > one
+setsid sh -c "trap '' TERM; echo \\$\\$ > two; while :; do sleep 0.05; done" &
+echo $$ > zero
+while :; do sleep 0.05; done
+"""
+
+PARENT = """
+import asyncio, sys
+from pathlib import Path
+from mobvibe_worker.processes.guarded import GuardedProcess, StopPolicy
+async def main():
+    await GuardedProcess.start(["sh", "-c", sys.argv[1]], cwd=Path.cwd(), env={"PATH": sys.argv[2]},
+                               stop=StopPolicy(grace=0.2))
+    await asyncio.Event().wait()
+asyncio.run(main())
+"""
+
+
+async def pids_of_stubborn(folder: Path) -> list[int]:
+    files = [folder / name for name in ("zero", "one", "two")]
+    await until(lambda: all(file.exists() and file.read_text().strip() for file in files))
+    pids = [int(file.read_text()) for file in files]
+    assert all(map(is_running, pids))
+    return pids
+
+
+async def test_kill_of_the_parent_leaves_nothing(tmp_path: Path) -> None:
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", PARENT, STUBBORN, os.environ["PATH"], cwd=tmp_path
+    )
+    pids = await pids_of_stubborn(tmp_path)
+    parent.kill()
+    await parent.wait()
+    await until_gone(pids)
+
+
+async def test_kill_of_the_guard_leaves_nothing_in_the_group(tmp_path: Path) -> None:
+    process = await GuardedProcess.start(
+        ["sh", "-c", STUBBORN.replace("setsid ", "")],
+        cwd=tmp_path,
+        env=allowed_environment(),
+        stop=StopPolicy(grace=0.2),
+    )
+    pids = await pids_of_stubborn(tmp_path)
+    parent = psutil.Process(process.pid).ppid()
+    os.kill(parent, signal.SIGKILL)
+    assert await process.wait() == 128 + signal.SIGKILL
+    await until_gone(pids)
+
+
+async def test_stop_escalates_and_is_idempotent(tmp_path: Path) -> None:
+    async with await GuardedProcess.start(
+        ["sh", "-c", STUBBORN],
+        cwd=tmp_path,
+        env=allowed_environment(),
+        stop=StopPolicy(grace=0.3),
+    ) as process:
+        pids = await pids_of_stubborn(tmp_path)
+        started = time.monotonic()
+        assert await process.stop() == 128 + signal.SIGKILL
+        assert 0.3 <= time.monotonic() - started < 3
+        assert not any(map(is_running, pids))
+        assert await process.stop() == 128 + signal.SIGKILL
+
+
+async def test_the_process_scope_spares_the_children(tmp_path: Path) -> None:
+    script = """
+    trap 'wait $child; echo child said so >> log; exit 5' INT
+    sh -c "trap 'exit 9' INT; sleep 0.4; echo child done >> log" & child=$!
+    echo up > up; while :; do sleep 0.02; done
+    """
+    stop = StopPolicy(signal="INT", scope="process", grace=10)
+    process = await GuardedProcess.start(
+        ["bash", "-c", script], cwd=tmp_path, env=allowed_environment(), stop=stop
+    )
+    await until((tmp_path / "up").exists)
+    assert await process.stop() == 5
+    assert (tmp_path / "log").read_text() == "child done\nchild said so\n"
+
+
+async def test_ctrl_c_in_the_terminal_never_reaches_the_child(tmp_path: Path) -> None:
+    async with await GuardedProcess.start(
+        ["sleep", "60"], cwd=tmp_path, env=allowed_environment()
+    ) as process:
+        guard = psutil.Process(process.pid).ppid()
+        assert len({os.getsid(0), os.getsid(guard), os.getsid(process.pid)}) == 3
+        os.kill(guard, signal.SIGINT)
+        os.kill(guard, signal.SIGHUP)
+        assert await process.stop() == 128 + signal.SIGTERM
+
+
+async def test_the_child_has_plain_signals_an_empty_stdin_and_only_the_given_environment(
+    tmp_path: Path,
+) -> None:
+    code = (
+        "import os, signal, sys; print(sorted(os.environ), repr(sys.stdin.read()), os.listdir('/proc/self/fd'),"
+        "[signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP)])"
+    )
+    finished = await run(
+        [sys.executable, "-I", "-c", code], cwd=tmp_path, env={"LC_ALL": "C"}, time_limit=20
+    )
+    assert finished.exit_code == 0
+    assert finished.output.startswith("['LC_ALL'] '' ['0', '1', '2', '3'] ")
+    assert finished.output.count("SIG_DFL") == 2
+
+
+async def test_run_keeps_both_ends_of_long_output(tmp_path: Path) -> None:
+    finished = await run(
+        ["sh", "-c", "echo first; yes | head -c 3000000; echo last; exit 3"],
+        cwd=tmp_path,
+        env=allowed_environment(),
+        time_limit=20,
+        output_limit=1_000,
+    )
+    assert (finished.exit_code, finished.timed_out) == (3, False)
+    assert finished.output.startswith("first\n") and finished.output.endswith("last\n")
+    assert "bytes cut]" in finished.output and len(finished.output) < 1_100
+
+
+async def test_run_ends_everything_when_time_is_up(tmp_path: Path) -> None:
+    started = time.monotonic()
+    finished = await run(
+        ["sh", "-c", f"echo before; {STUBBORN}"],
+        cwd=tmp_path,
+        env=allowed_environment(),
+        time_limit=1.0,
+        stop=StopPolicy(grace=0.1),
+    )
+    assert finished.timed_out and finished.output == "before\n"
+    assert time.monotonic() - started < 4
+    pids = [int((tmp_path / name).read_text()) for name in ("zero", "one", "two")]
+    assert not any(map(is_running, pids))
+
+
+async def test_run_ends_everything_when_cancelled(tmp_path: Path) -> None:
+    task = asyncio.create_task(
+        run(
+            ["sh", "-c", STUBBORN],
+            cwd=tmp_path,
+            env=allowed_environment(),
+            time_limit=60,
+            stop=StopPolicy(grace=0.1),
+        )
+    )
+    pids = await pids_of_stubborn(tmp_path)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not any(map(is_running, pids))
+
+
+async def test_a_missing_program_or_folder_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ServiceError, match="no-such-program could not be started: No such file"):
+        await GuardedProcess.start(["no-such-program"], cwd=tmp_path, env={}, stdout=PIPE)
+    with pytest.raises(ServiceError, match=r"the folder .* is not there"):
+        await run(["true"], cwd=tmp_path / "gone", env={}, time_limit=5)
+
+
+async def test_a_log_file_is_appended_to_and_private(tmp_path: Path) -> None:
+    log = tmp_path / "service.log"
+    for word in ("one", "two"):
+        process = await GuardedProcess.start(
+            ["sh", "-c", f"echo {word} >&2"], cwd=tmp_path, env=allowed_environment(), stdout=log
+        )
+        assert await process.wait() == 0
+    assert log.read_text() == "one\ntwo\n"
+    assert log.stat().st_mode & 0o777 == 0o600
+
+
+def test_secrets_of_our_environment_reach_no_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-secret")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:secret@h/d")
+    seen = allowed_environment({"EXPO_OFFLINE": "1"})
+    assert "secret" not in repr(seen) and seen["EXPO_OFFLINE"] == "1" and "PATH" in seen

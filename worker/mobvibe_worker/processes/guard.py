@@ -1,0 +1,184 @@
+"""Runs one program, and ends it with all it started when the pipe on stdin closes: even by kill -9 of who holds it.
+
+A program of its own (python -I -S guard.py ...), so it imports only what starts in a few milliseconds.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+_LAST_GRACE = 5.0
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_RESET = ("SIGINT", "SIGTERM", "SIGHUP", "SIGCHLD", "SIGPIPE", "SIGXFSZ")
+
+
+class Guard:
+    """One child, the order in which it is asked to end, and what it leaves behind."""
+
+    def __init__(self, options: dict[str, str], argv: list[str]) -> None:
+        self.argv = argv
+        self.first = signal.Signals[f"SIG{options['--signal']}"]
+        self.then = signal.Signals[f"SIG{options['--then']}"]
+        self.is_group = options["--scope"] == "group"
+        self.grace = float(options["--grace"])
+        self.report = int(options.get("--report", "-1"))
+        self.pid = 0
+        self.status: int | None = None
+        self._prctl = _find_prctl()
+
+    def run(self) -> int:
+        """Run the child to its end, or to ours. The exit code is the child's, 128+n where a signal ended it."""
+        if self._prctl:
+            self._prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        wake = _wake_on_signals()
+        self.pid = self._spawn()
+        self._tell(f"pid {self.pid}\n")
+        self._watch(wake)
+        self._sweep()
+        code = os.waitstatus_to_exitcode(self.status or 0)
+        return code if code >= 0 else 128 - code
+
+    def _spawn(self) -> int:
+        if self.report >= 0:
+            os.set_inheritable(self.report, False)
+        guard = os.getpid()
+        pid = os.fork()
+        if pid:
+            return pid
+        code = 126
+        try:
+            self._become_child(guard)
+            os.execvpe(self.argv[0], self.argv, os.environ)
+        except OSError as error:
+            code = 127 if isinstance(error, FileNotFoundError) else 126
+            if self.report >= 0:
+                os.write(self.report, f"errno {error.errno}\n".encode())
+        finally:
+            os._exit(code)
+
+    def _become_child(self, guard: int) -> None:
+        os.setsid()
+        for name in _RESET:
+            signal.signal(signal.Signals[name], signal.SIG_DFL)
+        if self._prctl:
+            self._prctl(_PR_SET_PDEATHSIG, signal.SIGKILL if self.is_group else self.first, 0, 0, 0)
+            if os.getppid() != guard:
+                os._exit(126)
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+
+    def _tell(self, line: str) -> None:
+        if self.report < 0:
+            return
+        # A starter that is gone reads no report; its lifeline has closed too, and ends the child below.
+        with suppress(BrokenPipeError):
+            os.write(self.report, line.encode())
+        os.close(self.report)
+
+    def _watch(self, wake: int) -> None:
+        """Wait for the child's end; once the lifeline closes, ask for it in ever harder words."""
+        orders = [
+            (self.first, self.is_group, self.grace),
+            (self.then, self.is_group, _LAST_GRACE),
+            (signal.SIGKILL, True, _LAST_GRACE),
+        ]
+        deadline: float | None = None
+        while not self._reap():
+            if deadline is not None and time.monotonic() >= deadline and orders:
+                number, is_group, grace = orders.pop(0)
+                self._send(number, is_group)
+                deadline = time.monotonic() + grace
+            waiting = None if deadline is None else max(0.0, deadline - time.monotonic())
+            sources = [wake, 0] if deadline is None else [wake]
+            ready, _, _ = select.select(sources, [], [], waiting)
+            asked = wake in ready and bytes([signal.SIGTERM]) in os.read(wake, 512)
+            if deadline is None and (asked or (0 in ready and not os.read(0, 512))):
+                deadline = time.monotonic()
+
+    def _reap(self) -> bool:
+        """Whether the child has ended. Orphans that were handed to us are reaped on the way."""
+        while self.status is None:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return False
+            if pid == self.pid:
+                self.status = status
+        return True
+
+    def _send(self, number: signal.Signals, is_group: bool) -> bool:
+        try:
+            (os.killpg if is_group else os.kill)(self.pid, number)
+        except (ProcessLookupError, PermissionError):  # macOS: EPERM where only zombies are left
+            return False
+        return True
+
+    def _sweep(self) -> None:
+        """Kill what the child left behind: its group, and (Linux) whoever had left the group."""
+        deadline = time.monotonic() + _LAST_GRACE
+        while time.monotonic() < deadline:
+            is_left = self._send(signal.SIGKILL, True)
+            for orphan in _children():
+                is_left = True
+                try:
+                    os.kill(orphan, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+            while _reap_any():
+                pass
+            if not is_left:
+                return
+            time.sleep(0.002)
+
+
+def _find_prctl() -> Callable[..., int] | None:
+    if sys.platform != "linux":
+        return None
+    import ctypes
+
+    prctl: Callable[..., int] = ctypes.CDLL(None).prctl
+    return prctl
+
+
+def _wake_on_signals() -> int:
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    for number in (signal.SIGCHLD, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    return read
+
+
+def _children() -> list[int]:
+    me = os.getpid()
+    try:
+        with open(f"/proc/{me}/task/{me}/children") as listing:  # noqa: PTH123 (pathlib is slow to import)
+            return [int(pid) for pid in listing.read().split()]
+    except FileNotFoundError:
+        return []
+
+
+def _reap_any() -> bool:
+    try:
+        return os.waitpid(-1, os.WNOHANG)[0] != 0
+    except ChildProcessError:
+        return False
+
+
+def main(arguments: list[str]) -> int:
+    """Guard `-- ARGV...`, as the options before it say."""
+    split = arguments.index("--")
+    options = dict(zip(arguments[:split:2], arguments[1:split:2], strict=True))
+    return Guard(options, arguments[split + 1 :]).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
