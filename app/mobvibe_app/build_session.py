@@ -25,6 +25,7 @@ from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.listener import Listener
 from mobvibe_worker.store.projects import Project, ProjectStore
 from mobvibe_worker.store.sessions import SessionStore
+from mobvibe_worker.store.turns import TurnLedger
 
 _FILLERS = frozenset(
     "a an the app application for of with and or to in on that which me my i please make build create"
@@ -56,6 +57,8 @@ class Submitted:
     session_id: SessionId
     job_id: JobId
     project: Project
+    after_seq: int
+    """The session's last event before this order."""
 
 
 def checked_prompt(text: str) -> str:
@@ -86,6 +89,7 @@ class BuildSession:
     projects: ProjectStore
     sessions: SessionStore
     events: EventLog
+    turns: TurnLedger
     listener: Listener
     poll_seconds: float = 10.0
 
@@ -96,10 +100,15 @@ class BuildSession:
         session_id = await self.sessions.latest_of_project(project.id)
         if session_id is None:
             session_id = await self.sessions.create(project.id, prompt, platform=order.platform)
+        after_seq = (await self.sessions.get(session_id)).last_seq
         job_id = await self.queue.enqueue(
             session_id, prompt, recording=order.recording, budget_usd=order.budget_usd
         )
-        return Submitted(session_id, job_id, project)
+        return Submitted(session_id, job_id, project, after_seq)
+
+    async def cost_of_job(self, job_id: JobId) -> Decimal:
+        """What a job has cost in all its attempts, US dollars."""
+        return await self.turns.cost_of_job(job_id)
 
     async def cancel(self, job_id: JobId) -> JobStatus:
         """Cancel a waiting job now, a running one within a second. Returns its status."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 
@@ -24,7 +24,7 @@ from mobvibe_app.environment.environment import Environment
 from mobvibe_app.overview import Overview
 from mobvibe_app.preview_host import PreviewHost
 from mobvibe_app.settings import AppSettings
-from mobvibe_worker.errors import InputError, MobvibeError
+from mobvibe_worker.errors import InputError, MobvibeError, ServiceError
 
 TAKE_OVER_SECONDS = 0.5
 Tell = Callable[[Change], None]
@@ -108,6 +108,20 @@ class Studio:
                 await self._hosting
         await self._stack.aclose()
         await self._environment.close()
+
+    async def lost(self) -> MobvibeError:
+        """Wait until the environment or the host's part ends by itself; returns why."""
+        gone = asyncio.create_task(self._environment.lost())
+        watched: set[asyncio.Task[Any]] = {gone}
+        if self._hosting is not None:
+            watched.add(self._hosting)
+        try:
+            await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+            if gone.done():
+                return gone.result()
+            return ServiceError("The worker ended by itself.", "Start mobvibe-tui again.")
+        finally:
+            gone.cancel()
 
     def demos(self) -> Sequence[DemoSummary]:
         """The recordings that can be replayed."""

@@ -1,0 +1,70 @@
+"""The command line's shape: commands, flags, and nothing that is slow to import."""
+
+from __future__ import annotations
+
+import argparse
+from importlib.metadata import version
+
+DESCRIPTION = "Describe an app. Scan the code. It is on your phone."
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of DESIGN section 7's commands. Wrong use ends with exit code 2."""
+    everywhere = _everywhere()
+    top = argparse.ArgumentParser(
+        "mobvibe-tui", description=DESCRIPTION, parents=[everywhere], allow_abbrev=False
+    )
+    top.add_argument("--version", action="version", version=f"mobvibe-tui {version('mobvibe-tui')}")
+    top.add_argument("--plain", action="store_true", help="plain lines instead of the dashboard")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
+
+    def command(name: str, help_text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name, help=help_text, description=help_text, parents=[everywhere], allow_abbrev=False
+        )
+
+    _run(command("run", "headless: environment up, one job, its events, the QR"))
+    command("demo", "list the builds recorded with the real loop, for those without a key")
+    worker = command("worker", "only the worker, for another machine (needs DATABASE_URL)")
+    worker.add_argument("--concurrency", type=int, metavar="N", default=argparse.SUPPRESS)
+    command("up", "start Postgres and leave it running")
+    command("down", "stop everything of this home")
+    command("status", "what runs in this home")
+    command("jobs", "the newest jobs")
+    command("events", "a session's events").add_argument("session", metavar="SESSION")
+    command("retry", "run a failed or cancelled job again").add_argument("job", metavar="JOB")
+    command("cancel", "cancel a waiting or running job").add_argument("job", metavar="JOB")
+    _db(command("db", "the database: migrate, rollback, status, url"))
+    return top
+
+
+def _everywhere() -> argparse.ArgumentParser:
+    flags = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    flags.add_argument("--home", metavar="DIR", help="where all state lives")
+    flags.add_argument("--postgres", metavar="auto|embedded|URL", help="where Postgres comes from")
+    flags.add_argument("--preview", metavar="auto|process", help="how previews run")
+    flags.add_argument("--sdk", type=int, metavar="54|57", help="the Expo SDK of new projects")
+    flags.add_argument("--host", metavar="ADDRESS", help="the address that phones reach")
+    flags.add_argument("--postgres-port", type=int, metavar="PORT", help="fix Postgres's port")
+    flags.add_argument("--preview-port", type=int, metavar="PORT", help="fix the preview's port")
+    flags.add_argument("--json", action="store_true", help="one JSON object a line on stdout")
+    return flags
+
+
+def _run(run: argparse.ArgumentParser) -> None:
+    run.add_argument("prompt", nargs="?", metavar="PROMPT", help="what to build or to change")
+    run.add_argument("--demo", metavar="NAME", help="replay a recorded build: no key, no cost")
+    run.add_argument("--project", metavar="NAME", help="change this project")
+    run.add_argument("--platform", choices=("mobile", "web"), default="mobile")
+    run.add_argument("--budget", metavar="USD", help="the most that this job may cost")
+    run.add_argument("--keep", action="store_true", help="go on serving afterwards")
+
+
+def _db(db: argparse.ArgumentParser) -> None:
+    verbs = db.add_subparsers(dest="verb", metavar="VERB", required=True)
+    parents = [_everywhere()]
+    verbs.add_parser("migrate", help="apply what is pending", parents=parents)
+    rollback = verbs.add_parser("rollback", help="take the newest back", parents=parents)
+    rollback.add_argument("--to", type=int, metavar="N", help="down to this version")
+    verbs.add_parser("status", help="what is applied, what is pending", parents=parents)
+    verbs.add_parser("url", help="print DATABASE_URL, password included", parents=parents)

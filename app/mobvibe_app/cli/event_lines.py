@@ -1,0 +1,50 @@
+"""Events as plain lines: one glyph a kind, as in the dashboard's stream."""
+
+from __future__ import annotations
+
+from mobvibe_worker.events import (
+    Completion,
+    ErrorRaised,
+    FileChange,
+    Message,
+    Payload,
+    PreviewReady,
+    Terminal,
+    Thinking,
+)
+
+_CHANGES = {"created": "+", "modified": "M", "deleted": "-", "renamed": "R"}
+
+
+def event_line(payload: Payload) -> str | None:
+    """The line of one event; None where a plain log shows nothing."""
+    match payload:
+        case Thinking(text=text):
+            return f"… {text.strip()}" if text.strip() else None
+        case Message(text=text, author=author):
+            return f"{'›' if author == 'person' else '·'} {text}"
+        case Terminal():
+            return _terminal(payload)
+        case FileChange(path=path, change=change, added=added, removed=removed):
+            return f"± {_CHANGES[change]} {path}  +{added} −{removed}"
+        case PreviewReady(url=url):
+            return f"▣ preview ready: {url}"
+        case Completion():
+            return _completion(payload)
+        case ErrorRaised(message=message, remedy=remedy):
+            return f"✖ {message} {remedy}".rstrip()
+
+
+def _terminal(payload: Terminal) -> str:
+    seconds = "" if payload.seconds is None else f"  {payload.seconds:.1f}s"
+    mark = {"passed": "  ✓", "failed": "  ✖", None: ""}[payload.outcome]
+    output = "".join(f"\n    {line}" for line in payload.output.splitlines())
+    return f"$ {payload.command}{mark}{seconds}{output}"
+
+
+def _completion(payload: Completion) -> str:
+    cost = "price unknown" if payload.cost_usd is None else f"${payload.cost_usd}"
+    return (
+        f"✔ done in {payload.seconds:.0f}s · {payload.files} files changed · "
+        f"{payload.tokens:,} tokens · {cost}"
+    )

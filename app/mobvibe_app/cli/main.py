@@ -1,0 +1,76 @@
+"""The command line: parse, load the settings, run one command, turn errors into one sentence and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+
+from mobvibe_app.cli.arguments import parser
+from mobvibe_app.cli.output import Output
+from mobvibe_worker.errors import InputError, MobvibeError
+
+INTERRUPTED = 130
+NOT_SETTINGS = frozenset(
+    "command plain json prompt demo project platform budget keep session job verb to".split()
+)
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line; returns the exit code: 0, 1, 2, 3 or 130 (DESIGN section 7)."""
+    flags = parser().parse_args(arguments)
+    out = Output(is_json=bool(getattr(flags, "json", False)))
+    try:
+        return _dispatch(flags, out)
+    except MobvibeError as error:
+        out.error(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+
+
+def _dispatch(flags: argparse.Namespace, out: Output) -> int:
+    if flags.command == "demo":
+        from mobvibe_app.cli.demo import list_demos
+
+        return list_demos(out)
+    from mobvibe_app.settings import load_settings
+
+    given = {name: value for name, value in vars(flags).items() if name not in NOT_SETTINGS}
+    if flags.command == "run" and flags.budget is not None:
+        given["budget_usd"] = flags.budget
+    settings = load_settings(given)
+    match flags.command:
+        case None:
+            from mobvibe_app.cli.dashboard import open_dashboard
+
+            is_plain = flags.plain or out.is_json or not _is_terminal()
+            return open_dashboard(settings, out, is_plain=is_plain)
+        case "run":
+            from mobvibe_app.cli.run import run_job
+
+            return asyncio.run(run_job(settings, flags, out))
+        case "worker":
+            from mobvibe_app.cli.worker import run_worker
+
+            return run_worker(settings, out)
+        case "up" | "down" | "status":
+            from mobvibe_app.cli import services
+
+            return asyncio.run(services.COMMANDS[flags.command](settings, out))
+        case "jobs" | "events" | "retry" | "cancel":
+            from mobvibe_app.cli import queue
+
+            return asyncio.run(queue.COMMANDS[flags.command](settings, flags, out))
+        case "db":
+            from mobvibe_app.cli import db
+
+            return asyncio.run(db.COMMANDS[flags.verb](settings, flags, out))
+    raise InputError(f"Unknown command {flags.command}.", "See mobvibe-tui --help.")
+
+
+def _is_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()

@@ -1,0 +1,58 @@
+"""What the command line prints: plain lines, or with --json one object a line on stdout and the rest on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+from mobvibe_app.changes import ServiceStatus
+from mobvibe_worker.errors import MobvibeError
+from mobvibe_worker.sanitize import clean_text
+
+
+@dataclass(slots=True)
+class Output:
+    """Where a command's words go. Everything is cleaned of terminal sequences on its way."""
+
+    is_json: bool
+    has_result: bool = False
+    _last: dict[str, str] = field(default_factory=dict)
+
+    def value(self, data: dict[str, Any]) -> None:
+        """One JSON object on one line of stdout; only with --json."""
+        print(json.dumps(data, default=str, ensure_ascii=True), file=sys.stdout, flush=True)
+
+    def result(self, data: dict[str, Any]) -> None:
+        """The one result object that ends a run."""
+        self.has_result = True
+        self.value({"result": data})
+
+    def qr(self, row: str) -> None:
+        """One row of a QR code: our own cells, colours included."""
+        print(row, flush=True)
+
+    def line(self, text: str = "") -> None:
+        """One line for the person: stdout, or stderr beside JSON."""
+        print(clean_text(text), file=sys.stderr if self.is_json else sys.stdout, flush=True)
+
+    def note(self, text: str) -> None:
+        """One line beside the result: always stderr."""
+        print(clean_text(text), file=sys.stderr, flush=True)
+
+    def error(self, error: MobvibeError) -> None:
+        """What happened and what to do next, on stderr."""
+        self.note(f"mobvibe-tui: {error.message}")
+        if error.remedy:
+            self.note(f"  {error.remedy}")
+
+    def status(self, status: ServiceStatus) -> None:
+        """A service's status, on stderr, once per state and whole tenth of progress."""
+        part = "" if status.progress is None else f" {int(status.progress * 10) * 10}%"
+        text = f"{status.name:<9} {status.state}{part}  {status.detail}".rstrip()
+        if self._last.get(status.name) != text:
+            self._last[status.name] = text
+            self.note(text)
+            if status.state == "failed" and status.remedy:
+                self.note(f"          {status.remedy}")
