@@ -89,15 +89,18 @@ class Studio:
             raise InputError("Postgres is still starting.", "Try again in a moment.")
         return self._connected
 
-    async def open(self, tell: Tell) -> Connected:
+    async def open(self, tell: Tell, *, as_host: bool = True) -> Connected:
         """Bring up Postgres, its schema, and the host's part. Raises MobvibeError where one cannot start."""
-        tell(ServiceChanged(ServiceStatus("worker", "waiting", "waits for Postgres")))
-        tell(ServiceChanged(ServiceStatus("preview", "waiting", "starts with the first app")))
+        if as_host:
+            tell(ServiceChanged(ServiceStatus("worker", "waiting", "waits for Postgres")))
+            tell(ServiceChanged(ServiceStatus("preview", "waiting", "starts with the first app")))
         dsn = await self._environment.start(lambda status: tell(ServiceChanged(status)))
+        await self._environment.migrate(dsn)
         self._connected = await self._stack.enter_async_context(
             self._connect(dsn, self._environment)
         )
-        self._hosting = asyncio.create_task(self._host(tell), name="studio-host")
+        if as_host:
+            self._hosting = asyncio.create_task(self._host(tell), name="studio-host")
         return self._connected
 
     async def close(self) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mobvibe_worker.events import (
     Completion,
     ErrorRaised,
+    Event,
     FileChange,
     Message,
     Payload,
@@ -14,6 +17,18 @@ from mobvibe_worker.events import (
 )
 
 _CHANGES = {"created": "+", "modified": "M", "deleted": "-", "renamed": "R"}
+
+
+def event_data(event: Event) -> dict[str, Any]:
+    """A stored event as DESIGN section 7 prints it."""
+    return {
+        "session_id": str(event.session_id),
+        "seq": event.seq,
+        "job_id": str(event.job_id) if event.job_id else None,
+        "type": event.type,
+        "data": dict(event.data),
+        "created_at": event.created_at.isoformat(),
+    }
 
 
 def event_line(payload: Payload) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from mobvibe_app.build_session import Order, Submitted, checked_prompt
 from mobvibe_app.changes import Change, PreviewAddress, ServiceChanged, TroubleChanged
-from mobvibe_app.cli.event_lines import event_line, qr_lines
+from mobvibe_app.cli.event_lines import event_data, event_line
 from mobvibe_app.cli.output import Output
 from mobvibe_app.settings import AppSettings
 from mobvibe_app.studio import Connected, Studio, no_model
@@ -201,18 +201,7 @@ async def _preview(connected: Connected, submitted: Submitted) -> PreviewAddress
 
 def _print_event(out: Output, event: Event) -> None:
     if out.is_json:
-        out.value(
-            {
-                "event": {
-                    "session_id": str(event.session_id),
-                    "seq": event.seq,
-                    "job_id": str(event.job_id) if event.job_id else None,
-                    "type": event.type,
-                    "data": dict(event.data),
-                    "created_at": event.created_at.isoformat(),
-                }
-            }
-        )
+        out.value({"event": event_data(event)})
         return
     payload = parse_payload(event)
     line = event_line(payload) if payload else None

@@ -1,0 +1,29 @@
+"""mobvibe-tui without a command: the dashboard; where there is no terminal, plain lines and what to try."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+from mobvibe_app.cli.output import Output
+from mobvibe_app.settings import AppSettings
+
+
+def open_dashboard(settings: AppSettings, out: Output, *, is_plain: bool) -> int:
+    """Open the dashboard, or say in lines what it would show. Raises MobvibeError where the home is unusable."""
+    from mobvibe_worker.home import Home
+
+    Home(settings.home).prepare()
+    if is_plain:
+        from mobvibe_app.cli.plain import show_plainly
+
+        return asyncio.run(show_plainly(settings, out))
+    # Nothing is freed while the imports run; a collection in between costs a tenth of the first paint.
+    gc.disable()
+    from mobvibe_app.wiring import build_dashboard
+
+    dashboard = build_dashboard(settings)
+    gc.enable()
+    gc.freeze()
+    dashboard.run()
+    return dashboard.return_code or 0

@@ -1,0 +1,100 @@
+"""mobvibe-tui jobs, events, retry, cancel: the queue from the command line."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+from mobvibe_app.cli.event_lines import event_data, event_line
+from mobvibe_app.cli.output import Output
+from mobvibe_app.settings import AppSettings
+from mobvibe_app.studio import Connected
+from mobvibe_app.wiring import build_studio
+from mobvibe_worker.errors import InputError
+from mobvibe_worker.events import parse_payload
+from mobvibe_worker.jobs import JobId, SessionId
+
+PAGE = 500
+
+
+@asynccontextmanager
+async def _connected(settings: AppSettings, out: Output) -> AsyncIterator[Connected]:
+    studio = build_studio(settings)
+    try:
+        yield await studio.open(lambda change: None, as_host=False)
+    finally:
+        await studio.close()
+
+
+def _id(text: str, what: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise InputError(
+            f"That is not the id of a {what}.", "`mobvibe-tui jobs --json` lists the ids."
+        ) from None
+
+
+async def jobs(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
+    """Print the newest job of each session."""
+    async with _connected(settings, out) as connected:
+        overview = await connected.overview.read()
+    for summary in overview.sessions:
+        if summary.job_id is None:
+            continue
+        if out.is_json:
+            out.value(
+                {
+                    "job": {
+                        "id": str(summary.job_id),
+                        "session_id": str(summary.id),
+                        "project": summary.project,
+                        "status": summary.job_status,
+                        "attempt": summary.attempt,
+                    }
+                }
+            )
+        else:
+            out.line(f"{summary.job_id}  {summary.job_status:<10} {summary.project}")
+    return 0
+
+
+async def events(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
+    """Print all events of a session, in order."""
+    session_id = SessionId(_id(flags.session, "session"))
+    async with _connected(settings, out) as connected:
+        after = 0
+        while page := await connected.session.events.read(session_id, after, PAGE):
+            for event in page:
+                payload = parse_payload(event)
+                if out.is_json:
+                    out.value({"event": event_data(event)})
+                elif payload and (line := event_line(payload)):
+                    out.line(line)
+            after = page[-1].seq
+    return 0
+
+
+async def retry(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
+    """Put a failed or cancelled job back into the queue."""
+    job_id = JobId(_id(flags.job, "job"))
+    async with _connected(settings, out) as connected:
+        await connected.session.queue.retry(job_id)
+        status = (await connected.session.queue.get(job_id)).status
+    out.note(f"{job_id} is {status}; it runs where a worker runs, for example in `mobvibe-tui`")
+    return 0
+
+
+async def cancel(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
+    """Cancel a waiting job now, a running one within a second."""
+    job_id = JobId(_id(flags.job, "job"))
+    async with _connected(settings, out) as connected:
+        status = await connected.session.cancel(job_id)
+    out.note(f"{job_id} is {'being cancelled' if status == 'processing' else status}")
+    return 0
+
+
+Command = Callable[[AppSettings, argparse.Namespace, Output], Awaitable[int]]
+COMMANDS: dict[str, Command] = {"jobs": jobs, "events": events, "retry": retry, "cancel": cancel}

@@ -1,0 +1,187 @@
+"""The environment as one handle: Postgres, the starter, previews; started, told about, stopped."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from mobvibe_app.changes import PreviewAddress, ServiceStatus
+from mobvibe_app.environment.network import lan_address
+from mobvibe_app.environment.postgres_embedded import EmbeddedPostgres
+from mobvibe_app.environment.preview_process import ProcessPreview
+from mobvibe_app.environment.supervisor.client import Supervisor
+from mobvibe_app.environment.supervisor.protocol import RunningService
+from mobvibe_app.settings import AppSettings
+from mobvibe_worker.errors import MobvibeError, ServiceError
+from mobvibe_worker.home import Home
+from mobvibe_worker.jobs import SessionId
+from mobvibe_worker.store.migrations import MigrationRunner
+from mobvibe_worker.toolchain.node import find_node
+from mobvibe_worker.toolchain.sdks import sdk
+from mobvibe_worker.toolchain.starter import Starter, StarterProgress
+
+Tell = Callable[[ServiceStatus], None]
+
+
+class Environment:
+    """What runs on this machine for one home. Holding it open is a lease: the last one gone ends everything."""
+
+    def __init__(self, settings: AppSettings) -> None:
+        self._settings = settings
+        self._home = Home(settings.home)
+        self._supervisor: Supervisor | None = None
+        self._connecting = asyncio.Lock()
+        self._starters: dict[int, asyncio.Task[Starter]] = {}
+        self._tell: Tell = _ignore
+
+    async def start(self, tell: Tell) -> str:
+        """Bring Postgres up; returns its address (a secret). Raises ServiceError or StoreError."""
+        self._tell = tell
+        self._home.prepare()
+        url = self._settings.database_url
+        if url is not None:
+            dsn = url.get_secret_value()
+            tell(ServiceStatus("postgres", "starting", f"DATABASE_URL, {_where(dsn)}"))
+            return dsn
+        tell(ServiceStatus("postgres", "starting", "embedded"))
+        supervisor = await self.supervisor()
+        try:
+            address = await EmbeddedPostgres(
+                self._home, supervisor, port=self._settings.postgres_port
+            ).start(tell)
+        except MobvibeError as error:
+            tell(ServiceStatus("postgres", "failed", error.message, error.remedy))
+            raise
+        return address.dsn
+
+    async def migrate(self, dsn: str) -> None:
+        """Bring the schema up to date; nothing happens where it is. Raises StoreError."""
+        self._tell(ServiceStatus("postgres", "starting", "migrations"))
+        try:
+            await MigrationRunner(dsn).migrate()
+        except MobvibeError as error:
+            self._tell(ServiceStatus("postgres", "failed", error.message, error.remedy))
+            raise
+        where = urlsplit(dsn)
+        detail = "embedded" if self._settings.database_url is None else str(where.hostname or "")
+        self._tell(ServiceStatus("postgres", "healthy", detail, port=where.port))
+
+    async def starter(self, version: int) -> Starter:
+        """The starter of an SDK, prepared; the first time in a home this installs it, once for all callers.
+
+        Raises InputError for an unknown SDK, ServiceError when Node or npm fails.
+        """
+        task = self._starters.get(version)
+        if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
+            task = asyncio.create_task(self._prepare(version), name=f"starter-{version}")
+            self._starters[version] = task
+        return await asyncio.shield(task)
+
+    async def warm(self, version: int) -> None:
+        """Fill the transform cache behind everything else, so that first bundles take seconds."""
+        starter = await self.starter(version)
+        if starter.is_warm:
+            return
+        self._tell(ServiceStatus("starter", "starting", f"SDK {version}: warming the bundler"))
+        await starter.warm()
+        self._tell(ServiceStatus("starter", "healthy", f"SDK {version}"))
+
+    async def serve(self, session_id: SessionId, slug: str, version: int) -> PreviewAddress:
+        """Start (or find running) the Metro of a project's served folder. Raises ServiceError."""
+        starter = await self.starter(version)
+        host = lan_address(self._settings.host)
+        previews = ProcessPreview(self._home, await self.supervisor(), starter.node, starter.sdk)
+        self._tell(ServiceStatus("preview", "starting", slug))
+        try:
+            served = await previews.start(slug, host=host, port=self._settings.preview_port)
+        except MobvibeError as error:
+            self._tell(ServiceStatus("preview", "failed", error.message, error.remedy))
+            raise
+        self._tell(ServiceStatus("preview", "healthy", slug, port=served.port))
+        return PreviewAddress(
+            session_id=session_id,
+            url=f"exp://{host}:{served.port}",
+            sdk=version,
+            expo_go=starter.sdk.expo_go,
+            web_url=f"http://{host}:{served.port}",
+        )
+
+    async def supervisor(self) -> Supervisor:
+        """The home's supervisor; connecting is this program's lease. Raises ServiceError."""
+        async with self._connecting:
+            if self._supervisor is None:
+                self._home.prepare()
+                self._supervisor = await Supervisor.connect(self._home)
+            return self._supervisor
+
+    async def hold(self) -> None:
+        """A standing lease: what runs goes on after this program, until `shut_down`."""
+        await (await self.supervisor()).hold()
+
+    async def running(self) -> list[RunningService]:
+        """What runs in this home now; starts nothing."""
+        supervisor = await Supervisor.attach(self._home)
+        if supervisor is None:
+            return []
+        async with supervisor:
+            return list((await supervisor.status()).services)
+
+    async def shut_down(self) -> bool:
+        """End everything of this home; False where nothing ran."""
+        supervisor = await Supervisor.attach(self._home)
+        if supervisor is None:
+            return False
+        async with supervisor:
+            await supervisor.shutdown()
+        return True
+
+    async def lost(self) -> MobvibeError:
+        """Wait until the supervisor is gone without our asking; returns what to say then."""
+        supervisor = await self.supervisor()
+        await supervisor.lost.wait()
+        return ServiceError(
+            "The environment was stopped from outside.", "Start mobvibe-tui again; nothing is lost."
+        )
+
+    async def close(self) -> None:
+        """Give up the lease."""
+        for task in self._starters.values():
+            task.cancel()
+        await asyncio.gather(*self._starters.values(), return_exceptions=True)
+        if self._supervisor is not None:
+            await self._supervisor.close()
+            self._supervisor = None
+
+    async def _prepare(self, version: int) -> Starter:
+        wanted = sdk(version)
+        node = await asyncio.to_thread(find_node, wanted.minimum_node)
+        starter = Starter(self._home, wanted, node)
+
+        def tell(progress: StarterProgress) -> None:
+            self._tell(
+                ServiceStatus(
+                    "starter",
+                    "downloading",
+                    f"SDK {version}: {progress.phase}",
+                    progress=progress.fraction,
+                )
+            )
+
+        if not starter.is_prepared:
+            try:
+                await starter.prepare(tell)
+            except MobvibeError as error:
+                self._tell(ServiceStatus("starter", "failed", error.message, error.remedy))
+                raise
+        self._tell(ServiceStatus("starter", "healthy", f"SDK {version}"))
+        return starter
+
+
+def _where(dsn: str) -> str:
+    parts = urlsplit(dsn)
+    return f"{parts.hostname or 'local'}:{parts.port or 5432}"
+
+
+def _ignore(status: ServiceStatus) -> None:
+    """Nobody listens yet."""

@@ -1,0 +1,105 @@
+"""Builds every object once; the one place that knows all concrete classes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from mobvibe_app.changes import DemoSummary
+from mobvibe_app.settings import AppSettings
+
+if TYPE_CHECKING:
+    from mobvibe_app.environment.environment import Environment
+    from mobvibe_app.screen_feed import ScreenFeed
+    from mobvibe_app.studio import Connected, Studio
+    from mobvibe_app.ui.app import MobvibeApp
+
+
+def demo_summaries() -> tuple[DemoSummary, ...]:
+    """The recordings that the program ships."""
+    from mobvibe_worker.agent.recordings import load_recordings
+
+    return tuple(
+        DemoSummary(recording.name, recording.title, recording.prompt, recording.changes)
+        for recording in load_recordings()
+    )
+
+
+def build_studio(settings: AppSettings) -> Studio:
+    """A studio that is not open yet."""
+    from mobvibe_app.environment.environment import Environment
+    from mobvibe_app.studio import Studio
+
+    @asynccontextmanager
+    async def connect(dsn: str, environment: Environment) -> AsyncIterator[Connected]:
+        async with _connected(settings, dsn, environment) as connected:
+            yield connected
+
+    return Studio(settings, Environment(settings), connect, demo_summaries())
+
+
+def build_dashboard(settings: AppSettings) -> MobvibeApp:
+    """The dashboard; what is slow to import is imported after its first paint."""
+    from importlib.metadata import version
+
+    from mobvibe_app.ui.app import MobvibeApp
+    from mobvibe_app.ui.late_feed import LateFeed
+
+    def build_feed() -> ScreenFeed:
+        from mobvibe_app.screen_feed import ScreenFeed
+
+        return ScreenFeed(build_studio(settings))
+
+    label = settings.model if settings.has_model else "demo: recorded, no cost"
+    return MobvibeApp(LateFeed(build_feed), version=version("mobvibe-tui"), model_label=label)
+
+
+@asynccontextmanager
+async def _connected(
+    settings: AppSettings, dsn: str, environment: Environment
+) -> AsyncIterator[Connected]:
+    from mobvibe_app.build_session import BuildSession
+    from mobvibe_app.embedded_worker import EmbeddedWorker
+    from mobvibe_app.overview import Overview
+    from mobvibe_app.preview_host import PreviewHost, PreviewStores
+    from mobvibe_app.studio import Connected
+    from mobvibe_worker.home import Home
+    from mobvibe_worker.store.event_log import EventLog
+    from mobvibe_worker.store.job_queue import JobQueue
+    from mobvibe_worker.store.listener import Listener
+    from mobvibe_worker.store.pool import open_pool
+    from mobvibe_worker.store.previews import PreviewRegistry
+    from mobvibe_worker.store.projects import ProjectStore
+    from mobvibe_worker.store.revisions import RevisionStore
+    from mobvibe_worker.store.sessions import SessionStore
+    from mobvibe_worker.store.turns import TurnLedger
+
+    pool = await open_pool(dsn, application_name="mobvibe-tui")
+    try:
+        async with Listener(dsn) as listener:
+            queue, events = JobQueue(pool), EventLog(pool)
+            projects, sessions = ProjectStore(pool), SessionStore(pool)
+            revisions, turns = RevisionStore(pool), TurnLedger(pool)
+            registry = PreviewRegistry(pool)
+            yield Connected(
+                session=BuildSession(
+                    queue,
+                    projects,
+                    sessions,
+                    events,
+                    turns,
+                    listener,
+                    settings.poll_interval_ms / 1000,
+                ),
+                overview=Overview(queue, sessions, turns, listener),
+                preview_host=PreviewHost(
+                    Home(settings.home),
+                    PreviewStores(projects, sessions, revisions, queue, events, registry),
+                    environment,
+                    listener,
+                ),
+                worker=EmbeddedWorker(settings, pool, listener),
+            )
+    finally:
+        await pool.close()
