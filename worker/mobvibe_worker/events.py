@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
-from typing import Any, ClassVar, Literal
+from functools import cache
+from types import UnionType
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 from mobvibe_worker.jobs import JobId, SessionId
 
@@ -121,8 +123,28 @@ def parse_payload(event: Event) -> Payload | None:
     shape = _PAYLOADS.get(event.type)
     if shape is None:
         return None
-    names = {field.name for field in fields(shape)}
+    hints = _hints(event.type)
+    values = {name: value for name, value in event.data.items() if name in hints}
+    if not all(_fits(value, hints[name]) for name, value in values.items()):
+        return None
     try:
-        return shape(**{name: value for name, value in event.data.items() if name in names})
+        return shape(**values)
     except TypeError:
         return None
+
+
+@cache
+def _hints(event_type: EventType) -> Mapping[str, Any]:
+    shape = _PAYLOADS[event_type]
+    hints = get_type_hints(shape)
+    return {field.name: hints[field.name] for field in fields(shape)}
+
+
+def _fits(value: object, hint: Any) -> bool:
+    if get_origin(hint) is Literal:
+        return isinstance(value, str | None) and value in get_args(hint)
+    if get_origin(hint) in (UnionType, Union):
+        return any(_fits(value, each) for each in get_args(hint))
+    if hint is float:
+        return isinstance(value, int | float)
+    return isinstance(value, get_origin(hint) or hint)
