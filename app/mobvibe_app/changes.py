@@ -65,6 +65,8 @@ class OverviewChanged:
     stats: QueueStats
     sessions: tuple[SessionSummary, ...]
     cost_today_usd: Decimal
+    finished_per_minute: tuple[int, ...] = ()
+    """Jobs that ended in each of the last 60 minutes, oldest first; empty where nobody counted."""
 
 
 @dataclass(frozen=True, slots=True)
