@@ -44,6 +44,8 @@ class Redactor:
                 encoded = base64.b64encode(secret.encode()).decode()
                 forms |= {secret, quote(secret, safe=""), encoded, encoded.rstrip("=")}
         longest_first = sorted(forms, key=len, reverse=True)
+        self.longest = len(longest_first[0]) if longest_first else 0
+        """The length of the longest form of a secret, characters: so much of a stream must be held back."""
         self._pattern = re.compile("|".join(map(re.escape, longest_first))) if forms else None
 
     def __call__(self, text: str) -> str:
