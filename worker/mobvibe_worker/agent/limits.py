@@ -1,0 +1,69 @@
+"""How much one attempt may do, and the meter that stops it there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from time import monotonic
+
+from mobvibe_worker.agent.model import Usage
+from mobvibe_worker.errors import LimitReached
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one attempt, all enforced here and in the workspace, whatever the model wants."""
+
+    turns: int = 60
+    """Requests to the model, broken ones included."""
+    seconds: float = 20 * 60
+    """Wall-clock time, checks included."""
+    tool_calls: int = 400
+    fix_rounds: int = 3
+    """How often red checks go back to the model."""
+    tries: int = 3
+    """Requests for one turn, where the answer breaks off."""
+    wait_seconds: float = 120.0
+    """The longest Retry-After that is waited for."""
+
+
+@dataclass(slots=True)
+class Meter:
+    """What one attempt has used so far."""
+
+    limits: Limits
+    turns: int = 0
+    tool_calls: int = 0
+    tokens: int = 0
+    cost_usd: Decimal | None = Decimal(0)
+    started: float = field(default_factory=monotonic)
+
+    @property
+    def seconds_left(self) -> float:
+        """Wall-clock time that is left, seconds."""
+        return self.limits.seconds - (monotonic() - self.started)
+
+    def count_request(self) -> int:
+        """The number of the next request, from 1. Raises LimitReached."""
+        if self.turns >= self.limits.turns:
+            raise LimitReached(
+                f"The agent took {self.limits.turns} turns without coming to an end.",
+                "Ask for less in one prompt.",
+            )
+        self.turns += 1
+        return self.turns
+
+    def count_tool_calls(self, calls: int) -> None:
+        """Raises LimitReached where these would be too many."""
+        self.tool_calls += calls
+        if self.tool_calls > self.limits.tool_calls:
+            raise LimitReached(
+                f"The agent made more than {self.limits.tool_calls} tool calls.",
+                "Ask for less in one prompt.",
+            )
+
+    def add(self, usage: Usage, cost_usd: Decimal | None) -> None:
+        """Add one turn's tokens and cost; one unknown price makes the sum unknown."""
+        self.tokens += usage.total_tokens
+        both_known = self.cost_usd is not None and cost_usd is not None
+        self.cost_usd = self.cost_usd + cost_usd if both_known else None  # type: ignore[operator]

@@ -1,0 +1,85 @@
+"""A model that replays a recording: no key, no cost, the same loop, tools and checks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Iterator
+from decimal import Decimal
+
+from mobvibe_worker.agent.model import (
+    Block,
+    BlockEnded,
+    Conversation,
+    TextDelta,
+    ThinkingDelta,
+    ToolStarted,
+    TurnStep,
+    Usage,
+)
+from mobvibe_worker.agent.recordings import Recording
+from mobvibe_worker.errors import AgentError
+
+PIECE = 24
+"""Characters of one delta."""
+PROSE_RATE = 240.0
+"""Characters a second of thoughts and text, at pace 1."""
+CODE_RATE = 2_400.0
+"""Characters a second of a tool call's input, at pace 1."""
+FIRST_DELAY_SECONDS = 0.4
+
+
+class RecordedModel:
+    """Answers with a recording's turns, in order, at `pace`: 1 as a model types, 0 at once."""
+
+    def __init__(self, recording: Recording, pace: float = 1.0) -> None:
+        self.recording = recording
+        self._pace = max(pace, 0.0)
+        self._played = 0
+
+    @property
+    def name(self) -> str:
+        """The recording's name, marked as one."""
+        return f"recording:{self.recording.name}"
+
+    async def turn(self, conversation: Conversation) -> AsyncGenerator[TurnStep, None]:
+        """The next turn. Raises AgentError where the recording has ended and the checks are still red."""
+        if self._played >= len(self.recording.turns):
+            raise AgentError(
+                f"The recording {self.recording.name} has ended, and the checks are not green.",
+                "It fits the app that it was recorded with; replay it in a new project.",
+            )
+        turn = self.recording.turns[self._played]
+        self._played += 1
+        await asyncio.sleep(FIRST_DELAY_SECONDS * self._pace)
+        for block in turn.content:
+            for step, seconds in _steps(block):
+                yield step
+                await asyncio.sleep(seconds * self._pace)
+        yield turn
+
+    def price_of(self, usage: Usage) -> Decimal | None:
+        """Nothing."""
+        return Decimal(0)
+
+    def worst_case(self, conversation: Conversation) -> Decimal | None:
+        """Nothing."""
+        return Decimal(0)
+
+
+def _steps(block: Block) -> Iterator[tuple[TurnStep, float]]:
+    """The block's deltas, each with the seconds that it takes at pace 1."""
+    match block["type"]:
+        case "thinking":
+            yield from ((ThinkingDelta(p), len(p) / PROSE_RATE) for p in _cut(block["thinking"]))
+            yield BlockEnded(), 0.0
+        case "text":
+            yield from ((TextDelta(p), len(p) / PROSE_RATE) for p in _cut(block["text"]))
+            yield BlockEnded(), 0.0
+        case _:
+            seconds = len(json.dumps(block.get("input"))) / CODE_RATE
+            yield ToolStarted(str(block.get("name"))), seconds
+
+
+def _cut(text: str) -> Iterator[str]:
+    yield from (text[start : start + PIECE] for start in range(0, len(text), PIECE))
