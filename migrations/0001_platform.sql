@@ -1,0 +1,146 @@
+-- The platform beneath the tables: what Supabase gives every database, made here only where it is missing.
+--
+-- Three roles (anon, authenticated, service_role), the schema `auth` with its users and the functions that read the
+-- caller's claims, and a schema `private` of our own for helpers that no client may reach through an API.
+-- Roles belong to the whole cluster, so they are created when missing (two databases may race for that) and never
+-- dropped. The schema `auth` carries a comment when it is ours: the way down removes it only then.
+
+do $$
+declare
+  wanted text;
+begin
+  foreach wanted in array array['anon', 'authenticated', 'service_role'] loop
+    if not exists (select from pg_catalog.pg_roles where rolname = wanted) then
+      begin
+        execute format('create role %I nologin noinherit', wanted);
+      exception when duplicate_object or unique_violation then
+        raise notice 'role % came into being meanwhile', wanted;
+      end;
+    end if;
+  end loop;
+
+  if not (select rolbypassrls from pg_catalog.pg_roles where rolname = 'service_role') then
+    begin
+      alter role service_role bypassrls;
+    exception
+      when insufficient_privilege then
+        raise warning 'service_role does not bypass row-level security: ask the server''s owner for it';
+      when sqlstate 'XX000' then  -- tuple concurrently updated: another database's migration did the same
+        raise notice 'service_role is being altered by another session';
+    end;
+  end if;
+
+  -- From Postgres 16 on, whoever creates a role may administer it but not yet become it.
+  foreach wanted in array array['anon', 'authenticated', 'service_role'] loop
+    if not pg_catalog.pg_has_role(current_user, wanted, 'member') then
+      begin
+        execute format('grant %I to current_user', wanted);
+      exception
+        when insufficient_privilege then
+          raise warning 'the role % cannot be taken on by %', wanted, current_user;
+        when unique_violation or sqlstate 'XX000' then
+          raise notice 'the role % is being granted by another session', wanted;
+      end;
+    end if;
+  end loop;
+end
+$$;
+
+do $$
+begin
+  if to_regclass('auth.users') is not null then
+    return;
+  end if;
+
+  create schema if not exists auth;
+  comment on schema auth is 'mobvibe-shim';
+  grant usage on schema auth to anon, authenticated, service_role;
+
+  create table auth.users (
+    id uuid primary key default gen_random_uuid(),
+    email text unique,
+    phone text unique,
+    raw_app_meta_data jsonb,
+    raw_user_meta_data jsonb,
+    is_anonymous boolean not null default false,
+    created_at timestamptz default now(),
+    updated_at timestamptz default now(),
+    deleted_at timestamptz
+  );
+  alter table auth.users enable row level security;
+  grant all on auth.users to service_role;
+
+  create function auth.uid() returns uuid language sql stable as $body$
+    select coalesce(
+      nullif(current_setting('request.jwt.claim.sub', true), ''),
+      (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')
+    )::uuid
+  $body$;
+
+  create function auth.role() returns text language sql stable as $body$
+    select coalesce(
+      nullif(current_setting('request.jwt.claim.role', true), ''),
+      (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'role')
+    )::text
+  $body$;
+
+  create function auth.email() returns text language sql stable as $body$
+    select coalesce(
+      nullif(current_setting('request.jwt.claim.email', true), ''),
+      (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'email')
+    )::text
+  $body$;
+
+  create function auth.jwt() returns jsonb language sql stable as $body$
+    select coalesce(
+      nullif(current_setting('request.jwt.claim', true), ''),
+      nullif(current_setting('request.jwt.claims', true), '')
+    )::jsonb
+  $body$;
+end
+$$;
+
+create schema private;
+comment on schema private is 'Helpers of mobvibe that no API exposes.';
+grant usage on schema private to authenticated, service_role;
+grant usage on schema public to anon, authenticated, service_role;
+
+-- Time-ordered identifiers (RFC 9562, version 7) on every server: its own function where it has one.
+do $$
+begin
+  if to_regprocedure('pg_catalog.uuidv7()') is not null then
+    create function private.uuid7() returns uuid language sql volatile set search_path = '' as $body$
+      select uuidv7()
+    $body$;
+  else
+    create function private.uuid7() returns uuid language sql volatile set search_path = '' as $body$
+      select encode(
+        set_bit(
+          set_bit(
+            overlay(
+              uuid_send(gen_random_uuid())
+              placing substring(
+                int8send(floor(extract(epoch from clock_timestamp()) * 1000)::bigint) from 3
+              )
+              from 1 for 6
+            ),
+            52, 1
+          ),
+          53, 1
+        ),
+        'hex'
+      )::uuid
+    $body$;
+  end if;
+end
+$$;
+
+create function private.touch_updated_at() returns trigger language plpgsql set search_path = '' as $$
+begin
+  new.updated_at := now();
+  return new;
+end
+$$;
+
+revoke all on all functions in schema private from public;
+grant execute on function private.uuid7() to authenticated, service_role;

@@ -1,0 +1,28 @@
+-- Takes the triggers and their functions away, the sign-up trigger on auth.users included.
+
+drop trigger touch on public.preview_containers;
+drop trigger touch on public.coding_jobs;
+drop trigger touch on public.coding_sessions;
+drop trigger touch on public.projects;
+drop trigger touch on public.profiles;
+drop trigger immutable_whole on public.session_events;
+drop trigger immutable on public.session_events;
+drop trigger check_numbers on public.session_events;
+drop trigger number on public.session_events;
+drop trigger fill on public.job_turns;
+drop trigger fill on public.project_files;
+drop trigger fill on public.project_blobs;
+drop trigger fill on public.project_revisions;
+drop trigger fill on public.preview_containers;
+drop trigger fill on public.coding_sessions;
+drop trigger fill on public.projects;
+drop trigger on_auth_user_created on auth.users;
+drop function private.refuse_change();
+drop function private.check_event_numbers();
+drop function private.number_event();
+drop function private.fill_from_project();
+drop function private.fill_from_session();
+drop function private.fill_session();
+drop function private.fill_project();
+drop function private.slug_from(text);
+drop function public.handle_new_user();

@@ -1,0 +1,164 @@
+-- What a row gets by itself: its owner, its slug, its number in the session, the time of its last change.
+--
+-- Owners are copied down from the row above (project to session to job to event), so that policies need no join and
+-- nobody has to type them. An event's seq comes from its session's counter: writers of one session take turns on that
+-- row, which is why a reader that remembers the last seq can never miss an event that commits late.
+-- A sign-up must never fail for lack of an email, or because somebody else has the same one.
+
+create function public.handle_new_user() returns trigger
+language plpgsql security definer set search_path = '' as $$
+declare
+  shown text := coalesce(
+    nullif(btrim(new.raw_user_meta_data ->> 'display_name'), ''),
+    nullif(btrim(new.raw_user_meta_data ->> 'full_name'), ''),
+    nullif(split_part(coalesce(new.email, ''), '@', 1), ''),
+    'someone'
+  );
+begin
+  insert into public.profiles (id, email, display_name)
+  values (new.id, nullif(new.email, ''), shown)
+  on conflict do nothing;
+  -- Without a profile nothing works for this person; without an email everything does.
+  insert into public.profiles (id, display_name) values (new.id, shown)
+  on conflict (id) do nothing;
+  return new;
+end
+$$;
+revoke all on function public.handle_new_user() from public, anon, authenticated;
+
+create trigger on_auth_user_created after insert on auth.users
+  for each row execute function public.handle_new_user();
+
+create function private.slug_from(p_name text) returns text language sql immutable set search_path = '' as $$
+  select coalesce(
+    nullif(btrim(left(btrim(regexp_replace(lower(p_name), '[^a-z0-9]+', '-', 'g'), '-'), 40), '-'), ''),
+    'app'
+  )
+$$;
+
+create function private.fill_project() returns trigger language plpgsql set search_path = '' as $$
+declare
+  base text := private.slug_from(new.name);
+  number integer := 1;
+begin
+  if new.slug is not null then
+    return new;
+  end if;
+  perform pg_advisory_xact_lock(hashtextextended('mobvibe slug ' || new.user_id, 0));
+  new.slug := base;
+  while exists (
+    select from public.projects p
+    where p.user_id = new.user_id and p.slug = new.slug and p.status <> 'deleted'
+  ) loop
+    number := number + 1;
+    new.slug := base || '-' || number;
+  end loop;
+  return new;
+end
+$$;
+create trigger fill before insert on public.projects
+  for each row execute function private.fill_project();
+
+create function private.fill_session() returns trigger language plpgsql set search_path = '' as $$
+begin
+  if new.user_id is null then
+    select p.user_id into new.user_id from public.projects p where p.id = new.project_id;
+  end if;
+  return new;
+end
+$$;
+create trigger fill before insert on public.coding_sessions
+  for each row execute function private.fill_session();
+
+-- Preview rows take project and user from their session; revisions, blobs, files and turns from their project.
+create function private.fill_from_session() returns trigger language plpgsql set search_path = '' as $$
+begin
+  if new.project_id is null or new.user_id is null then
+    select s.project_id, s.user_id into new.project_id, new.user_id
+    from public.coding_sessions s where s.id = new.session_id;
+  end if;
+  return new;
+end
+$$;
+create trigger fill before insert on public.preview_containers
+  for each row execute function private.fill_from_session();
+
+create function private.fill_from_project() returns trigger language plpgsql set search_path = '' as $$
+begin
+  if new.user_id is null then
+    select p.user_id into new.user_id from public.projects p where p.id = new.project_id;
+  end if;
+  return new;
+end
+$$;
+create trigger fill before insert on public.project_revisions
+  for each row execute function private.fill_from_project();
+create trigger fill before insert on public.project_blobs
+  for each row execute function private.fill_from_project();
+create trigger fill before insert on public.project_files
+  for each row execute function private.fill_from_project();
+create trigger fill before insert on public.job_turns
+  for each row execute function private.fill_from_project();
+
+create function private.number_event() returns trigger language plpgsql set search_path = '' as $$
+begin
+  update public.coding_sessions s set last_seq = s.last_seq + 1
+  where s.id = new.session_id
+  returning s.last_seq, s.user_id into new.seq, new.user_id;
+  if not found then
+    raise exception 'there is no session %', new.session_id using errcode = 'MV004';
+  end if;
+  return new;
+end
+$$;
+-- append_events counts a whole batch at once and gives each row its seq; check_event_numbers verifies that.
+create trigger number before insert on public.session_events
+  for each row when (new.seq is null) execute function private.number_event();
+
+create function private.check_event_numbers() returns trigger language plpgsql set search_path = '' as $$
+begin
+  if exists (
+    select from new_rows n join public.coding_sessions s on s.id = n.session_id
+    where n.seq > s.last_seq or n.user_id <> s.user_id
+  ) then
+    raise exception 'seq is given by the session''s counter: leave it out'
+      using errcode = 'check_violation';
+  end if;
+  return null;
+end
+$$;
+create trigger check_numbers after insert on public.session_events
+  referencing new table as new_rows
+  for each statement execute function private.check_event_numbers();
+
+-- Cascades (a deleted session, a deleted job) run inside another trigger; nothing else may change history.
+create function private.refuse_change() returns trigger language plpgsql set search_path = '' as $$
+begin
+  if tg_level = 'ROW' and pg_trigger_depth() > 1 then
+    if tg_op = 'DELETE' then
+      return old;
+    end if;
+    return new;
+  end if;
+  raise exception 'events are history: % is refused', lower(tg_op) using errcode = 'MV005';
+end
+$$;
+create trigger immutable before update or delete on public.session_events
+  for each row execute function private.refuse_change();
+create trigger immutable_whole before truncate on public.session_events
+  for each statement execute function private.refuse_change();
+
+create trigger touch before update on public.profiles
+  for each row execute function private.touch_updated_at();
+create trigger touch before update on public.projects
+  for each row execute function private.touch_updated_at();
+create trigger touch before update on public.coding_sessions
+  for each row execute function private.touch_updated_at();
+create trigger touch before update on public.coding_jobs
+  for each row execute function private.touch_updated_at();
+create trigger touch before update on public.preview_containers
+  for each row execute function private.touch_updated_at();
+
+revoke all on all functions in schema private from public;
+grant execute on all functions in schema private to service_role;
+grant execute on function private.slug_from(text) to authenticated;

@@ -1,0 +1,229 @@
+-- What an attempt writes: events, revisions with their files, and money.
+--
+-- A batch of events moves its session's counter once and takes consecutive numbers. A job is completed in one
+-- transaction with the revision that it made: fence, head, files, events, status, all or nothing, and a second call of
+-- the attempt that did it answers the same again (its first answer may have been lost on the way). Content is kept once
+-- a project, by its hash. Money is set aside under the job's row lock before a request and settled after it; what a
+-- dead attempt set aside counts as spent, for nobody knows.
+
+create function private.append(p_session uuid, p_types text[], p_datas jsonb[], p_job uuid)
+returns bigint language plpgsql set search_path = '' as $$
+declare
+  added integer := cardinality(p_types);
+  newest bigint;
+  owner uuid;
+begin
+  update public.coding_sessions s set last_seq = s.last_seq + added
+  where s.id = p_session returning s.last_seq, s.user_id into newest, owner;
+  if not found then
+    raise exception 'there is no session %', p_session using errcode = 'MV004';
+  end if;
+  insert into public.session_events (session_id, seq, job_id, user_id, event_type, data)
+  select p_session, newest - added + e.n, p_job, owner, e.type, e.data
+  from unnest(p_types, p_datas) with ordinality as e (type, data, n);
+  return newest;
+end
+$$;
+
+create function public.append_events(
+  p_session uuid,
+  p_types text[],
+  p_datas jsonb[],
+  p_job uuid default null,
+  p_attempt integer default null,
+  p_worker text default null
+) returns bigint language plpgsql set search_path = '' as $$
+begin
+  if p_attempt is not null then
+    perform private.fence(p_job, p_attempt, p_worker);
+  end if;
+  return private.append(p_session, p_types, p_datas, p_job);
+end
+$$;
+
+-- The caller holds the project's lock. `p_contents` are those files that the project has not stored yet.
+create function private.add_revision(
+  p_project uuid,
+  p_source text,
+  p_job public.coding_jobs,
+  p_report jsonb,
+  p_paths text[],
+  p_hashes bytea[],
+  p_contents bytea[]
+) returns uuid language plpgsql set search_path = '' as $$
+declare
+  owner uuid;
+  parent uuid;
+  revision uuid;
+begin
+  select p.user_id, p.head_revision_id into owner, parent
+  from public.projects p where p.id = p_project;
+  insert into public.project_revisions (
+    project_id, user_id, parent_id, source, job_id, attempt, check_report
+  )
+  values (p_project, owner, parent, p_source, p_job.id, p_job.attempt, p_report)
+  returning id into revision;
+  insert into public.project_blobs (project_id, user_id, sha256, content)
+  select distinct p_project, owner, pg_catalog.sha256(c), c from unnest(p_contents) as c
+  on conflict do nothing;
+  insert into public.project_files (revision_id, path, project_id, user_id, sha256)
+  select revision, f.path, p_project, owner, f.hash from unnest(p_paths, p_hashes) as f (path, hash);
+  update public.projects p set head_revision_id = revision where p.id = p_project;
+  return revision;
+end
+$$;
+
+create function private.require_head(p_project uuid, p_base uuid) returns void
+language plpgsql set search_path = '' as $$
+begin
+  perform from public.projects p
+  where p.id = p_project and p.head_revision_id is not distinct from p_base;
+  if not found then
+    raise exception 'the head of project % is not % any more', p_project, p_base
+      using errcode = 'MV002';
+  end if;
+end
+$$;
+
+create function public.complete_attempt(
+  p_job uuid,
+  p_attempt integer,
+  p_worker text,
+  p_base uuid,
+  p_report jsonb,
+  p_paths text[],
+  p_hashes bytea[],
+  p_contents bytea[],
+  p_types text[],
+  p_datas jsonb[],
+  p_result jsonb default '{}'
+) returns uuid language plpgsql set search_path = '' as $$
+declare
+  job public.coding_jobs;
+  revision uuid;
+begin
+  perform private.lock_line(p_job);
+  select * into job from public.coding_jobs j
+  where j.id = p_job and j.status = 'completed' and j.attempt = p_attempt and j.worker = p_worker;
+  if found then
+    return (job.result ->> 'revision')::uuid;
+  end if;
+  job := private.fence(p_job, p_attempt, p_worker);
+  perform private.require_head(job.project_id, p_base);
+  revision := private.add_revision(
+    job.project_id, 'agent', job, p_report, p_paths, p_hashes, p_contents
+  );
+  perform private.append(
+    job.session_id,
+    p_types,
+    array(
+      select case
+        when e.type = 'completion' then e.data || jsonb_build_object('revision', revision)
+        else e.data
+      end
+      from unnest(p_types, p_datas) with ordinality as e (type, data, n) order by e.n
+    ),
+    p_job
+  );
+  update public.coding_jobs j
+  set status = 'completed',
+      error = null,
+      result = coalesce(p_result, '{}') || jsonb_build_object('revision', revision)
+  where j.id = p_job;
+  return revision;
+end
+$$;
+
+-- The first files of a project; whoever comes second gets what is there.
+create function public.commit_template(
+  p_job uuid, p_attempt integer, p_worker text, p_paths text[], p_hashes bytea[], p_contents bytea[]
+) returns uuid language plpgsql set search_path = '' as $$
+declare
+  job public.coding_jobs;
+  head uuid;
+begin
+  perform private.lock_line(p_job);
+  job := private.fence(p_job, p_attempt, p_worker);
+  select p.head_revision_id into head from public.projects p where p.id = job.project_id;
+  if head is not null then
+    return head;
+  end if;
+  return private.add_revision(
+    job.project_id, 'template', job, null, p_paths, p_hashes, p_contents
+  );
+end
+$$;
+
+-- What the person edited by hand, unchecked.
+create function public.commit_person(
+  p_project uuid, p_base uuid, p_paths text[], p_hashes bytea[], p_contents bytea[]
+) returns uuid language plpgsql set search_path = '' as $$
+begin
+  perform from public.projects p where p.id = p_project and p.status <> 'deleted' for no key update;
+  if not found then
+    raise exception 'there is no project %', p_project using errcode = 'MV004';
+  end if;
+  perform private.require_head(p_project, p_base);
+  return private.add_revision(p_project, 'person', null, null, p_paths, p_hashes, p_contents);
+end
+$$;
+
+create function public.reserve_turn(
+  p_job uuid,
+  p_attempt integer,
+  p_worker text,
+  p_turn integer,
+  p_model text,
+  p_usd numeric,
+  p_default_budget numeric default null
+) returns void language plpgsql set search_path = '' as $$
+declare
+  job public.coding_jobs := private.fence(p_job, p_attempt, p_worker);
+  budget numeric := coalesce(job.budget_usd, p_default_budget);
+  spent numeric;
+begin
+  select coalesce(sum(
+    case when t.settled_at is null then t.reserved_usd else coalesce(t.cost_usd, t.reserved_usd) end
+  ), 0) into spent
+  from public.job_turns t
+  where t.job_id = p_job and (t.attempt, t.turn) <> (p_attempt, p_turn);
+  if spent + p_usd > budget then
+    raise exception 'USD % are spent or set aside, % more would pass the budget of %', spent, p_usd, budget
+      using errcode = 'MV003';
+  end if;
+  insert into public.job_turns (job_id, attempt, turn, project_id, user_id, model, reserved_usd)
+  values (p_job, p_attempt, p_turn, job.project_id, job.user_id, p_model, p_usd)
+  on conflict (job_id, attempt, turn) do update
+  set model = excluded.model, reserved_usd = excluded.reserved_usd
+  where public.job_turns.settled_at is null;
+  if not found then
+    raise exception 'turn % of attempt % is settled', p_turn, p_attempt using errcode = 'MV006';
+  end if;
+end
+$$;
+
+-- Not fenced: what a lost attempt spent is spent.
+create function public.settle_turn(
+  p_job uuid, p_attempt integer, p_turn integer, p_record jsonb, p_usage jsonb, p_cost_usd numeric
+) returns void language plpgsql set search_path = '' as $$
+begin
+  update public.job_turns t
+  set record = p_record, usage = p_usage, cost_usd = p_cost_usd, settled_at = clock_timestamp()
+  where t.job_id = p_job and t.attempt = p_attempt and t.turn = p_turn;
+  if not found then
+    raise exception 'turn % of attempt % of job % was never reserved', p_turn, p_attempt, p_job
+      using errcode = 'MV004';
+  end if;
+end
+$$;
+
+revoke all on all functions in schema private from public;
+grant execute on all functions in schema private to service_role;
+revoke all on function
+  public.append_events, public.complete_attempt, public.commit_template, public.commit_person,
+  public.reserve_turn, public.settle_turn
+from public, anon, authenticated;
+grant execute on function
+  public.append_events, public.complete_attempt, public.commit_template, public.commit_person,
+  public.reserve_turn, public.settle_turn
+to service_role;

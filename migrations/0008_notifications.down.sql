@@ -1,0 +1,28 @@
+-- Silence: drops the triggers, takes our tables out of the publication (and it, when 0008 made it), and the local owner
+-- leaves with everything of theirs.
+
+delete from auth.users where id = '00000000-0000-4000-8000-000000000001';
+
+do $$
+begin
+  if exists (
+    select from pg_catalog.pg_publication
+    where pubname = 'supabase_realtime'
+      and pg_catalog.obj_description(oid, 'pg_publication') = 'mobvibe-shim'
+  ) then
+    drop publication supabase_realtime;
+  else
+    alter publication supabase_realtime drop table public.coding_jobs, public.session_events;
+  end if;
+end
+$$;
+
+drop trigger tell_head on public.projects;
+drop trigger tell on public.session_events;
+drop trigger tell_moved on public.coding_jobs;
+drop trigger tell_new on public.coding_jobs;
+drop function private.tell_head();
+drop function private.tell_events();
+drop function private.tell_moved_jobs();
+drop function private.tell_new_jobs();
+drop function private.notify_in_pieces(text, text[], text, text);

@@ -1,0 +1,128 @@
+-- Who is told what, when a transaction commits.
+--
+-- new_job              JSON [{"id", "priority"}, ...]: jobs that came, or whose turn it is now
+-- job_status_changed   JSON [{"id", "old", "new"}, ...]; a request to cancel a running job says "cancel_requested": true
+-- session_events       session:last_seq, separated by commas where one statement touched several sessions
+-- project_head         the id of a project whose head revision moved
+--
+-- One notification a statement, in pieces that stay below Postgres's limit of 8,000 bytes, and never the content: a
+-- notification is a hint to look into the table, and a lost one loses nothing. Supabase Realtime gets the same two
+-- tables through its publication. At the end the local owner signs up: the person at this machine, without a limit.
+
+create function private.notify_in_pieces(p_channel text, p_items text[], p_open text, p_close text)
+returns void language plpgsql set search_path = '' as $$
+declare
+  first integer := 1;
+begin
+  while first <= cardinality(p_items) loop
+    perform pg_notify(
+      p_channel, p_open || array_to_string(p_items[first:first + 49], ',') || p_close
+    );
+    first := first + 50;
+  end loop;
+end
+$$;
+
+create function private.tell_new_jobs() returns trigger language plpgsql set search_path = '' as $$
+begin
+  perform private.notify_in_pieces('new_job', array(
+    select json_build_object('id', n.id, 'priority', n.priority)::text
+    from new_rows n where n.status = 'pending'
+    order by n.priority desc, n.created_at, n.id
+  ), '[', ']');
+  return null;
+end
+$$;
+create trigger tell_new after insert on public.coding_jobs
+  referencing new table as new_rows
+  for each statement execute function private.tell_new_jobs();
+
+create function private.tell_moved_jobs() returns trigger language plpgsql set search_path = '' as $$
+declare
+  changed text[];
+  ready text[];
+begin
+  select
+    array_agg(
+      case
+        when n.status <> o.status
+          then json_build_object('id', n.id, 'old', o.status, 'new', n.status)::text
+        else json_build_object(
+          'id', n.id, 'old', o.status, 'new', n.status, 'cancel_requested', true
+        )::text
+      end
+      order by n.id
+    ) filter (where n.status <> o.status or (n.cancel_requested and not o.cancel_requested)),
+    array_agg(
+      json_build_object('id', n.id, 'priority', n.priority)::text
+      order by n.priority desc, n.created_at, n.id
+    ) filter (
+      where n.status = 'pending' and n.is_head and n.run_at is null
+        and not (o.status = 'pending' and o.is_head and o.run_at is null)
+    )
+  into changed, ready
+  from new_rows n join old_rows o on o.id = n.id;
+  perform private.notify_in_pieces('job_status_changed', changed, '[', ']');
+  perform private.notify_in_pieces('new_job', ready, '[', ']');
+  return null;
+end
+$$;
+create trigger tell_moved after update on public.coding_jobs
+  referencing old table as old_rows new table as new_rows
+  for each statement execute function private.tell_moved_jobs();
+
+create function private.tell_events() returns trigger language plpgsql set search_path = '' as $$
+begin
+  perform private.notify_in_pieces('session_events', array(
+    select n.session_id || ':' || max(n.seq) from new_rows n group by n.session_id
+  ), '', '');
+  return null;
+end
+$$;
+create trigger tell after insert on public.session_events
+  referencing new table as new_rows
+  for each statement execute function private.tell_events();
+
+create function private.tell_head() returns trigger language plpgsql set search_path = '' as $$
+begin
+  perform pg_notify('project_head', new.id::text);
+  return null;
+end
+$$;
+create trigger tell_head after update of head_revision_id on public.projects
+  for each row when (new.head_revision_id is distinct from old.head_revision_id)
+  execute function private.tell_head();
+
+revoke all on all functions in schema private from public;
+grant execute on all functions in schema private to service_role;
+
+do $$
+declare
+  wanted text;
+begin
+  if not exists (select from pg_catalog.pg_publication where pubname = 'supabase_realtime') then
+    create publication supabase_realtime;
+    comment on publication supabase_realtime is 'mobvibe-shim';
+  end if;
+  foreach wanted in array array['coding_jobs', 'session_events'] loop
+    if not exists (
+      select from pg_catalog.pg_publication_tables
+      where pubname = 'supabase_realtime' and schemaname = 'public' and tablename = wanted
+    ) then
+      execute format('alter publication supabase_realtime add table public.%I', wanted);
+    end if;
+  end loop;
+end
+$$;
+
+insert into auth.users (id, email)
+values ('00000000-0000-4000-8000-000000000001', 'local@mobvibe.invalid')
+on conflict (id) do nothing;
+
+-- Users that signed up before these tables were there.
+insert into public.profiles (id, display_name)
+select u.id, coalesce(nullif(split_part(coalesce(u.email, ''), '@', 1), ''), 'someone') from auth.users u
+on conflict (id) do nothing;
+
+update public.profiles set tier = 'local', sessions_limit = null
+where id = '00000000-0000-4000-8000-000000000001';
