@@ -72,8 +72,8 @@ def test_without_any_network_it_is_loopback() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="an own network needs a namespace")
 def test_an_address_without_a_default_route_is_found_and_docker_is_not() -> None:
     script = (
-        "ip link add docker0 type dummy && ip addr add 172.17.0.1/16 dev docker0 && ip link set docker0 up && "
-        "ip link add home0 type dummy && ip addr add 192.168.7.9/24 dev home0 && ip link set home0 up && "
+        "ip link add docker0 type veth peer name home0 && ip link set docker0 up && ip link set home0 up && "
+        "ip addr add 172.17.0.1/16 dev docker0 && ip addr add 192.168.7.9/24 dev home0 && "
         'exec "$@"'
     )
     code = "from mobvibe_app.environment.network import lan_address; print(lan_address())"
@@ -87,7 +87,7 @@ def test_an_address_without_a_default_route_is_found_and_docker_is_not() -> None
         check=False,
     )
     if finished.returncode != 0 and "lan_address" not in finished.stderr:
-        pytest.skip(f"no dummy interfaces here: {finished.stderr.strip()}")
+        pytest.skip(f"no virtual interfaces here: {finished.stderr.strip()}")
     assert finished.stdout == "192.168.7.9\n"
 
 

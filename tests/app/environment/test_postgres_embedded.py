@@ -4,106 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
-import socket
 import stat
-import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
 import psutil
 import pytest
 
+from embedded import CLIENT, ask, client_process, servers_on, start
 from mobvibe_app.changes import ServiceStatus
 from mobvibe_app.environment.choices import Choices
 from mobvibe_app.environment.postgres_cluster import Cluster
-from mobvibe_app.environment.postgres_embedded import EmbeddedPostgres, PostgresAddress
-from mobvibe_app.environment.supervisor.client import Supervisor
-from mobvibe_worker.errors import ServiceError
-from mobvibe_worker.home import Home
-from polling import is_running, until, until_gone
-
-CLIENT = """
-import asyncio, sys
-from pathlib import Path
-import asyncpg
 from mobvibe_app.environment.postgres_embedded import EmbeddedPostgres
 from mobvibe_app.environment.supervisor.client import Supervisor
 from mobvibe_worker.home import Home
-async def main():
-    home = Home(Path(sys.argv[1]))
-    supervisor = await Supervisor.connect(home)
-    address = await EmbeddedPostgres(home, supervisor).start(lambda status: None)
-    connection = await asyncpg.connect(address.dsn)
-    await connection.execute(sys.argv[2])
-    print(supervisor.pid, (await supervisor.running("postgres")).pid, address.port, flush=True)
-    await asyncio.Event().wait()
-asyncio.run(main())
-"""
-
-
-@pytest.fixture(scope="module")
-def made_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """A home with a cluster, made by our own code; its Postgres does not run."""
-    home = Home(tmp_path_factory.mktemp("made"))
-
-    async def make() -> None:
-        async with await Supervisor.connect(home) as supervisor:
-            await EmbeddedPostgres(home, supervisor).start(lambda status: None)
-            await supervisor.shutdown()
-
-    asyncio.run(make())
-    return home
-
-
-@pytest.fixture
-async def home(made_home: Home, tmp_path: Path) -> AsyncIterator[Home]:
-    """A copy of that home; whatever runs in it is gone afterwards."""
-    home = Home(tmp_path / "home")
-    shutil.copytree(made_home.root, home.root, symlinks=True)
-    yield home
-    supervisor = await Supervisor.attach(home)
-    if supervisor is not None:
-        async with supervisor:
-            await supervisor.shutdown()
-
-
-async def start(home: Home, supervisor: Supervisor, port: int | None = None) -> PostgresAddress:
-    return await EmbeddedPostgres(home, supervisor, port=port).start(lambda status: None)
-
-
-async def ask(address: PostgresAddress, query: str) -> object:
-    connection = await asyncpg.connect(address.dsn)
-    try:
-        return await connection.fetchval(query)
-    finally:
-        await connection.close()
-
-
-async def client_process(home: Home, query: str) -> tuple[asyncio.subprocess.Process, list[int]]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", CLIENT, str(home.root), query), stdout=asyncio.subprocess.PIPE
-    )
-    assert process.stdout is not None
-    return process, [int(word) for word in (await process.stdout.readline()).split()]
-
-
-def servers_on(home: Home) -> set[int]:
-    """Every postgres process of the home: the postmaster and all that it forked work in its data folder."""
-    found = set()
-    for process in psutil.process_iter(["name"]):
-        try:
-            if (
-                process.info["name"].startswith("postgres")
-                and Path(process.cwd()) == home.postgres / "data"
-            ):
-                found.add(process.pid)
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-    return found
+from polling import is_running, until, until_gone
 
 
 async def test_first_start(tmp_path: Path) -> None:
@@ -129,7 +46,7 @@ async def test_first_start(tmp_path: Path) -> None:
     assert not (home.postgres / "data" / "postmaster.pid").exists()
 
 
-async def test_next_start_is_fast_and_keeps_the_port(home: Home, made_home: Home) -> None:
+async def test_next_start_is_fast_and_keeps_the_port(home: Home) -> None:
     ports = set()
     for _ in range(2):
         started = time.monotonic()
@@ -227,48 +144,6 @@ def partials_of(home: Home) -> list[Path]:
     return list(home.postgres.glob("data.partial*"))
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ("PG_VERSION=17", "was made by Postgres 17"),
-        ("PG_VERSION", "is not a whole Postgres cluster"),
-        ("global/pg_control", "is not a whole Postgres cluster"),
-    ],
-)
-async def test_another_folder_is_refused_and_left_alone(
-    home: Home, change: str, message: str
-) -> None:
-    name, _, content = change.partition("=")
-    file = home.postgres / "data" / name
-    file.unlink()
-    if content:
-        file.write_text(content)
-    before = sorted((home.postgres / "data").rglob("*"))
-    told: list[ServiceStatus] = []
-    async with await Supervisor.connect(home) as supervisor:
-        with pytest.raises(ServiceError, match=message) as caught:
-            await EmbeddedPostgres(home, supervisor).start(told.append)
-    assert "move" in caught.value.remedy
-    assert told[-1].state == "failed" and told[-1].remedy == caught.value.remedy
-    assert sorted((home.postgres / "data").rglob("*")) == before
-
-
-async def test_a_port_taken_by_another_program(home: Home) -> None:
-    kept = Choices(home.choices).ports()["postgres"]
-    with socket.socket() as other:
-        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        other.bind(("127.0.0.1", kept))
-        other.listen()
-        async with await Supervisor.connect(home) as supervisor:
-            with pytest.raises(ServiceError) as caught:
-                await start(home, supervisor, port=kept)
-            assert f"Port {kept}" in caught.value.message
-            assert f"(pid {os.getpid()})" in caught.value.message
-            address = await start(home, supervisor)
-            assert address.port != kept
-            assert Choices(home.choices).ports()["postgres"] == address.port
-
-
 async def test_a_foreign_postmaster_pid_is_no_server(home: Home) -> None:
     """After a reboot the pid in the note may be any program's: here one that must not be harmed."""
     other = await asyncio.create_subprocess_exec("sleep", "600")
@@ -299,27 +174,6 @@ async def test_a_server_that_is_not_ours_is_waited_for(home: Home) -> None:
         assert await ask(await starting, "select 1") == 1
 
 
-async def test_a_server_that_cannot_start_says_why(home: Home) -> None:
-    (home.postgres / "data" / "postgresql.conf").write_text("shared_buffers = nonsense\n")
-    async with await Supervisor.connect(home) as supervisor:
-        with pytest.raises(ServiceError, match="shared_buffers") as caught:
-            await start(home, supervisor)
-    assert "logs postgres" in caught.value.remedy
-
-
-async def test_a_lost_or_wrong_password_is_said(home: Home) -> None:
-    file = home.secrets / "postgres-password"
-    file.write_text("wrong\n")
-    async with await Supervisor.connect(home) as supervisor:
-        with pytest.raises(ServiceError, match="does not know the password"):
-            await start(home, supervisor)
-    file.unlink()
-    async with await Supervisor.connect(home) as supervisor:
-        with pytest.raises(ServiceError, match="password of the database is gone"):
-            await start(home, supervisor)
-    assert not file.exists()
-
-
 async def test_the_password_is_private_and_in_no_command_line_or_log(home: Home) -> None:
     file = home.secrets / "postgres-password"
     password = file.read_text().strip()
@@ -335,40 +189,3 @@ async def test_the_password_is_private_and_in_no_command_line_or_log(home: Home)
         assert not any(password in line for line in lines)
     for log in home.logs.iterdir():
         assert password not in log.read_text()
-
-
-@pytest.mark.skipif(
-    os.geteuid() != 0 or sys.platform != "linux", reason="only root needs namespaces"
-)
-def test_a_machine_without_user_namespaces_is_said(tmp_path: Path) -> None:
-    """A namespace of our own in which no further one may be made, as Docker's seccomp default has it."""
-    inside = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
-    finished = subprocess.run(
-        [
-            *("unshare", "--user", "--map-root-user", "sh", "-c", inside, "sh"),
-            *(sys.executable, "-c", CLIENT, str(tmp_path / "home"), "select 1"),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert "this machine does not allow user namespaces" in finished.stderr
-
-
-@pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="mounts a small disk")
-def test_a_full_disk_is_said_before_anything_is_made(tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    script = f'mount -t tmpfs -o size=50m none {disk} && exec "$@"'
-    finished = subprocess.run(
-        [
-            *("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"),
-            *(sys.executable, "-c", CLIENT, str(disk / "home"), "select 1"),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert "Postgres needs 200 MB" in finished.stderr

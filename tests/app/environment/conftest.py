@@ -1,0 +1,40 @@
+"""Homes for the tests of the environment: with a cluster, and gone with all that ran in them."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from mobvibe_app.environment.postgres_embedded import EmbeddedPostgres
+from mobvibe_app.environment.supervisor.client import Supervisor
+from mobvibe_worker.home import Home
+
+
+@pytest.fixture(scope="session")
+def made_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A home with a cluster, made by our own code; its Postgres does not run."""
+    home = Home(tmp_path_factory.mktemp("made"))
+
+    async def make() -> None:
+        async with await Supervisor.connect(home) as supervisor:
+            await EmbeddedPostgres(home, supervisor).start(lambda status: None)
+            await supervisor.shutdown()
+
+    asyncio.run(make())
+    return home
+
+
+@pytest.fixture
+async def home(made_home: Home, tmp_path: Path) -> AsyncIterator[Home]:
+    """A copy of that home; whatever runs in it is gone afterwards."""
+    home = Home(tmp_path / "home")
+    shutil.copytree(made_home.root, home.root, symlinks=True)
+    yield home
+    supervisor = await Supervisor.attach(home)
+    if supervisor is not None:
+        async with supervisor:
+            await supervisor.shutdown()
