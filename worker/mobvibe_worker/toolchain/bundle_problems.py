@@ -1,0 +1,78 @@
+"""What Metro's answer to a bundle that does not compile means: file, line, column and one sentence."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mobvibe_worker.revisions import Problem
+from mobvibe_worker.sanitize import clean_text
+
+_MESSAGE_LIMIT = 600
+_FRAME_LINE = re.compile(r"^\s*>\s*(\d+) \|", re.MULTILINE)
+_FRAME_CARET = re.compile(r"^\s*\|(\s*)\^", re.MULTILINE)
+_PLACE = re.compile(r"\s*\((\d+):(\d+)\)\s*$")
+
+
+def parse_problems(body: bytes, root: Path) -> tuple[Problem, ...]:
+    """The problems that Metro's error names, with paths relative to the project at `root`. At least one."""
+    try:
+        told = json.loads(body)
+    except ValueError:
+        told = None
+    if not isinstance(told, dict):
+        said = _clean(body.decode(errors="replace"), root).strip()
+        return (Problem(said[:_MESSAGE_LIMIT] or "Metro gave no reason."),)
+    if told.get("type") == "UnableToResolveError":
+        return (_unresolved(told, root),)
+    return (_failed(told, root),)
+
+
+def _unresolved(told: Mapping[str, Any], root: Path) -> Problem:
+    message = _clean(str(told.get("message", "")), root)
+    target = _clean(str(told.get("targetModuleName", "")), root)
+    is_relative = target.startswith(".")
+    reason = "no such file" if is_relative else "no such package in this project"
+    line = _FRAME_LINE.search(message)
+    return Problem(
+        f"Unable to resolve '{target}': {reason}.",
+        _clean(str(told.get("originModulePath", "")), root) or None,
+        int(line[1]) if line else None,
+        _column_of(message),
+    )
+
+
+def _column_of(message: str) -> int | None:
+    """Where the code frame's caret points, 1 for the line's first character."""
+    caret = _FRAME_CARET.search(message)
+    return len(caret[1]) if caret else None
+
+
+def _failed(told: Mapping[str, Any], root: Path) -> Problem:
+    text = _clean(str(told.get("message", "")), root)
+    first = text.strip().split("\n", 1)[0].removeprefix("Error: ").removeprefix("SyntaxError: ")
+    path = _clean(str(told.get("filename") or told.get("originModulePath") or ""), root) or None
+    line, column = _number(told.get("lineNumber")), _number(told.get("column"))
+    if path is not None:
+        first = first.removeprefix(f"{path}: ")
+    if place := _PLACE.search(first):
+        line, column = int(place[1]), int(place[2])
+        first = first[: place.start()]
+    return Problem(
+        first[:_MESSAGE_LIMIT] or "It does not compile.",
+        path,
+        line,
+        None if column is None else column + 1,
+    )
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _clean(text: str, root: Path) -> str:
+    """Without ANSI sequences, and without the way to this machine's folders."""
+    return clean_text(text).replace(f"{root}/", "").replace(str(root), ".")

@@ -1,0 +1,141 @@
+"""All checks of a staged folder: types, dependencies, and the iOS and Android bundles really compiled."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mobvibe_worker.errors import WorkspaceError
+from mobvibe_worker.events import Payload, Terminal
+from mobvibe_worker.home import SdkFolder
+from mobvibe_worker.revisions import Check, CheckName, CheckReport, Problem
+from mobvibe_worker.toolchain.check_bundler import CheckBundler
+from mobvibe_worker.toolchain.node import Node
+from mobvibe_worker.toolchain.sdks import Sdk
+from mobvibe_worker.toolchain.type_check import check_types
+from mobvibe_worker.workspace.paths import open_root, read_bytes
+
+Emit = Callable[[Payload], None]
+
+_MANIFEST = "package.json"
+_MANIFEST_LIMIT = 100_000
+_SHOWN_PROBLEMS = 5
+_FREE_FIELDS = frozenset({"name", "version", "description", "author", "license", "keywords"})
+_TITLES: Mapping[CheckName, str] = {
+    "types": "check types",
+    "dependencies": "check package.json",
+    "ios": "bundle for iOS",
+    "android": "bundle for Android",
+}
+
+
+class ProjectChecker:
+    """Checks one staged folder, as often as asked, always as it is on disk at that moment."""
+
+    def __init__(
+        self,
+        staged_root: Path,
+        folder: SdkFolder,
+        sdk: Sdk,
+        node: Node,
+        bundler: CheckBundler,
+        emit: Emit,
+    ) -> None:
+        self._root = staged_root
+        self._folder = folder
+        self._sdk = sdk
+        self._node = node
+        self._bundler = bundler
+        self._emit = emit
+
+    async def check(self) -> CheckReport:
+        """Run all checks; nothing may write into the folder meanwhile. Emits one event per finished check.
+
+        Raises ServiceError where a check could not run at all: that says nothing about the files.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                # Types use one core, the bundles another; the bundles share one Metro, so they go in turn.
+                types = group.create_task(
+                    self._told(check_types(self._root, self._folder, self._node))
+                )
+                dependencies = group.create_task(self._told(self._check_dependencies()))
+                bundles = group.create_task(self._check_bundles())
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from failures
+        return CheckReport((types.result(), dependencies.result(), *bundles.result()))
+
+    async def _check_bundles(self) -> tuple[Check, ...]:
+        ios = await self._told(self._bundler.compile("ios"))
+        return ios, await self._told(self._bundler.compile("android"))
+
+    async def _check_dependencies(self) -> Check:
+        started = time.monotonic()
+        expected = json.loads((self._folder.starter / _MANIFEST).read_bytes())
+        problems = await asyncio.to_thread(self._manifest_problems, expected)
+        return Check("dependencies", not problems, time.monotonic() - started, problems)
+
+    def _manifest_problems(self, expected: Mapping[str, Any]) -> tuple[Problem, ...]:
+        try:
+            with open_root(self._root) as root:
+                content = read_bytes(root, _MANIFEST, _MANIFEST, _MANIFEST_LIMIT)
+            actual = json.loads(content)
+        except (WorkspaceError, ValueError) as error:
+            return (Problem(f"It cannot be read: {error}", _MANIFEST),)
+        if not isinstance(actual, dict):
+            return (Problem("It must hold an object.", _MANIFEST),)
+        return tuple(
+            Problem(message, _MANIFEST)
+            for message in compare_manifests(actual, expected, self._sdk)
+        )
+
+    async def _told(self, checking: Awaitable[Check]) -> Check:
+        check = await checking
+        shown = [str(problem) for problem in check.problems[:_SHOWN_PROBLEMS]]
+        if len(check.problems) > _SHOWN_PROBLEMS:
+            shown.append(f"... and {len(check.problems) - _SHOWN_PROBLEMS} more")
+        self._emit(
+            Terminal(
+                _TITLES[check.name],
+                "passed" if check.is_green else "failed",
+                "\n".join(shown),
+                round(check.seconds, 2),
+            )
+        )
+        return check
+
+
+def compare_manifests(
+    actual: Mapping[str, Any], expected: Mapping[str, Any], sdk: Sdk
+) -> list[str]:
+    """Where a project's package.json differs from the starter's, in sentences; its name and the like are free."""
+    found = []
+    for group in ("dependencies", "devDependencies"):
+        found += _compare_packages(actual.get(group, {}), expected.get(group, {}), group, sdk)
+    for field in sorted((actual.keys() | expected.keys()) - _FREE_FIELDS):
+        if field not in ("dependencies", "devDependencies") and (
+            actual.get(field) != expected.get(field)
+        ):
+            found.append(f'"{field}" must be as in the starter: {json.dumps(expected.get(field))}.')
+    return found
+
+
+def _compare_packages(
+    actual: object, expected: Mapping[str, str], group: str, sdk: Sdk
+) -> list[str]:
+    if not isinstance(actual, dict):
+        return [f'"{group}" must hold an object.']
+    found = []
+    for name in sorted(actual.keys() | expected.keys()):
+        held, wanted = actual.get(name), expected.get(name)
+        if wanted is None:
+            found.append(
+                f"{name} cannot be added: the packages are those of Expo SDK {sdk.version}."
+            )
+        elif held != wanted:
+            found.append(f"{name} must be {wanted} for Expo SDK {sdk.version}, not {held}.")
+    return found

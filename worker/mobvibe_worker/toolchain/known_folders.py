@@ -1,0 +1,62 @@
+"""Which folders of a project Metro knows of, and whether one of them was replaced behind its back."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What changed since the last look."""
+
+    added: tuple[Path, ...]
+    hides_files: bool
+    """Metro's watcher cannot be trusted any more: a folder was removed and made again (it watches the one that is
+    gone), or came into being inside a new one (it may have missed that)."""
+
+
+@dataclass(slots=True)
+class KnownFolders:
+    """The project's folders at the last look. Each is held open, so that its inode number is not given away again."""
+
+    root: Path
+    _held: dict[Path, int] = field(default_factory=dict)
+
+    def look(self) -> Difference:
+        """Compare with the last look and remember this one."""
+        now = set(_folders_below(self.root))
+        for gone in self._held.keys() - now:
+            os.close(self._held.pop(gone))
+        added = sorted(now - self._held.keys())
+        is_replaced = False
+        for folder in now & self._held.keys():
+            if not os.path.samestat(os.fstat(self._held[folder]), folder.stat()):
+                is_replaced = True
+                os.close(self._held.pop(folder))
+                self._hold(folder)
+        for folder in added:
+            self._hold(folder)
+        is_nested = any(folder.parent in added for folder in added)
+        return Difference(tuple(added), is_replaced or is_nested)
+
+    def close(self) -> None:
+        """Forget everything."""
+        for descriptor in self._held.values():
+            os.close(descriptor)
+        self._held.clear()
+
+    def _hold(self, folder: Path) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._held[folder] = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _folders_below(root: Path) -> list[Path]:
+    """Every folder of the project, but hidden ones; links are not followed."""
+    found = []
+    for place, names, _ in os.walk(root):
+        names[:] = [name for name in names if not name.startswith(".")]
+        found += [Path(place, name) for name in names if not Path(place, name).is_symlink()]
+    return found

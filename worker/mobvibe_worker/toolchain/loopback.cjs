@@ -1,0 +1,10 @@
+// Loaded into the check bundler's Node: Expo's dev server listens on every address, and Metro knows no password.
+const net = require('node:net');
+
+const listen = net.Server.prototype.listen;
+net.Server.prototype.listen = function (port, host, ...rest) {
+  if (typeof port !== 'number' || typeof host === 'string') {
+    return listen.call(this, port, host, ...rest);
+  }
+  return listen.call(this, port, '127.0.0.1', ...(host === undefined ? [] : [host]), ...rest);
+};

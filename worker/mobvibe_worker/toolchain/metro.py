@@ -1,0 +1,134 @@
+"""Expo's dev server: how it is started, and what it answers over HTTP."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+import httpx2
+
+from mobvibe_worker.errors import ServiceError
+from mobvibe_worker.home import SdkFolder
+from mobvibe_worker.processes.surroundings import allowed_environment
+from mobvibe_worker.toolchain.node import Node
+
+BundlePlatform = Literal["ios", "android"]
+
+_QUICK_SECONDS = 30.0
+_SCRIPT = re.compile(rb'<script[^>]*\bsrc="([^"]+)"')
+
+
+def metro_argv(
+    node: Node, folder: SdkFolder, port: int, *, loopback: bool = False
+) -> tuple[str, ...]:
+    """The command that serves the project in the current folder. With `loopback` no other machine reaches it."""
+    preload = ("--require", str(Path(__file__).with_name("loopback.cjs"))) if loopback else ()
+    cli = folder.modules / "expo" / "bin" / "cli"
+    return (str(node.executable), *preload, str(cli), "start", "--lan", "--port", str(port))
+
+
+def metro_environment(node: Node, folder: SdkFolder) -> dict[str, str]:
+    """All that Metro may see. Everything it keeps lies in the SDK's folder; no key, no DATABASE_URL."""
+    return allowed_environment(
+        {
+            "PATH": node.path_with_node(),
+            "HOME": str(folder.node_home),
+            "TMPDIR": str(folder.cache),
+            "EXPO_OFFLINE": "1",
+            "EXPO_NO_TELEMETRY": "1",
+            "EXPO_NO_DEPENDENCY_VALIDATION": "1",
+            "EXPO_NO_TYPESCRIPT_SETUP": "1",
+            "EXPO_NO_GIT_STATUS": "1",
+            "EXPO_UNSTABLE_BONJOUR": "0",
+            "NO_COLOR": "1",
+        }
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What Expo Go is told: where the bundle lies, and for which SDK."""
+
+    bundle_url: str
+    host: str
+    """host:port that the phone will ask."""
+    runtime_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """The answer to a bundle's URL: the JavaScript, or Metro's error as JSON text."""
+
+    status: int
+    body: bytes
+
+    @property
+    def is_green(self) -> bool:
+        """Metro compiled it."""
+        return self.status == 200
+
+
+class MetroClient:
+    """Speaks to one Metro as Expo Go does. `host` is put into the manifest's addresses by Metro itself."""
+
+    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
+        self._base = f"http://{host}:{port}"
+        # trust_env: a proxy of the person's network must not come between us and our own machine.
+        self._http = httpx2.AsyncClient(trust_env=False, timeout=_QUICK_SECONDS)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._http.aclose()
+
+    async def is_running(self) -> bool:
+        """Metro answers /status. It says so too while the app does not compile."""
+        try:
+            answer = await self._http.get(f"{self._base}/status", timeout=5.0)
+        except httpx2.HTTPError:
+            return False
+        return answer.status_code == 200 and "packager-status:running" in answer.text
+
+    async def manifest(self, platform: BundlePlatform) -> Manifest:
+        """What Expo Go on this platform is told. Raises ServiceError where Metro does not say it properly."""
+        headers = {"expo-platform": platform, "accept": "application/expo+json,application/json"}
+        try:
+            answer = await self._http.get(f"{self._base}/", headers=headers)
+            told = answer.json()
+            url = str(told["launchAsset"]["url"])
+            return Manifest(url, urlsplit(url).netloc, str(told["runtimeVersion"]))
+        except (httpx2.HTTPError, json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ServiceError(
+                f"Metro gave no manifest for {platform} ({type(error).__name__}).",
+                "Start the preview again.",
+            ) from error
+
+    async def bundle(self, url: str, *, time_limit: float) -> Bundle:
+        """The bundle at this URL; may compile for `time_limit` seconds. Raises ServiceError when Metro is gone."""
+        try:
+            answer = await self._http.get(url, timeout=httpx2.Timeout(time_limit, connect=5.0))
+        except httpx2.HTTPError as error:
+            raise ServiceError(
+                f"Metro gave no bundle ({type(error).__name__}).", "It is tried again by itself."
+            ) from error
+        return Bundle(answer.status_code, answer.content)
+
+    async def web_bundle_url(self) -> str:
+        """The script that the web page loads. Raises ServiceError where there is none."""
+        try:
+            answer = await self._http.get(f"{self._base}/", headers={"accept": "text/html"})
+        except httpx2.HTTPError as error:
+            raise ServiceError("Metro gave no web page.", "Start the preview again.") from error
+        match = _SCRIPT.search(answer.content)
+        if match is None:
+            raise ServiceError("Metro's web page has no script.", "Start the preview again.")
+        return f"{self._base}{match[1].decode().replace('&amp;', '&')}"
+
+    def url(self, path: str) -> str:
+        """The address of a path on this Metro."""
+        return f"{self._base}{path}"

@@ -1,0 +1,205 @@
+"""One Expo SDK made ready in a home: its packages installed once, its starter files kept beside them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from filelock import FileLock, Timeout
+
+from mobvibe_worker.errors import ServiceError
+from mobvibe_worker.home import Home, SdkFolder
+from mobvibe_worker.revisions import FileTree
+from mobvibe_worker.toolchain.node import Node
+from mobvibe_worker.toolchain.npm import run_npm
+from mobvibe_worker.toolchain.sdks import Sdk
+from mobvibe_worker.toolchain.template import extract_template, project_tree, starter_tree
+from mobvibe_worker.toolchain.warming import warm_cache
+from mobvibe_worker.workspace.tree import read_tree, write_tree
+
+FREE_BYTES_NEEDED = 1_000_000_000
+_PACK_SECONDS = 120.0
+_INSTALL_SECONDS = 900.0
+_LOCK_POLL_SECONDS = 0.2
+_MARKER = ".prepared.json"
+_WARM_MARKER = ".warmed.json"
+_INSTALL_PREFIX = ".install-"
+
+
+@dataclass(frozen=True, slots=True)
+class StarterProgress:
+    """How far an install is. `fraction` is 0..1 where it is known."""
+
+    phase: Literal["waiting", "template", "packages", "placing", "ready"]
+    detail: str = ""
+    fraction: float | None = None
+
+
+OnProgress = Callable[[StarterProgress], None]
+
+
+class Starter:
+    """The starter of one SDK in one home."""
+
+    def __init__(self, home: Home, sdk: Sdk, node: Node) -> None:
+        self.sdk = sdk
+        self.folder: SdkFolder = home.sdk(sdk.version)
+        self._node = node
+
+    @property
+    def is_prepared(self) -> bool:
+        """The packages of exactly these pins are installed."""
+        return self._says(_MARKER) and self.folder.modules.is_dir()
+
+    @property
+    def is_warm(self) -> bool:
+        """The transform cache was filled for these pins and this Node."""
+        return self._says(_WARM_MARKER)
+
+    async def prepare(self, on_progress: OnProgress = lambda progress: None) -> None:
+        """Install the packages, once per home, however many processes ask. Killed half-way it leaves nothing half.
+
+        Raises ServiceError when npm, the network or the disk fails.
+        """
+        if not self.is_prepared:
+            await asyncio.to_thread(self._make_folders)
+            waiting = StarterProgress("waiting", "another mobvibe-tui is installing")
+            async with _locked(self._lock_path("install"), lambda: on_progress(waiting)):
+                if not self.is_prepared:
+                    await self._install(on_progress)
+        on_progress(StarterProgress("ready", fraction=1.0))
+
+    def files(self, name: str, slug: str) -> FileTree:
+        """What a new project starts with. `prepare` must have ended. `slug` must differ per project."""
+        return project_tree(read_tree(self.folder.starter), name, slug)
+
+    async def warm(self) -> None:
+        """Fill the transform cache for iOS, Android and the web at low priority; once per home. Cancel to stop it.
+
+        Raises ServiceError when Metro fails.
+        """
+        if self.is_warm:
+            return
+        async with _locked(self._lock_path("warm"), lambda: None):
+            if not self.is_warm:
+                files = self.files("Warm-up", "warm-up")
+                await warm_cache(self.folder, self._node, files)
+                self._mark(_WARM_MARKER)
+
+    async def _install(self, on_progress: OnProgress) -> None:
+        root = self.folder.root
+        await asyncio.to_thread(self._clear_leftovers)
+        self._require_space()
+        scratch = Path(tempfile.mkdtemp(prefix=_INSTALL_PREFIX, dir=root))
+        try:
+            on_progress(StarterProgress("template", self.sdk.template))
+            starter = await self._fetch_template(scratch)
+            (scratch / "package.json").write_bytes(starter["package.json"])
+            await run_npm(
+                self._node,
+                ("install", "--no-package-lock"),
+                cwd=scratch,
+                time_limit=_INSTALL_SECONDS,
+                on_answer=lambda *counts: on_progress(self._fetching(*counts)),
+            )
+            on_progress(StarterProgress("placing", fraction=1.0))
+            await asyncio.to_thread(self._place, scratch, starter)
+        finally:
+            await asyncio.shield(asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True))
+
+    async def _fetch_template(self, scratch: Path) -> FileTree:
+        await run_npm(
+            self._node, ("pack", self.sdk.template), cwd=scratch, time_limit=_PACK_SECONDS
+        )
+        tarballs = list(scratch.glob("*.tgz"))
+        if len(tarballs) != 1:
+            raise ServiceError("npm gave no starter.", "Check npm's settings, then try again.")
+        return starter_tree(extract_template(tarballs[0]), self.sdk)
+
+    def _fetching(self, looked_up: int, fetched: int) -> StarterProgress:
+        """npm first looks up every package, then fetches them all; each takes about half of its time."""
+        sdk = self.sdk
+        done = min(looked_up / sdk.lookups, 1.0) + min(fetched / sdk.packages, 1.0)
+        detail = (
+            f"{fetched} of {max(fetched, sdk.packages)} packages"
+            if fetched
+            else f"looking up packages ({looked_up})"
+        )
+        return StarterProgress("packages", detail, min(done / 2, 0.99))
+
+    def _place(self, scratch: Path, starter: FileTree) -> None:
+        """Bring the finished install into its place; the marker comes last."""
+        for marker in (_MARKER, _WARM_MARKER):
+            (self.folder.root / marker).unlink(missing_ok=True)
+        (scratch / "starter").mkdir()
+        write_tree(starter, scratch / "starter")
+        for name in ("node_modules", "starter", "package.json"):
+            place = self.folder.root / name
+            if place.exists():
+                place.rename(scratch / f"old-{name}")
+            (scratch / name).rename(place)
+        self._mark(_MARKER)
+
+    def _make_folders(self) -> None:
+        try:
+            for folder in (self.folder.root, self.folder.cache, self.folder.node_home):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ServiceError(
+                f"The folder {self.folder.root} cannot be made: {error.strerror or error}.",
+                "Choose another home with --home DIR.",
+            ) from error
+
+    def _clear_leftovers(self) -> None:
+        for leftover in self.folder.root.glob(f"{_INSTALL_PREFIX}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+    def _require_space(self) -> None:
+        free = shutil.disk_usage(self.folder.root).free
+        if free < FREE_BYTES_NEEDED:
+            raise ServiceError(
+                f"Only {free / 1e9:.1f} GB are free at {self.folder.root}; the Expo packages need 1 GB.",
+                "Free some space, or choose another home with --home DIR.",
+            )
+
+    def _lock_path(self, name: str) -> Path:
+        return self.folder.root / f".{name}.lock"
+
+    def _says(self, marker: str) -> bool:
+        try:
+            held = json.loads((self.folder.root / marker).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        return isinstance(held, dict) and held.get("pins") == self.sdk.pins
+
+    def _mark(self, marker: str) -> None:
+        beside = self.folder.root / f"{marker}.new"
+        beside.write_text(json.dumps({"pins": self.sdk.pins}), encoding="utf-8")
+        beside.replace(self.folder.root / marker)
+
+
+@contextlib.asynccontextmanager
+async def _locked(path: Path, on_wait: Callable[[], None]) -> AsyncIterator[None]:
+    """Hold a lock between processes. Waiting can be cancelled, as no thread blocks on it."""
+    lock = FileLock(path, thread_local=False)
+    is_told = False
+    while True:
+        try:
+            lock.acquire(timeout=0)
+            break
+        except Timeout:
+            if not is_told:
+                on_wait()
+            is_told = True
+            await asyncio.sleep(_LOCK_POLL_SECONDS)
+    try:
+        yield
+    finally:
+        lock.release()

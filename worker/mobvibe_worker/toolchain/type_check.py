@@ -1,0 +1,106 @@
+"""The type check: the pinned TypeScript over a staged folder, by settings that lie outside of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+import time
+from pathlib import Path
+
+from mobvibe_worker.errors import ServiceError
+from mobvibe_worker.home import SdkFolder
+from mobvibe_worker.processes.guarded import run
+from mobvibe_worker.revisions import Check, Problem
+from mobvibe_worker.sanitize import clean_text
+from mobvibe_worker.toolchain.metro import metro_environment
+from mobvibe_worker.toolchain.node import Node
+
+_TIME_LIMIT = 180.0
+_MOST_PROBLEMS = 50
+_LINE = re.compile(
+    r"^(?:(?P<path>.+?)\((?P<line>\d+),(?P<column>\d+)\): )?error (?P<rest>TS\d+: .*)$"
+)
+_DETAIL = re.compile(r"^\s+\S")
+_DETAIL_LIMIT = 800
+
+
+async def check_types(staged_root: Path, folder: SdkFolder, node: Node) -> Check:
+    """Run tsc over every TypeScript file of the folder. Raises ServiceError where tsc itself fails.
+
+    The project's own tsconfig.json is not read, so nothing in the folder can switch the check off.
+    """
+    started = time.monotonic()
+    settings = _write_settings(staged_root, folder)
+    try:
+        finished = await run(
+            (
+                node.executable,
+                folder.modules / "typescript" / "bin" / "tsc",
+                "--noEmit",
+                "--pretty",
+                "false",
+                "-p",
+                settings,
+            ),
+            cwd=staged_root,
+            env=metro_environment(node, folder),
+            time_limit=_TIME_LIMIT,
+        )
+    finally:
+        settings.unlink(missing_ok=True)
+    seconds = time.monotonic() - started
+    if finished.timed_out:
+        slow = Problem(f"The type check took longer than {_TIME_LIMIT:.0f} s; simplify the types.")
+        return Check("types", False, seconds, (slow,))
+    problems = parse_types(clean_text(finished.output), staged_root)
+    if finished.exit_code and not problems:
+        raise ServiceError(
+            f"The type check did not run: {clean_text(finished.output).strip()[-300:]}",
+            "Run `mobvibe-tui doctor`, then retry the job.",
+        )
+    return Check("types", not finished.exit_code, seconds, problems)
+
+
+def parse_types(output: str, root: Path) -> tuple[Problem, ...]:
+    """tsc's lines as problems, indented lines added to the one above; paths relative to the project at `root`."""
+    found: list[Problem] = []
+    for line in output.splitlines():
+        if match := _LINE.match(line):
+            path = match["path"]
+            found.append(
+                Problem(
+                    _relative(match["rest"], root),
+                    None if path is None else _relative(path, root),
+                    None if path is None else int(match["line"]),
+                    None if path is None else int(match["column"]),
+                )
+            )
+        elif found and _DETAIL.match(line) and len(found[-1].message) < _DETAIL_LIMIT:
+            last = found[-1]
+            longer = f"{last.message}\n{_relative(line.rstrip(), root)}"[:_DETAIL_LIMIT]
+            found[-1] = Problem(longer, last.path, last.line, last.column)
+    if len(found) > _MOST_PROBLEMS:
+        more = Problem(f"... and {len(found) - _MOST_PROBLEMS} more type errors")
+        found = [*found[:_MOST_PROBLEMS], more]
+    return tuple(found)
+
+
+def _relative(text: str, root: Path) -> str:
+    return text.replace(f"{root}/", "").replace(f"{root.parent.name}/{root.name}/", "")
+
+
+def _write_settings(staged_root: Path, folder: SdkFolder) -> Path:
+    """The starter's compiler settings, made fresh for this run beside node_modules."""
+    settings = {
+        "extends": "expo/tsconfig.base",
+        "compilerOptions": {"strict": True, "noEmit": True},
+        "files": [str(folder.modules / "expo" / "types" / "index.d.ts")],
+        "include": [f"{staged_root}/**/*.ts", f"{staged_root}/**/*.tsx"],
+        "exclude": [f"{staged_root}/node_modules", f"{staged_root}/**/.*"],
+    }
+    with tempfile.NamedTemporaryFile(
+        "w", prefix=".types-", suffix=".json", dir=folder.root, delete=False, encoding="utf-8"
+    ) as file:
+        json.dump(settings, file)
+    return Path(file.name)
