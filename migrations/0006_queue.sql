@@ -325,11 +325,15 @@ $$;
 -- Seconds until a job falls due or a lease runs out; null when neither is in sight.
 create function public.next_due_seconds() returns double precision
 language sql stable set search_path = '' as $$
-  select greatest(extract(epoch from least(
-    (select min(j.run_at) from public.coding_jobs j
-     where j.status = 'pending' and j.run_at is not null),
-    (select min(j.lease_expires_at) from public.coding_jobs j where j.status = 'processing')
-  ) - statement_timestamp()), 0)::double precision
+  select greatest(extract(epoch from next.at - statement_timestamp()), 0)::double precision
+  from (
+    select least(
+      (select min(j.run_at) from public.coding_jobs j
+       where j.status = 'pending' and j.run_at is not null),
+      (select min(j.lease_expires_at) from public.coding_jobs j where j.status = 'processing')
+    ) as at
+  ) next
+  where next.at is not null
 $$;
 
 create function public.get_queue_stats() returns table (
@@ -346,8 +350,10 @@ create function public.get_queue_stats() returns table (
     count(*) filter (where f.status = 'completed'),
     count(*) filter (where f.status = 'failed'),
     count(*) filter (where f.status = 'cancelled'),
-    (select greatest(extract(epoch from statement_timestamp() - min(j.created_at)), 0)::double precision
-     from public.coding_jobs j where j.status = 'pending')
+    (
+      select greatest(extract(epoch from statement_timestamp() - j.created_at), 0)::double precision
+      from public.coding_jobs j where j.status = 'pending' order by j.created_at limit 1
+    )
   from public.coding_jobs f where f.status in ('completed', 'failed', 'cancelled')
 $$;
 

@@ -26,7 +26,7 @@ $$;
 create function private.tell_new_jobs() returns trigger language plpgsql set search_path = '' as $$
 begin
   perform private.notify_in_pieces('new_job', array(
-    select json_build_object('id', n.id, 'priority', n.priority)::text
+    select jsonb_build_object('id', n.id, 'priority', n.priority)::text
     from new_rows n where n.status = 'pending'
     order by n.priority desc, n.created_at, n.id
   ), '[', ']');
@@ -46,15 +46,15 @@ begin
     array_agg(
       case
         when n.status <> o.status
-          then json_build_object('id', n.id, 'old', o.status, 'new', n.status)::text
-        else json_build_object(
+          then jsonb_build_object('id', n.id, 'old', o.status, 'new', n.status)::text
+        else jsonb_build_object(
           'id', n.id, 'old', o.status, 'new', n.status, 'cancel_requested', true
         )::text
       end
       order by n.id
     ) filter (where n.status <> o.status or (n.cancel_requested and not o.cancel_requested)),
     array_agg(
-      json_build_object('id', n.id, 'priority', n.priority)::text
+      jsonb_build_object('id', n.id, 'priority', n.priority)::text
       order by n.priority desc, n.created_at, n.id
     ) filter (
       where n.status = 'pending' and n.is_head and n.run_at is null

@@ -1,0 +1,61 @@
+"""How SQL is run: with time limits, with readable errors, and repeated only where that is safe."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from asyncpg import Pool, Record
+
+from mobvibe_worker.errors import MobvibeError
+from mobvibe_worker.store.failures import NOT_EXECUTED, is_lost, translated
+
+T = TypeVar("T")
+
+ACQUIRE_SECONDS = 10.0
+PATIENCE_SECONDS = 4.0
+_FIRST_PAUSE = 0.05
+_LONGEST_PAUSE = 1.0
+
+
+async def repeatable(pool: Pool, sql: str, *arguments: Any) -> list[Record]:
+    """Run a read or an idempotent write; repeated with growing pauses while the server is away.
+
+    Raises DatabaseUnreachable after `PATIENCE_SECONDS`, else the StoreError that fits.
+    """
+    return await _with_patience(lambda: _fetch(pool, sql, arguments), is_lost)
+
+
+async def once(pool: Pool, sql: str, *arguments: Any) -> list[Record]:
+    """Run a write that must not happen twice; repeated only where it surely did not happen."""
+    return await _with_patience(
+        lambda: _fetch(pool, sql, arguments), lambda error: isinstance(error, NOT_EXECUTED)
+    )
+
+
+async def _fetch(pool: Pool, sql: str, arguments: tuple[Any, ...]) -> list[Record]:
+    async with pool.acquire(timeout=ACQUIRE_SECONDS) as connection:
+        rows: list[Record] = await connection.fetch(sql, *arguments)
+        return rows
+
+
+async def _with_patience(
+    call: Callable[[], Awaitable[T]], is_worth_repeating: Callable[[BaseException], bool]
+) -> T:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            with translated():
+                return await call()
+        except MobvibeError as error:
+            cause = error.__cause__
+            if cause is None or not is_worth_repeating(cause):
+                raise
+            if time.monotonic() + pause > deadline:
+                raise
+        await asyncio.sleep(pause * random.uniform(0.75, 1.25))
+        pause = min(pause * 2, _LONGEST_PAUSE)

@@ -1,0 +1,65 @@
+"""The events of sessions: appended in batches, read back by seq."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from asyncpg import Pool
+
+from mobvibe_worker.events import Event, Payload, to_data
+from mobvibe_worker.jobs import Attempt, JobId, SessionId
+from mobvibe_worker.store.calls import once, repeatable
+
+
+class EventLog:
+    """History: what is appended stays, in one order per session, without holes."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def append(
+        self,
+        session_id: SessionId,
+        payloads: Sequence[Payload],
+        *,
+        attempt: Attempt | None = None,
+        job_id: JobId | None = None,
+    ) -> int:
+        """Append in one statement; returns the session's last seq. With an attempt only while it holds its job.
+
+        Texts must be clean (no NUL). Raises LeaseLost, NotFound for an unknown session, DatabaseUnreachable, after
+        which the batch may or may not be stored.
+        """
+        rows = await once(
+            self._pool,
+            "select public.append_events($1, $2, $3, $4, $5, $6) as last_seq",
+            session_id,
+            [payload.type for payload in payloads],
+            [to_data(payload) for payload in payloads],
+            attempt.job_id if attempt else job_id,
+            attempt.number if attempt else None,
+            attempt.worker if attempt else None,
+        )
+        return int(rows[0]["last_seq"])
+
+    async def read(self, session_id: SessionId, after: int = 0, limit: int = 500) -> list[Event]:
+        """The events with seq > `after`, in order, at most `limit`."""
+        rows = await repeatable(
+            self._pool,
+            "select seq, job_id, event_type, data, created_at from public.session_events"
+            " where session_id = $1 and seq > $2 order by seq limit $3",
+            session_id,
+            after,
+            limit,
+        )
+        return [
+            Event(
+                session_id=session_id,
+                seq=row["seq"],
+                job_id=JobId(row["job_id"]) if row["job_id"] else None,
+                type=row["event_type"],
+                data=row["data"],
+                created_at=row["created_at"],
+            )
+            for row in rows
+        ]

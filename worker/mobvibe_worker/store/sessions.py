@@ -1,0 +1,137 @@
+"""Sessions: conversations about projects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from asyncpg import Pool
+
+from mobvibe_worker.errors import NotFound
+from mobvibe_worker.jobs import (
+    JobId,
+    JobStatus,
+    Platform,
+    ProjectId,
+    SessionId,
+    SessionStatus,
+    UserId,
+)
+from mobvibe_worker.store.calls import once, repeatable
+
+_SUMMARIES = """
+select s.id as session_id, p.name as project_name, p.slug as project_slug, s.initial_prompt,
+       coalesce((p.expo_config ->> 'sdk')::integer, 54) as sdk,
+       j.id as job_id, j.status as job_status, j.attempt,
+       greatest(s.updated_at, j.updated_at) as activity_at
+from public.coding_sessions s
+join public.projects p on p.id = s.project_id and p.status <> 'deleted'
+left join lateral (
+  select id, status, attempt, updated_at from public.coding_jobs
+  where session_id = s.id order by created_at desc, id desc limit 1
+) j on true
+where s.user_id = $1
+order by activity_at desc, s.id
+limit $2
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One row of coding_sessions. `last_seq` is the seq of its newest event, 0 before the first."""
+
+    id: SessionId
+    user_id: UserId
+    project_id: ProjectId
+    initial_prompt: str | None
+    status: SessionStatus
+    platform: Platform
+    metro_url: str | None
+    webview_url: str | None
+    container_id: str | None
+    expires_at: datetime
+    last_seq: int
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """One line of the sessions panel: a session with its newest job."""
+
+    session_id: SessionId
+    project_name: str
+    project_slug: str
+    initial_prompt: str | None
+    sdk: int
+    job_id: JobId | None
+    job_status: JobStatus | None
+    attempt: int | None
+    activity_at: datetime
+
+
+class SessionStore:
+    """Makes and finds sessions."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def create(
+        self, project_id: ProjectId, prompt: str, platform: Platform = "mobile"
+    ) -> SessionId:
+        """A new conversation about a project. Raises NotFound for an unknown project."""
+        rows = await once(
+            self._pool,
+            "insert into public.coding_sessions (project_id, user_id, initial_prompt, platform)"
+            " select id, user_id, $2, $3 from public.projects where id = $1 returning id",
+            project_id,
+            prompt,
+            platform,
+        )
+        if not rows:
+            raise NotFound(f"There is no project {project_id}.")
+        return SessionId(rows[0]["id"])
+
+    async def get(self, session_id: SessionId) -> Session:
+        """One session. Raises NotFound."""
+        rows = await repeatable(
+            self._pool,
+            "select id, user_id, project_id, initial_prompt, status, platform, metro_url, webview_url,"
+            " container_id, expires_at, last_seq, created_at from public.coding_sessions where id = $1",
+            session_id,
+        )
+        if not rows:
+            raise NotFound(f"There is no session {session_id}.")
+        return Session(**rows[0])
+
+    async def latest_of_project(self, project_id: ProjectId) -> SessionId | None:
+        """The project's newest conversation, or None before the first."""
+        rows = await repeatable(
+            self._pool,
+            "select id from public.coding_sessions where project_id = $1"
+            " order by created_at desc, id desc limit 1",
+            project_id,
+        )
+        return SessionId(rows[0]["id"]) if rows else None
+
+    async def summaries(self, user_id: UserId, limit: int = 50) -> list[SessionRow]:
+        """A person's sessions with their newest jobs, the last active first, in one query."""
+        rows = await repeatable(self._pool, _SUMMARIES, user_id, limit)
+        return [SessionRow(**row) for row in rows]
+
+    async def set_preview(
+        self,
+        session_id: SessionId,
+        metro_url: str | None,
+        webview_url: str | None,
+        container_id: str | None,
+    ) -> None:
+        """Where the session's app is served now; None where it is not."""
+        await repeatable(
+            self._pool,
+            "update public.coding_sessions set metro_url = $2, webview_url = $3, container_id = $4"
+            " where id = $1",
+            session_id,
+            metro_url,
+            webview_url,
+            container_id,
+        )

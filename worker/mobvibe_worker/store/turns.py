@@ -1,0 +1,87 @@
+"""What jobs cost: set aside before each request, settled after it, counted over all attempts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import ROUND_CEILING, Decimal
+from typing import Any
+
+from asyncpg import Pool
+
+from mobvibe_worker.jobs import Attempt, JobId, UserId
+from mobvibe_worker.store.calls import repeatable
+
+_SMALLEST = Decimal("0.000001")
+
+
+class TurnLedger:
+    """The model's turns and their money, US dollars; amounts are kept to a millionth, rounded up."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def reserve(
+        self,
+        attempt: Attempt,
+        turn: int,
+        model: str,
+        usd: Decimal,
+        *,
+        default_budget_usd: Decimal | None = None,
+    ) -> None:
+        """Set `usd` aside for a turn, before its request. `default_budget_usd` holds where the job names none.
+
+        Raises BudgetReached when what all attempts of the job spent and set aside would pass its budget, LeaseLost.
+        """
+        await repeatable(
+            self._pool,
+            "select public.reserve_turn($1, $2, $3, $4, $5, $6, $7)",
+            attempt.job_id,
+            attempt.number,
+            attempt.worker,
+            turn,
+            model,
+            _rounded(usd),
+            default_budget_usd,
+        )
+
+    async def settle(
+        self,
+        attempt: Attempt,
+        turn: int,
+        record: dict[str, Any],
+        usage: dict[str, Any],
+        cost_usd: Decimal | None,
+    ) -> None:
+        """Keep what was said and what it cost (None: the price is unknown). Also a lost attempt's money is spent."""
+        await repeatable(
+            self._pool,
+            "select public.settle_turn($1, $2, $3, $4, $5, $6)",
+            attempt.job_id,
+            attempt.number,
+            turn,
+            record,
+            usage,
+            None if cost_usd is None else _rounded(cost_usd),
+        )
+
+    async def cost_of_job(self, job_id: JobId) -> Decimal:
+        """What a job has cost in all its attempts."""
+        return await self._sum("job_id = $1", job_id)
+
+    async def cost_today(self, user_id: UserId) -> Decimal:
+        """What a person has spent since midnight, local time."""
+        midnight = datetime.now().astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
+        return await self._sum("user_id = $1 and created_at >= $2", user_id, midnight)
+
+    async def _sum(self, condition: str, *arguments: object) -> Decimal:
+        rows = await repeatable(
+            self._pool,
+            f"select coalesce(sum(cost_usd), 0) as usd from public.job_turns where {condition}",
+            *arguments,
+        )
+        return Decimal(rows[0]["usd"])
+
+
+def _rounded(usd: Decimal) -> Decimal:
+    return usd.quantize(_SMALLEST, ROUND_CEILING)
