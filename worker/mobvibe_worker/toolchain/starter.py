@@ -51,7 +51,7 @@ class Starter:
     def __init__(self, home: Home, sdk: Sdk, node: Node) -> None:
         self.sdk = sdk
         self.folder: SdkFolder = home.sdk(sdk.version)
-        self._node = node
+        self.node = node
 
     @property
     def is_prepared(self) -> bool:
@@ -90,7 +90,7 @@ class Starter:
         async with _locked(self._lock_path("warm"), lambda: None):
             if not self.is_warm:
                 files = self.files("Warm-up", "warm-up")
-                await warm_cache(self.folder, self._node, files)
+                await warm_cache(self.folder, self.node, files)
                 self._mark(_WARM_MARKER)
 
     async def _install(self, on_progress: OnProgress) -> None:
@@ -103,7 +103,7 @@ class Starter:
             starter = await self._fetch_template(scratch)
             (scratch / "package.json").write_bytes(starter["package.json"])
             await run_npm(
-                self._node,
+                self.node,
                 ("install", "--no-package-lock"),
                 cwd=scratch,
                 time_limit=_INSTALL_SECONDS,
@@ -115,9 +115,7 @@ class Starter:
             await asyncio.shield(asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True))
 
     async def _fetch_template(self, scratch: Path) -> FileTree:
-        await run_npm(
-            self._node, ("pack", self.sdk.template), cwd=scratch, time_limit=_PACK_SECONDS
-        )
+        await run_npm(self.node, ("pack", self.sdk.template), cwd=scratch, time_limit=_PACK_SECONDS)
         tarballs = list(scratch.glob("*.tgz"))
         if len(tarballs) != 1:
             raise ServiceError("npm gave no starter.", "Check npm's settings, then try again.")

@@ -1,0 +1,208 @@
+"""The served folder: a projection of a revision that Metro and the person's editor see, and what the person changed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from filelock import FileLock
+
+from mobvibe_worker.errors import WorkspaceError
+from mobvibe_worker.revisions import FileTree
+from mobvibe_worker.workspace.paths import open_parent, open_root, parse_path
+from mobvibe_worker.workspace.tree import is_kept, read_tree, write_tree
+
+_RECORDS = ".published"
+_SETTLE_SECONDS = 0.25
+"""Longer than Metro gathers changes (100 ms and 30 ms): a file is known before another one imports it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edits:
+    """What the person changed in a served folder since it was published."""
+
+    changed: FileTree
+    deleted: frozenset[str]
+
+    def over(self, tree: FileTree) -> FileTree:
+        """The tree with these edits laid over it."""
+        merged = {path: held for path, held in tree.items() if path not in self.deleted}
+        return dict(sorted({**merged, **self.changed}.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """What we left in the folder. A publish that was killed may have left a path in more than one state."""
+
+    states: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
+    """By path, the hashes that are ours; None stands for no file."""
+    revision: str | None = None
+
+    def is_ours(self, path: str, held: str | None) -> bool:
+        """Whether a file with that hash (None: no file) is as we left it."""
+        return held in self.states.get(path, (None,))
+
+    def before(self, wanted: Mapping[str, str]) -> _Record:
+        """What may be there from the beginning of a publish to its end."""
+        paths = self.states.keys() | wanted.keys()
+        return _Record(
+            {path: (*self.states.get(path, (None,)), wanted.get(path)) for path in paths},
+            self.revision,
+        )
+
+
+class ServedFolder:
+    """One project's served folder. All methods block for a moment: call them in a thread."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        # Beside the folder, not in it: Metro and editors watch what is inside.
+        self._records = root.parent / _RECORDS
+        self._record_path = self._records / f"{root.name}.json"
+
+    @property
+    def is_published(self) -> bool:
+        """Something was published here, and the folder is still there."""
+        return self._record_path.is_file() and self.root.is_dir()
+
+    @property
+    def revision(self) -> str | None:
+        """The name that the last finished `publish` was given."""
+        return self._read_record().revision if self.is_published else None
+
+    def publish(self, tree: FileTree, revision: str | None = None) -> tuple[str, ...]:
+        """Make the folder show this tree; again is harmless, and mends what a kill or a person left half.
+
+        New files come first, then changed ones, each by one rename, then deletions. Files that the person changed
+        since the last publish are not touched: their paths are returned, and `edits` tells of them.
+        Raises WorkspaceError for a path that a revision cannot hold, or that leads out of the folder.
+        """
+        for path in tree:
+            parse_path(path)
+            if not is_kept(path):
+                raise WorkspaceError(
+                    f"{path} cannot be published.", "Leave it out of the revision."
+                )
+        with self._locked():
+            record = self._read_record() if self.is_published else _Record()
+            self.root.mkdir(parents=True, exist_ok=True)
+            wanted = {path: _hash(content) for path, content in tree.items()}
+            self._write_record(record.before(wanted))
+            try:
+                kept = self._project(tree, wanted, record)
+            except OSError as error:
+                raise WorkspaceError(
+                    f"The folder {self.root} cannot be written: {error.strerror or error}.",
+                    "See what is in its way; the project itself is safe.",
+                ) from error
+            self._write_record(_Record({path: (wanted[path],) for path in wanted}, revision))
+        return kept
+
+    def edits(self) -> Edits | None:
+        """What the person changed since the last publish; None where nothing is, or nothing was published."""
+        with self._locked():
+            if not self.is_published:
+                return None
+            record = self._read_record()
+            tree = read_tree(self.root)
+        hashes = {path: _hash(content) for path, content in tree.items()}
+        changed = {path: tree[path] for path in tree if not record.is_ours(path, hashes[path])}
+        missing = record.states.keys() - tree.keys()
+        deleted = frozenset(path for path in missing if not record.is_ours(path, None))
+        return Edits(changed, deleted) if changed or deleted else None
+
+    def _project(
+        self, tree: FileTree, wanted: Mapping[str, str], record: _Record
+    ) -> tuple[str, ...]:
+        held = {path: _hash(content) for path, content in read_tree(self.root).items()}
+        known = record.states.keys()
+        # Without a record nothing is known of the person's: then the tree wins.
+        theirs = {
+            path
+            for path in (wanted.keys() | known if known else ())
+            if held.get(path) != wanted.get(path) and not record.is_ours(path, held.get(path))
+        }
+        mine = {path: tree[path] for path in tree if held.get(path) != wanted[path]}
+        new = {path: mine[path] for path in mine if path not in held and path not in theirs}
+        changed = {path: mine[path] for path in mine if path in held and path not in theirs}
+        gone = sorted((known & held.keys()) - wanted.keys() - theirs)
+        self._add(new)
+        if new and (changed or gone):
+            time.sleep(_SETTLE_SECONDS)
+        write_tree(changed, self.root)
+        if changed and gone:
+            time.sleep(_SETTLE_SECONDS)
+        self._delete(gone)
+        return tuple(sorted(theirs))
+
+    def _add(self, new: FileTree) -> None:
+        """A folder that is not there yet arrives with all its files in one rename.
+
+        Metro starts to watch a new folder a moment after it appears, and misses what is written into it meanwhile.
+        """
+        with open_root(self.root) as root:
+            tops = {path: parse_path(path)[0] for path in new if "/" in path}
+            fresh = {top for top in tops.values() if not _exists(root, top)}
+            arriving = {path: new[path] for path in new if tops.get(path) in fresh}
+            if arriving:
+                scratch = Path(tempfile.mkdtemp(prefix="arriving-", dir=self._records))
+                try:
+                    write_tree(arriving, scratch)
+                    for top in sorted(fresh):
+                        os.rename(scratch / top, top, dst_dir_fd=root)
+                finally:
+                    shutil.rmtree(scratch, ignore_errors=True)
+        write_tree({path: new[path] for path in new if path not in arriving}, self.root)
+
+    def _delete(self, paths: list[str]) -> None:
+        with open_root(self.root) as root:
+            for path in paths:
+                parts = parse_path(path)
+                with contextlib.suppress(FileNotFoundError), open_parent(root, parts) as parent:
+                    os.unlink(parts[-1], dir_fd=parent)
+                for depth in range(len(parts) - 1, 0, -1):
+                    # Not empty: it holds other files, perhaps the person's.
+                    with contextlib.suppress(OSError), open_parent(root, parts[:depth]) as parent:
+                        os.rmdir(parts[depth - 1], dir_fd=parent)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        self._records.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with FileLock(self._records / f"{self.root.name}.lock", thread_local=False):
+            yield
+
+    def _read_record(self) -> _Record:
+        try:
+            return _Record(**json.loads(self._record_path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return _Record()
+        except (ValueError, TypeError) as error:
+            raise WorkspaceError(
+                f"{self._record_path} cannot be read: {error}.",
+                "Move it away; the folder is then published anew.",
+            ) from error
+
+    def _write_record(self, record: _Record) -> None:
+        beside = self._record_path.with_suffix(".new")
+        beside.write_text(json.dumps(asdict(record)), encoding="utf-8")
+        beside.replace(self._record_path)
+
+
+def _exists(folder: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
