@@ -28,10 +28,13 @@ class Narration:
     agent's message, else it is part of the way there and streamed like a thought.
     """
 
-    def __init__(self, emit: Emit, redact: Redactor, name: str) -> None:
+    def __init__(
+        self, emit: Emit, redact: Redactor, name: str, period: float = PERIOD_SECONDS
+    ) -> None:
         self._emit = emit
         self._redact = redact
         self._name = name
+        self._period = period
         self._block = 0
         self._held = ""
         self._said = ""
@@ -61,7 +64,7 @@ class Narration:
 
     def _stream(self) -> None:
         now = monotonic()
-        if now - self._emitted_at < PERIOD_SECONDS:
+        if now - self._emitted_at < self._period:
             return
         text = self._redact(clean_text(self._held))
         cut = self._cut(text)

@@ -1,0 +1,17 @@
+"""A fresh bench for every test of the agent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent_bench import AgentBench
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> AgentBench:
+    """A bench over an empty staged folder."""
+    root = tmp_path / "staged"
+    root.mkdir()
+    return AgentBench(root)
