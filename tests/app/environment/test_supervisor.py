@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -212,7 +213,8 @@ async def test_nonsense_on_the_socket_harms_nobody(home: Home) -> None:
         answers = [await reader.readline() for _ in range(4)]
         assert all(b"was not understood" in answer for answer in answers)
         writer.write(b"x" * 2_000_000)
-        assert await reader.read() == b""
+        with contextlib.suppress(ConnectionResetError):  # as good an end as a plain one
+            assert await reader.read() == b""
         writer.close()
         assert (await supervisor.status()).clients == 1
 

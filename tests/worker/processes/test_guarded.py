@@ -88,11 +88,11 @@ async def test_stop_escalates_and_is_idempotent(tmp_path: Path) -> None:
 
 async def test_the_process_scope_spares_the_children(tmp_path: Path) -> None:
     script = """
-    trap 'wait $child; echo child said so >> log; exit 5' INT
-    sh -c "trap 'exit 9' INT; sleep 0.4; echo child done >> log" & child=$!
+    trap 'wait $child; echo child said so >> log; exit 5' TERM
+    sh -c "trap 'exit 9' TERM; sleep 0.4; echo child done >> log" & child=$!
     echo up > up; while :; do sleep 0.02; done
     """
-    stop = StopPolicy(signal="INT", scope="process", grace=10)
+    stop = StopPolicy(signal="TERM", scope="process", grace=10)
     process = await GuardedProcess.start(
         ["bash", "-c", script], cwd=tmp_path, env=allowed_environment(), stop=stop
     )

@@ -44,6 +44,7 @@ def main(arguments: list[str]) -> int:
 
 def _serve(home: Home, told: int) -> int:
     os.setsid()
+    os.chdir("/")
     try:
         home.prepare()
         _redirect_output(supervisor_log(home))

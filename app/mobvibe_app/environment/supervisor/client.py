@@ -9,7 +9,6 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -234,7 +233,6 @@ async def _spawn(home: Home) -> None:
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
         env=allowed_environment(source),
-        cwd=Path("/"),
         start_new_session=True,
     )
     _, told = await spawned.communicate()
