@@ -1,0 +1,107 @@
+"""Events: gapless under many writers, and followed across everything that breaks a connection."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+from asyncpg import Pool
+
+from database import new_session, running_job
+from mobvibe_worker.events import Event, Message, Terminal, parse_payload
+from mobvibe_worker.jobs import SessionId
+from mobvibe_worker.store.event_log import EventLog
+from mobvibe_worker.store.feed import follow
+from mobvibe_worker.store.listener import Listener
+from mobvibe_worker.store.pool import open_pool
+from polling import until
+
+WRITERS, BATCHES, SIZE = 8, 15, 4
+
+
+async def _write(pool: Pool, session: SessionId, writer: int) -> None:
+    log = EventLog(pool)
+    for batch in range(BATCHES):
+        await log.append(session, [Message(f"{writer} {batch} {number}") for number in range(SIZE)])
+        await asyncio.sleep(random.uniform(0, 0.01))
+
+
+async def _collect(
+    log: EventLog, listener: Listener, session: SessionId, wanted: int, poll: float
+) -> list[Event]:
+    collected: list[Event] = []
+    async for events in follow(log, listener, session, poll_seconds=poll):
+        collected += events
+        if len(collected) >= wanted:
+            break
+    return collected
+
+
+async def _cut(pool: Pool, name: str) -> int:
+    cut: int = await pool.fetchval(
+        "select count(pg_terminate_backend(pid)) from pg_stat_activity"
+        " where datname = current_database() and application_name = $1",
+        name,
+    )
+    return cut
+
+
+async def test_eight_writers_and_a_reader_that_loses_its_connections(
+    database_url: str, pool: Pool
+) -> None:
+    session = await new_session(pool)
+    reading = await open_pool(database_url, size=2, application_name="reader")
+    total = WRITERS * BATCHES * SIZE
+    cuts = 0
+    async with asyncio.timeout(60), Listener(database_url) as listener:
+        reader = asyncio.create_task(_collect(EventLog(reading), listener, session, total, 30.0))
+        writers = [asyncio.create_task(_write(pool, session, writer)) for writer in range(WRITERS)]
+        while not all(writer.done() for writer in writers):
+            cuts += await _cut(pool, "mobvibe-listener") + await _cut(pool, "reader")
+            await asyncio.sleep(0.05)
+        await asyncio.gather(*writers)
+        events = await reader
+    await reading.close()
+    assert cuts > 2
+    assert [event.seq for event in events] == list(range(1, total + 1))
+    for writer in range(WRITERS):
+        own = [e.data["text"] for e in events if e.data["text"].startswith(f"{writer} ")]
+        assert own == [f"{writer} {b} {n}" for b in range(BATCHES) for n in range(SIZE)]
+
+
+async def test_without_notifications_the_poll_finds_everything(pool: Pool) -> None:
+    session = await new_session(pool)
+    deaf = Listener("postgresql://nobody@127.0.0.1:1/nothing")
+    async with asyncio.timeout(20), deaf:
+        reader = asyncio.create_task(_collect(EventLog(pool), deaf, session, 2, 0.05))
+        await EventLog(pool).append(session, [Message("a")])
+        await EventLog(pool).append(session, [Terminal("tsc", "passed")])
+        first, second = await reader
+        assert not deaf.is_connected
+    assert (parse_payload(first), second.type) == (Message("a"), "terminal")
+
+
+async def test_a_notification_wakes_the_feed_and_other_sessions_do_not(
+    database_url: str, pool: Pool
+) -> None:
+    session, other = await new_session(pool), await new_session(pool)
+    log = EventLog(pool)
+    async with asyncio.timeout(20), Listener(database_url) as listener:
+        feed = follow(log, listener, session, poll_seconds=3600)
+        pending = asyncio.ensure_future(anext(feed))
+        await until(lambda: listener.is_connected)
+        await log.append(other, [Message("not yours")])
+        last = await log.append(session, [Message("yours"), Message("too")])
+        assert [event.seq for event in await pending] == [1, last] == [1, 2]
+        await feed.aclose()  # type: ignore[attr-defined]
+
+
+async def test_an_attempts_events_carry_its_job_and_survive_a_page(pool: Pool) -> None:
+    job, attempt = await running_job(pool)
+    log = EventLog(pool)
+    await log.append(job.session_id, [Message(str(n)) for n in range(1200)], attempt=attempt)
+    listener = Listener("postgresql://nobody@127.0.0.1:1/nothing")
+    events = await _collect(log, listener, job.session_id, 1201, 60)
+    assert [event.seq for event in events] == list(range(1, 1202))
+    assert {event.job_id for event in events} == {job.id}
+    assert len(await log.read(job.session_id, after=1000, limit=50)) == 50

@@ -1,0 +1,159 @@
+"""The migration runner on a real server: up, down, together, and what it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from mobvibe_worker.errors import (
+    DatabaseUnreachable,
+    MigrationFailed,
+    MigrationRefused,
+    SchemaTooNew,
+    SchemaTooOld,
+)
+from mobvibe_worker.store.migration_files import migrations_folder, read_migrations
+from mobvibe_worker.store.migrations import MigrationRunner
+from mobvibe_worker.store.pool import open_pool
+
+FILES = read_migrations(migrations_folder())
+
+_FINGERPRINT = """
+select string_agg(line, E'\\n' order by line) from (
+  select format('%s.%s %s %s %s', table_schema, table_name, column_name, data_type, column_default) as line
+  from information_schema.columns where table_schema in ('public', 'private', 'auth')
+  union all
+  select pg_get_functiondef(p.oid) || coalesce(p.proacl::text, '') from pg_proc p
+  where p.pronamespace in ('public'::regnamespace, to_regnamespace('private'), to_regnamespace('auth'))
+  union all
+  select pg_get_triggerdef(t.oid) from pg_trigger t where not t.tgisinternal
+  union all
+  select conrelid::regclass || ' ' || pg_get_constraintdef(oid) from pg_constraint where conrelid <> 0
+    and connamespace in ('public'::regnamespace, to_regnamespace('auth'))
+  union all
+  select indexdef from pg_indexes where schemaname in ('public', 'auth')
+  union all
+  select format('%s %s %s %s', tablename, policyname, cmd, qual) from pg_policies
+  union all
+  select format('%s %s %s', oid::regclass, relrowsecurity, relacl) from pg_class
+  where relnamespace = 'public'::regnamespace and relkind = 'r'
+) lines
+"""
+
+
+async def _fingerprint(dsn: str) -> str | None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        found: str | None = await connection.fetchval(_FINGERPRINT)
+        return found
+    finally:
+        await connection.close()
+
+
+async def test_up_down_up_leaves_the_same_schema_and_down_leaves_nothing(
+    empty_database: str,
+) -> None:
+    runner = MigrationRunner(empty_database)
+    before = await _fingerprint(empty_database)
+    assert [one.version for one in await runner.migrate()] == [file.version for file in FILES]
+    first = await _fingerprint(empty_database)
+    assert await runner.migrate() == []
+    assert {state.state for state in await runner.status()} == {"applied"}
+
+    taken_back = await runner.rollback(0)
+    assert [one.version for one in taken_back] == [file.version for file in reversed(FILES)]
+    assert await _fingerprint(empty_database) == before
+    with pytest.raises(SchemaTooOld):
+        await runner.require_current()
+
+    await runner.migrate()
+    await runner.require_current()
+    assert await _fingerprint(empty_database) == first
+    await runner.rollback(5)
+    assert [state.state for state in await runner.status()][4:6] == ["applied", "pending"]
+
+
+async def test_eight_at_once_apply_each_file_once(empty_database: str) -> None:
+    runs = await asyncio.gather(*(MigrationRunner(empty_database).migrate() for _ in range(8)))
+    assert sorted(one.version for run in runs for one in run) == [file.version for file in FILES]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the migrations that a test may spoil."""
+    return shutil.copytree(migrations_folder(), tmp_path / "migrations")
+
+
+async def test_disagreement_with_the_database_is_refused_by_name(
+    database_url: str, folder: Path
+) -> None:
+    async def refusal(kind: type[Exception], runner: MigrationRunner) -> str:
+        with pytest.raises(kind) as raised:
+            await runner.migrate()
+        return str(raised.value)
+
+    runner = MigrationRunner(database_url, folder)
+    spoiled = folder / FILES[2].file_name
+    text = spoiled.read_text()
+
+    spoiled.write_text(text.replace("\n", "\r\n"))
+    assert await runner.migrate() == []
+
+    spoiled.write_text(text + "select 1;\n")
+    assert spoiled.name in await refusal(MigrationRefused, runner)
+    assert [state.state for state in await runner.status()][2] == "changed"
+
+    spoiled.unlink()
+    (folder / spoiled.name.replace(".sql", ".down.sql")).unlink()
+    assert spoiled.name in await refusal(MigrationRefused, runner)
+    spoiled.write_text(text)
+
+    late = folder / "0010_second.sql"
+    late.write_text("create table second (id int);")
+    assert [one.version for one in await runner.migrate()] == [10]
+    (folder / "0009_first.sql").write_text("create table first (id int);")
+    assert "0009_first.sql" in await refusal(MigrationRefused, runner)
+
+    assert "0010" in await refusal(SchemaTooNew, MigrationRunner(database_url))
+    with pytest.raises(MigrationRefused, match=r"0010_second\.down\.sql"):
+        await runner.rollback(9)
+
+
+async def test_a_failing_file_keeps_nothing_and_names_its_line(
+    database_url: str, folder: Path
+) -> None:
+    (folder / "0009_wrong.sql").write_text("create table halfway (id int);\n\nselect nonsense;\n")
+    runner = MigrationRunner(database_url, folder)
+    with pytest.raises(MigrationFailed, match=r"0009_wrong\.sql .* at line 3: .*nonsense"):
+        await runner.migrate()
+    assert (await runner.status())[-1].state == "pending"
+    assert "halfway" not in str(await _fingerprint(database_url))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda url: url.replace("/empty_", "/no_"), "has no database"),
+        (lambda url: url.replace("@", "x@", 1), "does not accept this user and password"),
+        (lambda url: url.rpartition(":")[0] + ":1/x", "Nothing listens at"),
+        (lambda url: "postgresql://u:hunter2secret@nowhere.invalid/x", "cannot be found"),
+        (lambda url: "mysql://u:hunter2secret@127.0.0.1/x", "is not the address"),
+        (lambda url: "postgresql://u:hunter2secret@127.0.0.1:port/x", "is not the address"),
+    ],
+)
+async def test_an_unusable_url_says_why_without_its_secret(
+    empty_database: str, change: object, said: str
+) -> None:
+    assert callable(change)
+    url = change(empty_database)
+    password = empty_database.split(":")[2].split("@")[0]
+    with pytest.raises(DatabaseUnreachable) as raised:
+        await open_pool(url)
+    assert said in str(raised.value)
+    assert raised.value.remedy
+    shown = f"{raised.value!r} {raised.value.__cause__!r}"
+    assert password not in shown and "hunter2secret" not in shown
