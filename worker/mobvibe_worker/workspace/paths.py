@@ -6,7 +6,7 @@ import os
 import stat
 import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mobvibe_worker.errors import WorkspaceError
@@ -127,13 +127,13 @@ def open_parent(
 
 
 def _open_folder(parent: int, name: str, shown: str, *, make: bool) -> int:
+    if make:
+        with suppress(FileExistsError):
+            os.mkdir(name, 0o755, dir_fd=parent)
     try:
         return os.open(name, _FOLDER_FLAGS, dir_fd=parent)
     except FileNotFoundError:
-        if not make:
-            raise MissingFile(f"There is no folder {shown}.") from None
-        os.mkdir(name, 0o755, dir_fd=parent)
-        return os.open(name, _FOLDER_FLAGS, dir_fd=parent)
+        raise MissingFile(f"There is no folder {shown}.") from None
     except OSError as error:
         raise WorkspaceError(
             f"{shown} is not a folder of the project.", "List the files to see what there is."
@@ -202,10 +202,16 @@ def read_bytes(folder: int, name: str, shown: str, limit: int) -> bytes:
 
 
 def replace_bytes(folder: int, name: str, content: bytes) -> None:
-    """Write a file beside its final name, then rename it there: never half a file, never through a link."""
+    """Write a file beside its final name, then rename it there: never half a file, never through a link.
+
+    Raises WorkspaceError where the folder was deleted meanwhile.
+    """
     beside = f".mobvibe-{os.urandom(8).hex()}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(beside, flags, 0o644, dir_fd=folder)
+    try:
+        descriptor = os.open(beside, flags, 0o644, dir_fd=folder)
+    except FileNotFoundError:
+        raise WorkspaceError(f"The folder of {name} is gone.", "List the files again.") from None
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)

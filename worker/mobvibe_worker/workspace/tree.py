@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -31,6 +32,8 @@ COUNT_LIMIT = 2_000
 _SKIPPED = frozenset({"node_modules", "expo-env.d.ts", "dist", "web-build", "ios", "android"})
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _KEPT_DOT_FILES = frozenset({".gitignore", ".gitattributes", ".prettierrc", ".editorconfig"})
+# How opening a folder fails where it went away, or became a link, since it was looked at.
+_SWAPPED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -82,7 +85,12 @@ def _walk(folder: int, parents: tuple[str, ...]) -> Iterator[tuple[str, int, str
         if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and is_kept(path):
             yield path, folder, name
         elif stat.S_ISDIR(status.st_mode) and is_kept(f"{path}/x") and len(parents) < DEPTH_LIMIT:
-            below = os.open(name, _FOLDER_FLAGS, dir_fd=folder)
+            try:
+                below = os.open(name, _FOLDER_FLAGS, dir_fd=folder)
+            except OSError as error:
+                if error.errno not in _SWAPPED:
+                    raise
+                continue
             try:
                 yield from _walk(below, (*parents, name))
             finally:

@@ -1,0 +1,65 @@
+"""A project's files as one value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mobvibe_worker.errors import WorkspaceError
+from mobvibe_worker.workspace.tree import fingerprint, is_kept, merge, read_tree, write_tree
+
+
+def test_a_tree_survives_writing_and_reading(tmp_path: Path) -> None:
+    tree = {
+        "App.tsx": b"x",
+        "assets/icon.png": b"\x89PNG\x00",
+        ".gitignore": b"node_modules/\n",
+        "assets/a person's photo~1 (50%).png": b"photo",
+        "Übersicht/ä.ts": b"",
+    }
+    write_tree(tree, tmp_path)
+    assert read_tree(tmp_path) == tree
+
+
+def test_packages_caches_secrets_and_links_are_no_part_of_it(tmp_path: Path) -> None:
+    write_tree({"App.tsx": b"x", "src/ios/b.ts": b"y"}, tmp_path)
+    for path in ("node_modules/a/b.js", ".expo/c", ".git/config", "expo-env.d.ts", ".env", "ios/d"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("not kept")
+        assert not is_kept(path)
+    (tmp_path / "link").symlink_to("/etc")
+    (tmp_path / "link.ts").symlink_to("/etc/passwd")
+    assert list(read_tree(tmp_path)) == ["App.tsx", "src/ios/b.ts"]
+
+
+@pytest.mark.parametrize("path", ["../x", "/x", "a/../../x", "", "a//b", "a/\x00"])
+def test_a_tree_from_outside_cannot_lead_out(tmp_path: Path, path: str) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    with pytest.raises(WorkspaceError):
+        write_tree({path: b"x"}, root)
+    (root / "a").symlink_to(tmp_path)
+    with pytest.raises(WorkspaceError):
+        write_tree({"a/x": b"x"}, root)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["root"]
+
+
+def test_merging_is_by_path_and_the_person_wins() -> None:
+    base = {"both": b"0", "mine": b"0", "theirs": b"0", "i delete": b"0", "they delete": b"0"}
+    mine = {"both": b"m", "mine": b"m", "theirs": b"0", "they delete": b"m", "my new": b"m"}
+    theirs = {"both": b"t", "mine": b"0", "theirs": b"t", "i delete": b"0", "their new": b"t"}
+    assert merge(base, mine, theirs) == {
+        "both": b"t",
+        "mine": b"m",
+        "my new": b"m",
+        "their new": b"t",
+        "theirs": b"t",
+    }
+    assert merge(base, base, base) == base
+
+
+def test_fingerprints_tell_trees_apart() -> None:
+    trees = [{}, {"a": b"bc"}, {"ab": b"c"}, {"a": b"b", "c": b""}, {"a": b"", "b": b"c"}]
+    assert len({fingerprint(tree) for tree in trees}) == len(trees)
+    assert fingerprint({"a": b"1", "b": b"2"}) == fingerprint({"b": b"2", "a": b"1"})
