@@ -1,0 +1,52 @@
+"""The system's clipboard by the tool that owns it; the terminal's own way (OSC 52) is Textual's."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+
+TOOLS = (
+    ("pbcopy",),
+    ("wl-copy",),
+    ("xclip", "-selection", "clipboard"),
+    ("xsel", "--clipboard", "--input"),
+    ("clip.exe",),
+)
+NEEDS = ("PATH", "HOME", "DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY", "XDG_RUNTIME_DIR", "LANG")
+SECONDS = 2.0
+
+
+async def copy_with_tool(text: str) -> bool:
+    """Hand the text to the first tool that is installed and accepts it; False where none did."""
+    for command in TOOLS:
+        program = shutil.which(command[0])
+        if program and await _accepts((program, *command[1:]), text):
+            return True
+    return False
+
+
+async def _accepts(command: tuple[str, ...], text: str) -> bool:
+    nothing = asyncio.subprocess.DEVNULL
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=nothing,
+            stderr=nothing,
+            env={name: os.environ[name] for name in NEEDS if name in os.environ},
+            start_new_session=True,
+        )
+    except OSError:
+        return False
+    try:
+        async with asyncio.timeout(SECONDS):
+            await process.communicate(text.encode())
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+        return False
+    return process.returncode == 0

@@ -1,0 +1,56 @@
+"""A text as a QR code, and the ways in which a terminal can show one so that a phone reads it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+URL_LIMIT = 300
+"""Longer addresses make codes that no terminal shows; they are told in words."""
+Matrix = tuple[tuple[bool, ...], ...]
+"""Rows of modules, True for dark, without the quiet zone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One rendering: `is_wide` takes two cells a module, else one cell holds two modules, one above the other."""
+
+    is_wide: bool
+    quiet: int
+
+    def size(self, matrix: Matrix) -> tuple[int, int]:
+        """Columns and rows of the drawn code."""
+        modules = len(matrix) + 2 * self.quiet
+        return (modules * 2, modules) if self.is_wide else (modules, (modules + 1) // 2)
+
+
+LOOKS = (Look(True, 4), Look(False, 4), Look(False, 2))
+"""The best first: wide survives terminals with line spacing, four modules are the standard's quiet zone."""
+
+
+@lru_cache(maxsize=8)
+def qr_matrix(text: str) -> Matrix:
+    """The code at error level M, or at a higher one where that takes no more room."""
+    from qrcode.constants import ERROR_CORRECT_H, ERROR_CORRECT_M, ERROR_CORRECT_Q
+    from qrcode.exceptions import DataOverflowError
+    from qrcode.main import QRCode
+
+    best = QRCode(error_correction=ERROR_CORRECT_M, border=0)
+    best.add_data(text)
+    best.make(fit=True)
+    for level in (ERROR_CORRECT_Q, ERROR_CORRECT_H):
+        boosted = QRCode(version=best.version, error_correction=level, border=0)
+        boosted.add_data(text)
+        try:
+            boosted.make(fit=False)
+        except (DataOverflowError, ValueError):
+            break
+        best = boosted
+    return tuple(tuple(map(bool, row)) for row in best.get_matrix())
+
+
+def looks_that_fit(matrix: Matrix, columns: int, rows: int) -> list[Look]:
+    """The looks that fit into so many cells, the best first."""
+    return [
+        look for look in LOOKS if look.size(matrix)[0] <= columns and look.size(matrix)[1] <= rows
+    ]

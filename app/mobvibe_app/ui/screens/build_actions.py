@@ -1,0 +1,184 @@
+"""What the main screen's keys do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from textual.widget import Widget
+from textual.widgets import Input, TextArea
+
+from mobvibe_app.build_state import BuildState
+from mobvibe_app.changes import TroubleChanged
+from mobvibe_app.ui.messages import ChangeArrived
+from mobvibe_app.ui.screens.confirm import ConfirmScreen
+from mobvibe_app.ui.screens.demos import DemosScreen
+from mobvibe_app.ui.screens.qr import QrScreen
+from mobvibe_app.ui.studio_port import StudioPort
+from mobvibe_app.ui.widgets.prompt_box import PromptBox
+from mobvibe_app.ui.widgets.search_bar import SearchBar
+from mobvibe_app.ui.widgets.stream_view import StreamView
+from mobvibe_app.ui.widgets.tab_line import TABS
+
+if TYPE_CHECKING:
+    from textual.screen import Screen
+
+    _Base = Screen[None]
+else:
+    _Base = object
+
+WIDE_PANELS = ("sessions", "queue", "services", "preview", "files")
+ALWAYS = {"panel", "back"}
+
+
+class BuildActions(_Base):
+    """The actions of BuildScreen, kept apart from how changes are shown."""
+
+    studio: StudioPort
+    state: BuildState
+    panel: str = "stream"
+    is_new_app: bool = False
+
+    if TYPE_CHECKING:
+
+        def run_command(
+            self, command: Coroutine[Any, Any, object], done: Callable[[], None] | None = None
+        ) -> object: ...
+
+        def _show_keys(self) -> None: ...
+
+        def _show_stream_status(self) -> None: ...
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Only what acts now is offered: no letters while one types, no QR before there is one."""
+        if action.startswith("screen.") or action in ALWAYS:
+            return True
+        if isinstance(self.focused, TextArea | Input):
+            return False
+        stream = self.query_one(StreamView)
+        offered = {
+            "toggle_qr": self.state.preview is not None,
+            "large_qr": self.state.preview is not None,
+            "cancel": self.state.is_job_unfinished,
+            "next_match": stream.is_searching,
+            "new_app": not stream.is_searching,
+        }
+        return offered.get(action, True)
+
+    def action_prompt(self) -> None:
+        """Take keys into the prompt box."""
+        self.set_focus(self.query_one(PromptBox))
+
+    def action_new_app(self) -> None:
+        """The next prompt starts a new app."""
+        self.is_new_app = True
+        self._show_keys()
+        self.action_prompt()
+
+    def action_back(self) -> None:
+        """One step out: zoom, search, the new app that was begun, trouble, another panel."""
+        stream = self.query_one(StreamView)
+        if self.maximized is not None:
+            self.minimize()
+        elif stream.is_searching:
+            stream.end_search()
+        elif self.is_new_app:
+            self.is_new_app = False
+        elif self.state.trouble is not None:
+            self.post_message(ChangeArrived(TroubleChanged(None)))
+        else:
+            self.open_panel("stream")
+        self._show_stream_status()
+        self._show_keys()
+
+    def action_demos(self) -> None:
+        """Choose a recording."""
+
+        def chosen(name: str | None) -> None:
+            if name is not None:
+                self.run_command(self.studio.run_demo(name))
+
+        self.app.push_screen(DemosScreen(self.studio.demos()), chosen)
+
+    def action_toggle_qr(self) -> None:
+        """Show or hide the code beside the stream at middle width; elsewhere it is a dialog."""
+        if self.has_class("-mid"):
+            self.toggle_class("-preview")
+            self._show_keys()
+        else:
+            self.action_large_qr()
+
+    def action_large_qr(self) -> None:
+        """The code as a dialog."""
+        if self.state.preview is not None:
+            self.app.push_screen(QrScreen(self.state.preview))
+
+    def action_cancel(self) -> None:
+        """Cancel the session's job, when the person says so again."""
+
+        def answered(is_yes: bool | None) -> None:
+            if is_yes:
+                self.run_command(self._cancel())
+
+        consequence = "What it wrote so far is put aside; the phone keeps the last green revision."
+        self.app.push_screen(ConfirmScreen("Cancel this job?", consequence, "cancel it"), answered)
+
+    async def _cancel(self) -> None:
+        if not await self.studio.cancel():
+            self.notify("There was no job left to cancel.", markup=False)
+
+    def action_search(self) -> None:
+        """Open the search of the stream."""
+        self.open_panel("stream")
+        self.query_one(SearchBar).open()
+
+    def action_next_match(self, step: int) -> None:
+        """Go to the next or the previous match."""
+        self.query_one(StreamView).next_match(step)
+        self._show_stream_status()
+
+    def action_next_error(self, step: int) -> None:
+        """Go to the next or the previous error."""
+        stream = self.query_one(StreamView)
+        if stream.has_errors:
+            self.open_panel("stream")
+            stream.next_error(step)
+        else:
+            self.notify("No errors in this session.", markup=False)
+        self._show_stream_status()
+
+    def action_follow(self) -> None:
+        """Go to the stream's end and stay there."""
+        self.query_one(StreamView).follow()
+        self._show_stream_status()
+
+    def action_toggle_stream(self, name: str) -> None:
+        """Switch the stream's thoughts, wrapping or clock."""
+        self.query_one(StreamView).toggle(name)
+        self._show_stream_status()
+
+    def action_zoom(self) -> None:
+        """The focused panel fills the screen, or gives it back."""
+        if self.maximized is not None:
+            self.minimize()
+            return
+        focused = self.focused
+        self.maximize(focused if focused is not None else self.query_one(StreamView))
+
+    def action_panel(self, number: int) -> None:
+        """Go to a panel by its number: a tab in the narrow layout."""
+        names = [name for name, _ in TABS] if self.has_class("-narrow") else WIDE_PANELS
+        if number <= len(names):
+            self.open_panel(names[number - 1])
+
+    def open_panel(self, name: str) -> None:
+        """Give a panel the keys; in the narrow layout also the place."""
+        for each, _ in TABS:
+            self.set_class(each == name, f"-show-{each}")
+        self.panel = name
+        target = self.query_one(f"#{name}", Widget)
+        if name == "stream" and not target.display:
+            target = self.query_one("#welcome-demos", Widget)
+        if target.focusable:
+            self.set_focus(target)
+        self._show_stream_status()

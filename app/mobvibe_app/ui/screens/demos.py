@@ -1,0 +1,53 @@
+"""The recorded builds as a dialog."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from mobvibe_app.changes import DemoSummary
+from mobvibe_app.ui.messages import DemoChosen
+from mobvibe_app.ui.widgets.demo_list import DemoList
+from mobvibe_app.ui.wording import MUTED
+
+
+class DemosScreen(ModalScreen[str | None]):
+    """Closes with the name of the recording to replay, or None."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,d,q", "dismiss(None)", "Close", key_display="esc")
+    ]
+
+    def __init__(self, demos: Sequence[DemoSummary]) -> None:
+        super().__init__()
+        self._demos = tuple(demos)
+
+    def compose(self) -> ComposeResult:
+        """The list, and what a demo is."""
+        with Vertical(classes="dialog -list") as dialog:
+            dialog.border_title = Content("Replay a recorded build")
+            dialog.border_subtitle = Content("⏎ replay · esc close")
+            yield Static(
+                Content.styled(
+                    "The model's words are recorded: no key, no cost. Files, checks and preview are real.",
+                    MUTED,
+                )
+            )
+            if self._demos:
+                yield DemoList(self._demos)
+            else:
+                yield Static(
+                    Content("\nThe recordings are still being read; try again in a second.")
+                )
+
+    def on_demo_chosen(self, event: DemoChosen) -> None:
+        """Close with the choice."""
+        event.stop()
+        self.dismiss(event.name)

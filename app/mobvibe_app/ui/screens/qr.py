@@ -1,0 +1,98 @@
+"""The QR code as large as the terminal allows, with its address in words."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Center, Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from mobvibe_app.changes import PreviewAddress
+from mobvibe_app.ui.qr_matrix import URL_LIMIT, Look, looks_that_fit, qr_matrix
+from mobvibe_app.ui.widgets.qr_code import QrCode
+from mobvibe_app.ui.wording import MUTED, one_line
+
+FRAME_COLUMNS, FRAME_ROWS = 2, 2
+WORDS_WIDTH = 56
+LEAST_WORDS = 20
+
+
+class QrScreen(ModalScreen[None]):
+    """`v` tries another rendering where a phone cannot read this one."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,p,q", "dismiss(None)", "Close", key_display="esc"),
+        Binding("v", "next_look", "Can't scan?"),
+        Binding("y,c", "app.copy_url", "Copy the address", key_display="y"),
+        Binding("o", "app.open_web", "Open in a browser"),
+    ]
+
+    def __init__(self, preview: PreviewAddress) -> None:
+        super().__init__()
+        self._preview = preview
+        self._turn = 0
+
+    def compose(self) -> ComposeResult:
+        """The code above the words."""
+        with Vertical(id="qr-dialog"):
+            with Center():
+                yield QrCode(id="qr")
+            yield Static(id="qr-words")
+
+    def on_mount(self) -> None:
+        """Fit the code."""
+        self._fit()
+
+    def on_resize(self) -> None:
+        """Fit the code anew."""
+        self._fit()
+
+    def show(self, preview: PreviewAddress | None) -> None:
+        """Another revision or address is served; where none is, there is nothing to scan."""
+        if preview is None:
+            self.dismiss(None)
+        elif preview != self._preview:
+            self._preview = preview
+            self._fit()
+
+    def action_next_look(self) -> None:
+        """Draw the code in another way; after the last one comes the address in words."""
+        self._turn += 1
+        self._fit()
+
+    def _fit(self) -> None:
+        if not self.is_mounted or not self.size.width:
+            return
+        url = one_line(self._preview.url)
+        columns, rows = self.size
+        is_tight = columns < 37 or rows < 23
+        frame = 0 if is_tight else 1
+        words = self._words(url, is_tight=is_tight)
+        width = max(min(columns - 2 * frame, WORDS_WIDTH), LEAST_WORDS)
+        taken = len(words.wrap(width)) + frame * FRAME_ROWS
+        fitting: list[Look | None] = []
+        if len(url) <= URL_LIMIT:
+            room = columns - frame * FRAME_COLUMNS, rows - taken
+            fitting.extend(looks_that_fit(qr_matrix(url), *room))
+        fitting.append(None)
+        look = fitting[self._turn % len(fitting)]
+        code, dialog = self.query_one(QrCode), self.query_one("#qr-dialog")
+        code.display = look is not None
+        if look is not None:
+            code.show(qr_matrix(url), look)
+            width = max(width, look.size(qr_matrix(url))[0])
+        dialog.set_class(is_tight, "-tight")
+        dialog.styles.width = width + 2 * frame
+        dialog.border_title = Content("Scan with Expo Go")
+        hints = "y copy · v can't scan? · o browser · esc"
+        dialog.border_subtitle = Content(hints if width > 42 else "v can't scan? · esc")
+        self.query_one("#qr-words", Static).update(words)
+
+    def _words(self, url: str, *, is_tight: bool) -> Content:
+        if is_tight:
+            return Content.styled(url, "bold")
+        return Content.assemble((url, "bold"), "\n", (one_line(self._preview.expo_go), MUTED))

@@ -1,0 +1,65 @@
+"""The product's own two themes; every widget draws with theme variables, so Textual's others work too."""
+
+from __future__ import annotations
+
+from textual.theme import Theme
+
+DARK = "mobvibe"
+LIGHT = "mobvibe-light"
+
+
+def own_themes() -> tuple[Theme, Theme]:
+    """The dark theme (the default) and the light one."""
+    dark = Theme(
+        name=DARK,
+        primary="#7C8CFF",
+        secondary="#5CC8E0",
+        accent="#FF8A5C",
+        success="#5BD68D",
+        warning="#F2C14E",
+        error="#FF6B6B",
+        foreground="#D9DCE8",
+        background="#0E1016",
+        surface="#0E1016",
+        panel="#171A24",
+        variables=_variables("#FF8A5C", "#262B45", "#D9DCE8", "#0E1016"),
+    )
+    light = Theme(
+        name=LIGHT,
+        primary="#4453C9",
+        secondary="#0B7285",
+        accent="#C2410C",
+        success="#1B7F45",
+        warning="#8A5A00",
+        error="#C62828",
+        foreground="#1C2030",
+        background="#F7F8FC",
+        surface="#F7F8FC",
+        panel="#E9ECF6",
+        dark=False,
+        variables=_variables("#C2410C", "#D5DAF5", "#1C2030", "#F7F8FC"),
+    )
+    return dark, light
+
+
+def _variables(accent: str, cursor: str, ink: str, paper: str) -> dict[str, str]:
+    """Variables take literal colours only."""
+    return {
+        "footer-key-foreground": accent,
+        "footer-background": paper,
+        "footer-item-background": paper,
+        "footer-key-background": paper,
+        "footer-description-background": paper,
+        "block-cursor-background": cursor,
+        "block-cursor-blurred-background": cursor,
+        "block-cursor-foreground": ink,
+        "block-cursor-blurred-foreground": ink,
+        "block-cursor-text-style": "none",
+        "scrollbar": f"{ink} 20%",
+        "scrollbar-hover": f"{ink} 35%",
+        "scrollbar-active": accent,
+        "scrollbar-background": paper,
+        "scrollbar-background-hover": paper,
+        "scrollbar-background-active": paper,
+        "scrollbar-corner-color": paper,
+    }

@@ -1,0 +1,56 @@
+"""The recorded builds, to choose one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.widgets import OptionList
+from textual.widgets.option_list import Option
+
+from mobvibe_app.changes import DemoSummary
+from mobvibe_app.ui.messages import DemoChosen
+from mobvibe_app.ui.wording import MUTED, one_line, shortened
+
+PROMPT_WIDTH = 54
+
+
+class DemoList(OptionList):
+    """Enter replays the highlighted one."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "select", "Replay"),
+        Binding("j", "cursor_down", "Down", show=False),
+        Binding("k", "cursor_up", "Up", show=False),
+    ]
+
+    def __init__(self, demos: Sequence[DemoSummary], *, id: str | None = None) -> None:
+        super().__init__(id=id, markup=False)
+        self._demos: tuple[DemoSummary, ...] = ()
+        self.show(demos)
+
+    def show(self, demos: Sequence[DemoSummary]) -> None:
+        """Offer these."""
+        if tuple(demos) == self._demos:
+            return
+        self._demos = tuple(demos)
+        self.set_options(Option(_content(demo)) for demo in self._demos)
+        self.highlighted = 0 if self._demos else None
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """Enter, or a click."""
+        event.stop()
+        self.post_message(DemoChosen(self._demos[event.option_index].name))
+
+
+def _content(demo: DemoSummary) -> Content:
+    changes = f"  changes {one_line(demo.changes)}" if demo.changes else ""
+    return Content.assemble(
+        ("▸ ", "$accent"),
+        (one_line(demo.title), "bold"),
+        (changes, MUTED),
+        "\n  ",
+        (shortened(one_line(demo.prompt), PROMPT_WIDTH), MUTED),
+    )

@@ -1,0 +1,63 @@
+"""The running app's QR code, its address, and in words what opens it."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import Center, Vertical
+from textual.content import Content
+from textual.widgets import Static
+
+from mobvibe_app.changes import PreviewAddress
+from mobvibe_app.ui.qr_matrix import URL_LIMIT, looks_that_fit, qr_matrix
+from mobvibe_app.ui.widgets.qr_code import QrCode
+from mobvibe_app.ui.wording import MUTED, one_line
+
+INNER_WIDTH = 37
+ROOM_ROWS = 22
+
+
+class PreviewPanel(Vertical):
+    """39 columns with its frame; a code that needs more is left to the dialog."""
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id)
+        self._preview: PreviewAddress | None = None
+        self._is_shown = False
+
+    def compose(self) -> ComposeResult:
+        """The code above the words."""
+        with Center():
+            yield QrCode(id="panel-qr")
+        yield Static(id="panel-words")
+
+    def on_mount(self) -> None:
+        """Nothing is served yet."""
+        self.border_title = Content("4 Preview")
+        self.show(None)
+
+    def show(self, preview: PreviewAddress | None) -> None:
+        """Show this preview."""
+        if self._is_shown and preview == self._preview:
+            return
+        self._preview, self._is_shown = preview, True
+        code, words = self.query_one(QrCode), self.query_one("#panel-words", Static)
+        if preview is None:
+            code.display = False
+            words.update(
+                Content.styled("The QR code comes here with the first\ngreen revision.", MUTED)
+            )
+            self.border_subtitle = Content("")
+            return
+        url = one_line(preview.url)
+        looks = []
+        if len(url) <= URL_LIMIT:
+            matrix = qr_matrix(url)
+            looks = [
+                look for look in looks_that_fit(matrix, INNER_WIDTH, ROOM_ROWS) if not look.is_wide
+            ]
+            if looks:
+                code.show(matrix, looks[0])
+        code.display = bool(looks)
+        expo_go = one_line(preview.expo_go)
+        words.update(Content.assemble((url, "bold"), "\n", (expo_go, MUTED)))
+        self.border_subtitle = Content("y copy · o open · v larger")

@@ -1,0 +1,121 @@
+"""Where a person describes an app: enter sends, ctrl+j starts a new line, the arrows bring earlier prompts back."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.widgets import TextArea
+
+from mobvibe_app.ui.messages import PromptResized, PromptSubmitted
+from mobvibe_app.ui.wording import MUTED
+from mobvibe_worker.jobs import PROMPT_LIMIT
+from mobvibe_worker.sanitize import clean_text
+
+COUNTER_FROM = PROMPT_LIMIT - 2_000
+MOST_HISTORY = 200
+NEW_APP = "Describe a new app…"
+CHANGE = "Describe a change to this app…"
+
+
+class PromptBox(TextArea):
+    """Keeps what was typed until the studio has taken it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "send", "Send"),
+        Binding("ctrl+j,alt+enter,shift+enter", "new_line", "New line", key_display="^j"),
+        Binding("escape", "leave", "Leave"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__(
+            id="prompt",
+            soft_wrap=True,
+            show_line_numbers=False,
+            highlight_cursor_line=False,
+            placeholder=Content(NEW_APP),
+            tab_behavior="focus",
+        )
+        self._history: list[str] = []
+        self._place = 0
+        self._draft = ""
+        self.is_for_new_app = True
+
+    def aim(self, *, at_new_app: bool) -> None:
+        """Say whether the next prompt starts an app or changes the one shown."""
+        if at_new_app != self.is_for_new_app:
+            self.is_for_new_app = at_new_app
+            self.placeholder = Content(NEW_APP if at_new_app else CHANGE)
+
+    def remember(self, prompt: str) -> None:
+        """Put a prompt that was sent earlier at the end of the history."""
+        kept = clean_text(prompt)
+        if kept and kept not in self._history[-1:]:
+            self._history.append(kept)
+            del self._history[:-MOST_HISTORY]
+        self._place = len(self._history)
+
+    def taken(self, prompt: str) -> None:
+        """The studio took this prompt: empty the box, unless something else was typed since."""
+        self.remember(prompt)
+        if self.text == prompt:
+            self.clear()
+
+    def action_send(self) -> None:
+        """Hand the prompt over."""
+        self.post_message(PromptSubmitted(self.text))
+
+    def action_new_line(self) -> None:
+        """Break the line at the cursor."""
+        self.insert("\n")
+
+    def action_leave(self) -> None:
+        """Give the keys back to the stream."""
+        self.screen.set_focus(self.screen.query_one("#stream"))
+
+    def action_cursor_up(self, select: bool = False) -> None:
+        """Move up; from the first line, to the prompt before."""
+        if not select and self.cursor_at_first_line and self._place > 0:
+            self._recall(self._place - 1)
+        else:
+            super().action_cursor_up(select)
+
+    def action_cursor_down(self, select: bool = False) -> None:
+        """Move down; from the last line, to the prompt after, at the end to what was being typed."""
+        if not select and self.cursor_at_last_line and self._place < len(self._history):
+            self._recall(self._place + 1)
+        else:
+            super().action_cursor_down(select)
+
+    async def _on_key(self, event: events.Key) -> None:
+        if event.key in ("enter", "shift+enter", "alt+enter", "ctrl+j"):
+            event.prevent_default()
+            return
+        await super()._on_key(event)
+
+    async def _on_paste(self, event: events.Paste) -> None:
+        event.text = clean_text(event.text)
+        event.prevent_default()
+        await super()._on_paste(event)
+
+    def on_text_area_changed(self) -> None:
+        """Count near the limit."""
+        length = len(self.text)
+        words = f"{length:,} / {PROMPT_LIMIT:,}" if length >= COUNTER_FROM else ""
+        is_over = length > PROMPT_LIMIT
+        self.border_subtitle = Content.styled(words, "bold $error" if is_over else MUTED)
+        self.set_class(is_over, "-over")
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Say how tall it is now."""
+        del event
+        self.post_message(PromptResized(self.outer_size.height))
+
+    def _recall(self, place: int) -> None:
+        if self._place == len(self._history):
+            self._draft = self.text
+        self._place = place
+        self.text = self._history[place] if place < len(self._history) else self._draft
+        self.move_cursor(self.document.end)

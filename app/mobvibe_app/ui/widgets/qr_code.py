@@ -1,0 +1,75 @@
+"""A QR code in its own cells: explicit black on white, whatever the theme."""
+
+from __future__ import annotations
+
+from rich.segment import Segment
+from rich.style import Style
+from textual.geometry import Size
+from textual.strip import Strip
+from textual.widget import Widget
+
+from mobvibe_app.ui.qr_matrix import Look, Matrix
+
+DARK, LIGHT = "#000000", "#ffffff"
+
+
+class QrCode(Widget):
+    """Draws one code; takes exactly the cells that it needs. Nothing may tint it or lie over it."""
+
+    ALLOW_SELECT = False
+    DEFAULT_CSS = """
+    QrCode {
+        width: auto;
+        height: auto;
+    }
+    """
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._strips: list[Strip] = []
+        self._drawn_size = (0, 0)
+
+    def show(self, matrix: Matrix, look: Look) -> None:
+        """Draw this code in this look."""
+        columns, rows = look.size(matrix)
+        strips = [Strip(_segments(matrix, look, y), columns) for y in range(rows)]
+        if strips != self._strips:
+            self._strips, self._drawn_size = strips, (columns, rows)
+            self.refresh(layout=True)
+
+    def get_content_width(self, container: Size, viewport: Size) -> int:
+        """The drawn code's columns."""
+        del container, viewport
+        return self._drawn_size[0]
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """The drawn code's rows."""
+        del container, viewport, width
+        return self._drawn_size[1]
+
+    def render_line(self, y: int) -> Strip:
+        """One row of cells."""
+        return self._strips[y] if y < len(self._strips) else Strip.blank(self.size.width)
+
+
+def _segments(matrix: Matrix, look: Look, y: int) -> list[Segment]:
+    span = range(-look.quiet, len(matrix) + look.quiet)
+    if look.is_wide:
+        dark, light = Style(color=LIGHT, bgcolor=DARK), Style(color=DARK, bgcolor=LIGHT)
+        return [Segment("  ", dark if _dark(matrix, x, y - look.quiet) else light) for x in span]
+    top = 2 * y - look.quiet
+    cells = [(_dark(matrix, x, top), _dark(matrix, x, top + 1)) for x in span]
+    return [_half_blocks(upper, lower) for upper, lower in cells]
+
+
+def _half_blocks(upper: bool, lower: bool) -> Segment:
+    colours = {True: DARK, False: LIGHT}
+    style = Style(color=colours[upper], bgcolor=colours[lower])
+    if upper == lower:
+        style = Style(color=colours[not upper], bgcolor=colours[upper])
+        return Segment(" ", style)
+    return Segment("▀", style)
+
+
+def _dark(matrix: Matrix, x: int, y: int) -> bool:
+    return 0 <= y < len(matrix) and 0 <= x < len(matrix) and matrix[y][x]

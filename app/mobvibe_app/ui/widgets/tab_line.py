@@ -1,0 +1,55 @@
+"""The panels of the narrow layout as one line of names, and the badge of a preview that is ready."""
+
+from __future__ import annotations
+
+from rich.cells import cell_len
+from textual import events
+from textual.content import Content
+from textual.widget import Widget
+
+from mobvibe_app.ui.messages import PanelChosen
+
+TABS = (
+    ("stream", "Stream"),
+    ("sessions", "Sessions"),
+    ("services", "Services"),
+    ("files", "Files"),
+)
+from mobvibe_app.ui.wording import MUTED
+
+
+class TabLine(Widget):
+    """A key and a name each; a click does the same."""
+
+    ALLOW_SELECT = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._panel = "stream"
+        self._notes: tuple[str, ...] = ()
+
+    def show(self, panel: str, *notes: str) -> None:
+        """Mark the open panel, and say these notes at the right."""
+        if (panel, notes) != (self._panel, self._notes):
+            self._panel, self._notes = panel, notes
+            self.refresh()
+
+    def render(self) -> Content:
+        """The names, then the notes."""
+        parts: list[Content] = []
+        for number, (panel, name) in enumerate(TABS, 1):
+            style = "bold underline" if panel == self._panel else MUTED
+            parts.append(Content.assemble((str(number), "$accent"), " ", (name, style)))
+        left = Content("   ").join(parts)
+        right = Content.styled("  ".join(filter(None, self._notes)), "bold $success")
+        gap = self.size.width - left.cell_length - right.cell_length
+        return left + " " * max(gap, 2) + right
+
+    def on_click(self, event: events.Click) -> None:
+        """Open the panel whose name was clicked."""
+        at = 0
+        for panel, name in TABS:
+            width = cell_len(name) + 2
+            if at <= event.x - self.gutter.left < at + width:
+                self.post_message(PanelChosen(panel))
+            at += width + 3

@@ -1,0 +1,89 @@
+"""The first row: product, project, services, what runs, what it cost; the least important goes first when narrow."""
+
+from __future__ import annotations
+
+from textual.content import Content
+from textual.geometry import Size
+from textual.widget import Widget
+
+from mobvibe_app.build_state import BuildState
+from mobvibe_app.changes import ServiceStatus
+from mobvibe_app.ui.service_words import dot
+from mobvibe_app.ui.wording import MUTED, money, one_line, shortened
+
+GAP = "   "
+
+
+class TopBar(Widget):
+    """One row about everything."""
+
+    ALLOW_SELECT = False
+    DEFAULT_CSS = """
+    TopBar {
+        dock: top;
+        height: 1;
+        padding: 0 1;
+    }
+    """
+
+    def __init__(self, model_label: str) -> None:
+        super().__init__()
+        self._model_label = one_line(model_label)
+        self._state = BuildState()
+
+    def show(self, state: BuildState) -> None:
+        """Show this state."""
+        self._state = state
+        self.refresh()
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """Always one row."""
+        del container, viewport, width
+        return 1
+
+    def render(self) -> Content:
+        """The parts that fit, the earlier ones first in importance."""
+        width = self.size.width
+        left = Content.assemble(("▲ mobvibe", "bold $accent"))
+        if project := self._project():
+            left = left + Content.assemble("  ", (shortened(project, max(width // 4, 12)), "bold"))
+        candidates = self._parts(with_words=width >= 100)
+        chosen: list[Content] = []
+        room = width - left.cell_length
+        for part in candidates:
+            if part.cell_length + len(GAP) <= room:
+                chosen.append(part)
+                room -= part.cell_length + len(GAP)
+        return Content(GAP).join([left, *chosen])
+
+    def _project(self) -> str:
+        session = self._state.selected_session
+        return one_line(session.project) if session else ""
+
+    def _parts(self, *, with_words: bool) -> list[Content]:
+        state = self._state
+        shown = [each for each in state.services if with_words or each.name != "starter"]
+        shown = [s for s in shown if s.name != "starter" or s.state not in ("healthy", "waiting")]
+        parts = [Content("  ").join(map(self._service, shown))] if shown else []
+        if jobs := self._jobs():
+            parts.append(jobs)
+        label_style = "$warning" if self._model_label.startswith("demo") else MUTED
+        parts.append(Content.styled(self._model_label, label_style))
+        parts.append(Content.styled(f"{money(state.cost_today_usd)} today", MUTED))
+        return parts
+
+    def _service(self, status: ServiceStatus) -> Content:
+        busy = status.state not in ("healthy", "waiting")
+        word = "" if not busy else f" {status.state}"
+        if status.progress is not None and busy:
+            word = f" {round(status.progress * 100)} %"
+        return Content.assemble(dot(status), f" {status.name}", (word, MUTED))
+
+    def _jobs(self) -> Content:
+        stats = self._state.stats
+        words = []
+        if stats.processing:
+            words.append(f"{stats.processing} running")
+        if stats.pending:
+            words.append(f"{stats.pending} queued")
+        return Content.styled(" · ".join(words), "$warning")

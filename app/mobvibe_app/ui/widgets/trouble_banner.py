@@ -1,0 +1,24 @@
+"""One row under the top line: what went wrong and what to do next, while everything else stays usable."""
+
+from __future__ import annotations
+
+from textual.content import Content
+from textual.widgets import Static
+
+from mobvibe_app.build_state import Trouble
+from mobvibe_app.ui.wording import one_line
+
+
+class TroubleBanner(Static):
+    """Hidden while there is no trouble."""
+
+    def on_mount(self) -> None:
+        """Nothing is wrong yet."""
+        self.display = False
+
+    def show(self, trouble: Trouble | None) -> None:
+        """Show the trouble, or that there is none."""
+        self.display = trouble is not None
+        if trouble is not None:
+            message, remedy = one_line(trouble.message), one_line(trouble.remedy)
+            self.update(Content.assemble(("✖ ", "bold"), (message, "bold"), " ", remedy))

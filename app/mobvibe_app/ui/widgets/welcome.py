@@ -1,0 +1,65 @@
+"""What there is before the first session: how to begin, the recorded builds, and what still starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.widgets import Static
+
+from mobvibe_app.build_state import BuildState
+from mobvibe_app.changes import DemoSummary
+from mobvibe_app.ui.service_words import service_lines
+from mobvibe_app.ui.widgets.demo_list import DemoList
+from mobvibe_app.ui.wording import MUTED
+
+INNER_WIDTH = 58
+
+
+class Welcome(Vertical):
+    """Stands in the stream's place while no session is shown."""
+
+    def compose(self) -> ComposeResult:
+        """The sentence, the list, the services."""
+        with Vertical(id="welcome-body"):
+            yield Static(id="welcome-head")
+            yield DemoList((), id="welcome-demos")
+            yield Static(id="welcome-services")
+
+    def show(self, state: BuildState, demos: Sequence[DemoSummary]) -> None:
+        """Show this state; the list only where there is no session to come."""
+        is_empty = state.is_overview_known and not state.sessions
+        head = self.query_one("#welcome-head", Static)
+        head.update(_headline(is_empty=is_empty, has_demos=bool(demos)))
+        listed = self.query_one(DemoList)
+        listed.show(demos)
+        listed.display = bool(demos) and is_empty
+        busy = [each for each in state.services if each.state not in ("healthy", "waiting")]
+        lines = [line for each in busy for line in service_lines(each, INNER_WIDTH)]
+        services = self.query_one("#welcome-services", Static)
+        services.update(Content("\n").join(lines))
+        services.display = bool(lines)
+
+
+def _headline(*, is_empty: bool, has_demos: bool) -> Content:
+    if not is_empty:
+        return Content.assemble(
+            ("Starting", "bold"), "\n", ("Postgres first, then your sessions.", MUTED)
+        )
+    said = Content.assemble(
+        ("Describe an app. Scan the code. It is on your phone.", "bold"),
+        "\n\n",
+        ("i", "bold $accent"),
+        "  describe an app below, and press enter",
+    )
+    if not has_demos:
+        return said
+    return said + Content.assemble(
+        "\n",
+        ("⏎", "bold $accent"),
+        "  replay a recorded build, no key and no cost (later: ",
+        ("d", "bold $accent"),
+        ")",
+    )

@@ -1,0 +1,74 @@
+"""The dashboard over a scripted studio, to be started in a pseudo-terminal: `python scripted_dashboard.py SCRIPT`."""
+
+from __future__ import annotations
+
+import sys
+
+from scripted_studio import (
+    SESSION,
+    ScriptedStudio,
+    build_changes,
+    empty_overview,
+    event,
+    services_up,
+    summary,
+)
+
+from mobvibe_app.changes import (
+    Change,
+    EventsArrived,
+    OverviewChanged,
+    ServiceChanged,
+    ServiceStatus,
+    SessionSelected,
+    TroubleChanged,
+)
+from mobvibe_app.ui.app import MobvibeApp
+from mobvibe_worker.errors import InputError
+from mobvibe_worker.events import ErrorRaised, FileChange, Message, Terminal, Thinking
+from mobvibe_worker.jobs import QueueStats
+
+HOSTILE = "app/(tabs)/[id].tsx a[/b]c [red]x[/red] \x1b]0;PWNED\x07\x1b[2J\x9b31m\u202eevil"
+
+
+def hostile_changes() -> list[Change]:
+    """Text that would drive a careless terminal, everywhere where text comes from outside."""
+    payloads = (
+        Message(HOSTILE, "person"),
+        Thinking(HOSTILE, "1"),
+        FileChange(HOSTILE, "created", 1, 0, HOSTILE),
+        Terminal(HOSTILE, "failed", HOSTILE),
+        ErrorRaised(HOSTILE, HOSTILE),
+        Message(HOSTILE),
+    )
+    events = tuple(event(seq, payload) for seq, payload in enumerate(payloads, 1))
+    sessions = (summary(1, HOSTILE, "failed", project=HOSTILE),)
+    return [
+        ServiceChanged(ServiceStatus("postgres", "failed", HOSTILE, HOSTILE)),
+        OverviewChanged(QueueStats(failed=1), sessions, empty_overview().cost_today_usd),
+        SessionSelected(SESSION),
+        EventsArrived(events),
+        TroubleChanged(HOSTILE, HOSTILE),
+    ]
+
+
+def main() -> None:
+    """Run the named script."""
+    script = sys.argv[1]
+    changes: list[Change] = {
+        "empty": [*services_up(), empty_overview()],
+        "built": [*services_up(), *build_changes()],
+        "running": [*services_up(), *build_changes()[:3]],
+        "hostile": hostile_changes(),
+        "broken": [*services_up(), EventsArrived((None,))],  # type: ignore[arg-type]
+    }[script]
+    refusal = InputError(HOSTILE, HOSTILE) if script == "hostile" else None
+    studio = ScriptedStudio(changes, refusal=refusal)
+    app = MobvibeApp(studio, version="0.1.0", model_label="demo: recorded, no cost")
+    app.run()
+    print(f"closed={studio.is_closed} code={app.return_code}")
+    sys.exit(app.return_code or 0)
+
+
+if __name__ == "__main__":
+    main()

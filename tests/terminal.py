@@ -1,0 +1,256 @@
+"""A program in a real pseudo-terminal: keys in, the drawn screen out, and QR codes read from the drawn cells.
+
+It knows nothing of the program: what it sees is what a person's terminal would draw.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import termios
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pyte
+
+CELL_WIDTH, CELL_HEIGHT = 8, 16
+NAMED = {"black": 0x000000, "white": 0xE5E5E5, "brightwhite": 0xFFFFFF, "default": 0x000000}
+QUADRANTS = {" ": (False, False), "▀": (True, False), "▄": (False, True), "█": (True, True)}
+KEYS = {
+    "enter": "\r",
+    "escape": "\x1b",
+    "tab": "\t",
+    "up": "\x1b[A",
+    "down": "\x1b[B",
+    "right": "\x1b[C",
+    "left": "\x1b[D",
+    "ctrl+c": "\x03",
+    "ctrl+j": "\n",
+    "ctrl+p": "\x10",
+    "end": "\x1b[F",
+    "pageup": "\x1b[5~",
+    "pagedown": "\x1b[6~",
+}
+SHOW_CURSOR, LEAVE_ALTERNATE = b"\x1b[?25h", b"\x1b[?1049l"
+
+
+class Terminal:
+    """Runs `command` with its own controlling terminal; use as a context manager, which ends the program."""
+
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        *,
+        columns: int = 80,
+        rows: int = 24,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> None:
+        self.columns, self.rows = columns, rows
+        self._screen = pyte.Screen(columns, rows)
+        self._stream = pyte.ByteStream(self._screen)
+        self._raw = bytearray()
+        self._lock = threading.Lock()
+        self._is_open = True
+        self.started_at = time.monotonic()
+        self._fd, child = pty.openpty()
+        self.resize(columns, rows)
+        self.modes_before = termios.tcgetattr(self._fd)
+        base = {"TERM": "xterm-256color", "COLORTERM": "truecolor", "LANG": "C.UTF-8"}
+        self.process = subprocess.Popen(
+            [str(part) for part in command],
+            stdin=child,
+            stdout=child,
+            stderr=child,
+            env={**base, **(env or {})},
+            cwd=cwd,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(child)
+        self._reader = threading.Thread(target=self._read, name="terminal-reader", daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the program (hard, if it must be) and give the terminal back."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait(10)
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Close the terminal, as when its window is closed."""
+        if self._is_open:
+            self._is_open = False
+            self._reader.join(5)
+            os.close(self._fd)
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Give the terminal another size."""
+        with self._lock:
+            self._screen.resize(rows, columns)
+            self.columns, self.rows = columns, rows
+        fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def press(self, *keys: str) -> None:
+        """Press keys by name (`enter`, `ctrl+c`) or as the character itself."""
+        for key in keys:
+            os.write(self._fd, KEYS.get(key, key).encode())
+
+    def type(self, text: str) -> None:
+        """Type text, character by character."""
+        self.press(*text)
+
+    def paste(self, text: str) -> None:
+        """Paste text as terminals do (bracketed)."""
+        os.write(self._fd, b"\x1b[200~" + text.encode() + b"\x1b[201~")
+
+    @property
+    def text(self) -> str:
+        """The drawn screen, a line a row."""
+        with self._lock:
+            return "\n".join(line.rstrip() for line in self._screen.display)
+
+    @property
+    def raw(self) -> bytes:
+        """Every byte that the program sent so far."""
+        with self._lock:
+            return bytes(self._raw)
+
+    @property
+    def title(self) -> str:
+        """The window's title, as the program set it."""
+        return str(self._screen.title)
+
+    @property
+    def is_restored(self) -> bool:
+        """Whether the modes are as before, the cursor is shown and the other screen is left."""
+        raw = self.raw
+        is_left = raw.rfind(LEAVE_ALTERNATE) > raw.rfind(b"\x1b[?1049h")
+        is_shown = raw.rfind(SHOW_CURSOR) > raw.rfind(b"\x1b[?25l")
+        no_mouse = all(
+            raw.rfind(b"\x1b[?%dl" % mode) > raw.rfind(b"\x1b[?%dh" % mode)
+            for mode in (1000, 1003, 1006, 2004, 1004)
+            if b"\x1b[?%dh" % mode in raw
+        )
+        return is_left and is_shown and no_mouse and self.modes_now == self.modes_before
+
+    @property
+    def modes_now(self) -> list[Any]:
+        """The terminal's modes."""
+        return termios.tcgetattr(self._fd)
+
+    def wait_for(
+        self, what: str | re.Pattern[str] | Callable[[str], bool], seconds: float = 15.0
+    ) -> str:
+        """Wait until the screen shows a text (or matches, or satisfies); returns the screen. AssertionError if not."""
+        deadline = time.monotonic() + seconds
+        while True:
+            text = self.text
+            if isinstance(what, str):
+                is_there = what in text
+            elif isinstance(what, re.Pattern):
+                is_there = what.search(text) is not None
+            else:
+                is_there = what(text)
+            if is_there:
+                return text
+            assert time.monotonic() < deadline, f"not within {seconds} s: {what!r}\n{text}"
+            time.sleep(0.01)
+
+    def wait_for_qr(self, seconds: float = 15.0) -> str:
+        """Wait until a QR code can be read from the drawn cells; returns what it says."""
+        deadline = time.monotonic() + seconds
+        while True:
+            if found := self.read_qr():
+                return found
+            assert time.monotonic() < deadline, f"no QR code within {seconds} s\n{self.text}"
+            time.sleep(0.05)
+
+    def wait_for_exit(self, seconds: float = 15.0) -> int:
+        """Wait until the program has ended and all it drew is read; returns its exit code."""
+        code = self.process.wait(seconds)
+        deadline = time.monotonic() + 5
+        while self._reader.is_alive() and time.monotonic() < deadline:
+            if not select.select([self._fd], [], [], 0.05)[0]:
+                break
+        return code
+
+    def read_qr(self) -> str:
+        """What the QR code on the screen says; empty where none can be read."""
+        text, _, _ = cv2.QRCodeDetector().detectAndDecode(self.pixels())
+        return str(text)
+
+    def pixels(self) -> npt.NDArray[np.uint8]:
+        """The screen as rows x columns x BGR: each cell's background, and its block glyph in the foreground."""
+        shape = (self.rows * CELL_HEIGHT, self.columns * CELL_WIDTH, 3)
+        image: npt.NDArray[np.uint8] = np.zeros(shape, np.uint8)
+        with self._lock:
+            for y in range(self.rows):
+                for x in range(self.columns):
+                    cell = self._screen.buffer[y][x]
+                    fg, bg = _colour(cell.fg, 0xFFFFFF), _colour(cell.bg, 0x000000)
+                    if cell.reverse:
+                        fg, bg = bg, fg
+                    halves = QUADRANTS.get(cell.data, (False, False))
+                    for part, is_filled in enumerate(halves):
+                        top = y * CELL_HEIGHT + part * CELL_HEIGHT // 2
+                        left = x * CELL_WIDTH
+                        area = image[top : top + CELL_HEIGHT // 2, left : left + CELL_WIDTH]
+                        area[:] = fg if is_filled else bg
+        return image
+
+    def _read(self) -> None:
+        while self._is_open:
+            if not select.select([self._fd], [], [], 0.1)[0]:
+                continue
+            try:
+                data = os.read(self._fd, 65536)
+            except OSError:
+                return
+            if not data:
+                return
+            with self._lock:
+                self._raw += data
+                self._stream.feed(data)
+
+
+def _colour(name: str, default: int) -> tuple[int, int, int]:
+    """A colour of pyte (a name or six hex digits) as BGR."""
+    if name == "default":
+        value = default
+    elif name in NAMED:
+        value = NAMED[name]
+    elif re.fullmatch(r"[0-9a-fA-F]{6}", name):
+        value = int(name, 16)
+    else:
+        value = 0x808080
+    return value & 0xFF, value >> 8 & 0xFF, value >> 16
