@@ -28,8 +28,9 @@ from mobvibe_worker.store.sessions import SessionStore
 from mobvibe_worker.store.turns import TurnLedger
 
 _FILLERS = frozenset(
-    "a an the app application for of with and or to in on that which me my i please make build create"
-    " want would like need simple new some it is".split()
+    {*("a", "an", "the", "app", "application", "for", "of", "with", "and", "or", "to", "in", "on")}
+    | {*("that", "which", "me", "my", "i", "please", "make", "build", "create", "want", "would")}
+    | {*("like", "need", "simple", "new", "some", "it", "is")}
 )
 DEMO_TEMPLATE = "demo:"
 

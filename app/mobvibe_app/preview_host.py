@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from uuid import UUID
 
 from mobvibe_app.changes import PreviewAddress
-from mobvibe_app.environment.environment import Environment
-from mobvibe_app.served_project import ServedProject
+from mobvibe_app.served_project import InStep, ServedProject
 from mobvibe_worker.errors import MobvibeError, NotFound, StoreError
 from mobvibe_worker.events import PreviewReady
 from mobvibe_worker.home import Home
 from mobvibe_worker.jobs import LOCAL_OWNER, ProjectId, SessionId
-from mobvibe_worker.revisions import Revision
 from mobvibe_worker.store.event_log import EventLog
-from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.listener import Listener
 from mobvibe_worker.store.previews import PreviewRegistry
 from mobvibe_worker.store.projects import Project, ProjectStore
 from mobvibe_worker.store.revisions import RevisionStore
 from mobvibe_worker.store.sessions import SessionStore
+from mobvibe_worker.workspace.publish import ServedFolder
 
 log = logging.getLogger(__name__)
+
 HEAD_CHANNEL = "project_head"
-RETRY_SECONDS = 1.0
+RETRY_SECONDS = 2.0
+Serve = Callable[[SessionId, str, int], Awaitable[PreviewAddress]]
+"""(session, project's slug, SDK) -> the address of its Metro: Environment.serve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,43 +37,45 @@ class PreviewStores:
     projects: ProjectStore
     sessions: SessionStore
     revisions: RevisionStore
-    queue: JobQueue
     events: EventLog
     registry: PreviewRegistry
 
 
 @dataclass(slots=True)
 class PreviewHost:
-    """Every client of a home may `open` a preview (that is idempotent); only its host runs `mirror`."""
+    """Every client of a home may `open` a preview (again is harmless); only its host runs `mirror`."""
 
     home: Home
     stores: PreviewStores
-    environment: Environment
+    serve: Serve
     listener: Listener
     _projects: dict[ProjectId, ServedProject] = field(default_factory=dict)
-    _watching: dict[ProjectId, asyncio.Task[None]] = field(default_factory=dict)
+    _watched: set[ProjectId] = field(default_factory=set)
 
     async def open(self, session_id: SessionId) -> PreviewAddress | None:
-        """Publish the head of the session's project and serve it; None while it has no app yet.
+        """Serve the head of the session's project; None while it has no app yet.
 
         Raises ServiceError where the preview cannot start.
         """
         session = await self.stores.sessions.get(session_id)
         project = await self.stores.projects.get(session.project_id)
-        revision = await self._served(project).publish_head()
-        if revision is None or revision.source == "template":
+        shown = await self._served(project).bring_to_head()
+        if shown is None or shown.revision.source == "template":
             return None
         return await self._serve(project, session_id)
 
     async def mirror(self) -> None:
-        """Keep every project of this home in step with its head, until cancelled."""
+        """Keep the projects of this home in step with their heads, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            async for project_id in self.listener.subscribe(HEAD_CHANNEL):
-                for project in await self._moved(project_id):
-                    await self._follow_head(project, group)
+            async for payload in self.listener.subscribe(HEAD_CHANNEL):
+                for project in await self._moved(payload):
+                    group.create_task(self._follow_head(project))
+                    if project.id not in self._watched:
+                        self._watched.add(project.id)
+                        group.create_task(self._watch(project))
 
     async def _moved(self, payload: str) -> list[Project]:
-        """The projects whose head may have moved: one, or after a gap in the notifications all served ones."""
+        """One project whose head moved; after a gap in the notifications all that are served here."""
         try:
             if payload:
                 return [await self.stores.projects.get(ProjectId(UUID(payload)))]
@@ -81,4 +85,55 @@ class PreviewHost:
         except StoreError as error:
             log.warning("heads cannot be read: %s", error)
             return []
-        return [project for project in projects if self._served(project).is_published]
+        return [project for project in projects if self._served(project).folder.is_published]
+
+    async def _follow_head(self, project: Project) -> None:
+        try:
+            shown = await self._served(project).bring_to_head()
+            if shown is not None:
+                await self._announce(project, shown)
+        except MobvibeError as error:
+            log.warning("the preview of %s: %s", project.slug, error)
+
+    async def _watch(self, project: Project) -> None:
+        served = self._served(project)
+        while True:
+            try:
+                await asyncio.to_thread(served.folder.root.mkdir, parents=True, exist_ok=True)
+                await served.watch()
+            except MobvibeError as error:
+                log.warning("the served folder of %s: %s", project.slug, error)
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _announce(self, project: Project, shown: InStep) -> None:
+        """Serve the first look of a revision that the agent made, and say so once."""
+        session_id = await self.stores.sessions.latest_of_project(project.id)
+        if session_id is None:
+            return
+        if shown.edits:
+            await self.stores.events.append(session_id, shown.edits)
+        revision = str(shown.revision.id)
+        if shown.revision.source == "template":
+            await self._serve(project, session_id)
+        if shown.revision.source != "agent":
+            return
+        if await self.stores.events.tells_preview(session_id, revision):
+            return
+        preview = await self._serve(project, session_id)
+        ready = PreviewReady(preview.url, project.sdk, revision)
+        await self.stores.events.append(session_id, [ready], job_id=shown.revision.job_id)
+
+    async def _serve(self, project: Project, session_id: SessionId) -> PreviewAddress:
+        preview = await self.serve(session_id, project.slug, project.sdk)
+        name = f"process:{project.id}"
+        await self.stores.registry.upsert(
+            session_id, project.id, "process", name, preview.web_url, "running"
+        )
+        await self.stores.sessions.set_preview(session_id, preview.web_url, preview.web_url, name)
+        return preview
+
+    def _served(self, project: Project) -> ServedProject:
+        if project.id not in self._projects:
+            folder = ServedFolder(self.home.sdk(project.sdk).served(project.slug))
+            self._projects[project.id] = ServedProject(project.id, folder, self.stores.revisions)
+        return self._projects[project.id]

@@ -178,9 +178,7 @@ class Studio:
     async def _prepare(self, tell: Tell) -> None:
         """The starter and its warm cache, behind everything else."""
         try:
-            await self._environment.prepare_starter(
-                self._settings.sdk, lambda status: tell(ServiceChanged(status))
-            )
+            await self._environment.warm(self._settings.sdk)
         except MobvibeError as error:
             tell(ServiceChanged(ServiceStatus("starter", "failed", error.message, error.remedy)))
             tell(TroubleChanged(error.message, error.remedy))

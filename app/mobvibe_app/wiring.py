@@ -95,8 +95,8 @@ async def _connected(
                 overview=Overview(queue, sessions, turns, listener),
                 preview_host=PreviewHost(
                     Home(settings.home),
-                    PreviewStores(projects, sessions, revisions, queue, events, registry),
-                    environment,
+                    PreviewStores(projects, sessions, revisions, events, registry),
+                    environment.serve,
                     listener,
                 ),
                 worker=EmbeddedWorker(settings, pool, listener),

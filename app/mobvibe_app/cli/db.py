@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from collections.abc import AsyncIterator
+from typing import Any
 
 from mobvibe_app.cli.output import Output
 from mobvibe_app.environment.environment import Environment
@@ -77,7 +77,7 @@ def _tell(out: Output, migration: dict[str, object]) -> None:
         out.line(f"{migration['version']:>4}  {migration['name']:<32} {migration['state']}")
 
 
-Command = Callable[[AppSettings, argparse.Namespace, Output], Awaitable[int]]
+Command = Callable[[AppSettings, argparse.Namespace, Output], Coroutine[Any, Any, int]]
 COMMANDS: dict[str, Command] = {
     "migrate": migrate,
     "rollback": rollback,

@@ -37,7 +37,7 @@ def event_line(payload: Payload) -> str | None:
         case Thinking(text=text):
             return f"… {text.strip()}" if text.strip() else None
         case Message(text=text, author=author):
-            return f"{'›' if author == 'person' else '·'} {text}"
+            return f"{'»' if author == 'person' else '·'} {text}"
         case Terminal():
             return _terminal(payload)
         case FileChange(path=path, change=change, added=added, removed=removed):

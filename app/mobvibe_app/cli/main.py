@@ -12,7 +12,8 @@ from mobvibe_worker.errors import InputError, MobvibeError
 
 INTERRUPTED = 130
 NOT_SETTINGS = frozenset(
-    "command plain json prompt demo project platform budget keep session job verb to".split()
+    {"command", "plain", "json", "prompt", "demo", "project", "platform", "budget", "keep"}
+    | {"session", "job", "verb", "to"}
 )
 
 

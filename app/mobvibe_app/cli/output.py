@@ -29,9 +29,14 @@ class Output:
         self.has_result = True
         self.value({"result": data})
 
-    def qr(self, row: str) -> None:
-        """One row of a QR code: our own cells, colours included."""
-        print(row, flush=True)
+    @property
+    def is_terminal(self) -> bool:
+        """Colours would be seen."""
+        return sys.stdout.isatty()
+
+    def qr(self, rows: list[str]) -> None:
+        """The rows of a QR code: our own cells, colours included."""
+        print("\n".join(rows), flush=True)
 
     def line(self, text: str = "") -> None:
         """One line for the person: stdout, or stderr beside JSON."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any
 from uuid import UUID
 
 from mobvibe_app.cli.event_lines import event_data, event_line
@@ -96,5 +97,5 @@ async def cancel(settings: AppSettings, flags: argparse.Namespace, out: Output) 
     return 0
 
 
-Command = Callable[[AppSettings, argparse.Namespace, Output], Awaitable[int]]
+Command = Callable[[AppSettings, argparse.Namespace, Output], Coroutine[Any, Any, int]]
 COMMANDS: dict[str, Command] = {"jobs": jobs, "events": events, "retry": retry, "cancel": cancel}

@@ -13,6 +13,7 @@ from mobvibe_app.build_session import Order, Submitted, checked_prompt
 from mobvibe_app.changes import Change, PreviewAddress, ServiceChanged, TroubleChanged
 from mobvibe_app.cli.event_lines import event_data, event_line
 from mobvibe_app.cli.output import Output
+from mobvibe_app.cli.qr import qr_lines
 from mobvibe_app.settings import AppSettings
 from mobvibe_app.studio import Connected, Studio, no_model
 from mobvibe_app.wiring import build_studio
@@ -214,8 +215,8 @@ def _print_result(out: Output, outcome: Outcome, preview: PreviewAddress | None)
         out.result(outcome.to_data())
         return
     if preview is not None:
-        for line in qr_lines(preview.url):
-            out.qr(line)
+        if out.is_terminal:
+            out.qr(qr_lines(preview.url))
         out.line(f"{preview.url}   {preview.expo_go}")
     if outcome.error:
         out.line(f"{outcome.status}: {outcome.error}")

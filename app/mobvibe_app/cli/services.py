@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict
+from typing import Any
 
 from mobvibe_app.cli.output import Output
 from mobvibe_app.environment.environment import Environment
@@ -51,7 +52,7 @@ async def status(settings: AppSettings, out: Output) -> int:
     return 0
 
 
-COMMANDS: dict[str, Callable[[AppSettings, Output], Awaitable[int]]] = {
+COMMANDS: dict[str, Callable[[AppSettings, Output], Coroutine[Any, Any, int]]] = {
     "up": up,
     "down": down,
     "status": status,

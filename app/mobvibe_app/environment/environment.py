@@ -17,7 +17,7 @@ from mobvibe_worker.errors import MobvibeError, ServiceError
 from mobvibe_worker.home import Home
 from mobvibe_worker.jobs import SessionId
 from mobvibe_worker.store.migrations import MigrationRunner
-from mobvibe_worker.toolchain.node import find_node
+from mobvibe_worker.toolchain.node import Node, find_node
 from mobvibe_worker.toolchain.sdks import sdk
 from mobvibe_worker.toolchain.starter import Starter, StarterProgress
 
@@ -32,7 +32,7 @@ class Environment:
         self._home = Home(settings.home)
         self._supervisor: Supervisor | None = None
         self._connecting = asyncio.Lock()
-        self._starters: dict[int, asyncio.Task[Starter]] = {}
+        self._starters: dict[int, asyncio.Task[tuple[Starter, Node]]] = {}
         self._tell: Tell = _ignore
 
     async def start(self, tell: Tell) -> str:
@@ -67,8 +67,8 @@ class Environment:
         detail = "embedded" if self._settings.database_url is None else str(where.hostname or "")
         self._tell(ServiceStatus("postgres", "healthy", detail, port=where.port))
 
-    async def starter(self, version: int) -> Starter:
-        """The starter of an SDK, prepared; the first time in a home this installs it, once for all callers.
+    async def starter(self, version: int) -> tuple[Starter, Node]:
+        """The starter of an SDK, prepared, and its Node; the first time in a home this installs it.
 
         Raises InputError for an unknown SDK, ServiceError when Node or npm fails.
         """
@@ -80,7 +80,7 @@ class Environment:
 
     async def warm(self, version: int) -> None:
         """Fill the transform cache behind everything else, so that first bundles take seconds."""
-        starter = await self.starter(version)
+        starter, _ = await self.starter(version)
         if starter.is_warm:
             return
         self._tell(ServiceStatus("starter", "starting", f"SDK {version}: warming the bundler"))
@@ -89,9 +89,9 @@ class Environment:
 
     async def serve(self, session_id: SessionId, slug: str, version: int) -> PreviewAddress:
         """Start (or find running) the Metro of a project's served folder. Raises ServiceError."""
-        starter = await self.starter(version)
+        starter, node = await self.starter(version)
         host = lan_address(self._settings.host)
-        previews = ProcessPreview(self._home, await self.supervisor(), starter.node, starter.sdk)
+        previews = ProcessPreview(self._home, await self.supervisor(), node, starter.sdk)
         self._tell(ServiceStatus("preview", "starting", slug))
         try:
             served = await previews.start(slug, host=host, port=self._settings.preview_port)
@@ -153,7 +153,7 @@ class Environment:
             await self._supervisor.close()
             self._supervisor = None
 
-    async def _prepare(self, version: int) -> Starter:
+    async def _prepare(self, version: int) -> tuple[Starter, Node]:
         wanted = sdk(version)
         node = await asyncio.to_thread(find_node, wanted.minimum_node)
         starter = Starter(self._home, wanted, node)
@@ -163,7 +163,7 @@ class Environment:
                 ServiceStatus(
                     "starter",
                     "downloading",
-                    f"SDK {version}: {progress.phase}",
+                    f"SDK {version}: {progress.detail or progress.phase}",
                     progress=progress.fraction,
                 )
             )
@@ -175,7 +175,7 @@ class Environment:
                 self._tell(ServiceStatus("starter", "failed", error.message, error.remedy))
                 raise
         self._tell(ServiceStatus("starter", "healthy", f"SDK {version}"))
-        return starter
+        return starter, node
 
 
 def _where(dsn: str) -> str:

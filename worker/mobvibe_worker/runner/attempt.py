@@ -7,6 +7,7 @@ import logging
 import shutil
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import TypeVar
 
@@ -159,7 +160,7 @@ class AttemptRunner:
                 result={"summary": result.summary, "turns": result.turns, "tokens": result.tokens},
             )
             try:
-                await _until_answered(lambda work=work: self.stores.queue.complete(attempt, work))
+                await _until_answered(partial(self.stores.queue.complete, attempt, work))
                 return
             except HeadMoved:
                 base = await self._merge(project, base, files, staging, buffer)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
 from mobvibe_worker.errors import LeaseLost, StoreError
-from mobvibe_worker.events import Payload
+from mobvibe_worker.events import Event, Payload
 from mobvibe_worker.jobs import Attempt, SessionId
 
 FLUSH_SECONDS = 0.04
@@ -20,17 +19,21 @@ class Log(Protocol):
     """Where events are appended: store.event_log.EventLog."""
 
     async def append(
-        self, session_id: SessionId, payloads: list[Payload], *, attempt: Attempt | None = None
+        self, session_id: SessionId, payloads: Sequence[Payload], *, attempt: Attempt | None = None
     ) -> int:
-        """Append in order. Raises LeaseLost when the attempt is no longer the job's."""
+        """Append in order; returns the last seq. Raises LeaseLost when the attempt is no longer the job's."""
+        ...
+
+    async def read(self, session_id: SessionId, after: int = 0, limit: int = 500) -> list[Event]:
+        """The events after a seq."""
         ...
 
 
 class EventBuffer:
     """`emit` never blocks; what gathered within 40 ms is one statement.
 
-    While the database is away the events wait here, in order. When the attempt is fenced off, `on_lost` is
-    called once and everything further is dropped.
+    While the database is away the events wait here, in order. A batch whose answer was lost is looked for
+    before it is sent again. When the attempt is fenced off, `on_lost` is called once and the rest is dropped.
     """
 
     def __init__(
@@ -41,6 +44,8 @@ class EventBuffer:
         self._attempt = attempt
         self._on_lost = on_lost
         self._waiting: list[Payload] = []
+        self._unanswered: list[Payload] = []
+        self._last_seq: int | None = None
         self._arrived = asyncio.Event()
         self._sending = asyncio.Lock()
         self._is_lost = False
@@ -52,25 +57,36 @@ class EventBuffer:
             self._waiting.append(payload)
             self._arrived.set()
 
-    def take(self) -> list[Payload]:
-        """What is not sent yet, for a statement that appends it together with something else."""
-        taken, self._waiting = self._waiting, []
-        return taken
-
     async def flush(self) -> None:
         """Send what waits. Raises StoreError when the database is away (the events stay)."""
         async with self._sending:
-            batch = self.take()
-            if not batch or self._is_lost:
-                return
             try:
-                await self._log.append(self._session_id, batch, attempt=self._attempt)
+                await self._send()
             except LeaseLost:
                 self._is_lost = True
+                self._waiting.clear()
                 self._on_lost()
-            except BaseException:
-                self._waiting[:0] = batch
-                raise
+
+    async def _send(self) -> None:
+        if self._last_seq is None:
+            self._last_seq = await self._append([])
+        if self._unanswered:
+            if await self._was_stored(self._last_seq):
+                self._unanswered = []
+            self._waiting[:0] = self._unanswered
+            self._unanswered = []
+        if self._waiting:
+            self._unanswered, self._waiting = self._waiting, []
+            self._last_seq = await self._append(self._unanswered)
+            self._unanswered = []
+
+    async def _append(self, batch: Sequence[Payload]) -> int:
+        return await self._log.append(self._session_id, batch, attempt=self._attempt)
+
+    async def _was_stored(self, after: int) -> bool:
+        """Whether the batch without an answer is there: nobody else writes events of a job that we hold."""
+        events = await self._log.read(self._session_id, after)
+        return any(event.job_id == self._attempt.job_id for event in events)
 
     async def _send_in_batches(self) -> None:
         while True:
@@ -95,5 +111,4 @@ class EventBuffer:
     ) -> None:
         if self._task:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.gather(self._task, return_exceptions=True)

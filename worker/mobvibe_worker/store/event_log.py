@@ -63,3 +63,14 @@ class EventLog:
             )
             for row in rows
         ]
+
+    async def tells_preview(self, session_id: SessionId, revision: str) -> bool:
+        """Whether a `preview_ready` of this revision is stored."""
+        rows = await repeatable(
+            self._pool,
+            "select exists (select from public.session_events where session_id = $1"
+            " and event_type = 'preview_ready' and data ->> 'revision' = $2) as is_told",
+            session_id,
+            revision,
+        )
+        return bool(rows[0]["is_told"])

@@ -1,0 +1,79 @@
+"""One project's served folder in step with its head revision, the person's edits included."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from watchfiles import awatch
+
+from mobvibe_worker.errors import HeadMoved, ServiceError
+from mobvibe_worker.events import FileChange
+from mobvibe_worker.jobs import ProjectId
+from mobvibe_worker.revisions import FileTree, Revision
+from mobvibe_worker.store.revisions import RevisionStore
+from mobvibe_worker.workspace.publish import Edits, ServedFolder
+
+MOST_ROUNDS = 20
+SETTLE_MS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class InStep:
+    """The head that the folder shows now, and what the person had changed before."""
+
+    revision: Revision
+    edits: tuple[FileChange, ...] = ()
+
+
+@dataclass(slots=True)
+class ServedProject:
+    """Publishes heads, and turns what the person edits in the folder into revisions of theirs."""
+
+    project_id: ProjectId
+    folder: ServedFolder
+    revisions: RevisionStore
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def bring_to_head(self) -> InStep | None:
+        """Keep the person's edits as a revision, then publish the head; None while there is none.
+
+        Raises WorkspaceError, StoreError.
+        """
+        async with self._lock:
+            for _ in range(MOST_ROUNDS):
+                head = await self.revisions.head(self.project_id)
+                if head is None:
+                    return None
+                try:
+                    return await self._publish(*head)
+                except HeadMoved:
+                    continue
+        raise ServiceError(
+            "The project's files change faster than they can be served.",
+            "Stop what writes into the served folder, then try again.",
+        )
+
+    async def watch(self) -> None:
+        """Bring the folder to its head whenever something in it changes, until cancelled."""
+        async for _ in awatch(self.folder.root, debounce=SETTLE_MS, recursive=True):
+            await self.bring_to_head()
+
+    async def _publish(self, revision: Revision, files: FileTree) -> InStep:
+        edits = await asyncio.to_thread(self.folder.edits)
+        told: tuple[FileChange, ...] = ()
+        if edits is not None:
+            edited = edits.over(files)
+            if edited != files:
+                told = _changes(edits, files)
+                revision = await self.revisions.commit_person(self.project_id, revision.id, edited)
+                files = edited
+        await asyncio.to_thread(self.folder.publish, files, str(revision.id))
+        return InStep(revision, told)
+
+
+def _changes(edits: Edits, before: FileTree) -> tuple[FileChange, ...]:
+    changed = tuple(
+        FileChange(path, "modified" if path in before else "created") for path in edits.changed
+    )
+    return changed + tuple(FileChange(path, "deleted") for path in sorted(edits.deleted))
