@@ -206,7 +206,7 @@ def overview(status: JobStatus | None = "processing") -> OverviewChanged:
 
 def build_payloads() -> list[Payload]:
     """One job from the prompt to the phone, with a mistake that the checks catch."""
-    checks = [
+    checks: list[dict[str, object]] = [
         {"name": name, "is_green": True, "seconds": 2.0, "problems": [], "size": None}
         for name in ("types", "dependencies", "ios", "android")
     ]

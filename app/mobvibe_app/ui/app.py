@@ -8,6 +8,7 @@ import traceback
 import webbrowser
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import PurePath
 from typing import Any, ClassVar
 
 from rich.text import Text
@@ -33,10 +34,8 @@ class MobvibeApp(App[None]):
     """One dashboard over one studio. `run` closes the studio when the terminal has been given back."""
 
     TITLE = "mobvibe"
-    CSS_PATH: ClassVar[list[str]] = [
-        "app.tcss",
-        "screens/build.tcss",
-    ]  # a first screen's own is not read
+    # The first screen's own stylesheet would not be read.
+    CSS_PATH: ClassVar[list[str | PurePath]] = ["app.tcss", "screens/build.tcss"]
     ENABLE_COMMAND_PALETTE = True
     HORIZONTAL_BREAKPOINTS: list[tuple[int, str]] | None = [  # noqa: RUF012
         (0, "-tiny"),

@@ -4,16 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from scripted_studio import (
-    SESSION,
-    ScriptedStudio,
-    build_changes,
-    empty_overview,
-    event,
-    services_up,
-    summary,
-)
-
 from mobvibe_app.changes import (
     Change,
     EventsArrived,
@@ -25,15 +15,24 @@ from mobvibe_app.changes import (
 )
 from mobvibe_app.ui.app import MobvibeApp
 from mobvibe_worker.errors import InputError
-from mobvibe_worker.events import ErrorRaised, FileChange, Message, Terminal, Thinking
+from mobvibe_worker.events import ErrorRaised, FileChange, Message, Payload, Terminal, Thinking
 from mobvibe_worker.jobs import QueueStats
+from scripted_studio import (
+    SESSION,
+    ScriptedStudio,
+    build_changes,
+    empty_overview,
+    event,
+    services_up,
+    summary,
+)
 
 HOSTILE = "app/(tabs)/[id].tsx a[/b]c [red]x[/red] \x1b]0;PWNED\x07\x1b[2J\x9b31m\u202eevil"
 
 
 def hostile_changes() -> list[Change]:
     """Text that would drive a careless terminal, everywhere where text comes from outside."""
-    payloads = (
+    payloads: tuple[Payload, ...] = (
         Message(HOSTILE, "person"),
         Thinking(HOSTILE, "1"),
         FileChange(HOSTILE, "created", 1, 0, HOSTILE),

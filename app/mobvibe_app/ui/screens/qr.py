@@ -17,7 +17,7 @@ from mobvibe_app.ui.widgets.qr_code import QrCode
 from mobvibe_app.ui.wording import MUTED, one_line
 
 FRAME_COLUMNS, FRAME_ROWS = 2, 2
-WORDS_WIDTH = 56
+WORDS_WIDTH = 46
 LEAST_WORDS = 20
 
 

@@ -8,6 +8,7 @@ from textual.content import Content
 from textual.widget import Widget
 
 from mobvibe_app.ui.messages import PanelChosen
+from mobvibe_app.ui.wording import MUTED
 
 TABS = (
     ("stream", "Stream"),
@@ -15,7 +16,6 @@ TABS = (
     ("services", "Services"),
     ("files", "Files"),
 )
-from mobvibe_app.ui.wording import MUTED
 
 
 class TabLine(Widget):
