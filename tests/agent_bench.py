@@ -90,7 +90,7 @@ class AgentBench:
 
     root: Path
     secrets: tuple[str, ...] = ()
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = field(default_factory=lambda: Limits(backoff_seconds=0.01))
     events: list[Payload] = field(default_factory=list)
     ledger: MemoryLedger = field(default_factory=MemoryLedger)
 

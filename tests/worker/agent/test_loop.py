@@ -102,7 +102,7 @@ async def test_a_pause_is_resent_unchanged(bench: AgentBench) -> None:
 async def test_an_unknown_end_is_tried_again_then_given_up(
     bench: AgentBench, stop: str | None
 ) -> None:
-    bench.limits = Limits(tries=2, wait_seconds=5)
+    bench.limits = Limits(tries=2, backoff_seconds=0.01)
     with pytest.raises(ModelUnavailable, match=f"stop reason {stop!r}"):
         await bench.run(scripted(says("?", stop), says("?", stop)))
     assert len(bench.ledger.reserved) == len(bench.ledger.settled) == 2

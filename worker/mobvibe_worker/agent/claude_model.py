@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
 from mobvibe_worker.agent.model import (
+    Block,
     BlockEnded,
     BrokenTurn,
     Conversation,
@@ -165,12 +166,18 @@ def _step_of(event: Any) -> TurnStep | None:
 def _turn_of(message: Any) -> Turn:
     detail = message.stop_details.explanation if message.stop_details else None
     return Turn(
-        content=tuple(message.to_param()["content"]),
+        content=tuple(_block_of(block) for block in message.content),
         stop_reason=message.stop_reason,
         usage=_usage_of(message.usage),
         model=message.model,
         stop_detail=detail or "",
     )
+
+
+def _block_of(block: Any) -> Block:
+    """The block as it goes back to the server: unchanged, without what the SDK added for itself."""
+    said: Block = block.to_dict(mode="json", warnings=False)
+    return {name: v for name, v in said.items() if v is not None and name != "parsed_output"}
 
 
 def _usage_of(usage: Any) -> Usage:

@@ -23,6 +23,8 @@ class Limits:
     """How often red checks go back to the model."""
     tries: int = 3
     """Requests for one turn, where the answer breaks off."""
+    backoff_seconds: float = 1.0
+    """The first wait between them; it doubles."""
     wait_seconds: float = 120.0
     """The longest Retry-After that is waited for."""
 

@@ -38,7 +38,7 @@ class Narration:
         self._block = 0
         self._held = ""
         self._said = ""
-        self._emitted_at = 0.0
+        self._emitted_at = monotonic()
 
     def take(self, step: TurnStep) -> None:
         """Take in one step of the stream."""

@@ -23,7 +23,6 @@ from mobvibe_worker.errors import ModelUnavailable
 from mobvibe_worker.events import Payload, Thinking
 from mobvibe_worker.sanitize import Redactor
 
-FIRST_WAIT_SECONDS = 1.0
 KNOWN_STOPS = frozenset(
     {
         "tool_use",
@@ -131,7 +130,7 @@ class TurnTaker:
         await self.ledger.settle(number, record, Usage().to_data(), cost)
 
     async def _wait(self, broken: BrokenTurn, attempt: int) -> None:
-        backoff = FIRST_WAIT_SECONDS * 2 ** (attempt - 1)
+        backoff = self.meter.limits.backoff_seconds * 2 ** (attempt - 1)
         seconds = backoff if broken.retry_after is None else max(broken.retry_after, 0.0)
         if seconds > min(self.meter.limits.wait_seconds, self.meter.seconds_left):
             raise ModelUnavailable(
@@ -153,7 +152,8 @@ class TurnTaker:
 
 def _is_usable(turn: Turn) -> bool:
     if turn.stop_reason == "tool_use":
-        return bool(turn.tool_calls)
+        calls = turn.tool_calls
+        return bool(calls) and all(isinstance(call.get("input"), dict) for call in calls)
     return turn.stop_reason in KNOWN_STOPS
 
 
