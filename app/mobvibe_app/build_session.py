@@ -43,7 +43,6 @@ class Order:
     recording: str | None = None
     changes: str | None = None
     """The recording whose app this one changes."""
-    title: str | None = None
     project: str | None = None
     """An existing project's slug, or None for a new one (or the one that `changes` names)."""
     sdk: int = 54
@@ -133,7 +132,9 @@ class BuildSession:
             return await self._demo_project(order.changes)
         return await self.projects.create(
             LOCAL_OWNER,
-            order.title or project_name(prompt),
+            order.recording.replace("-", " ").capitalize()
+            if order.recording
+            else project_name(prompt),
             order.sdk,
             template_id=f"{DEMO_TEMPLATE}{order.recording}" if order.recording else None,
         )

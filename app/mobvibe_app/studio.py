@@ -89,6 +89,11 @@ class Studio:
             raise InputError("Postgres is still starting.", "Try again in a moment.")
         return self._connected
 
+    @property
+    def is_open(self) -> bool:
+        """Postgres answers."""
+        return self._connected is not None
+
     async def open(self, tell: Tell, *, as_host: bool = True) -> Connected:
         """Bring up Postgres, its schema, and the host's part. Raises MobvibeError where one cannot start."""
         if as_host:
@@ -138,7 +143,6 @@ class Studio:
                     prompt=demo.prompt,
                     recording=demo.name,
                     changes=demo.changes,
-                    title=demo.title,
                     sdk=self._settings.sdk,
                 )
         known = ", ".join(demo.name for demo in self._demos)
