@@ -1,0 +1,46 @@
+"""ClaudeModel against a Messages API that somebody else wrote: the same build as the recording's own replay."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent_bench import AgentBench
+from aimock import aimock, install_aimock
+from mobvibe_worker.agent.claude_model import ClaudeModel, Profile
+from mobvibe_worker.agent.recorded_model import RecordedModel
+from mobvibe_worker.agent.recordings import find_recording
+from mobvibe_worker.events import FileChange, Message, Payload
+
+
+@pytest.fixture(scope="session")
+def aimock_program() -> Path:
+    return install_aimock()
+
+
+def facts(events: list[Payload]) -> list[Payload]:
+    """What does not depend on how the words were cut into pieces."""
+    return [event for event in events if isinstance(event, FileChange | Message)]
+
+
+@pytest.mark.parametrize("profile", ["claude", "local"])
+async def test_a_build_over_the_wire_is_the_build_of_its_recording(
+    tmp_path: Path,
+    bench: AgentBench,
+    aimock_program: Path,
+    profile: Profile,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_CONFIG_DIR", str(tmp_path))
+    recording = find_recording("habit-tracker")
+    (tmp_path / "replayed").mkdir()
+    replayed = AgentBench(tmp_path / "replayed")
+    await replayed.run(RecordedModel(recording, pace=0))
+    async with aimock(aimock_program, recording, tmp_path) as url:
+        model = ClaudeModel(api_key="sk-test", base_url=url, profile=profile)
+        result = await bench.run(model, recording.prompt)
+        await model.close()
+    assert result.turns == len(recording.turns)
+    assert bench.staged.snapshot() == replayed.staged.snapshot()
+    assert facts(bench.events) == facts(replayed.events)
