@@ -33,12 +33,13 @@ class CheckBundler:
     """Compiles a staged folder. It starts with `async with`, and warms up while the model thinks."""
 
     def __init__(self, staged_root: Path, folder: SdkFolder, node: Node) -> None:
-        self._root = staged_root
+        # Node names files by their real paths, which are others where the home lies behind a link (as /tmp on macOS).
+        self._root = staged_root.resolve()
         self._folder = folder
         self._node = node
         self._metro: MetroProcess | None = None
-        self._folders = KnownFolders(staged_root)
-        self._marker = staged_root / _HIDDEN / "marker.js"
+        self._folders = KnownFolders(self._root)
+        self._marker = self._root / _HIDDEN / "marker.js"
         self._urls: dict[BundlePlatform, str] = {}
         self._compiling = asyncio.Lock()
         self._warming: asyncio.Task[None] | None = None

@@ -94,9 +94,14 @@ class MetroClient:
             return False
         return answer.status_code == 200 and "packager-status:running" in answer.text
 
-    async def manifest(self, platform: BundlePlatform) -> Manifest:
-        """What Expo Go on this platform is told. Raises ServiceError where Metro does not say it properly."""
+    async def manifest(self, platform: BundlePlatform, *, asked_as: str | None = None) -> Manifest:
+        """What Expo Go on this platform is told. `asked_as` is the host:port that a phone would ask.
+
+        Raises ServiceError where Metro does not say it properly.
+        """
         headers = {"expo-platform": platform, "accept": "application/expo+json,application/json"}
+        if asked_as is not None:
+            headers["host"] = asked_as
         try:
             answer = await self._http.get(f"{self._base}/", headers=headers)
             told = answer.json()

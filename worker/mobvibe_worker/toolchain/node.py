@@ -41,10 +41,12 @@ def find_node(minimum: tuple[int, int], *, search_path: str | None = None) -> No
     seen = []
     for executable, npm in _candidates(search_path):
         version = _version_of(executable)
-        if version is None or npm is None:
-            seen.append(f"{executable} ({'has no npm' if version else 'does not run'})")
+        if version is None:
+            seen.append(f"{executable} (does not run)")
         elif version[:2] < minimum:
             seen.append(f"{executable} ({'.'.join(map(str, version))})")
+        elif npm is None:
+            seen.append(f"{executable} (has no npm)")
         else:
             return Node(executable, (str(executable), str(npm)), version)
     wanted = ".".join(map(str, minimum))

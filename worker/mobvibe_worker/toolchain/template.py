@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mobvibe_worker.errors import ServiceError
+from mobvibe_worker.errors import ServiceError, WorkspaceError
 from mobvibe_worker.revisions import FileTree
 from mobvibe_worker.toolchain.sdks import Sdk
 from mobvibe_worker.workspace.paths import parse_path
@@ -36,7 +36,7 @@ def extract_template(tarball: Path) -> FileTree:
                     raise _unusable(tarball, f"{path} is no plain file, or it holds too much")
                 if path not in _LEFT_OUT:
                     tree[_RENAMED.get(path, path)] = file.read()
-    except (tarfile.TarError, OSError) as error:
+    except (tarfile.TarError, OSError, WorkspaceError) as error:
         raise _unusable(tarball, str(error)) from error
     if not {"package.json", "app.json", "tsconfig.json", "App.tsx"} <= tree.keys():
         raise _unusable(tarball, "its files are not those of an Expo template")

@@ -31,6 +31,7 @@ async def check_types(staged_root: Path, folder: SdkFolder, node: Node) -> Check
     The project's own tsconfig.json is not read, so nothing in the folder can switch the check off.
     """
     started = time.monotonic()
+    staged_root = staged_root.resolve()
     settings = _write_settings(staged_root, folder)
     try:
         finished = await run(

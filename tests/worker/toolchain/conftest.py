@@ -1,0 +1,5 @@
+"""The prepared SDKs that these tests share."""
+
+from __future__ import annotations
+
+from expo import expo_sdk as expo_sdk
