@@ -12,6 +12,7 @@ import psutil
 from mobvibe_app.environment.postgres_embedded import EmbeddedPostgres, PostgresAddress
 from mobvibe_app.environment.supervisor.client import Supervisor
 from mobvibe_worker.home import Home
+from polling import Programs
 
 CLIENT = """
 import asyncio, sys
@@ -44,8 +45,10 @@ async def ask(address: PostgresAddress, query: str) -> object:
         await connection.close()
 
 
-async def client_process(home: Home, query: str) -> tuple[asyncio.subprocess.Process, list[int]]:
-    process = await asyncio.create_subprocess_exec(
+async def client_process(
+    programs: Programs, home: Home, query: str
+) -> tuple[asyncio.subprocess.Process, list[int]]:
+    process = await programs.start(
         *(sys.executable, "-c", CLIENT, str(home.root), query), stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""Waiting for a condition with a deadline, in place of sleeping for luck."""
+"""Waiting for a condition with a deadline in place of sleeping for luck, and programs that a test may kill."""
 
 from __future__ import annotations
 
@@ -7,6 +7,28 @@ import time
 from collections.abc import Callable, Iterable
 
 import psutil
+
+
+class Programs:
+    """Programs that one test starts; `kill_all` ends what is left when it failed half-way."""
+
+    def __init__(self) -> None:
+        self._started: list[asyncio.subprocess.Process] = []
+
+    async def start(
+        self, *argv: str, stdout: int | None = None, stderr: int | None = None
+    ) -> asyncio.subprocess.Process:
+        """Start a program of our own session."""
+        process = await asyncio.create_subprocess_exec(*argv, stdout=stdout, stderr=stderr)
+        self._started.append(process)
+        return process
+
+    async def kill_all(self) -> None:
+        """kill -9 of each that still runs."""
+        for process in self._started:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
 
 
 def is_running(pid: int) -> bool:

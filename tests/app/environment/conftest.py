@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from mobvibe_app.environment.choices import Choices
+from mobvibe_app.environment.ports import pick_port
 from mobvibe_app.environment.postgres_embedded import EmbeddedPostgres
 from mobvibe_app.environment.supervisor.client import Supervisor
 from mobvibe_worker.home import Home
+from polling import Programs
 
 
 @pytest.fixture(scope="session")
@@ -33,8 +36,17 @@ async def home(made_home: Home, tmp_path: Path) -> AsyncIterator[Home]:
     """A copy of that home; whatever runs in it is gone afterwards."""
     home = Home(tmp_path / "home")
     shutil.copytree(made_home.root, home.root, symlinks=True)
+    Choices(home.choices).remember_port("postgres", pick_port(None))
     yield home
     supervisor = await Supervisor.attach(home)
     if supervisor is not None:
         async with supervisor:
             await supervisor.shutdown()
+
+
+@pytest.fixture
+async def programs() -> AsyncIterator[Programs]:
+    """Programs that the test starts and may kill; none is left afterwards."""
+    programs = Programs()
+    yield programs
+    await programs.kill_all()

@@ -20,7 +20,7 @@ from mobvibe_app.environment.postgres_cluster import Cluster
 from mobvibe_app.environment.postgres_embedded import EmbeddedPostgres
 from mobvibe_app.environment.supervisor.client import Supervisor
 from mobvibe_worker.home import Home
-from polling import is_running, until, until_gone
+from polling import Programs, is_running, until, until_gone
 
 
 async def test_first_start(tmp_path: Path) -> None:
@@ -53,14 +53,16 @@ async def test_next_start_is_fast_and_keeps_the_port(home: Home) -> None:
         async with await Supervisor.connect(home) as supervisor:
             ports.add((await start(home, supervisor)).port)
             took = time.monotonic() - started
-            assert took < 2.0
+            assert took < 3.0  # 0.2 s on an idle machine
         await until_gone([supervisor.pid])
     assert len(ports) == 1
 
 
-async def test_kill_of_every_client_loses_nothing_and_leaves_nothing(home: Home) -> None:
+async def test_kill_of_every_client_loses_nothing_and_leaves_nothing(
+    programs: Programs, home: Home
+) -> None:
     clients = [
-        await client_process(home, query)
+        await client_process(programs, home, query)
         for query in (
             "create table kept(n int); insert into kept values (41)",
             "insert into kept values (1)",
@@ -94,9 +96,9 @@ async def test_kill_of_the_supervisor_and_the_server_loses_nothing(home: Home) -
         assert not any(map(is_running, pids))
 
 
-async def test_a_busy_client_does_not_keep_the_server(home: Home) -> None:
+async def test_a_busy_client_does_not_keep_the_server(programs: Programs, home: Home) -> None:
     """A backend in the middle of a statement is ended by the fast shutdown."""
-    process, (supervisor, server, _) = await client_process(home, "select 1")
+    process, (supervisor, server, _) = await client_process(programs, home, "select 1")
     async with await Supervisor.connect(home) as handle:
         address = await start(home, handle)
         connection = await asyncpg.connect(address.dsn)
@@ -114,9 +116,9 @@ def titles(home: Home) -> list[str]:
     return [" ".join(psutil.Process(pid).cmdline()) for pid in servers_on(home)]
 
 
-async def test_eight_clients_at_once_make_one_cluster(tmp_path: Path) -> None:
+async def test_eight_clients_at_once_make_one_cluster(programs: Programs, tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
-    clients = await asyncio.gather(*(client_process(home, "select 1") for _ in range(8)))
+    clients = await asyncio.gather(*(client_process(programs, home, "select 1") for _ in range(8)))
     assert len({tuple(facts) for _, facts in clients}) == 1
     pids = {*clients[0][1][:2], *servers_on(home)}
     for process, _ in clients:
@@ -125,12 +127,10 @@ async def test_eight_clients_at_once_make_one_cluster(tmp_path: Path) -> None:
     await until_gone(pids)
 
 
-async def test_a_half_made_cluster_is_replaced(tmp_path: Path) -> None:
+async def test_a_half_made_cluster_is_replaced(programs: Programs, tmp_path: Path) -> None:
     """The client is killed in the middle of initdb: the guard ends initdb, the next start begins anew."""
     home = Home(tmp_path / "home")
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", CLIENT, str(home.root), "select 1"
-    )
+    process = await programs.start(sys.executable, "-c", CLIENT, str(home.root), "select 1")
     await until(lambda: bool(list(home.postgres.glob("data.partial*/PG_VERSION"))))
     process.kill()
     await process.wait()
@@ -144,9 +144,9 @@ def partials_of(home: Home) -> list[Path]:
     return list(home.postgres.glob("data.partial*"))
 
 
-async def test_a_foreign_postmaster_pid_is_no_server(home: Home) -> None:
+async def test_a_foreign_postmaster_pid_is_no_server(programs: Programs, home: Home) -> None:
     """After a reboot the pid in the note may be any program's: here one that must not be harmed."""
-    other = await asyncio.create_subprocess_exec("sleep", "600")
+    other = await programs.start("sleep", "600")
     note = home.postgres / "data" / "postmaster.pid"
     note.write_text(f"{other.pid}\n{note.parent}\n1\n5432\n\n127.0.0.1\n  1 2\nready\n")
     async with await Supervisor.connect(home) as supervisor:
@@ -156,10 +156,10 @@ async def test_a_foreign_postmaster_pid_is_no_server(home: Home) -> None:
     await other.wait()
 
 
-async def test_a_server_that_is_not_ours_is_waited_for(home: Home) -> None:
+async def test_a_server_that_is_not_ours_is_waited_for(programs: Programs, home: Home) -> None:
     """Somebody started the cluster by hand; once that server ends, ours takes over."""
     cluster = Cluster(home)
-    by_hand = await asyncio.create_subprocess_exec(
+    by_hand = await programs.start(
         *(*cluster.program("postgres"), "-D", str(cluster.data), "-c", "listen_addresses="),
         *("-c", f"unix_socket_directories={home.run}"),
         stderr=asyncio.subprocess.DEVNULL,

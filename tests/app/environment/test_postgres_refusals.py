@@ -46,11 +46,11 @@ async def test_another_folder_is_refused_and_left_alone(
 
 
 async def test_a_port_taken_by_another_program(home: Home) -> None:
-    kept = Choices(home.choices).ports()["postgres"]
     with socket.socket() as other:
-        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        other.bind(("127.0.0.1", kept))
+        other.bind(("127.0.0.1", 0))
         other.listen()
+        kept = other.getsockname()[1]
+        Choices(home.choices).remember_port("postgres", kept)
         async with await Supervisor.connect(home) as supervisor:
             with pytest.raises(ServiceError) as caught:
                 await start(home, supervisor, port=kept)

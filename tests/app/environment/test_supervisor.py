@@ -23,7 +23,7 @@ from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home
 from mobvibe_worker.processes.launch import StopPolicy
 from mobvibe_worker.processes.surroundings import allowed_environment
-from polling import is_running, until, until_gone
+from polling import Programs, is_running, until, until_gone
 
 CLIENT = """
 import asyncio, sys
@@ -67,9 +67,9 @@ def sleeping(home: Home, name: str = "sleep", *script: str, **facts: int) -> Ser
 
 
 async def client_process(
-    home: Home, name: str = "sleep"
+    programs: Programs, home: Home, name: str = "sleep"
 ) -> tuple[asyncio.subprocess.Process, list[str]]:
-    process = await asyncio.create_subprocess_exec(
+    process = await programs.start(
         *(sys.executable, "-c", CLIENT, str(home.root), name), stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
@@ -94,8 +94,8 @@ async def test_a_service_starts_once_and_its_facts_are_told(home: Home) -> None:
     assert not socket_path(home).exists()
 
 
-async def test_kill_of_the_last_client_ends_everything(home: Home) -> None:
-    clients = [await client_process(home, name) for name in ("sleep", "other", "sleep")]
+async def test_kill_of_the_last_client_ends_everything(programs: Programs, home: Home) -> None:
+    clients = [await client_process(programs, home, name) for name in ("sleep", "other", "sleep")]
     supervisors, services = (
         {int(facts[0]) for _, facts in clients},
         {int(facts[1]) for _, facts in clients},
@@ -129,8 +129,8 @@ async def test_kill_of_the_supervisor_ends_the_services_and_is_noticed(home: Hom
         assert (await another.status()).services == ()
 
 
-async def test_eight_clients_at_once_share_one_supervisor(home: Home) -> None:
-    clients = await asyncio.gather(*(client_process(home) for _ in range(8)))
+async def test_eight_clients_at_once_share_one_supervisor(programs: Programs, home: Home) -> None:
+    clients = await asyncio.gather(*(client_process(programs, home) for _ in range(8)))
     assert len({facts[0] for _, facts in clients}) == 1
     assert len({facts[1] for _, facts in clients}) == 1
     assert sorted(facts[2] for _, facts in clients) == ["False", *["True"] * 7]
