@@ -1,4 +1,5 @@
--- Takes the triggers and their functions away, the sign-up trigger on auth.users included.
+-- Takes the triggers and their functions away. The sign-up trigger goes by the cascade from its function: on Supabase
+-- auth.users belongs to somebody else, and only a table's owner may drop a trigger by name.
 
 drop trigger touch on public.preview_containers;
 drop trigger touch on public.coding_jobs;
@@ -16,7 +17,6 @@ drop trigger fill on public.project_revisions;
 drop trigger fill on public.preview_containers;
 drop trigger fill on public.coding_sessions;
 drop trigger fill on public.projects;
-drop trigger on_auth_user_created on auth.users;
 drop function private.refuse_change();
 drop function private.check_event_numbers();
 drop function private.number_event();
@@ -25,4 +25,4 @@ drop function private.fill_from_session();
 drop function private.fill_session();
 drop function private.fill_project();
 drop function private.slug_from(text);
-drop function public.handle_new_user();
+drop function public.handle_new_user() cascade;

@@ -54,7 +54,7 @@ async def test_eight_writers_and_a_reader_that_loses_its_connections(
     total = WRITERS * BATCHES * SIZE
     cuts = 0
     async with asyncio.timeout(60), Listener(database_url) as listener:
-        reader = asyncio.create_task(_collect(EventLog(reading), listener, session, total, 30.0))
+        reader = asyncio.create_task(_collect(EventLog(reading), listener, session, total, 3600.0))
         writers = [asyncio.create_task(_write(pool, session, writer)) for writer in range(WRITERS)]
         while not all(writer.done() for writer in writers):
             cuts += await _cut(pool, "mobvibe-listener") + await _cut(pool, "reader")

@@ -91,13 +91,14 @@ async def test_workers_together_run_each_job_once_and_one_per_project_in_order(p
         assert {row["attempt"] for row in entered} == {1}
 
 
-async def test_a_stale_attempt_can_write_nothing(pool: Pool) -> None:
+@pytest.mark.parametrize("successor", ["quick", "slow"])
+async def test_a_stale_attempt_can_write_nothing(pool: Pool, successor: str) -> None:
     queue = JobQueue(pool)
     job, stale = await running_job(pool, "slow")
     base = await RevisionStore(pool).commit_template(stale, {"App.tsx": b"1"})
     await lose_lease(pool, job)
     assert await queue.reclaim() == [job.id]
-    ((again, current),) = await claimed(pool, "quick")
+    ((again, current),) = await claimed(pool, successor)
     assert (again.id, current.number, again.retry_count) == (job.id, 2, 1)
     before = await EventLog(pool).read(job.session_id)
 
