@@ -50,7 +50,8 @@ class Server:
 
     async def finish(self) -> None:
         """Stop all services, and only then let go of the clients: their `shutdown` is answered by that."""
-        await asyncio.gather(*self._answers)
+        if self._answers:
+            await asyncio.wait(self._answers)
         await self._services.stop_all()
         for writer in tuple(self._clients):
             writer.close()
