@@ -140,6 +140,7 @@ create table public.session_events (
     'thinking', 'terminal', 'file_change', 'preview_ready', 'completion', 'error', 'message'
   )),
   data jsonb not null default '{}',
+  batch_id uuid,
   created_at timestamptz not null default clock_timestamp(),
   primary key (session_id, seq),
   foreign key (session_id, user_id) references public.coding_sessions (id, user_id) on delete cascade,
@@ -153,6 +154,10 @@ create table public.session_events (
     )
   )
 );
+comment on column public.session_events.batch_id is
+  'On the first event of a batch: a batch whose answer was lost on the way can be sent again.';
+create unique index session_events_batch_key on public.session_events (session_id, batch_id)
+  where batch_id is not null;
 create index session_events_user_id_idx on public.session_events (user_id);
 create index session_events_job_id_idx on public.session_events (job_id, session_id)
   where job_id is not null;

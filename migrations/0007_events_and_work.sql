@@ -1,13 +1,14 @@
 -- What an attempt writes: events, revisions with their files, and money.
 --
--- A batch of events moves its session's counter once and takes consecutive numbers. A job is completed in one
+-- A batch of events moves its session's counter once and takes consecutive numbers; sent again, it is known by its id. A job is completed in one
 -- transaction with the revision that it made: fence, head, files, events, status, all or nothing, and a second call of
 -- the attempt that did it answers the same again (its first answer may have been lost on the way). Content is kept once
 -- a project, by its hash. Money is set aside under the job's row lock before a request and settled after it; what a
 -- dead attempt set aside counts as spent, for nobody knows.
 
-create function private.append(p_session uuid, p_types text[], p_datas jsonb[], p_job uuid)
-returns bigint language plpgsql set search_path = '' as $$
+create function private.append(
+  p_session uuid, p_types text[], p_datas jsonb[], p_job uuid, p_batch uuid default null
+) returns bigint language plpgsql set search_path = '' as $$
 declare
   added integer := cardinality(p_types);
   newest bigint;
@@ -18,8 +19,9 @@ begin
   if not found then
     raise exception 'there is no session %', p_session using errcode = 'MV004';
   end if;
-  insert into public.session_events (session_id, seq, job_id, user_id, event_type, data)
-  select p_session, newest - added + e.n, p_job, owner, e.type, e.data
+  insert into public.session_events (session_id, seq, job_id, user_id, event_type, data, batch_id)
+  select
+    p_session, newest - added + e.n, p_job, owner, e.type, e.data, case e.n when 1 then p_batch end
   from unnest(p_types, p_datas) with ordinality as e (type, data, n);
   return newest;
 end
@@ -31,13 +33,25 @@ create function public.append_events(
   p_datas jsonb[],
   p_job uuid default null,
   p_attempt integer default null,
-  p_worker text default null
+  p_worker text default null,
+  p_batch uuid default null
 ) returns bigint language plpgsql set search_path = '' as $$
+declare
+  newest bigint;
 begin
   if p_attempt is not null then
     perform private.fence(p_job, p_attempt, p_worker);
   end if;
-  return private.append(p_session, p_types, p_datas, p_job);
+  if p_batch is not null then
+    select s.last_seq into newest
+    from public.coding_sessions s where s.id = p_session for no key update;
+    if exists (
+      select from public.session_events e where e.session_id = p_session and e.batch_id = p_batch
+    ) then
+      return newest;
+    end if;
+  end if;
+  return private.append(p_session, p_types, p_datas, p_job, p_batch);
 end
 $$;
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from uuid import uuid4
 
 from asyncpg import Pool
 
@@ -101,7 +102,10 @@ async def test_an_attempts_events_carry_its_job_and_survive_a_page(pool: Pool) -
     log = EventLog(pool)
     await log.append(job.session_id, [Message(str(n)) for n in range(1200)], attempt=attempt)
     listener = Listener("postgresql://nobody@127.0.0.1:1/nothing")
+    batch_id = uuid4()
+    for _ in range(2):
+        assert await log.append(job.session_id, [Message("again")] * 2, batch_id=batch_id) == 1203
     events = await _collect(log, listener, job.session_id, 1201, 60)
-    assert [event.seq for event in events] == list(range(1, 1202))
-    assert {event.job_id for event in events} == {job.id}
+    assert [event.seq for event in events] == list(range(1, 1204))
+    assert {event.job_id for event in events[:1201]} == {job.id}
     assert len(await log.read(job.session_id, after=1000, limit=50)) == 50

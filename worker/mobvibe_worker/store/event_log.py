@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from uuid import UUID, uuid4
 
 from asyncpg import Pool
 
 from mobvibe_worker.events import Event, Payload, to_data
 from mobvibe_worker.jobs import Attempt, JobId, SessionId
-from mobvibe_worker.store.calls import once, repeatable
+from mobvibe_worker.store.calls import repeatable
 
 
 class EventLog:
@@ -24,21 +25,23 @@ class EventLog:
         *,
         attempt: Attempt | None = None,
         job_id: JobId | None = None,
+        batch_id: UUID | None = None,
     ) -> int:
         """Append in one statement; returns the session's last seq. With an attempt only while it holds its job.
 
-        Texts must be clean (no NUL). Raises LeaseLost, NotFound for an unknown session, DatabaseUnreachable, after
-        which the batch may or may not be stored.
+        Texts must be clean (no NUL). Raises LeaseLost, NotFound for an unknown session, and DatabaseUnreachable: then
+        the batch may be stored or not, and the same one with the same `batch_id` can be sent again, safely.
         """
-        rows = await once(
+        rows = await repeatable(
             self._pool,
-            "select public.append_events($1, $2, $3, $4, $5, $6) as last_seq",
+            "select public.append_events($1, $2, $3, $4, $5, $6, $7) as last_seq",
             session_id,
             [payload.type for payload in payloads],
             [to_data(payload) for payload in payloads],
             attempt.job_id if attempt else job_id,
             attempt.number if attempt else None,
             attempt.worker if attempt else None,
+            batch_id or uuid4(),
         )
         return int(rows[0]["last_seq"])
 
