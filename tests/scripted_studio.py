@@ -64,11 +64,13 @@ class ScriptedStudio:
         demos: Sequence[DemoSummary] = DEMOS,
         *,
         refusal: MobvibeError | None = None,
+        failure: Exception | None = None,
     ) -> None:
         self.asked: list[tuple[str, object]] = []
         self.is_closed = False
         self._demos = demos
         self._refusal = refusal
+        self._failure = failure
         self._queue: asyncio.Queue[Change] = asyncio.Queue()
         for change in changes:
             self._queue.put_nowait(change)
@@ -80,8 +82,9 @@ class ScriptedStudio:
 
     async def changes(self) -> AsyncIterator[Change]:
         """See StudioPort."""
-        while True:
+        while self._failure is None or not self._queue.empty():
             yield await self._queue.get()
+        raise self._failure
 
     def demos(self) -> Sequence[DemoSummary]:
         """See StudioPort."""

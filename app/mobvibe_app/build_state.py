@@ -105,9 +105,10 @@ class BuildState:
         return self.progress is not None and self.progress.phase == "running"
 
     @property
-    def unfinished_jobs(self) -> int:
-        """How many jobs wait or run in all."""
-        return max(self.stats.pending + self.stats.processing, int(self.is_job_unfinished))
+    def is_anything_running(self) -> bool:
+        """A worker has a job in hand; what only waits is safe in the queue."""
+        statuses = [each.job_status for each in self.sessions]
+        return self.stats.processing > 0 or "processing" in statuses
 
 
 def apply(state: BuildState, change: Change) -> BuildState:

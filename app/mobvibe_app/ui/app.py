@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import traceback
 import webbrowser
@@ -54,7 +55,8 @@ class MobvibeApp(App[None]):
     ]
 
     def __init__(self, studio: StudioPort, *, version: str, model_label: str) -> None:
-        super().__init__()
+        # Without colour an ansi theme loses even the code's black and white, so it is not native then.
+        super().__init__(ansi_color=False if "NO_COLOR" in os.environ else None)
         self._studio = studio
         self._version = version
         for theme in own_themes():
@@ -113,7 +115,7 @@ class MobvibeApp(App[None]):
 
     async def action_quit(self) -> None:
         """Leave; ask first where a job would be stopped."""
-        if not self._build.state.unfinished_jobs:
+        if not self._build.state.is_anything_running:
             self.exit()
             return
 
@@ -122,7 +124,7 @@ class MobvibeApp(App[None]):
                 self.exit()
 
         consequence = "It goes back to the queue and is built by the next mobvibe-tui on this home."
-        self.push_screen(ConfirmScreen("A job is not done. Quit?", consequence, "quit"), answered)
+        self.push_screen(ConfirmScreen("A job is running. Quit?", consequence, "quit"), answered)
 
     async def action_interrupt(self) -> None:
         """Copy what is selected; else quit, without asking twice."""

@@ -26,9 +26,7 @@ class PromptSubmitted(Message):
 
 @dataclass
 class PromptResized(Message):
-    """The prompt box takes so many rows now."""
-
-    rows: int
+    """The prompt box takes another number of rows now."""
 
 
 @dataclass

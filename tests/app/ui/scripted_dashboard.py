@@ -1,8 +1,9 @@
-"""The dashboard over a scripted studio, to be started in a pseudo-terminal: `python scripted_dashboard.py SCRIPT`."""
+"""The dashboard over a scripted studio, for a pseudo-terminal: `python scripted_dashboard.py SCRIPT FILE`."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from mobvibe_app.changes import (
     Change,
@@ -52,20 +53,24 @@ def hostile_changes() -> list[Change]:
 
 
 def main() -> None:
-    """Run the named script."""
-    script = sys.argv[1]
+    """Run the named script; write to the second argument's file how it ended."""
+    script, ending = sys.argv[1], Path(sys.argv[2])
     changes: list[Change] = {
         "empty": [*services_up(), empty_overview()],
         "built": [*services_up(), *build_changes()],
         "running": [*services_up(), *build_changes()[:3]],
         "hostile": hostile_changes(),
-        "broken": [*services_up(), EventsArrived((None,))],  # type: ignore[arg-type]
+        "raising": services_up(),
+        "impossible": [*services_up(), EventsArrived((HOSTILE,))],  # type: ignore[arg-type]
     }[script]
-    refusal = InputError(HOSTILE, HOSTILE) if script == "hostile" else None
-    studio = ScriptedStudio(changes, refusal=refusal)
+    studio = ScriptedStudio(
+        changes,
+        refusal=InputError(HOSTILE, HOSTILE) if script == "hostile" else None,
+        failure=RuntimeError(HOSTILE) if script == "raising" else None,
+    )
     app = MobvibeApp(studio, version="0.1.0", model_label="demo: recorded, no cost")
     app.run()
-    print(f"closed={studio.is_closed} code={app.return_code}")
+    ending.write_text(f"closed={studio.is_closed} code={app.return_code}")
     sys.exit(app.return_code or 0)
 
 

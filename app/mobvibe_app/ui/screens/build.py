@@ -29,7 +29,6 @@ from mobvibe_app.ui.messages import (
     ChangeArrived,
     DemoChosen,
     PanelChosen,
-    PromptResized,
     PromptSubmitted,
     SearchChanged,
     SessionChosen,
@@ -105,7 +104,7 @@ class BuildScreen(BuildActions, Screen[None]):
         await body.mount(side)
         await self.query_one("#main").mount(Welcome(id="welcome"), before=0)
         await self.mount(Footer(compact=True))
-        self.on_prompt_resized(PromptResized(self.query_one(PromptBox).outer_size.height))
+        self._fit_side()
         self._show_all()
         self.set_interval(PANELS_SECONDS, self._tick)
         self._follow()
@@ -267,10 +266,19 @@ class BuildScreen(BuildActions, Screen[None]):
         new_project = prompt_box.is_for_new_app
         self.run_command(self.studio.submit(text, new_project=new_project), taken)
 
-    def on_prompt_resized(self, message: PromptResized) -> None:
-        """What lies over the stream ends where the prompt begins."""
+    def on_prompt_resized(self) -> None:
+        """The prompt box grew or shrank."""
+        self._fit_side()
+
+    def on_resize(self) -> None:
+        """The terminal has another size."""
+        self.call_after_refresh(self._fit_side)
+
+    def _fit_side(self) -> None:
+        """Where the phone's column lies over the stream, it ends where the prompt begins."""
+        rows = self.query_one("#body").size.height - self.query_one(PromptBox).outer_size.height
         for side in self.query("#side"):
-            side.styles.margin = (0, 0, message.rows if self.has_class("-mid") else 0, 0)
+            side.styles.height = rows if self.has_class("-mid") and rows > 0 else "1fr"
 
     def on_demo_chosen(self, message: DemoChosen) -> None:
         """Replay a recording."""

@@ -90,15 +90,12 @@ class PromptBox(TextArea):
             super().action_cursor_down(select)
 
     async def _on_key(self, event: events.Key) -> None:
+        # Textual calls the base class's own method next, unless this prevents it.
         if event.key in ("enter", "shift+enter", "alt+enter", "ctrl+j"):
             event.prevent_default()
-            return
-        await super()._on_key(event)
 
     async def _on_paste(self, event: events.Paste) -> None:
         event.text = clean_text(event.text)
-        event.prevent_default()
-        await super()._on_paste(event)
 
     def on_text_area_changed(self) -> None:
         """Count near the limit."""
@@ -109,9 +106,9 @@ class PromptBox(TextArea):
         self.set_class(is_over, "-over")
 
     def on_resize(self, event: events.Resize) -> None:
-        """Say how tall it is now."""
+        """Say so."""
         del event
-        self.post_message(PromptResized(self.outer_size.height))
+        self.post_message(PromptResized())
 
     def _recall(self, place: int) -> None:
         if self._place == len(self._history):
