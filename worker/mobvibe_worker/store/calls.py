@@ -18,7 +18,7 @@ T = TypeVar("T")
 ACQUIRE_SECONDS = 10.0
 PATIENCE_SECONDS = 4.0
 _FIRST_PAUSE = 0.05
-_LONGEST_PAUSE = 1.0
+_LONGEST_PAUSE = 0.25
 
 
 async def repeatable(pool: Pool, sql: str, *arguments: Any) -> list[Record]:
