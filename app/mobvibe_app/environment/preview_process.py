@@ -16,10 +16,11 @@ from mobvibe_app.environment.supervisor.protocol import RunningService, ServiceS
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home
 from mobvibe_worker.processes.launch import StopPolicy
-from mobvibe_worker.sanitize import clean_text
-from mobvibe_worker.toolchain.metro import MetroClient, metro_argv, metro_environment
+from mobvibe_worker.toolchain.metro import MetroClient, last_words, metro_argv, metro_environment
 from mobvibe_worker.toolchain.node import Node
 from mobvibe_worker.toolchain.sdks import Sdk
+from mobvibe_worker.workspace.metro_view import MetroView
+from mobvibe_worker.workspace.publish import ServedFolder
 
 FIRST_PORT = 8081
 _EVERY_ADDRESS = "0.0.0.0"
@@ -27,7 +28,6 @@ _PORT_ATTEMPTS = 5
 _READY_SECONDS = 120.0
 _POLL_SECONDS = 0.05
 _LARGEST_LOG = 5_000_000
-_LAST_WORDS = 600
 _STOP = StopPolicy(grace=2.0)
 
 
@@ -77,8 +77,8 @@ class ProcessPreview:
             except _PortTaken:
                 rejected.add(chosen)
                 continue
-            if port is None:
-                self._choices.remember_port(name, chosen)
+            self._choices.remember_port(name, chosen)
+            self._served(project_slug).served_on(chosen)
             return ServedPreview(chosen, f"http://{host}:{chosen}", running.pid)
         raise ServiceError(
             "No free port was found for the preview.", "Set one with --preview-port."
@@ -87,6 +87,7 @@ class ProcessPreview:
     async def stop(self, project_slug: str) -> None:
         """End the project's Metro and all that it started; harmless where none runs."""
         await self._supervisor.stop(service_name(project_slug))
+        self._served(project_slug).served_on(None)
 
     async def ended(self, project_slug: str) -> ServiceError | None:
         """Wait until the project's Metro ends; says why, or None where it was stopped on purpose."""
@@ -111,9 +112,13 @@ class ProcessPreview:
             )
         return fixed
 
+    def _served(self, project_slug: str) -> ServedFolder:
+        return ServedFolder(self._folder.served(project_slug))
+
     def _spec(self, project_slug: str, port: int) -> ServiceSpec:
         served = self._folder.served(project_slug)
         served.mkdir(parents=True, exist_ok=True)
+        MetroView(served, port).write_marker()
         return ServiceSpec(
             service_name(project_slug),
             metro_argv(self._node, self._folder, port),
@@ -160,11 +165,9 @@ class ProcessPreview:
         raise self._failure(project_slug, "ended", offset)
 
     def _failure(self, project_slug: str, how: str, offset: int) -> ServiceError:
-        said = " / ".join(
-            filter(None, map(str.strip, self._said(project_slug, offset).split("\n")))
-        )
+        said = last_words(self._said(project_slug, offset))
         return ServiceError(
-            f"The preview of {project_slug} {how}: {said[-_LAST_WORDS:] or 'it said nothing'}",
+            f"The preview of {project_slug} {how}: {said}",
             f"See {self._log(project_slug)}, then open the preview again.",
         )
 
@@ -172,7 +175,7 @@ class ProcessPreview:
         try:
             with self._log(project_slug).open("rb") as log:
                 log.seek(offset)
-                return clean_text(log.read()[-20_000:].decode(errors="replace"))
+                return log.read()[-20_000:].decode(errors="replace")
         except FileNotFoundError:
             return ""
 

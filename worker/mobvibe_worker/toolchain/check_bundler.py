@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from uuid import uuid4
 
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import SdkFolder
@@ -20,13 +18,13 @@ from mobvibe_worker.toolchain.known_folders import KnownFolders
 from mobvibe_worker.toolchain.metro import Bundle, BundlePlatform
 from mobvibe_worker.toolchain.metro_process import MetroProcess
 from mobvibe_worker.toolchain.node import Node
+from mobvibe_worker.workspace.metro_view import MetroView
 
 SMALLEST_BUNDLE = 500_000
 """A development bundle of React Native itself is larger, in bytes; less means that something was left out."""
 _COMPILE_SECONDS = 300.0
 _SEEN_SECONDS = 20.0
-_POLL_SECONDS = 0.02
-_HIDDEN = ".mobvibe"
+"""Generous, as a busy machine is late; a file that stays unknown for so long was missed."""
 
 
 class CheckBundler:
@@ -39,7 +37,6 @@ class CheckBundler:
         self._node = node
         self._metro: MetroProcess | None = None
         self._folders = KnownFolders(self._root)
-        self._marker = self._root / _HIDDEN / "marker.js"
         self._urls: dict[BundlePlatform, str] = {}
         self._compiling = asyncio.Lock()
         self._warming: asyncio.Task[None] | None = None
@@ -80,12 +77,8 @@ class CheckBundler:
         return self._judge(platform, bundle, time.monotonic() - started)
 
     async def _bundle(self, platform: BundlePlatform) -> Bundle:
-        difference = self._folders.look()
-        if self._metro is not None and (difference.hides_files or not self._marker.is_file()):
-            await self._forget(self._metro)
-        metro = await self._running()
+        metro = await self._up_to_date()
         try:
-            await self._until_seen(metro, platform, difference.added)
             if platform not in self._urls:
                 self._urls[platform] = (await metro.client.manifest(platform)).bundle_url
             return await metro.client.bundle(self._urls[platform], time_limit=_COMPILE_SECONDS)
@@ -93,13 +86,30 @@ class CheckBundler:
             await self._forget(metro)
             raise
 
-    async def _running(self) -> MetroProcess:
-        if self._metro is not None and not self._metro.is_alive:
+    async def _up_to_date(self) -> MetroProcess:
+        """A Metro that knows all that was written before this call: the running one, else a new one."""
+        difference = self._folders.look()
+        if self._metro is not None:
+            is_trusted = self._metro.is_alive and not difference.is_replaced
+            if is_trusted and await self._catch_up(self._metro, difference.files()):
+                return self._metro
             await self._forget(self._metro)
-        if self._metro is None:
-            self._write_marker("start")
-            self._metro = await MetroProcess.start(self._root, self._folder, self._node)
-        return self._metro
+        MetroView(self._root, 0).write_marker()
+        self._metro = metro = await MetroProcess.start(self._root, self._folder, self._node)
+        if not await self._catch_up(metro, ()):
+            await self._forget(metro)
+            raise ServiceError(
+                "Metro does not see that files change.",
+                "On Linux raise fs.inotify.max_user_watches, then retry the job.",
+            )
+        return metro
+
+    async def _catch_up(self, metro: MetroProcess, added: Iterable[Path]) -> bool:
+        view = MetroView(self._root, metro.port)
+        paths = [file.relative_to(self._root).as_posix() for file in added]
+        return view.marker.is_file() and await asyncio.to_thread(
+            view.catch_up, paths, seconds=_SEEN_SECONDS
+        )
 
     async def _forget(self, metro: MetroProcess) -> None:
         if self._metro is metro:
@@ -112,45 +122,6 @@ class CheckBundler:
         with contextlib.suppress(ServiceError):
             for platform in ("ios", "android"):
                 await self.compile(platform)
-
-    async def _until_seen(
-        self, metro: MetroProcess, platform: BundlePlatform, added: Sequence[Path]
-    ) -> None:
-        """Return when Metro's watcher has worked through all that was written before this call.
-
-        Events reach Metro in the order of the writes, but for two holes: it looks at each changed file on its own,
-        so neighbours may swap places, and a file that appears in a new folder before Metro watches it is missed.
-        So a marker is written and waited for; then the files of new folders are touched; then a second marker.
-        """
-        await self._pass_marker(metro, platform)
-        for folder in added:
-            for file in folder.iterdir():
-                if file.is_file() and not file.is_symlink():
-                    os.utime(file)
-        await self._pass_marker(metro, platform)
-
-    async def _pass_marker(self, metro: MetroProcess, platform: BundlePlatform) -> None:
-        mark = self._write_marker(uuid4().hex)
-        url = metro.client.url(
-            f"/{_HIDDEN}/marker.bundle?platform={platform}&dev=true&modulesOnly=true&runModule=false"
-        )
-        deadline = time.monotonic() + _SEEN_SECONDS
-        while True:
-            bundle = await metro.client.bundle(url, time_limit=_SEEN_SECONDS)
-            if mark in bundle.body:
-                return
-            if time.monotonic() > deadline:
-                raise ServiceError(
-                    "Metro does not see that files change.",
-                    "On Linux raise fs.inotify.max_user_watches, then retry the job.",
-                )
-            await asyncio.sleep(_POLL_SECONDS)
-
-    def _write_marker(self, mark: str) -> bytes:
-        """Not kept by revisions: its folder is hidden."""
-        self._marker.parent.mkdir(exist_ok=True)
-        self._marker.write_text(f"module.exports = '{mark}';\n", encoding="utf-8")
-        return mark.encode()
 
     def _judge(self, platform: BundlePlatform, bundle: Bundle, seconds: float) -> Check:
         size = len(bundle.body)

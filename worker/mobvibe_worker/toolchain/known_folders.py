@@ -13,9 +13,17 @@ class Difference:
     """What changed since the last look."""
 
     added: tuple[Path, ...]
-    hides_files: bool
-    """Metro's watcher cannot be trusted any more: a folder was removed and made again (it watches the one that is
-    gone), or came into being inside a new one (it may have missed that)."""
+    is_replaced: bool
+    """A folder was removed and made again: Metro still watches the one that is gone."""
+
+    def files(self) -> list[Path]:
+        """The plain files of the added folders."""
+        return [
+            file
+            for folder in self.added
+            for file in sorted(folder.iterdir())
+            if file.is_file() and not file.is_symlink()
+        ]
 
 
 @dataclass(slots=True)
@@ -39,8 +47,7 @@ class KnownFolders:
                 self._hold(folder)
         for folder in added:
             self._hold(folder)
-        is_nested = any(folder.parent in added for folder in added)
-        return Difference(tuple(added), is_replaced or is_nested)
+        return Difference(tuple(added), is_replaced)
 
     def close(self) -> None:
         """Forget everything."""

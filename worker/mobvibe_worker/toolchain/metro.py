@@ -14,6 +14,7 @@ import httpx2
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import SdkFolder
 from mobvibe_worker.processes.surroundings import allowed_environment
+from mobvibe_worker.sanitize import clean_text
 from mobvibe_worker.toolchain.node import Node
 
 BundlePlatform = Literal["ios", "android"]
@@ -134,6 +135,9 @@ class MetroClient:
             raise ServiceError("Metro's web page has no script.", "Start the preview again.")
         return f"{self._base}{match[1].decode().replace('&amp;', '&')}"
 
-    def url(self, path: str) -> str:
-        """The address of a path on this Metro."""
-        return f"{self._base}{path}"
+
+def last_words(log: str, limit: int = 600) -> str:
+    """The end of Metro's log in one line, without stack traces; at most `limit` characters."""
+    lines = [line.strip() for line in clean_text(log).splitlines()]
+    said = " / ".join(line for line in lines if line and not line.startswith(("at ", "Node.js v")))
+    return said[-limit:] or "it said nothing"

@@ -6,7 +6,6 @@ import asyncio
 import shutil
 import socket
 import time
-from collections import deque
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,22 +13,22 @@ from typing import Self
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import SdkFolder
 from mobvibe_worker.processes.guarded import PIPE, GuardedProcess, StopPolicy
-from mobvibe_worker.sanitize import clean_text
-from mobvibe_worker.toolchain.metro import MetroClient, metro_argv, metro_environment
+from mobvibe_worker.toolchain.metro import MetroClient, last_words, metro_argv, metro_environment
 from mobvibe_worker.toolchain.node import Node
 
 _START_SECONDS = 90.0
 _POLL_SECONDS = 0.05
-_LOG_LINES = 30
+_LOG_CHARACTERS = 20_000
 
 
 class MetroProcess:
     """One running Metro. Use `start`, or it is not there."""
 
     def __init__(self, process: GuardedProcess, port: int) -> None:
+        self.port = port
         self.client = MetroClient(port)
         self._process = process
-        self._log: deque[str] = deque(maxlen=_LOG_LINES)
+        self._log = ""
         self._reading = asyncio.create_task(self._read_log(), name=f"log of Metro on {port}")
 
     @classmethod
@@ -88,18 +87,15 @@ class MetroProcess:
         while not await self.client.is_running():
             if not self.is_alive or time.monotonic() > deadline:
                 raise ServiceError(
-                    f"Metro did not start: {self._last_words() or 'it said nothing'}",
+                    f"Metro did not start: {last_words(self._log)}",
                     "Run `mobvibe-tui doctor`, then try again.",
                 )
             await asyncio.sleep(_POLL_SECONDS)
 
-    def _last_words(self) -> str:
-        return " / ".join(line for line in self._log if line.strip())[-600:]
-
     async def _read_log(self) -> None:
         assert self._process.stdout is not None
         while chunk := await self._process.stdout.read(65_536):
-            self._log.extend(clean_text(chunk.decode(errors="replace")).splitlines())
+            self._log = (self._log + chunk.decode(errors="replace"))[-_LOG_CHARACTERS:]
 
 
 def free_loopback_port() -> int:

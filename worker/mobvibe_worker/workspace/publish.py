@@ -8,8 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -17,12 +16,13 @@ from filelock import FileLock
 
 from mobvibe_worker.errors import WorkspaceError
 from mobvibe_worker.revisions import FileTree
+from mobvibe_worker.workspace.metro_view import MetroView
 from mobvibe_worker.workspace.paths import open_parent, open_root, parse_path
 from mobvibe_worker.workspace.tree import is_kept, read_tree, write_tree
 
 _RECORDS = ".published"
-_SETTLE_SECONDS = 0.25
-"""Longer than Metro gathers changes (100 ms and 30 ms): a file is known before another one imports it."""
+_METRO_SECONDS = 15.0
+"""How long a Metro that serves the folder is waited for; then its phones may see one error, and the next update."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,7 @@ class ServedFolder:
         # Beside the folder, not in it: Metro and editors watch what is inside.
         self._records = root.parent / _RECORDS
         self._record_path = self._records / f"{root.name}.json"
+        self._port_path = self._records / f"{root.name}.port"
 
     @property
     def is_published(self) -> bool:
@@ -106,6 +107,14 @@ class ServedFolder:
             self._write_record(_Record({path: (wanted[path],) for path in wanted}, revision))
         return kept
 
+    def served_on(self, port: int | None) -> None:
+        """Say which loopback port's Metro serves the folder; None: none. `publish` keeps in step with it."""
+        self._records.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if port is None:
+            self._port_path.unlink(missing_ok=True)
+        else:
+            self._port_path.write_text(str(port), encoding="utf-8")
+
     def edits(self) -> Edits | None:
         """What the person changed since the last publish; None where nothing is, or nothing was published."""
         with self._locked():
@@ -135,13 +144,19 @@ class ServedFolder:
         changed = {path: mine[path] for path in mine if path in held and path not in theirs}
         gone = sorted((known & held.keys()) - wanted.keys() - theirs)
         self._add(new)
-        if new and (changed or gone):
-            time.sleep(_SETTLE_SECONDS)
+        if new and changed:
+            self._wait_for_metro(new)
         write_tree(changed, self.root)
         if changed and gone:
-            time.sleep(_SETTLE_SECONDS)
+            self._wait_for_metro(())
         self._delete(gone)
         return tuple(sorted(theirs))
+
+    def _wait_for_metro(self, added: Iterable[str]) -> None:
+        """A file must be known before another one imports it, and no longer imported before it goes."""
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            port = int(self._port_path.read_text(encoding="utf-8"))
+            MetroView(self.root, port).catch_up(added, seconds=_METRO_SECONDS)
 
     def _add(self, new: FileTree) -> None:
         """A folder that is not there yet arrives with all its files in one rename.

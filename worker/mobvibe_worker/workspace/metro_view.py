@@ -1,0 +1,95 @@
+"""What a running Metro knows of a project's folder: its watcher is late, the later the busier the machine is."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from uuid import uuid4
+
+HIDDEN_FOLDER = ".mobvibe"
+"""Holds the marker; revisions keep no hidden folders."""
+_QUERY = "platform=ios&dev=true&modulesOnly=true&runModule=false&shallow=true"
+_SOURCES = frozenset({".ts", ".tsx", ".js", ".jsx", ".mjs", ".cjs", ".json"})
+_PICTURES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp"})
+_POLL_SECONDS = 0.02
+_TOUCH_SECONDS = 1.0
+_ANSWER_SECONDS = 60.0
+
+
+class MetroView:
+    """One project as the Metro on that loopback port sees it."""
+
+    def __init__(self, root: Path, port: int) -> None:
+        self._root = root
+        self._port = port
+
+    @property
+    def marker(self) -> Path:
+        """The file by which the watcher's progress is seen. It must be there before Metro starts."""
+        return self._root / HIDDEN_FOLDER / "marker.js"
+
+    def write_marker(self, mark: str = "start") -> None:
+        """Give the marker new content."""
+        self.marker.parent.mkdir(exist_ok=True)
+        self.marker.write_text(f"module.exports = '{mark}';\n", encoding="utf-8")
+
+    def catch_up(self, added: Iterable[str], *, seconds: float) -> bool:
+        """Block until Metro knows the `added` files and every write before this call; False where it does not in time.
+
+        Changes of known files reach Metro in the order of the writes, but for neighbours, which may swap places, as
+        it looks at each file on its own: so two markers pass, one after the other. Files of a new folder come later,
+        or never where they appeared before Metro watched the folder: each is asked for by its name, and touched.
+        """
+        deadline = time.monotonic() + seconds
+        try:
+            return (
+                self._passes_marker(deadline)
+                and all(self._knows(path, deadline) for path in added if _is_watched(path))
+                and self._passes_marker(deadline)
+            )
+        except (OSError, http.client.HTTPException):
+            return False
+
+    def _passes_marker(self, deadline: float) -> bool:
+        mark = uuid4().hex
+        self.write_marker(mark)
+        while mark.encode() not in self._bundle(f"{HIDDEN_FOLDER}/marker")[1]:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL_SECONDS)
+        return True
+
+    def _knows(self, path: str, deadline: float) -> bool:
+        """Metro answers 404 for a file that it does not know, and 500 for one that it knows and cannot compile."""
+        touch_at = time.monotonic() + _TOUCH_SECONDS
+        while self._bundle(path)[0] == http.client.NOT_FOUND:
+            if time.monotonic() > deadline:
+                return False
+            if time.monotonic() > touch_at:
+                touch_at += _TOUCH_SECONDS
+                os.utime(self._root / path, follow_symlinks=False)
+            time.sleep(_POLL_SECONDS)
+        return True
+
+    def _bundle(self, entry: str) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_ANSWER_SECONDS)
+        try:
+            connection.request("GET", f"/{entry}.bundle?{_QUERY}")
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+
+def _is_watched(path: str) -> bool:
+    """Sources and pictures; of a picture's sizes (icon@2x.png) only the first has a name of its own."""
+    name = PurePosixPath(path)
+    return (
+        name.suffix in _SOURCES | _PICTURES
+        and "@" not in name.name
+        and path.isascii()
+        and " " not in path
+    )
