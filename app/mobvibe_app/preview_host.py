@@ -100,7 +100,8 @@ class PreviewHost:
         while True:
             try:
                 await asyncio.to_thread(served.folder.root.mkdir, parents=True, exist_ok=True)
-                await served.watch()
+                async for shown in served.watch():
+                    await self._announce(project, shown)
             except MobvibeError as error:
                 log.warning("the served folder of %s: %s", project.slug, error)
             await asyncio.sleep(RETRY_SECONDS)

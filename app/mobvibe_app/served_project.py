@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from watchfiles import awatch
@@ -54,10 +55,12 @@ class ServedProject:
             "Stop what writes into the served folder, then try again.",
         )
 
-    async def watch(self) -> None:
-        """Bring the folder to its head whenever something in it changes, until cancelled."""
+    async def watch(self) -> AsyncIterator[InStep]:
+        """Bring the folder to its head whenever something in it changes; yields what the person had changed."""
         async for _ in awatch(self.folder.root, debounce=SETTLE_MS, recursive=True):
-            await self.bring_to_head()
+            shown = await self.bring_to_head()
+            if shown is not None and shown.edits:
+                yield shown
 
     async def _publish(self, revision: Revision, files: FileTree) -> InStep:
         edits = await asyncio.to_thread(self.folder.edits)

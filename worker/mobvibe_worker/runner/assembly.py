@@ -68,6 +68,7 @@ def build_worker(settings: WorkerSettings, pool: Pool, listener: Listener) -> Wo
         toolchains=Toolchains(home),
         model_for=ModelChoice(settings),
         redact=Redactor(settings.secrets()),
+        budget_usd=settings.budget_usd,
     )
     rhythm = Rhythm(
         lease=settings.lease_seconds,

@@ -7,6 +7,7 @@ import logging
 import shutil
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import partial
 from time import monotonic
 from typing import TypeVar
@@ -19,15 +20,16 @@ from mobvibe_worker.errors import (
     LeaseLost,
     MobvibeError,
     RedChecks,
+    StoreError,
 )
-from mobvibe_worker.events import Completion, ErrorRaised, Payload, Terminal
+from mobvibe_worker.events import Completion, ErrorRaised, Terminal
 from mobvibe_worker.home import Home
 from mobvibe_worker.jobs import Attempt, Job, RevisionId
 from mobvibe_worker.revisions import FileTree
 from mobvibe_worker.runner.checking import CheckingStaged, Toolchains
 from mobvibe_worker.runner.event_buffer import EventBuffer
 from mobvibe_worker.runner.ledger import AttemptLedger
-from mobvibe_worker.runner.worker import RunningJob, hand_back
+from mobvibe_worker.runner.worker import RunningJob
 from mobvibe_worker.sanitize import Redactor
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.job_queue import FinishedWork, JobQueue
@@ -71,6 +73,7 @@ class AttemptRunner:
     toolchains: Toolchains
     model_for: Callable[[Job], Model]
     redact: Redactor
+    budget_usd: Decimal
 
     async def __call__(self, running: RunningJob) -> None:
         """Never raises for a failed job: its outcome is stored. Raises CancelledError when stopped."""
@@ -108,7 +111,7 @@ class AttemptRunner:
                     model=self.model_for(job),
                     staged=staging.staged,
                     checker=staging.checker,
-                    ledger=AttemptLedger(self.stores.turns, attempt),
+                    ledger=AttemptLedger(self.stores.turns, attempt, self.budget_usd),
                     emit=buffer.emit,
                     redact=self.redact,
                     sdk=project.sdk,
@@ -203,18 +206,19 @@ class AttemptRunner:
         await _until_stored(store, attempt)
 
     async def _end_stopped(self, running: RunningJob, buffer: EventBuffer) -> None:
-        """Store the outcome of an attempt that was stopped from outside."""
+        """Store the outcome of an attempt that was stopped from outside; where that fails, its lease runs out."""
         queue, attempt = self.stores.queue, running.attempt
-        if running.why_stopped == "cancelled":
-            events: list[Payload] = [ErrorRaised("Cancelled.", is_cancelled=True)]
-
-            async def store() -> None:
-                await buffer.flush()
-                await queue.finish_cancelled(attempt, events)
-
-            await _until_stored(store, attempt)
-        elif running.why_stopped != "lost":
-            await _until_stored(lambda: hand_back(queue, attempt), attempt)
+        if running.why_stopped == "lost":
+            return
+        try:
+            await buffer.flush()
+            if running.why_stopped == "cancelled":
+                cancelled = ErrorRaised("Cancelled.", is_cancelled=True)
+                await queue.finish_cancelled(attempt, [cancelled])
+            else:
+                await queue.hand_back(attempt)
+        except StoreError as error:
+            log.warning("job %s attempt %s: %s", attempt.job_id, attempt.number, error)
 
     def _keep_aside(self, staging: CheckingStaged, name: str) -> None:
         kept = self.home.kept / name

@@ -7,6 +7,9 @@ import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from mobvibe_worker.events import Payload, Terminal
 from mobvibe_worker.home import Home
@@ -21,6 +24,7 @@ from mobvibe_worker.workspace.staged import StagedFolder
 from mobvibe_worker.workspace.tree import write_tree
 
 Emit = Callable[[Payload], None]
+_LOCK = ".lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +55,17 @@ class Toolchain:
         """A staged folder with these files and a check bundler that lives as long; both gone afterwards."""
         folder = self.home.sdk(self.sdk.version)
         root = folder.staged(name)
-        await asyncio.to_thread(shutil.rmtree, root, ignore_errors=True)
-        await asyncio.to_thread(root.mkdir, parents=True)
+        await asyncio.to_thread(_sweep, root.parent)
+        lock = FileLock(root.with_name(f"{name}{_LOCK}"), thread_local=False)
+        lock.acquire(timeout=0)
         try:
+            await asyncio.to_thread(root.mkdir, parents=True)
             await asyncio.to_thread(write_tree, files, root)
             async with CheckBundler(root, folder, self.node) as bundler:
                 checker = ProjectChecker(root, folder, self.sdk, self.node, bundler, emit)
                 yield CheckingStaged(StagedFolder(root), checker)
         finally:
-            await asyncio.shield(asyncio.to_thread(shutil.rmtree, root, ignore_errors=True))
+            await asyncio.shield(asyncio.to_thread(_drop, root, lock))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,3 +90,21 @@ class Toolchains:
                 emit(Terminal(f"prepare Expo SDK {version} (once)", "passed"))
             self._ready[version] = Toolchain(self.home, wanted, node, starter)
         return self._ready[version]
+
+
+def _drop(root: Path, lock: FileLock) -> None:
+    shutil.rmtree(root, ignore_errors=True)
+    Path(lock.lock_file).unlink(missing_ok=True)
+    lock.release()
+
+
+def _sweep(staged: Path) -> None:
+    """Remove what attempts left behind whose worker was killed: their locks are free."""
+    staged.mkdir(parents=True, exist_ok=True)
+    for held in staged.glob(f"*{_LOCK}"):
+        lock = FileLock(held, thread_local=False)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            continue
+        _drop(held.with_name(held.name.removesuffix(_LOCK)), lock)

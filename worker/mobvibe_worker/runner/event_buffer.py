@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
+from uuid import UUID, uuid4
 
 from mobvibe_worker.errors import LeaseLost, StoreError
-from mobvibe_worker.events import Event, Payload
+from mobvibe_worker.events import Payload
 from mobvibe_worker.jobs import Attempt, SessionId
 
 FLUSH_SECONDS = 0.04
@@ -19,21 +21,30 @@ class Log(Protocol):
     """Where events are appended: store.event_log.EventLog."""
 
     async def append(
-        self, session_id: SessionId, payloads: Sequence[Payload], *, attempt: Attempt | None = None
+        self,
+        session_id: SessionId,
+        payloads: Sequence[Payload],
+        *,
+        attempt: Attempt | None = None,
+        batch_id: UUID | None = None,
     ) -> int:
-        """Append in order; returns the last seq. Raises LeaseLost when the attempt is no longer the job's."""
+        """Append in order, once for a batch id. Raises LeaseLost when the attempt is no longer the job's."""
         ...
 
-    async def read(self, session_id: SessionId, after: int = 0, limit: int = 500) -> list[Event]:
-        """The events after a seq."""
-        ...
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Events that are sent together, and sent again as they are when the answer was lost."""
+
+    id: UUID
+    payloads: tuple[Payload, ...]
 
 
 class EventBuffer:
     """`emit` never blocks; what gathered within 40 ms is one statement.
 
-    While the database is away the events wait here, in order. A batch whose answer was lost is looked for
-    before it is sent again. When the attempt is fenced off, `on_lost` is called once and the rest is dropped.
+    While the database is away the events wait here, in order. When the attempt is fenced off, `on_lost` is
+    called once and the rest is dropped.
     """
 
     def __init__(
@@ -44,8 +55,7 @@ class EventBuffer:
         self._attempt = attempt
         self._on_lost = on_lost
         self._waiting: list[Payload] = []
-        self._unanswered: list[Payload] = []
-        self._last_seq: int | None = None
+        self._unanswered: Batch | None = None
         self._arrived = asyncio.Event()
         self._sending = asyncio.Lock()
         self._is_lost = False
@@ -60,33 +70,22 @@ class EventBuffer:
     async def flush(self) -> None:
         """Send what waits. Raises StoreError when the database is away (the events stay)."""
         async with self._sending:
-            try:
-                await self._send()
-            except LeaseLost:
-                self._is_lost = True
-                self._waiting.clear()
-                self._on_lost()
+            while self._unanswered or self._waiting:
+                if self._unanswered is None:
+                    self._unanswered = Batch(uuid4(), tuple(self._waiting))
+                    self._waiting.clear()
+                try:
+                    await self._send(self._unanswered)
+                except LeaseLost:
+                    self._is_lost = True
+                    self._waiting.clear()
+                    self._on_lost()
+                self._unanswered = None
 
-    async def _send(self) -> None:
-        if self._last_seq is None:
-            self._last_seq = await self._append([])
-        if self._unanswered:
-            if await self._was_stored(self._last_seq):
-                self._unanswered = []
-            self._waiting[:0] = self._unanswered
-            self._unanswered = []
-        if self._waiting:
-            self._unanswered, self._waiting = self._waiting, []
-            self._last_seq = await self._append(self._unanswered)
-            self._unanswered = []
-
-    async def _append(self, batch: Sequence[Payload]) -> int:
-        return await self._log.append(self._session_id, batch, attempt=self._attempt)
-
-    async def _was_stored(self, after: int) -> bool:
-        """Whether the batch without an answer is there: nobody else writes events of a job that we hold."""
-        events = await self._log.read(self._session_id, after)
-        return any(event.job_id == self._attempt.job_id for event in events)
+    async def _send(self, batch: Batch) -> None:
+        await self._log.append(
+            self._session_id, batch.payloads, attempt=self._attempt, batch_id=batch.id
+        )
 
     async def _send_in_batches(self) -> None:
         while True:

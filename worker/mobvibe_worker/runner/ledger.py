@@ -16,10 +16,18 @@ class AttemptLedger:
 
     turns: TurnLedger
     attempt: Attempt
+    default_budget_usd: Decimal
+    """The cap of a job that names none."""
 
     async def reserve(self, turn: int, model: str, usd: Decimal | None) -> None:
         """Set `usd` aside before a request. Raises BudgetReached or LeaseLost."""
-        await self.turns.reserve(self.attempt, turn, model, usd or Decimal(0))
+        await self.turns.reserve(
+            self.attempt,
+            turn,
+            model,
+            usd or Decimal(0),
+            default_budget_usd=self.default_budget_usd,
+        )
 
     async def settle(
         self,

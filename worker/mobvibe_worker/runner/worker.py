@@ -14,7 +14,7 @@ from importlib.metadata import version
 from typing import Literal
 from uuid import uuid4
 
-from mobvibe_worker.errors import LeaseLost, StoreError
+from mobvibe_worker.errors import StoreError
 from mobvibe_worker.jobs import Attempt, Job, JobId, WorkerId
 from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.listener import Listener
@@ -201,9 +201,3 @@ class Worker:
             if running.task:
                 tasks.append(running.task)
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def hand_back(queue: JobQueue, attempt: Attempt) -> None:
-    """Give a job back to the queue; a lease that is lost already needs nothing."""
-    with contextlib.suppress(LeaseLost):
-        await queue.hand_back(attempt)

@@ -1,0 +1,42 @@
+"""A home with a prepared SDK and everything else still to be made, ended after the tests that share it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+import psutil
+import pytest
+
+from expo import make_expo_home as make_expo_home
+from mobvibe_app.environment.supervisor.client import Supervisor
+from mobvibe_worker.home import Home
+
+
+@pytest.fixture(scope="module")
+def home(make_expo_home: Callable[[int], Home]) -> Iterator[Home]:
+    """The module's home. Whatever a failed test left running in it is ended."""
+    made = make_expo_home(54)
+    yield made
+    asyncio.run(_end(made))
+
+
+async def _end(home: Home) -> None:
+    supervisor = await Supervisor.attach(home)
+    if supervisor is not None:
+        async with supervisor:
+            await supervisor.shutdown()
+
+
+def processes_of(home: Home) -> list[str]:
+    """The command lines of everything that runs in, or for, this home."""
+    found = []
+    for process in psutil.process_iter(["pid", "cmdline", "status"]):
+        try:
+            words = [*(process.info["cmdline"] or ()), process.cwd()]
+        except (psutil.NoSuchProcess, psutil.AccessDenied, FileNotFoundError):
+            continue
+        is_ours = any(str(home.root) in word for word in words)
+        if is_ours and process.info["status"] != psutil.STATUS_ZOMBIE:
+            found.append(f"{process.pid} {' '.join(words)[:200]}")
+    return found

@@ -1,0 +1,117 @@
+"""From a prompt to the running app, headless: the program, its result line, and a phone that opens the URL."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from urllib.parse import urlsplit
+
+import pytest
+
+from journey.conftest import processes_of
+from mobvibe_app.environment.network import lan_address
+from mobvibe_worker.home import Home
+from phone import Phone
+from polling import until
+from program import Program, run_program
+
+pytestmark = [pytest.mark.expo, pytest.mark.timeout(900)]
+
+OWN_TEXT = b"Split the bill, keep the friends."
+CHANGED_TEXT = "MIDNIGHT EDITION"
+
+
+async def test_a_demo_reaches_a_phone_and_a_second_one_changes_it_live(home: Home) -> None:
+    first = await Program.start(home.root, "run", "--demo", "tip-splitter", "--keep", "--json")
+    result = await first.result()
+    assert result["status"] == "completed", result
+    assert result["checks"]["green"] is True
+    assert result["cost_usd"] == 0
+
+    _the_mistake_was_caught_before_completion(first)
+    _events_are_without_a_gap(first)
+
+    phone = Phone(result["url"])
+    assert phone.address == f"{lan_address(None)}:{urlsplit(result['url']).port}"
+    for platform in ("ios", "android"):
+        await _opens(Phone(result["url"], platform))
+
+    async with phone:
+        second = await run_program(home.root, "run", "--demo", "tip-splitter-dark", "--json")
+        changed = await second.result()
+        assert changed["status"] == "completed", changed
+        assert changed["project"] == result["project"]
+        assert changed["url"] == result["url"]
+        await phone.sees(CHANGED_TEXT)
+
+    assert first.process.returncode is None, "--keep goes on serving"
+    assert await first.interrupt() == 0
+    await until(lambda: not processes_of(home), 20, "nothing is left running")
+
+
+def _the_mistake_was_caught_before_completion(program: Program) -> None:
+    kinds = [
+        (event["type"], event["data"].get("outcome"))
+        for event in program.events
+        if event["type"] in ("terminal", "completion", "file_change")
+    ]
+    red = kinds.index(("terminal", "failed"))
+    mend = kinds.index(("file_change", None), red)
+    done = kinds.index(("completion", None))
+    assert red < mend < done
+    assert ("terminal", "failed") not in kinds[mend:]
+    (completion,) = program.events_of("completion")
+    assert completion["data"]["report"]["green"] is True
+
+
+def _events_are_without_a_gap(program: Program) -> None:
+    numbers = [event["seq"] for event in program.events]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert program.events[0]["data"]["author"] == "person"
+    assert program.events[-1]["type"] == "preview_ready"
+
+
+async def _opens(phone: Phone) -> None:
+    manifest = await phone.manifest()
+    assert manifest["runtimeVersion"] == "exposdk:54.0.0"
+    assert urlsplit(manifest["launchAsset"]["url"]).netloc == phone.address
+    assert manifest["extra"]["expoClient"]["hostUri"] == phone.address
+    bundle = await phone.bundle()
+    assert len(bundle) > 1_000_000
+    assert OWN_TEXT in bundle
+
+
+async def test_events_and_jobs_are_read_back(home: Home) -> None:
+    listed = await run_program(home.root, "jobs", "--json")
+    job = listed.objects[0]["job"]
+    assert job["status"] == "completed"
+    stored = await run_program(home.root, "events", job["session_id"], "--json")
+    numbers = [event["seq"] for event in stored.events]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert len(stored.events_of("completion")) == 2
+    assert "\x1b" not in json.dumps(stored.events)
+
+
+async def test_the_persons_own_edit_is_kept_and_merged(home: Home) -> None:
+    program = await Program.start(home.root, "run", "--demo", "tip-splitter", "--keep", "--json")
+    result = await program.result()
+    served = home.sdk(54).served(result["project"])
+    edited = served / "NOTES.md"
+    edited.write_text("mine\n")
+    told = await program_sees_edit(home, program, result["project"])
+    assert told
+    assert await program.interrupt() == 0
+    assert edited.read_text() == "mine\n"
+
+
+async def program_sees_edit(home: Home, program: Program, project: str) -> bool:
+    """Whether the edit became an event of its session, while the program serves."""
+    async with asyncio.timeout(30):
+        while True:
+            jobs = await run_program(home.root, "jobs", "--json")
+            session = next(
+                one["job"]["session_id"] for one in jobs.objects if one["job"]["project"] == project
+            )
+            stored = await run_program(home.root, "events", session, "--json")
+            if any(event["data"].get("path") == "NOTES.md" for event in stored.events):
+                return True
