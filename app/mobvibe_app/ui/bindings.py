@@ -9,7 +9,7 @@ BUILD_BINDINGS = (
     Binding("p", "toggle_qr", "QR", id="qr"),
     Binding("d", "demos", "Demos", id="demos"),
     Binding("n", "next_match(1)", "Next match", id="match.next"),
-    Binding("N", "next_match(-1)", "Previous", id="match.previous"),
+    Binding("N", "next_match(-1)", "Previous match", show=False, id="match.previous"),
     Binding("n", "new_app", "New", id="new"),
     Binding("slash", "search", "Search", key_display="/", id="search"),
     Binding("x", "cancel", "Cancel", id="cancel"),

@@ -9,10 +9,10 @@ from mobvibe_app.ui.wording import MUTED, one_line, shortened
 
 DOTS: dict[ServiceState, tuple[str, str]] = {
     "waiting": ("○", MUTED),
-    "downloading": ("◐", "$warning"),
-    "starting": ("◐", "$warning"),
-    "healthy": ("●", "$success"),
-    "failed": ("✖", "$error"),
+    "downloading": ("◐", "$text-warning"),
+    "starting": ("◐", "$text-warning"),
+    "healthy": ("●", "$text-success"),
+    "failed": ("✖", "$text-error"),
     "stopped": ("○", MUTED),
 }
 
@@ -36,14 +36,14 @@ def state_words(status: ServiceStatus) -> str:
 def bar(progress: float, width: int) -> Content:
     """Progress from 0 to 1 as a bar of `width` cells."""
     done = round(min(max(progress, 0.0), 1.0) * width)
-    return Content.assemble(("━" * done, "$warning"), ("─" * (width - done), MUTED))
+    return Content.assemble(("━" * done, "$text-warning"), ("─" * (width - done), MUTED))
 
 
 def service_lines(status: ServiceStatus, width: int) -> list[Content]:
     """A service in the rows of a panel: dot, name, state; a bar while it loads; the remedy where it failed."""
     name = f"{status.name:<9}"
     words = state_words(status)
-    style = "$error" if status.state == "failed" else MUTED
+    style = "$text-error" if status.state == "failed" else MUTED
     head = Content.assemble(dot(status), " ", (name, "bold" if status.state == "failed" else ""))
     lines = [head + Content.styled(shortened(words, width - 11), style)]
     if status.state == "failed":

@@ -22,7 +22,6 @@ def own_themes() -> tuple[Theme, Theme]:
         background="#0E1016",
         surface="#0E1016",
         panel="#171A24",
-        variables=_variables("#FF8A5C", "#262B45", "#D9DCE8", "#0E1016"),
     )
     light = Theme(
         name=LIGHT,
@@ -37,14 +36,22 @@ def own_themes() -> tuple[Theme, Theme]:
         surface="#F7F8FC",
         panel="#E9ECF6",
         dark=False,
-        variables=_variables("#C2410C", "#D5DAF5", "#1C2030", "#F7F8FC"),
     )
+    dark.variables.update(_variables(dark, cursor="#262B45"))
+    light.variables.update(_variables(light, cursor="#D5DAF5"))
     return dark, light
 
 
-def _variables(accent: str, cursor: str, ink: str, paper: str) -> dict[str, str]:
-    """Variables take literal colours only."""
+def _variables(theme: Theme, *, cursor: str) -> dict[str, str]:
+    """What Textual would otherwise derive. Variables take literal colours only."""
+    accent, ink, paper = theme.accent or "", theme.foreground or "", theme.background or ""
     return {
+        "text-primary": theme.primary,
+        "text-secondary": theme.secondary or "",
+        "text-accent": accent,
+        "text-success": theme.success or "",
+        "text-warning": theme.warning or "",
+        "text-error": theme.error or "",
         "footer-key-foreground": accent,
         "footer-background": paper,
         "footer-item-background": paper,

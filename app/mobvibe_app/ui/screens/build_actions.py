@@ -45,9 +45,11 @@ class BuildActions(_Base):
             self, command: Coroutine[Any, Any, object], done: Callable[[], None] | None = None
         ) -> object: ...
 
-        def _show_keys(self) -> None: ...
+        def show_all(self) -> None: ...
 
-        def _show_stream_status(self) -> None: ...
+        def show_keys(self) -> None: ...
+
+        def show_stream_status(self) -> None: ...
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Only what acts now is offered: no letters while one types, no QR before there is one."""
@@ -72,7 +74,7 @@ class BuildActions(_Base):
     def action_new_app(self) -> None:
         """The next prompt starts a new app."""
         self.is_new_app = True
-        self._show_keys()
+        self.show_keys()
         self.action_prompt()
 
     def action_back(self) -> None:
@@ -88,8 +90,8 @@ class BuildActions(_Base):
             self.post_message(ChangeArrived(TroubleChanged(None)))
         else:
             self.open_panel("stream")
-        self._show_stream_status()
-        self._show_keys()
+        self.show_stream_status()
+        self.show_keys()
 
     def action_demos(self) -> None:
         """Choose a recording."""
@@ -104,7 +106,7 @@ class BuildActions(_Base):
         """Show or hide the code beside the stream at middle width; elsewhere it is a dialog."""
         if self.has_class("-mid"):
             self.toggle_class("-preview")
-            self._show_keys()
+            self.show_keys()
         else:
             self.action_large_qr()
 
@@ -135,7 +137,7 @@ class BuildActions(_Base):
     def action_next_match(self, step: int) -> None:
         """Go to the next or the previous match."""
         self.query_one(StreamView).next_match(step)
-        self._show_stream_status()
+        self.show_stream_status()
 
     def action_next_error(self, step: int) -> None:
         """Go to the next or the previous error."""
@@ -145,17 +147,17 @@ class BuildActions(_Base):
             stream.next_error(step)
         else:
             self.notify("No errors in this session.", markup=False)
-        self._show_stream_status()
+        self.show_stream_status()
 
     def action_follow(self) -> None:
         """Go to the stream's end and stay there."""
         self.query_one(StreamView).follow()
-        self._show_stream_status()
+        self.show_stream_status()
 
     def action_toggle_stream(self, name: str) -> None:
         """Switch the stream's thoughts, wrapping or clock."""
         self.query_one(StreamView).toggle(name)
-        self._show_stream_status()
+        self.show_stream_status()
 
     def action_zoom(self) -> None:
         """The focused panel fills the screen, or gives it back."""
@@ -181,4 +183,4 @@ class BuildActions(_Base):
             target = self.query_one("#welcome-demos", Widget)
         if target.focusable:
             self.set_focus(target)
-        self._show_stream_status()
+        self.call_after_refresh(self.show_all)

@@ -15,10 +15,8 @@ KEYS = (
     (
         "Build",
         (
-            (
-                "i",
-                "write a prompt; enter sends, ctrl+j starts a new line, ↑ ↓ bring earlier ones back",
-            ),
+            ("i", "write a prompt: enter sends, ctrl+j a new line"),
+            ("↑ ↓", "in the prompt: earlier prompts"),
             ("n", "a prompt for a new app"),
             ("d", "replay a recorded build: no key, no cost"),
             ("x", "cancel the job (asks first)"),
@@ -28,8 +26,8 @@ KEYS = (
         "See it on the phone",
         (
             ("p", "the QR code"),
-            ("v", "the QR code in a dialog, larger; there: another rendering"),
-            ("y", "copy the address (or what is selected)"),
+            ("v", "the QR code, larger; there: another rendering"),
+            ("y", "copy the address, or what is selected"),
             ("o", "open the web version in a browser"),
         ),
     ),
@@ -37,8 +35,8 @@ KEYS = (
         "Read the stream",
         (
             ("j k g G", "move; G or end follows again"),
-            ("/", "search; n and N the next and the previous match, esc ends it"),
-            ("e E", "the next and the previous error"),
+            ("/", "search; n and N next and previous, esc ends it"),
+            ("e E", "next and previous error"),
             ("t w h", "thoughts, wrapping, clock"),
             ("z", "zoom the panel; esc back"),
             ("mouse", "drag to select, ctrl+c copies"),
@@ -50,7 +48,7 @@ KEYS = (
             ("1 to 5", "the panels; tab the next one"),
             ("enter", "in Sessions: show that session"),
             ("ctrl+p", "all commands, themes among them"),
-            ("q", "quit; a job that runs goes back to the queue (asks first)"),
+            ("q", "quit; a running job goes back to the queue"),
         ),
     ),
 )
@@ -80,7 +78,8 @@ def _table() -> Content:
     for group, keys in KEYS:
         lines.append(Content.styled(group, "bold"))
         lines.extend(
-            Content.assemble((f"  {key:<9}", "$accent"), (meaning, "")) for key, meaning in keys
+            Content.assemble((f"  {key:<9}", "$text-accent"), (meaning, ""))
+            for key, meaning in keys
         )
         lines.append(Content(""))
     return Content("\n").join(lines[:-1])

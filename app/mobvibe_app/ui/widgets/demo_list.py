@@ -48,7 +48,7 @@ class DemoList(OptionList):
 def _content(demo: DemoSummary) -> Content:
     changes = f"  changes {one_line(demo.changes)}" if demo.changes else ""
     return Content.assemble(
-        ("▸ ", "$accent"),
+        ("▸ ", "$text-accent"),
         (one_line(demo.title), "bold"),
         (changes, MUTED),
         "\n  ",

@@ -10,10 +10,10 @@ from mobvibe_app.ui.widgets.panel import Panel
 from mobvibe_app.ui.wording import MUTED, one_line, shortened_path
 
 MARKS = {
-    "created": ("+", "$success"),
-    "modified": ("M", "$warning"),
-    "deleted": ("-", "$error"),
-    "renamed": ("R", "$warning"),
+    "created": ("+", "$text-success"),
+    "modified": ("M", "$text-warning"),
+    "deleted": ("-", "$text-error"),
+    "renamed": ("R", "$text-warning"),
 }
 
 
@@ -32,7 +32,9 @@ class FilesPanel(Panel):
 def _line(changed: FileLine, width: int) -> Content:
     added = f"+{changed.added}" if changed.added else ""
     removed = f"−{changed.removed}" if changed.removed else ""
-    figures = Content.assemble((added, "$success"), " " if removed else "", (removed, "$error"))
+    figures = Content.assemble(
+        (added, "$text-success"), " " if removed else "", (removed, "$text-error")
+    )
     room = width - 3 - figures.cell_length
     path = shortened_path(one_line(changed.path), room)
     gap = " " * max(width - 2 - cell_len(path) - figures.cell_length, 1)

@@ -102,7 +102,7 @@ class PromptBox(TextArea):
         length = len(self.text)
         words = f"{length:,} / {PROMPT_LIMIT:,}" if length >= COUNTER_FROM else ""
         is_over = length > PROMPT_LIMIT
-        self.border_subtitle = Content.styled(words, "bold $error" if is_over else MUTED)
+        self.border_subtitle = Content.styled(words, "bold $text-error" if is_over else MUTED)
         self.set_class(is_over, "-over")
 
     def on_resize(self, event: events.Resize) -> None:

@@ -20,12 +20,12 @@ class QueuePanel(Panel):
         """Show this state."""
         stats = state.stats
         first = [
-            _figure(stats.pending, "waiting", "$warning"),
-            _figure(stats.processing, "running", "$warning"),
+            _figure(stats.pending, "waiting", "$text-warning"),
+            _figure(stats.processing, "running", "$text-warning"),
         ]
         second = [
-            _figure(stats.completed, "done", "$success"),
-            _figure(stats.failed, "failed", "$error"),
+            _figure(stats.completed, "done", "$text-success"),
+            _figure(stats.failed, "failed", "$text-error"),
         ]
         if stats.cancelled:
             second.append(_figure(stats.cancelled, "cancelled", MUTED))
@@ -33,7 +33,7 @@ class QueuePanel(Panel):
         waits = "" if oldest is None else f"oldest {clock(oldest)} · "
         bars = sparkline(state.finished_per_minute, self.line_width)
         lines = [Content("  ").join(first), Content("  ").join(second)]
-        self.show_lines([*lines, Content.styled(bars, "$primary")], f"{waits}last 60 min")
+        self.show_lines([*lines, Content.styled(bars, "$text-primary")], f"{waits}last 60 min")
 
 
 def _figure(number: int, word: str, style: str) -> Content:

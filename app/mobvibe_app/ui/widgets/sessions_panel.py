@@ -20,8 +20,8 @@ SPINNER = "◐◓◑◒"
 SPINS_PER_SECOND = 4
 MARKS = {
     "pending": ("○", MUTED),
-    "completed": ("✔", "$success"),
-    "failed": ("✖", "$error"),
+    "completed": ("✔", "$text-success"),
+    "failed": ("✖", "$text-error"),
     "cancelled": ("■", MUTED),
 }
 
@@ -96,7 +96,7 @@ class SessionsPanel(OptionList):
         status, is_shown = session.job_status, session.id == self._state.selected
         mark = MARKS.get(status or "", ("·", MUTED))
         if status == "processing":
-            mark = (SPINNER[self._turn % len(SPINNER)], "$warning")
+            mark = (SPINNER[self._turn % len(SPINNER)], "$text-warning")
         when = "queued" if status == "pending" else age(session.activity_at, now)
         title = shortened(one_line(session.title), width - len(when) - 3)
         gap = " " * max(width - cell_len(title) - len(when) - 2, 1)

@@ -39,9 +39,9 @@ class TabLine(Widget):
         parts: list[Content] = []
         for number, (panel, name) in enumerate(TABS, 1):
             style = "bold underline" if panel == self._panel else MUTED
-            parts.append(Content.assemble((str(number), "$accent"), " ", (name, style)))
+            parts.append(Content.assemble((str(number), "$text-accent"), " ", (name, style)))
         left = Content("   ").join(parts)
-        right = Content.styled("  ".join(filter(None, self._notes)), "bold $success")
+        right = Content.styled("  ".join(filter(None, self._notes)), "bold $text-success")
         gap = self.size.width - left.cell_length - right.cell_length
         return left + " " * max(gap, 2) + right
 

@@ -44,33 +44,36 @@ class TopBar(Widget):
     def render(self) -> Content:
         """The parts that fit, the earlier ones first in importance."""
         width = self.size.width
-        left = Content.assemble(("▲ mobvibe", "bold $accent"))
+        left = Content.assemble(("▲ mobvibe", "bold $text-accent"))
         if project := self._project():
             left = left + Content.assemble("  ", (shortened(project, max(width // 4, 12)), "bold"))
-        candidates = self._parts(with_words=width >= 100)
         chosen: list[Content] = []
         room = width - left.cell_length
-        for part in candidates:
-            if part.cell_length + len(GAP) <= room:
-                chosen.append(part)
-                room -= part.cell_length + len(GAP)
+        for variants in self._parts(with_words=width >= 100):
+            for part in variants:
+                if part and part.cell_length + len(GAP) <= room:
+                    chosen.append(part)
+                    room -= part.cell_length + len(GAP)
+                    break
         return Content(GAP).join([left, *chosen])
 
     def _project(self) -> str:
         session = self._state.selected_session
         return one_line(session.project) if session else ""
 
-    def _parts(self, *, with_words: bool) -> list[Content]:
+    def _parts(self, *, with_words: bool) -> list[tuple[Content, ...]]:
+        """The parts after the name, each with its shorter variants."""
         state = self._state
         shown = [each for each in state.services if with_words or each.name != "starter"]
         shown = [s for s in shown if s.name != "starter" or s.state not in ("healthy", "waiting")]
-        parts = [Content("  ").join(map(self._service, shown))] if shown else []
-        if jobs := self._jobs():
-            parts.append(jobs)
-        label_style = "$warning" if self._model_label.startswith("demo") else MUTED
-        parts.append(Content.styled(self._model_label, label_style))
-        parts.append(Content.styled(f"{money(state.cost_today_usd)} today", MUTED))
-        return parts
+        label = self._model_label
+        style = "$text-warning" if label.startswith("demo") else MUTED
+        return [
+            (Content("  ").join(map(self._service, shown)), Content(" ").join(map(dot, shown))),
+            (self._jobs(),),
+            (Content.styled(label, style), Content.styled(label.split(":")[0], style)),
+            (Content.styled(f"{money(state.cost_today_usd)} today", MUTED),),
+        ]
 
     def _service(self, status: ServiceStatus) -> Content:
         busy = status.state not in ("healthy", "waiting")
@@ -86,4 +89,4 @@ class TopBar(Widget):
             words.append(f"{stats.processing} running")
         if stats.pending:
             words.append(f"{stats.pending} queued")
-        return Content.styled(" · ".join(words), "$warning")
+        return Content.styled(" · ".join(words), "$text-warning")

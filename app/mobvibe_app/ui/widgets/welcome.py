@@ -51,15 +51,15 @@ def _headline(*, is_empty: bool, has_demos: bool) -> Content:
     said = Content.assemble(
         ("Describe an app. Scan the code. It is on your phone.", "bold"),
         "\n\n",
-        ("i", "bold $accent"),
+        ("i", "bold $text-accent"),
         "  describe an app below, and press enter",
     )
     if not has_demos:
         return said
     return said + Content.assemble(
         "\n",
-        ("⏎", "bold $accent"),
+        ("⏎", "bold $text-accent"),
         "  replay a recorded build, no key and no cost (later: ",
-        ("d", "bold $accent"),
+        ("d", "bold $text-accent"),
         ")",
     )
