@@ -91,13 +91,14 @@ class BuildPanels(_Base):
         attempt = f" · attempt {session.attempt}" if session and session.attempt > 1 else ""
         stream.border_title = Content(f"{title}{attempt}")
         live = f"● live {rate} ev/s" if rate else "● live"
-        place = live if stream.is_following else f"▼ {stream.new_rows} new · G"
+        news = f"▼ {stream.new_rows} new · G" if stream.new_rows else "▼ paused · G"
+        place = live if stream.is_following else news
         match = f"match {stream.match_place} · " if stream.match_place else ""
         modes = f" · {'wrap' if stream.is_wrapped else 'no wrap'}"
         hidden = "" if stream.has_thoughts else " · thoughts hidden"
         stream.border_subtitle = Content(f"{match}{place}{hidden}{modes}")
         badge = "▣ preview ready: p" if self.state.preview else ""
-        news = "" if stream.is_following else f"▼ {stream.new_rows} new · G"
+        news = "" if stream.is_following else news
         self.query_one(TabLine).show(self.panel, match.rstrip(" ·"), news, badge)
 
     def show_keys(self) -> None:
