@@ -218,6 +218,17 @@ async def test_selected_text_has_no_gutter_and_joins_what_was_wrapped() -> None:
     assert text == long.text.strip() + "\nend"
 
 
+async def test_what_is_dragged_over_is_selected_and_copied_without_the_clock() -> None:
+    async with shown(ScriptedStudio(BUILT), (200, 40)) as on:
+        await on.until_text("On the phone")
+        await on.pilot.mouse_down(StreamView, offset=(13, 1))
+        await on.pilot.hover(StreamView, offset=(27, 1))
+        await on.pilot.mouse_up(StreamView, offset=(27, 1))
+        await on.press("ctrl+c")
+        await on.until_text("clipboard")
+        assert on.app.clipboard == "A habit tracker"
+
+
 async def test_cancel_asks_first() -> None:
     async with shown(ScriptedStudio([*services_up(), *build_changes()[:3]])) as on:
         await on.until_text("x Cancel")
@@ -243,6 +254,10 @@ async def test_enter_on_a_session_shows_it() -> None:
         await on.press("1", "down", "enter")
         await on.until(lambda: bool(on.studio.asked))
         await on.until(lambda: on.build.state.selected != SESSION)
+        await on.until(lambda: URL not in on.text)
+        on.studio.tell(PreviewChanged(SESSION, preview()))
+        await on.pilot.pause(0.2)
+        assert URL not in on.text
     assert on.studio.asked[0][0] == "select"
 
 

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from textual.content import Content
+from textual.widget import Widget
 
 from mobvibe_app.build_state import BuildState
 from mobvibe_app.changes import PreviewAddress
@@ -62,16 +63,22 @@ class BuildPanels(_Base):
     def show_welcome(self) -> None:
         """Before there is a session, what to do stands in the stream's place."""
         stream, is_waiting = self.query_one(StreamView), self.state.selected is None
+        if not (is_waiting or self.has_class("-waiting")):
+            return
         for welcome in self.query(Welcome):
-            had_focus = self.focused is None or welcome.has_focus_within or self.focused is stream
-            self.set_focus(None) if had_focus else None
+            had_focus = self.focused in (None, stream) or welcome.has_focus_within
             welcome.show(self.state, self.studio.demos())
             self.set_class(is_waiting, "-waiting")
             demos = welcome.query_one(DemoList)
-            if had_focus and not is_waiting:
-                self.set_focus(stream)
-            elif had_focus and demos.display:
-                self.set_focus(demos)
+            target = stream if not is_waiting else demos if demos.display else None
+            if had_focus and self.focused is not target:
+                self.set_focus(None)
+                self.call_after_refresh(self._focus_where_none_is, target)
+
+    def _focus_where_none_is(self, target: Widget | None) -> None:
+        """A widget takes the keys only once its display has been refreshed."""
+        if self.focused is None:
+            self.set_focus(target)
 
     def show_preview(self, preview: PreviewAddress | None) -> None:
         """The code beside the stream, and in the dialog where it is open."""

@@ -98,9 +98,8 @@ class StreamView(ScrollView, can_focus=True):
     @property
     def match_place(self) -> str:
         """Where the search stands, as 3/17; empty without a search."""
-        if self._pattern is None:
-            return ""
-        return f"{self._match + 1 if self._matches else 0}/{len(self._matches)}"
+        place = self._match + 1 if self._matches else 0
+        return f"{place}/{len(self._matches)}" if self._pattern else ""
 
     def follow(self) -> None:
         """Go to the end and stay there."""
@@ -218,13 +217,14 @@ class StreamView(ScrollView, can_focus=True):
         if self._pending:
             gone = self._buffer.extend(self._pending)
             self._pending.clear()
-            self._strips.clear()
             if gone and not self.is_following:
                 self._seen_rows = max(self._seen_rows - gone, 0)
                 self.scroll_to(y=max(self.scroll_y - gone, 0), animate=False)
             if self.is_following:
                 self.follow()
-            self.refresh()
+            below = self.scroll_offset.y + self.size.height
+            if gone or self.is_following or self._buffer.changed_row < below:
+                self._redraw()
         is_due = time.monotonic() - self._last_growth >= QUIET_SECONDS
         if not self._is_grown and is_due:
             self._grow()
@@ -279,8 +279,7 @@ class StreamView(ScrollView, can_focus=True):
             return known
         if len(self._strips) > 1024:
             self._strips.clear()
-        strip = self._strips[index] = self._drawn(index)
-        return strip
+        return self._strips.setdefault(index, self._drawn(index))
 
     def _drawn(self, index: int) -> Strip:
         selection = self.text_selection
