@@ -23,6 +23,7 @@ from mobvibe_app.changes import (
 )
 from mobvibe_app.ui.app import MobvibeApp
 from mobvibe_app.ui.screens.build import BuildScreen
+from mobvibe_app.ui.screens.build_actions import SEEN_SECONDS
 from mobvibe_app.ui.screens.confirm import ConfirmScreen
 from mobvibe_app.ui.screens.qr import QrScreen
 from mobvibe_app.ui.widgets.prompt_box import PromptBox
@@ -264,7 +265,9 @@ async def test_enter_on_a_session_shows_it() -> None:
 async def test_p_shows_the_code_beside_the_stream_or_as_a_dialog() -> None:
     async with shown(ScriptedStudio(BUILT)) as on:
         await on.until_text(URL)
+        await on.press("p")
         assert "4 Preview" in on.text
+        await asyncio.sleep(SEEN_SECONDS)
         await on.press("p")
         await on.until(lambda: "4 Preview" not in on.text)
         await on.press("p")

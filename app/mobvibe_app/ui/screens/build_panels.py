@@ -44,6 +44,7 @@ class BuildPanels(_Base):
     panel: str = "stream"
     is_new_app: bool = False
     shown_at: float = 0.0
+    slid_in_at: float = 0.0
     bindings_key: tuple[object, ...] = ()
 
     def show_all(self) -> None:
@@ -84,6 +85,8 @@ class BuildPanels(_Base):
         """The code beside the stream, and in the dialog where it is open."""
         for panel in self.query(PreviewPanel):
             panel.show(preview)
+        if preview is not None and not self.has_class("-preview"):
+            self.slid_in_at = time.monotonic()
         self.set_class(preview is not None, "-preview")
         if isinstance(self.app.screen, QrScreen):
             self.app.screen.show(preview)
