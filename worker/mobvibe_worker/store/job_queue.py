@@ -189,6 +189,18 @@ class JobQueue:
         rows = await repeatable(self._pool, "select * from public.get_queue_stats()")
         return QueueStats(**rows[0])
 
+    async def finished_per_minute(self, minutes: int = 60) -> tuple[int, ...]:
+        """How many jobs ended in each of the last minutes, the oldest first."""
+        rows = await repeatable(
+            self._pool,
+            "select (extract(epoch from now() - completed_at) / 60)::int as age, count(*) as jobs"
+            " from public.coding_jobs where completed_at > now() - make_interval(mins => $1)"
+            " group by 1",
+            minutes,
+        )
+        by_age = {row["age"]: row["jobs"] for row in rows}
+        return tuple(by_age.get(age, 0) for age in reversed(range(minutes)))
+
     async def get(self, job_id: JobId) -> Job:
         """One job. Raises NotFound."""
         rows = await repeatable(
