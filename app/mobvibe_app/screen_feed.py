@@ -116,6 +116,10 @@ class ScreenFeed:
     def _show_overview(self, overview: OverviewChanged) -> None:
         self._overview = overview
         self._tell(overview)
+        if self._studio.is_host:
+            running = overview.stats.processing
+            detail = f"{running} running" if running else "waits for jobs"
+            self._tell(ServiceChanged(ServiceStatus("worker", "healthy", detail)))
         self._trouble(None)
         if self._selected is None and overview.sessions:
             newest = overview.sessions[0].id
