@@ -92,26 +92,23 @@ async def test_events_and_jobs_are_read_back(home: Home) -> None:
     assert "\x1b" not in json.dumps(stored.events)
 
 
-async def test_the_persons_own_edit_is_kept_and_merged(home: Home) -> None:
-    program = await Program.start(home.root, "run", "--demo", "tip-splitter", "--keep", "--json")
-    result = await program.result()
-    served = home.sdk(54).served(result["project"])
-    edited = served / "NOTES.md"
-    edited.write_text("mine\n")
-    told = await program_sees_edit(home, program, result["project"])
-    assert told
-    assert await program.interrupt() == 0
-    assert edited.read_text() == "mine\n"
+async def test_an_edit_made_by_hand_while_a_job_runs_is_kept_and_merged(home: Home) -> None:
+    serving = await Program.start(home.root, "run", "--demo", "tip-splitter", "--keep", "--json")
+    built = await serving.result()
+    served = home.sdk(54).served(built["project"])
+    slow = {"MOBVIBE_DEMO_PACE": "1"}
+    order = ("run", "--demo", "tip-splitter-dark", "--project", built["project"], "--json")
+    changing = await Program.start(home.root, *order, env=slow)
+    await changing.until_event(lambda event: event["type"] == "file_change")
+    (served / "NOTES.md").write_text("mine\n")
 
-
-async def program_sees_edit(home: Home, program: Program, project: str) -> bool:
-    """Whether the edit became an event of its session, while the program serves."""
-    async with asyncio.timeout(30):
-        while True:
-            jobs = await run_program(home.root, "jobs", "--json")
-            session = next(
-                one["job"]["session_id"] for one in jobs.objects if one["job"]["project"] == project
-            )
-            stored = await run_program(home.root, "events", session, "--json")
-            if any(event["data"].get("path") == "NOTES.md" for event in stored.events):
-                return True
+    changed = await changing.result()
+    assert changed["status"] == "completed", changed
+    told = [event["data"].get("path") for event in changing.events if event["job_id"] is None]
+    assert "NOTES.md" in told
+    merged = [event["data"].get("command") for event in changing.events_of("terminal")]
+    assert "merge your own edits" in merged
+    assert (served / "NOTES.md").read_text() == "mine\n"
+    assert CHANGED_TEXT in (served / "App.tsx").read_text()
+    assert await changing.ended() == 0
+    assert await serving.interrupt() == 0
