@@ -182,6 +182,30 @@ begin
 end
 $$;
 
+-- An earlier version's files as a new revision on top of the head: what came in between stays in the history.
+create function public.commit_restore(p_project uuid, p_base uuid, p_revision uuid) returns uuid
+language plpgsql set search_path = '' as $$
+declare
+  paths text[];
+  hashes bytea[];
+begin
+  perform from public.projects p where p.id = p_project and p.status <> 'deleted' for no key update;
+  if not found then
+    raise exception 'there is no project %', p_project using errcode = 'MV004';
+  end if;
+  perform private.require_head(p_project, p_base);
+  perform from public.project_revisions r where r.id = p_revision and r.project_id = p_project;
+  if not found then
+    raise exception 'the project has no revision %', p_revision using errcode = 'MV004';
+  end if;
+  select array_agg(f.path order by f.path), array_agg(f.sha256 order by f.path) into paths, hashes
+  from public.project_files f where f.revision_id = p_revision;
+  return private.add_revision(
+    p_project, 'restore', null, null, coalesce(paths, '{}'), coalesce(hashes, '{}'), '{}'
+  );
+end
+$$;
+
 create function public.reserve_turn(
   p_job uuid,
   p_attempt integer,
@@ -235,9 +259,9 @@ revoke all on all functions in schema private from public;
 grant execute on all functions in schema private to service_role;
 revoke all on function
   public.append_events, public.complete_attempt, public.commit_template, public.commit_person,
-  public.reserve_turn, public.settle_turn
+  public.commit_restore, public.reserve_turn, public.settle_turn
 from public, anon, authenticated;
 grant execute on function
   public.append_events, public.complete_attempt, public.commit_template, public.commit_person,
-  public.reserve_turn, public.settle_turn
+  public.commit_restore, public.reserve_turn, public.settle_turn
 to service_role;

@@ -6,7 +6,7 @@ MobvibeError
 ├── StoreError            exit 3  the database could not be used
 │   ├── DatabaseUnreachable
 │   ├── SchemaTooNew, SchemaTooOld, MigrationRefused, MigrationFailed
-│   ├── NotFound
+│   ├── NotFound, Conflict, Denied, SchemaUnknown
 │   ├── LeaseLost         the attempt is no longer this worker's
 │   └── HeadMoved         the person's files changed while the job ran
 ├── AgentError            exit 1  the job could not be done
@@ -88,6 +88,25 @@ class NotFound(StoreError):
     """There is no such thing in the database."""
 
     exit_code = 2
+
+
+class Conflict(StoreError):
+    """Something else is there already, or still needs it."""
+
+    exit_code = 2
+    default_remedy = "Look at what is there now, then try again."
+
+
+class Denied(StoreError):
+    """This role may not do that."""
+
+    default_remedy = "Use the database owner's DATABASE_URL, or do it as the row's owner."
+
+
+class SchemaUnknown(StoreError):
+    """The database has a type that this program does not know."""
+
+    default_remedy = "Add the type to worker/mobvibe_worker/store/contracts.py."
 
 
 class LeaseLost(StoreError):
