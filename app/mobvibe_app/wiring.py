@@ -75,9 +75,11 @@ async def _connected(
     from mobvibe_worker.store.sessions import SessionStore
     from mobvibe_worker.store.turns import TurnLedger
 
-    pool = await open_pool(dsn, application_name="mobvibe-tui")
+    pool = await open_pool(
+        dsn, application_name="mobvibe-tui", slow_seconds=settings.slow_query_ms / 1000
+    )
     try:
-        async with Listener(dsn) as listener:
+        async with Listener(settings.session_url(dsn)) as listener:
             queue, events = JobQueue(pool), EventLog(pool)
             projects, sessions = ProjectStore(pool), SessionStore(pool)
             revisions, turns = RevisionStore(pool), TurnLedger(pool)
