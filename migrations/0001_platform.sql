@@ -24,7 +24,7 @@ begin
       alter role service_role bypassrls;
     exception
       when insufficient_privilege then
-        raise warning 'service_role does not bypass row-level security: ask the server''s owner for it';
+        raise notice 'service_role may not bypass row-level security here: 0004 gives it policies';
       when sqlstate 'XX000' then  -- tuple concurrently updated: another database's migration did the same
         raise notice 'service_role is being altered by another session';
     end;
