@@ -5,8 +5,8 @@ MobvibeError
 ├── ServiceError          exit 3  the environment could not start, or was lost
 ├── StoreError            exit 3  the database could not be used
 │   ├── DatabaseUnreachable
-│   ├── SchemaTooNew, SchemaTooOld, MigrationRefused, MigrationFailed
-│   ├── NotFound, Conflict, Denied, SchemaUnknown
+│   ├── SchemaTooNew, SchemaTooOld, MigrationRefused, MigrationFailed, BranchRefused
+│   ├── NotFound, Conflict (SessionLimitReached), Denied, SchemaUnknown
 │   ├── LeaseLost         the attempt is no longer this worker's
 │   └── HeadMoved         the person's files changed while the job ran
 ├── AgentError            exit 1  the job could not be done
@@ -84,6 +84,10 @@ class MigrationFailed(StoreError):
     """A migration failed; nothing of it was kept."""
 
 
+class BranchRefused(StoreError):
+    """The database cannot be copied now."""
+
+
 class NotFound(StoreError):
     """There is no such thing in the database."""
 
@@ -95,6 +99,12 @@ class Conflict(StoreError):
 
     exit_code = 2
     default_remedy = "Look at what is there now, then try again."
+
+
+class SessionLimitReached(Conflict):
+    """No more sessions may be open at once."""
+
+    default_remedy = "Complete a session, or wait until one expires; a larger tier has more."
 
 
 class Denied(StoreError):

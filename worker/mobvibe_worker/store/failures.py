@@ -20,6 +20,7 @@ from mobvibe_worker.errors import (
     MobvibeError,
     NotFound,
     SchemaTooOld,
+    SessionLimitReached,
     StoreError,
 )
 
@@ -45,6 +46,7 @@ _OURS: dict[str, type[MobvibeError]] = {
     "MV003": BudgetReached,
     "MV004": NotFound,
     "MV006": InputError,
+    "MV007": SessionLimitReached,
 }
 _TAKEN = (pg.UniqueViolationError, pg.ExclusionViolationError)
 _MISSING_SCHEMA = frozenset({"42P01", "42883", "42703", "3F000"})
