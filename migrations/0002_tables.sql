@@ -126,6 +126,9 @@ create index coding_jobs_deferred_idx on public.coding_jobs (run_at)
 create index coding_jobs_leases_idx on public.coding_jobs (lease_expires_at) where status = 'processing';
 -- get_queue_stats: the oldest that waits
 create index coding_jobs_waiting_idx on public.coding_jobs (created_at) where status = 'pending';
+-- what ended lately
+create index coding_jobs_finished_idx on public.coding_jobs (completed_at)
+  where completed_at is not null;
 create unique index coding_jobs_idempotency_key on public.coding_jobs (project_id, idempotency_key)
   where idempotency_key is not null;
 create index coding_jobs_session_idx on public.coding_jobs (session_id, project_id, user_id, created_at);

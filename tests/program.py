@@ -25,7 +25,9 @@ class Program:
     _readers: list[asyncio.Task[None]] = field(default_factory=list)
 
     @classmethod
-    async def start(cls, home: Path, *arguments: str, env: Mapping[str, str] | None = None) -> Program:
+    async def start(
+        cls, home: Path, *arguments: str, env: Mapping[str, str] | None = None
+    ) -> Program:
         """Run it on a home, recordings at full speed."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "mobvibe_app", *arguments),

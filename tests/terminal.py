@@ -205,9 +205,21 @@ class Terminal:
         return code
 
     def read_qr(self) -> str:
-        """What the QR code on the screen says; empty where none can be read."""
-        text, _, _ = cv2.QRCodeDetector().detectAndDecode(self.pixels())
-        return str(text)
+        """What the QR code on the screen says; empty where none can be read.
+
+        As a person does, the camera is moved closer when it does not read at first.
+        """
+        image = self.pixels()
+        reader = cv2.QRCodeDetector()
+        for view in (image, _closer(image)):
+            for scale in (1, 2, 3):
+                size = (view.shape[1] * scale, view.shape[0] * scale)
+                text, _, _ = reader.detectAndDecode(
+                    cv2.resize(view, size, interpolation=cv2.INTER_NEAREST)
+                )
+                if text:
+                    return str(text)
+        return ""
 
     def pixels(self) -> npt.NDArray[np.uint8]:
         """The screen as rows x columns x BGR: each cell's background, and its block glyph in the foreground."""
@@ -254,3 +266,11 @@ def _colour(name: str, default: int) -> tuple[int, int, int]:
     else:
         value = 0x808080
     return value & 0xFF, value >> 8 & 0xFF, value >> 16
+
+
+def _closer(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The part of the picture that holds its white cells; all of it where there are none."""
+    rows, columns = np.where((image == 0xFF).all(axis=2))
+    if not len(rows):
+        return image
+    return image[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]

@@ -27,9 +27,12 @@ def test_every_data_file_is_in_the_wheel(wheel_names: list[str]) -> None:
         path.relative_to(ROOT / root).as_posix()
         for root in ("app", "worker")
         for path in (ROOT / root).rglob("*")
-        if path.suffix in {".toml", ".tcss", ".md", ".py", ".json"} and "__pycache__" not in path.parts
+        if path.suffix in {".toml", ".tcss", ".md", ".py", ".json"}
+        and "__pycache__" not in path.parts
     }
-    migrations = {f"mobvibe_worker/migrations/{path.name}" for path in (ROOT / "migrations").glob("*.sql")}
+    migrations = {
+        f"mobvibe_worker/migrations/{path.name}" for path in (ROOT / "migrations").glob("*.sql")
+    }
     assert migrations
     assert sources | migrations <= set(wheel_names)
 
@@ -41,5 +44,7 @@ def test_the_wheel_has_two_packages_of_its_own_name(wheel_names: list[str]) -> N
 
 def test_each_migration_can_be_taken_back() -> None:
     ups = {path.stem for path in (ROOT / "migrations").glob("*.sql") if ".down" not in path.name}
-    downs = {path.name.removesuffix(".down.sql") for path in (ROOT / "migrations").glob("*.down.sql")}
+    downs = {
+        path.name.removesuffix(".down.sql") for path in (ROOT / "migrations").glob("*.down.sql")
+    }
     assert ups == downs

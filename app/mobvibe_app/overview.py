@@ -45,7 +45,8 @@ class Overview:
             )
             for row in rows
         )
-        return OverviewChanged(stats, sessions, await self.turns.cost_today(LOCAL_OWNER))
+        cost = await self.turns.cost_today(LOCAL_OWNER)
+        return OverviewChanged(stats, sessions, cost, await self.queue.finished_per_minute())
 
     async def watch(self, tell: Callable[[OverviewChanged], None]) -> None:
         """Tell the overview of now and whenever a job came or moved on; at least every `poll_seconds`.

@@ -116,6 +116,10 @@ class ScreenFeed:
     def _show_overview(self, overview: OverviewChanged) -> None:
         self._overview = overview
         self._tell(overview)
+        if self._studio.is_host:
+            running = overview.stats.processing
+            detail = f"{running} running" if running else "waits for jobs"
+            self._tell(ServiceChanged(ServiceStatus("worker", "healthy", detail)))
         self._trouble(None)
         if self._selected is None and overview.sessions:
             newest = overview.sessions[0].id
@@ -130,21 +134,27 @@ class ScreenFeed:
         return submitted.session_id
 
     async def _follow(self, session_id: SessionId) -> None:
+        is_due = asyncio.Event()
+        is_due.set()
         async with asyncio.TaskGroup() as group:
-            opening = group.create_task(self._open_preview(session_id))
+            group.create_task(self._keep_preview(session_id, is_due))
             async for events in self._studio.connected.session.follow(session_id):
                 self._tell(EventsArrived(tuple(events)))
-                if any(event.type == "preview_ready" for event in events) and opening.done():
-                    opening = group.create_task(self._open_preview(session_id))
+                if any(event.type == "preview_ready" for event in events):
+                    is_due.set()
 
-    async def _open_preview(self, session_id: SessionId) -> None:
-        try:
-            preview = await self._studio.connected.preview_host.open(session_id)
-        except MobvibeError as error:
-            failed = ServiceStatus("preview", "failed", error.message, error.remedy)
-            self._tell(ServiceChanged(failed))
-        else:
-            self._tell(PreviewChanged(session_id, preview))
+    async def _keep_preview(self, session_id: SessionId, is_due: asyncio.Event) -> None:
+        """Open the session's preview now and whenever a revision became ready."""
+        while True:
+            await is_due.wait()
+            is_due.clear()
+            try:
+                preview = await self._studio.connected.preview_host.open(session_id)
+            except MobvibeError as error:
+                failed = ServiceStatus("preview", "failed", error.message, error.remedy)
+                self._tell(ServiceChanged(failed))
+            else:
+                self._tell(PreviewChanged(session_id, preview))
 
 
 async def _ended(task: asyncio.Task[None] | None) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from watchfiles import awatch
+from watchfiles import Change, awatch
 
 from mobvibe_worker.errors import HeadMoved, ServiceError
 from mobvibe_worker.events import FileChange
@@ -57,7 +58,7 @@ class ServedProject:
 
     async def watch(self) -> AsyncIterator[InStep]:
         """Bring the folder to its head whenever something in it changes; yields what the person had changed."""
-        async for _ in awatch(self.folder.root, debounce=SETTLE_MS, recursive=True):
+        async for _ in awatch(self.folder.root, watch_filter=_is_the_persons, debounce=SETTLE_MS):
             shown = await self.bring_to_head()
             if shown is not None and shown.edits:
                 yield shown
@@ -80,3 +81,8 @@ def _changes(edits: Edits, before: FileTree) -> tuple[FileChange, ...]:
         FileChange(path, "modified" if path in before else "created") for path in edits.changed
     )
     return changed + tuple(FileChange(path, "deleted") for path in sorted(edits.deleted))
+
+
+def _is_the_persons(change: Change, path: str) -> bool:
+    """Not what Metro keeps beside the project's files."""
+    return not any(part.startswith(".expo") or part == "node_modules" for part in Path(path).parts)

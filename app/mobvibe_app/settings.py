@@ -46,9 +46,10 @@ def load_settings(flags: dict[str, Any]) -> AppSettings:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
+        also = " A postgresql:// URL works too." if name == "postgres" else ""
         raise InputError(
-            f"The setting {name} cannot be used: {first['msg']}.",
-            f"Look at --{name.replace('_', '-')}, MOBVIBE_{name.upper()} and config.toml.",
+            f"The setting {name} cannot be used: {first['msg']}.{also}",
+            "It comes from a flag, the environment or config.toml; see mobvibe-tui --help.",
         ) from None
     except ValueError as error:  # config.toml is not TOML
         raise InputError(

@@ -76,6 +76,7 @@ class Studio:
         self._stack = AsyncExitStack()
         self._connected: Connected | None = None
         self._hosting: asyncio.Task[None] | None = None
+        self._is_host = False
 
     @property
     def settings(self) -> AppSettings:
@@ -93,6 +94,11 @@ class Studio:
     def is_open(self) -> bool:
         """Postgres answers."""
         return self._connected is not None
+
+    @property
+    def is_host(self) -> bool:
+        """The home's worker runs in this program."""
+        return self._is_host
 
     async def open(self, tell: Tell, *, as_host: bool = True) -> Connected:
         """Bring up Postgres, its schema, and the host's part. Raises MobvibeError where one cannot start."""
@@ -160,6 +166,7 @@ class Studio:
                 elsewhere = "runs in another mobvibe-tui of this home"
                 tell(ServiceChanged(ServiceStatus("worker", "healthy", elsewhere)))
                 await asyncio.sleep(TAKE_OVER_SECONDS)
+        self._is_host = True
         connected = self.connected
         preparing = asyncio.create_task(self._prepare(tell))
         try:

@@ -30,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     command("up", "start Postgres and leave it running")
     command("down", "stop everything of this home")
     command("status", "what runs in this home")
+    command("doctor", "what this machine has and lacks, with a remedy each")
     command("jobs", "the newest jobs")
     command("events", "a session's events").add_argument("session", metavar="SESSION")
     command("retry", "run a failed or cancelled job again").add_argument("job", metavar="JOB")

@@ -63,6 +63,10 @@ def _dispatch(flags: argparse.Namespace, out: Output) -> int:
             from mobvibe_app.cli import services
 
             return asyncio.run(services.COMMANDS[flags.command](settings, out))
+        case "doctor":
+            from mobvibe_app.cli.doctor import examine
+
+            return examine(settings, out)
         case "jobs" | "events" | "retry" | "cancel":
             from mobvibe_app.cli import queue
 

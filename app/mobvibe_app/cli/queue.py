@@ -66,6 +66,7 @@ async def events(settings: AppSettings, flags: argparse.Namespace, out: Output) 
     """Print all events of a session, in order."""
     session_id = SessionId(_id(flags.session, "session"))
     async with _connected(settings, out) as connected:
+        await connected.session.sessions.get(session_id)
         after = 0
         while page := await connected.session.events.read(session_id, after, PAGE):
             for event in page:

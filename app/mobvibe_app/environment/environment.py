@@ -13,7 +13,7 @@ from mobvibe_app.environment.preview_process import ProcessPreview
 from mobvibe_app.environment.supervisor.client import Supervisor
 from mobvibe_app.environment.supervisor.protocol import RunningService
 from mobvibe_app.settings import AppSettings
-from mobvibe_worker.errors import MobvibeError, ServiceError
+from mobvibe_worker.errors import InputError, MobvibeError, ServiceError
 from mobvibe_worker.home import Home
 from mobvibe_worker.jobs import SessionId
 from mobvibe_worker.store.migrations import MigrationRunner
@@ -42,7 +42,7 @@ class Environment:
         url = self._settings.database_url
         if url is not None:
             dsn = url.get_secret_value()
-            tell(ServiceStatus("postgres", "starting", f"DATABASE_URL, {_where(dsn)}"))
+            tell(ServiceStatus("postgres", "starting", f"DATABASE_URL, {where(dsn)}"))
             return dsn
         tell(ServiceStatus("postgres", "starting", "embedded"))
         supervisor = await self.supervisor()
@@ -63,9 +63,8 @@ class Environment:
         except MobvibeError as error:
             self._tell(ServiceStatus("postgres", "failed", error.message, error.remedy))
             raise
-        where = urlsplit(dsn)
-        detail = "embedded" if self._settings.database_url is None else str(where.hostname or "")
-        self._tell(ServiceStatus("postgres", "healthy", detail, port=where.port))
+        detail = "embedded" if self._settings.database_url is None else where(dsn)
+        self._tell(ServiceStatus("postgres", "healthy", detail, port=urlsplit(dsn).port))
 
     async def starter(self, version: int) -> tuple[Starter, Node]:
         """The starter of an SDK, prepared, and its Node; the first time in a home this installs it.
@@ -178,9 +177,19 @@ class Environment:
         return starter, node
 
 
-def _where(dsn: str) -> str:
-    parts = urlsplit(dsn)
-    return f"{parts.hostname or 'local'}:{parts.port or 5432}"
+def where(dsn: str) -> str:
+    """The host and port of a database's address, nothing else of it. Raises InputError for what is no address."""
+    try:
+        parts = urlsplit(dsn)
+        found = f"{parts.hostname}:{parts.port or 5432}"
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("postgres", "postgresql") or not parts.hostname:
+        raise InputError(
+            "DATABASE_URL is not the address of a Postgres database.",
+            "Write it as postgresql://USER:PASSWORD@HOST:5432/NAME.",
+        )
+    return found
 
 
 def _ignore(status: ServiceStatus) -> None:

@@ -35,6 +35,8 @@ class StreamBuffer:
         self._first = 0
         self._open: OrderedDict[str, int] = OrderedDict()
         self.rows: list[Row] = []
+        self.changed_row = 0
+        """The first row that the last change made anew."""
         self.width = 80
         self.is_wrapped = True
         self.has_thoughts = True
@@ -116,7 +118,8 @@ class StreamBuffer:
             self._open.popitem(last=False)
 
     def _lay_out_from(self, number: int) -> None:
-        del self.rows[bisect_left(self.rows, (number,)) :]
+        self.changed_row = bisect_left(self.rows, (number,))
+        del self.rows[self.changed_row :]
         for each in range(number, self._first + len(self._entries)):
             entry = self.entry(each)
             if entry.is_thought and (not self.has_thoughts or not entry.text.strip()):

@@ -138,8 +138,6 @@ def _completion(event: Event, payload: Completion) -> Entry:
     checks = _checks(payload)
     if checks:
         entry.add(f"\nchecked: {checks}", "muted")
-    if payload.summary.strip():
-        entry.add(f"\n{_safe(payload.summary).strip()}", "plain")
     return entry
 
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator
 
 import httpx2
@@ -20,6 +21,7 @@ from mobvibe_app.environment.supervisor.client import Supervisor
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home
 from mobvibe_worker.revisions import FileTree
+from mobvibe_worker.workspace.metro_view import MetroView
 from mobvibe_worker.workspace.publish import ServedFolder
 from phone import Phone
 from polling import until_gone
@@ -157,3 +159,18 @@ async def test_a_preview_that_dies_says_why(previews: Previews, expo_sdk: ExpoSd
     with pytest.raises(ServiceError, match=r"app\.json") as refused:
         await previews.processes.start("dying", host=previews.host)
     assert "preview-dying.log" in refused.value.remedy
+
+
+async def test_another_projects_metro_does_not_hold_a_publish_up(previews: Previews) -> None:
+    previews.serve("mine", "Mine")
+    other = previews.serve("other", "Other")
+    served = await previews.processes.start("mine", host=previews.host)
+    # A fresh Metro's first answer takes seconds on a busy machine; that is not what is measured.
+    await Phone(f"exp://{previews.host}:{served.port}").bundle()
+    other.served_on(served.port)
+    MetroView(other.root, served.port).write_marker()
+    tree = previews.tree("other", "Two", {"src/a.ts": b"export const a = 1;\n"})
+    started = time.monotonic()
+    await asyncio.to_thread(other.publish, tree)
+    assert time.monotonic() - started < 10
+    assert (other.root / "src" / "a.ts").exists() and other.edits() is None

@@ -13,7 +13,7 @@ from mobvibe_worker.agent.narration import Narration
 from mobvibe_worker.events import Payload, Thinking
 from mobvibe_worker.sanitize import Redactor
 
-CANARY = "sk-canary/pä55+word:with@signs"
+CANARY = "sk-canary/pä55 + word:with@signs"
 LEAD = "A thought that is long enough to be streamed before the key comes, and here it comes:"
 FORMS = [CANARY, base64.b64encode(CANARY.encode()).decode(), quote(CANARY, safe="")]
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from mobvibe_worker.agent.model import (
     Block,
     BlockEnded,
-    BrokenTurn,
     Conversation,
     TextDelta,
     ThinkingDelta,
@@ -81,8 +80,6 @@ class ClaudeModel:
                     if (step := _step_of(event)) is not None:
                         yield step
                 message = await stream.get_final_message()
-            if message.stop_reason is None:
-                raise BrokenTurn("The model's answer ended too early.", has_begun=has_begun)
             yield _turn_of(message)
             return
         except STREAM_FAULTS as error:

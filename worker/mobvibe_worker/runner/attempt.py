@@ -79,7 +79,11 @@ class AttemptRunner:
         """Never raises for a failed job: its outcome is stored. Raises CancelledError when stopped."""
         job, attempt = running.job, running.attempt
         buffer = EventBuffer(
-            self.stores.events, job.session_id, attempt, on_lost=lambda: running.stop("lost")
+            self.stores.events,
+            job.session_id,
+            attempt,
+            on_lost=lambda: running.stop("lost"),
+            redact=self.redact,
         )
         async with buffer:
             try:

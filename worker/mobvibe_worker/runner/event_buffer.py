@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 from uuid import UUID, uuid4
 
 from mobvibe_worker.errors import LeaseLost, StoreError
 from mobvibe_worker.events import Payload
 from mobvibe_worker.jobs import Attempt, SessionId
+from mobvibe_worker.sanitize import Redactor
 
 FLUSH_SECONDS = 0.04
 RETRY_SECONDS = 0.5
@@ -41,16 +42,22 @@ class Batch:
 
 
 class EventBuffer:
-    """`emit` never blocks; what gathered within 40 ms is one statement.
+    """`emit` never blocks and masks secrets; what gathered within 40 ms is one statement.
 
     While the database is away the events wait here, in order. When the attempt is fenced off, `on_lost` is
     called once and the rest is dropped.
     """
 
     def __init__(
-        self, log: Log, session_id: SessionId, attempt: Attempt, on_lost: Callable[[], None]
+        self,
+        log: Log,
+        session_id: SessionId,
+        attempt: Attempt,
+        on_lost: Callable[[], None],
+        redact: Redactor,
     ) -> None:
         self._log = log
+        self._redact = redact
         self._session_id = session_id
         self._attempt = attempt
         self._on_lost = on_lost
@@ -64,7 +71,7 @@ class EventBuffer:
     def emit(self, payload: Payload) -> None:
         """Take one event."""
         if not self._is_lost:
-            self._waiting.append(payload)
+            self._waiting.append(_redacted(payload, self._redact))
             self._arrived.set()
 
     async def flush(self) -> None:
@@ -111,3 +118,12 @@ class EventBuffer:
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+
+
+def _redacted(payload: Payload, redact: Redactor) -> Payload:
+    texts: dict[str, Any] = {
+        field.name: redact(value)
+        for field in fields(payload)
+        if isinstance(value := getattr(payload, field.name), str)
+    }
+    return replace(payload, **texts)

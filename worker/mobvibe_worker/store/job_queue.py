@@ -206,6 +206,18 @@ class JobQueue:
         ages = {row["status"]: row["age"] for row in rows}
         return QueueStats(**counts, oldest_pending_seconds=ages.get("pending"))
 
+    async def finished_per_minute(self, minutes: int = 60) -> tuple[int, ...]:
+        """How many jobs ended in each of the last minutes, the oldest first."""
+        rows = await repeatable(
+            self._source,
+            "select (extract(epoch from now() - completed_at) / 60)::int as age, count(*) as jobs"
+            " from public.coding_jobs where completed_at > now() - make_interval(mins => $1)"
+            " group by 1",
+            minutes,
+        )
+        by_age = {row["age"]: row["jobs"] for row in rows}
+        return tuple(by_age.get(age, 0) for age in reversed(range(minutes)))
+
     async def get(self, job_id: JobId) -> Job:
         """One job. Raises NotFound."""
         rows = await JOBS.find(self._source, "id = $1", job_id)

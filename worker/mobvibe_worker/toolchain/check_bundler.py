@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -96,13 +97,23 @@ class CheckBundler:
             await self._forget(self._metro)
         MetroView(self._root, 0).write_marker()
         self._metro = metro = await MetroProcess.start(self._root, self._folder, self._node)
-        if not await self._catch_up(metro, ()):
+        if not (await self._catch_up(metro, ()) and await self._catch_up(metro, self._touched())):
             await self._forget(metro)
             raise ServiceError(
                 "Metro does not see that files change.",
                 "On Linux raise fs.inotify.max_user_watches, then retry the job.",
             )
         return metro
+
+    def _touched(self) -> list[Path]:
+        """The project's files, each made to look changed.
+
+        Metro lists the files first and watches them a moment later: it never hears of what was written in between.
+        """
+        files = self._folders.look().all_files()
+        for file in files:
+            os.utime(file, follow_symlinks=False)
+        return files
 
     async def _catch_up(self, metro: MetroProcess, added: Iterable[Path]) -> bool:
         view = MetroView(self._root, metro.port)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,17 +14,18 @@ class Difference:
     """What changed since the last look."""
 
     added: tuple[Path, ...]
+    folders: tuple[Path, ...]
+    """Every folder, the project's own first."""
     is_replaced: bool
     """A folder was removed and made again: Metro still watches the one that is gone."""
 
     def files(self) -> list[Path]:
         """The plain files of the added folders."""
-        return [
-            file
-            for folder in self.added
-            for file in sorted(folder.iterdir())
-            if file.is_file() and not file.is_symlink()
-        ]
+        return _files_in(self.added)
+
+    def all_files(self) -> list[Path]:
+        """The plain files of the whole project."""
+        return _files_in(self.folders)
 
 
 @dataclass(slots=True)
@@ -47,7 +49,7 @@ class KnownFolders:
                 self._hold(folder)
         for folder in added:
             self._hold(folder)
-        return Difference(tuple(added), is_replaced)
+        return Difference(tuple(added), (self.root, *sorted(now)), is_replaced)
 
     def close(self) -> None:
         """Forget everything."""
@@ -67,3 +69,12 @@ def _folders_below(root: Path) -> list[Path]:
         names[:] = [name for name in names if not name.startswith(".")]
         found += [Path(place, name) for name in names if not Path(place, name).is_symlink()]
     return found
+
+
+def _files_in(folders: Iterable[Path]) -> list[Path]:
+    return [
+        file
+        for folder in folders
+        for file in sorted(folder.iterdir())
+        if file.is_file() and not file.is_symlink() and not file.name.startswith(".")
+    ]

@@ -122,15 +122,16 @@ class Starter:
         return starter_tree(extract_template(tarballs[0]), self.sdk)
 
     def _fetching(self, looked_up: int, fetched: int) -> StarterProgress:
-        """npm first looks up every package, then fetches them all; each takes about half of its time."""
+        """npm looks up every package first, which takes longest; then it fetches them all, and then unpacks them."""
         sdk = self.sdk
-        done = min(looked_up / sdk.lookups, 1.0) + min(fetched / sdk.packages, 1.0)
-        detail = (
-            f"{fetched} of {max(fetched, sdk.packages)} packages"
-            if fetched
-            else f"looking up packages ({looked_up})"
-        )
-        return StarterProgress("packages", detail, min(done / 2, 0.99))
+        done = 0.6 * min(looked_up / sdk.lookups, 1.0) + 0.3 * min(fetched / sdk.packages, 1.0)
+        if not fetched:
+            detail = f"looking up packages ({looked_up})"
+        elif fetched < sdk.packages:
+            detail = f"{fetched} of about {sdk.packages} packages"
+        else:
+            detail = f"unpacking {fetched} packages"
+        return StarterProgress("packages", detail, done)
 
     def _place(self, scratch: Path, starter: FileTree) -> None:
         """Bring the finished install into its place; the marker comes last."""

@@ -17,17 +17,21 @@ from mobvibe_worker.toolchain.node import Node
 from mobvibe_worker.workspace.tree import write_tree
 
 _NICENESS = 10
+_PREFIX = "warm-"
 _BUNDLE_SECONDS = 600.0
 
 
 async def warm_cache(folder: SdkFolder, node: Node, files: FileTree) -> None:
     """Compile these files for every platform, by the URLs that the manifests name, in a folder that is then dropped.
 
-    Cancelled, it leaves what it has cached so far. Raises ServiceError when Metro fails.
+    One at a time: the folders of earlier ones are removed. Cancelled, it leaves what it has cached so far.
+    Raises ServiceError when Metro fails.
     """
     staged = folder.staged("any").parent
     staged.mkdir(parents=True, exist_ok=True)
-    project = Path(tempfile.mkdtemp(prefix="warm-", dir=staged))
+    for leftover in staged.glob(f"{_PREFIX}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    project = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=staged))
     try:
         await asyncio.to_thread(write_tree, files, project)
         async with await MetroProcess.start(project, folder, node, niceness=_NICENESS) as metro:

@@ -16,6 +16,7 @@ _SOURCES = frozenset({".ts", ".tsx", ".js", ".jsx", ".mjs", ".cjs", ".json"})
 _PICTURES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp"})
 _POLL_SECONDS = 0.02
 _TOUCH_SECONDS = 1.0
+_OURS_SECONDS = 2.0
 _ANSWER_SECONDS = 60.0
 
 
@@ -31,13 +32,17 @@ class MetroView:
         """The file by which the watcher's progress is seen. It must be there before Metro starts."""
         return self._root / HIDDEN_FOLDER / "marker.js"
 
-    def write_marker(self, mark: str = "start") -> None:
-        """Give the marker new content."""
+    def write_marker(self) -> str:
+        """Give the marker new content that is nowhere else; returns it."""
+        mark = uuid4().hex
         self.marker.parent.mkdir(exist_ok=True)
         self.marker.write_text(f"module.exports = '{mark}';\n", encoding="utf-8")
+        return mark
 
     def catch_up(self, added: Iterable[str], *, seconds: float) -> bool:
-        """Block until Metro knows the `added` files and every write before this call; False where it does not in time.
+        """Block until Metro knows the `added` files and every write before this call.
+
+        False where it does not within `seconds`, and at once where no Metro, or another project's, is on the port.
 
         Changes of known files reach Metro in the order of the writes, but for neighbours, which may swap places, as
         it looks at each file on its own: so two markers pass, one after the other. Files of a new folder come later,
@@ -46,16 +51,27 @@ class MetroView:
         deadline = time.monotonic() + seconds
         try:
             return (
-                self._passes_marker(deadline)
+                self._is_ours()
+                and self._passes_marker(deadline)
                 and all(self._knows(path, deadline) for path in added if _is_watched(path))
                 and self._passes_marker(deadline)
             )
         except (OSError, http.client.HTTPException):
             return False
 
+    def _is_ours(self) -> bool:
+        """The Metro on the port has this project's marker, from its start or from the last time."""
+        try:
+            mark = self.marker.read_text(encoding="utf-8").split("'")[1]
+        except (FileNotFoundError, IndexError):
+            self.write_marker()
+            return False
+        return self._shows(mark, time.monotonic() + _OURS_SECONDS)
+
     def _passes_marker(self, deadline: float) -> bool:
-        mark = uuid4().hex
-        self.write_marker(mark)
+        return self._shows(self.write_marker(), deadline)
+
+    def _shows(self, mark: str, deadline: float) -> bool:
         while mark.encode() not in self._bundle(f"{HIDDEN_FOLDER}/marker")[1]:
             if time.monotonic() > deadline:
                 return False

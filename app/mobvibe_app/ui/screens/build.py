@@ -130,9 +130,9 @@ class BuildScreen(BuildActions, BuildPanels, Screen[None]):
                 self._remember_prompts(change)
             case SessionSelected():
                 self.query_one(StreamView).clear()
-                self.show_all()
-            case PreviewChanged(preview=preview):
-                self.show_preview(preview)
+                self.show_preview(self.state.preview)
+            case PreviewChanged():
+                self.show_preview(self.state.preview)
             case TroubleChanged():
                 self.query_one(TroubleBanner).show(self.state.trouble)
         self._plan()

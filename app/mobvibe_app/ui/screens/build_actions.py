@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ else:
 
 WIDE_PANELS = ("sessions", "queue", "services", "preview", "files")
 ALWAYS = {"panel", "back"}
+SEEN_SECONDS = 2.0
 
 
 class BuildActions(_Base):
@@ -38,6 +40,7 @@ class BuildActions(_Base):
     state: BuildState
     panel: str = "stream"
     is_new_app: bool = False
+    slid_in_at: float
 
     if TYPE_CHECKING:
 
@@ -104,11 +107,15 @@ class BuildActions(_Base):
 
     def action_toggle_qr(self) -> None:
         """Show or hide the code beside the stream at middle width; elsewhere it is a dialog."""
-        if self.has_class("-mid"):
+        if not self.has_class("-mid"):
+            self.action_large_qr()
+        elif not self.has_class("-preview") or self._has_been_seen():
             self.toggle_class("-preview")
             self.show_keys()
-        else:
-            self.action_large_qr()
+
+    def _has_been_seen(self) -> bool:
+        """Who presses p to see the code must not hide the one that just came by itself."""
+        return time.monotonic() - self.slid_in_at > SEEN_SECONDS
 
     def action_large_qr(self) -> None:
         """The code as a dialog."""

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from textual.content import Content
+from textual.widget import Widget
 
 from mobvibe_app.build_state import BuildState
 from mobvibe_app.changes import PreviewAddress
@@ -43,6 +44,7 @@ class BuildPanels(_Base):
     panel: str = "stream"
     is_new_app: bool = False
     shown_at: float = 0.0
+    slid_in_at: float = 0.0
     bindings_key: tuple[object, ...] = ()
 
     def show_all(self) -> None:
@@ -62,21 +64,29 @@ class BuildPanels(_Base):
     def show_welcome(self) -> None:
         """Before there is a session, what to do stands in the stream's place."""
         stream, is_waiting = self.query_one(StreamView), self.state.selected is None
+        if not (is_waiting or self.has_class("-waiting")):
+            return
         for welcome in self.query(Welcome):
-            had_focus = self.focused is None or welcome.has_focus_within or self.focused is stream
-            self.set_focus(None) if had_focus else None
+            had_focus = self.focused in (None, stream) or welcome.has_focus_within
             welcome.show(self.state, self.studio.demos())
             self.set_class(is_waiting, "-waiting")
             demos = welcome.query_one(DemoList)
-            if had_focus and not is_waiting:
-                self.set_focus(stream)
-            elif had_focus and demos.display:
-                self.set_focus(demos)
+            target = stream if not is_waiting else demos if demos.display else None
+            if had_focus and self.focused is not target:
+                self.set_focus(None)
+                self.call_after_refresh(self._focus_where_none_is, target)
+
+    def _focus_where_none_is(self, target: Widget | None) -> None:
+        """A widget takes the keys only once its display has been refreshed."""
+        if self.focused is None:
+            self.set_focus(target)
 
     def show_preview(self, preview: PreviewAddress | None) -> None:
         """The code beside the stream, and in the dialog where it is open."""
         for panel in self.query(PreviewPanel):
             panel.show(preview)
+        if preview is not None and not self.has_class("-preview"):
+            self.slid_in_at = time.monotonic()
         self.set_class(preview is not None, "-preview")
         if isinstance(self.app.screen, QrScreen):
             self.app.screen.show(preview)
@@ -91,13 +101,14 @@ class BuildPanels(_Base):
         attempt = f" · attempt {session.attempt}" if session and session.attempt > 1 else ""
         stream.border_title = Content(f"{title}{attempt}")
         live = f"● live {rate} ev/s" if rate else "● live"
-        place = live if stream.is_following else f"▼ {stream.new_rows} new · G"
+        news = f"▼ {stream.new_rows} new · G" if stream.new_rows else "▼ paused · G"
+        place = live if stream.is_following else news
         match = f"match {stream.match_place} · " if stream.match_place else ""
         modes = f" · {'wrap' if stream.is_wrapped else 'no wrap'}"
         hidden = "" if stream.has_thoughts else " · thoughts hidden"
         stream.border_subtitle = Content(f"{match}{place}{hidden}{modes}")
         badge = "▣ preview ready: p" if self.state.preview else ""
-        news = "" if stream.is_following else f"▼ {stream.new_rows} new · G"
+        news = "" if stream.is_following else news
         self.query_one(TabLine).show(self.panel, match.rstrip(" ·"), news, badge)
 
     def show_keys(self) -> None:

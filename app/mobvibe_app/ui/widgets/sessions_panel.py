@@ -17,7 +17,7 @@ from mobvibe_app.ui.messages import SessionChosen
 from mobvibe_app.ui.wording import MUTED, age, one_line, shortened
 
 SPINNER = "◐◓◑◒"
-SPINS_PER_SECOND = 4
+SPINS_PER_SECOND = 2
 MARKS = {
     "pending": ("○", MUTED),
     "completed": ("✔", "$text-success"),

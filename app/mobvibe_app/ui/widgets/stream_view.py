@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Iterable
 from typing import ClassVar
 
-from textual import events
 from textual.binding import Binding, BindingType
 from textual.geometry import Size
 from textual.scroll_view import ScrollView
@@ -48,7 +47,8 @@ class StreamView(ScrollView, can_focus=True):
         self._arrived = 0
         self._matches: list[int] = []
         self._pattern: re.Pattern[str] | None = None
-        self._match_place = ""
+        self._match = 0
+        self._error = -1
         self.is_following = True
         self._wants_clock = True
         self.is_wrapped = True
@@ -70,6 +70,7 @@ class StreamView(ScrollView, can_focus=True):
         self._pending.clear()
         self._buffer.clear()
         self._seen_rows = 0
+        self._error = -1
         self.is_following = True
         self.virtual_size = Size(0, 0)
         self.end_search()
@@ -97,13 +98,14 @@ class StreamView(ScrollView, can_focus=True):
     @property
     def match_place(self) -> str:
         """Where the search stands, as 3/17; empty without a search."""
-        return self._match_place
+        place = self._match + 1 if self._matches else 0
+        return f"{place}/{len(self._matches)}" if self._pattern else ""
 
     def follow(self) -> None:
         """Go to the end and stay there."""
         self.is_following = True
         self._grow()
-        self.scroll_end(animate=False, immediate=True, x_axis=False)
+        self._stay_at_end()
 
     def toggle(self, name: str) -> None:
         """Switch `clock`, `wrap` or `thoughts`, keeping the first visible entry where it is."""
@@ -122,13 +124,12 @@ class StreamView(ScrollView, can_focus=True):
             return
         self._pattern = re.compile(re.escape(needle), re.IGNORECASE)
         self._matches = self._buffer.find(self._pattern)
-        self._match_place = f"0/{len(self._matches)}"
         self._redraw()
-        self._go_to(self._matches, -1, start=self.scroll_offset.y + self.size.height)
+        self._show_match(len(self._matches) - 1)
 
     def end_search(self) -> None:
         """Forget the search."""
-        self._pattern, self._matches, self._match_place = None, [], ""
+        self._pattern, self._matches, self._match = None, [], 0
         self._redraw()
 
     @property
@@ -140,11 +141,15 @@ class StreamView(ScrollView, can_focus=True):
         """Show the next (1) or the previous (-1) match."""
         if self._pattern is not None:
             self._matches = self._buffer.find(self._pattern)
-        self._go_to(self._matches, step)
+            self._show_match(self._match + step)
 
     def next_error(self, step: int) -> None:
-        """Show the next (1) or the previous (-1) error; from the end, the next is the first one."""
-        self._go_to(self._buffer.errors(), step)
+        """Show the next (1) or the previous (-1) error, after the last the first again."""
+        errors = self._buffer.errors()
+        if errors:
+            is_first_asked = self._error < 0 and step < 0
+            self._error = (self._error + (0 if is_first_asked else step)) % len(errors)
+            self._go_to(errors[self._error])
 
     def action_half_page(self, step: int) -> None:
         """Scroll by half of what is visible."""
@@ -160,9 +165,8 @@ class StreamView(ScrollView, can_focus=True):
         elif is_at_end and self._is_grown:
             self.is_following = True
 
-    def on_resize(self, event: events.Resize) -> None:
+    def on_resize(self) -> None:
         """Wrap anew; the last rows stay the last where the stream follows."""
-        del event
         self._lay_out()
 
     def render_line(self, y: int) -> Strip:
@@ -213,13 +217,14 @@ class StreamView(ScrollView, can_focus=True):
         if self._pending:
             gone = self._buffer.extend(self._pending)
             self._pending.clear()
-            self._strips.clear()
             if gone and not self.is_following:
                 self._seen_rows = max(self._seen_rows - gone, 0)
                 self.scroll_to(y=max(self.scroll_y - gone, 0), animate=False)
             if self.is_following:
                 self.follow()
-            self.refresh()
+            below = self.scroll_offset.y + self.size.height
+            if gone or self.is_following or self._buffer.changed_row < below:
+                self._redraw()
         is_due = time.monotonic() - self._last_growth >= QUIET_SECONDS
         if not self._is_grown and is_due:
             self._grow()
@@ -232,6 +237,13 @@ class StreamView(ScrollView, can_focus=True):
         if size != self.virtual_size:
             self.virtual_size = size
 
+    def _stay_at_end(self) -> None:
+        """Go to the end of what there is, and once more when the new length has been laid out."""
+        if self.is_following:
+            self.scroll_end(animate=False, immediate=True, force=True, x_axis=False)
+            if self.max_scroll_y < len(self._buffer.rows) - self.size.height:
+                self.call_after_refresh(self._stay_at_end)
+
     def _lay_out(self) -> None:
         rows, top = self._buffer.rows, self.scroll_offset.y
         anchor = rows[top] if top < len(rows) and not self.is_following else None
@@ -242,21 +254,21 @@ class StreamView(ScrollView, can_focus=True):
         if anchor is not None:
             self.scroll_to(y=self._buffer.row_at(anchor.entry, anchor.start), animate=False)
         else:
-            self.scroll_end(animate=False, immediate=True, x_axis=False)
+            self._stay_at_end()
 
-    def _go_to(self, indexes: list[int], step: int, start: int | None = None) -> None:
-        if not indexes:
-            return
-        here = self.scroll_offset.y + self.size.height // 3 if start is None else start
-        ahead = [i for i in indexes if (i > here if step > 0 else i < here)]
-        around = indexes[0] if step > 0 else indexes[-1]
-        target = (ahead[0] if step > 0 else ahead[-1]) if ahead else around
-        if target in self._matches:
-            self._match_place = f"{self._matches.index(target) + 1}/{len(self._matches)}"
+    def _show_match(self, place: int) -> None:
+        if self._matches:
+            self._match = place % len(self._matches)
+            self._go_to(self._matches[self._match])
+
+    def _go_to(self, index: int) -> None:
+        """Show a row in the upper third, and stop following unless it is at the end anyway."""
         self._grow()
-        self.is_following = False
-        self._seen_rows = len(self._buffer.rows)
-        self.scroll_to(y=max(target - self.size.height // 3, 0), animate=False)
+        target = max(index - self.size.height // 3, 0)
+        if target < self.max_scroll_y:
+            self.is_following = False
+            self._seen_rows = len(self._buffer.rows)
+        self.scroll_to(y=target, animate=False)
 
     def _redraw(self) -> None:
         self._strips.clear()
@@ -267,8 +279,7 @@ class StreamView(ScrollView, can_focus=True):
             return known
         if len(self._strips) > 1024:
             self._strips.clear()
-        strip = self._strips[index] = self._drawn(index)
-        return strip
+        return self._strips.setdefault(index, self._drawn(index))
 
     def _drawn(self, index: int) -> Strip:
         selection = self.text_selection

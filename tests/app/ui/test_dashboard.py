@@ -1,0 +1,336 @@
+"""The dashboard over a scripted studio: what it shows, what it asks of the studio, where the keys go."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from textual.geometry import Offset
+from textual.pilot import Pilot
+from textual.selection import Selection
+
+from mobvibe_app.changes import (
+    Change,
+    EventsArrived,
+    PreviewChanged,
+    ServiceChanged,
+    ServiceStatus,
+    SessionSelected,
+    TroubleChanged,
+)
+from mobvibe_app.ui.app import MobvibeApp
+from mobvibe_app.ui.screens.build import BuildScreen
+from mobvibe_app.ui.screens.build_actions import SEEN_SECONDS
+from mobvibe_app.ui.screens.confirm import ConfirmScreen
+from mobvibe_app.ui.screens.qr import QrScreen
+from mobvibe_app.ui.widgets.prompt_box import PromptBox
+from mobvibe_app.ui.widgets.stream_view import StreamView
+from mobvibe_worker.errors import InputError
+from mobvibe_worker.events import Message
+from mobvibe_worker.jobs import PROMPT_LIMIT
+from scripted_studio import (
+    DEMOS,
+    SESSION,
+    URL,
+    ScriptedStudio,
+    build_changes,
+    empty_overview,
+    event,
+    overview,
+    preview,
+    services_up,
+)
+
+BUILT = [*services_up(), *build_changes()]
+
+
+class Shown:
+    """A running dashboard and the keys to it."""
+
+    def __init__(self, app: MobvibeApp, studio: ScriptedStudio, pilot: Pilot[None]) -> None:
+        self.app, self.studio, self.pilot = app, studio, pilot
+
+    @property
+    def build(self) -> BuildScreen:
+        """The main screen."""
+        screen = self.app.screen_stack[0]
+        assert isinstance(screen, BuildScreen)
+        return screen
+
+    @property
+    def stream(self) -> StreamView:
+        """The stream."""
+        return self.build.query_one(StreamView)
+
+    @property
+    def prompt(self) -> PromptBox:
+        """The prompt box."""
+        return self.build.query_one(PromptBox)
+
+    @property
+    def text(self) -> str:
+        """What is drawn."""
+        strips = self.app.screen._compositor.render_strips()
+        return "\n".join("".join(segment.text for segment in strip) for strip in strips)
+
+    async def press(self, *keys: str) -> None:
+        """Press keys and let them act."""
+        await self.pilot.press(*keys)
+        await self.pilot.pause()
+
+    async def until(self, condition: Callable[[], bool], seconds: float = 5.0) -> None:
+        """Wait until the condition holds."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, self.text
+            await asyncio.sleep(0.02)
+        await self.pilot.pause()
+
+    async def until_text(self, text: str) -> None:
+        """Wait until the text is drawn."""
+        await self.until(lambda: text in self.text)
+
+
+@asynccontextmanager
+async def shown(studio: ScriptedStudio, size: tuple[int, int] = (120, 40)) -> AsyncIterator[Shown]:
+    """The dashboard over this studio."""
+    app = MobvibeApp(studio, version="0.1.0", model_label="demo: recorded, no cost")
+    async with app.run_test(size=size, notifications=True) as pilot:
+        yield Shown(app, studio, pilot)
+
+
+async def test_the_first_screen_says_how_to_begin_and_replays_a_build() -> None:
+    async with shown(ScriptedStudio([*services_up(), empty_overview()])) as on:
+        await on.until_text("Describe an app. Scan the code.")
+        assert "demo: recorded, no cost" in on.text
+        await on.press("down", "enter")
+        await on.until_text("On the phone")
+    assert on.studio.asked == [("demo", DEMOS[1].name)]
+
+
+async def test_while_postgres_starts_its_progress_is_shown() -> None:
+    downloading = ServiceStatus("postgres", "downloading", "binaries", progress=0.62)
+    async with shown(ScriptedStudio([ServiceChanged(downloading)]), (80, 24)) as on:
+        await on.until_text("binaries 62 %")
+        assert "Starting" in on.text
+
+
+async def test_a_build_fills_every_panel() -> None:
+    async with shown(ScriptedStudio(BUILT), (200, 60)) as on:
+        await on.until_text(URL)
+        await on.until_text("components/HabitRow.tsx")
+        for expected in (
+            "4 changed",
+            "2 waiting",
+            "14 done",
+            ":54329",
+            "Plant diary",
+            "$0.41 today",
+        ):
+            assert expected in on.text
+
+
+async def test_a_prompt_goes_to_the_shown_project_and_n_starts_a_new_one() -> None:
+    async with shown(ScriptedStudio(BUILT)) as on:
+        await on.until_text("On the phone")
+        await on.press("i", *"bigger", "ctrl+j", *"text", "enter")
+        await on.until(lambda: bool(on.studio.asked))
+        await on.press("n", *"a clock", "enter")
+        await on.until(lambda: len(on.studio.asked) == 2)
+    assert on.studio.asked == [("submit", "bigger\ntext"), ("submit new", "a clock")]
+
+
+async def test_a_refused_prompt_stays_and_the_banner_says_what_to_do() -> None:
+    refusal = InputError("Free text needs a model [a/b].", "Set a key.")
+    async with shown(ScriptedStudio(BUILT, refusal=refusal)) as on:
+        await on.until_text("On the phone")
+        await on.press("i", *"a clock", "enter")
+        await on.until_text("✖ Free text needs a model [a/b]. Set a key.")
+        assert on.prompt.text == "a clock"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("  \n ", "The prompt is empty."), ("x" * (PROMPT_LIMIT + 1), "20,001 / 20,000")],
+)
+async def test_an_empty_or_too_long_prompt_is_not_sent(text: str, said: str) -> None:
+    async with shown(ScriptedStudio(BUILT)) as on:
+        await on.until_text("On the phone")
+        await on.press("i")
+        on.prompt.text = text
+        await on.press("enter")
+        await on.until_text(said)
+        await on.until_text("✖ The prompt")
+        assert on.prompt.text == text
+    assert not on.studio.asked
+
+
+async def test_earlier_prompts_come_back_and_the_draft_after_them() -> None:
+    async with shown(ScriptedStudio(BUILT)) as on:
+        await on.until_text("On the phone")
+        await on.press("i", *"draft", "up")
+        assert on.prompt.text.startswith("A habit tracker")
+        await on.press("down")
+        assert on.prompt.text == "draft"
+
+
+async def test_the_stream_follows_until_one_scrolls_up() -> None:
+    many = tuple(event(seq, Message(f"row {seq}")) for seq in range(1, 201))
+    start = [*services_up(), overview(), SessionSelected(SESSION), EventsArrived(many)]
+    async with shown(ScriptedStudio(start), (80, 24)) as on:
+        await on.until_text("row 200")
+        await on.press("ctrl+u")
+        top = on.stream.scroll_offset.y
+        on.studio.tell(EventsArrived(tuple(event(n, Message(f"row {n}")) for n in range(201, 241))))
+        await on.until_text("▼ 40 new")
+        assert on.stream.scroll_offset.y == top
+        await on.press("G")
+        await on.until_text("row 240")
+        on.studio.tell(EventsArrived((event(241, Message("the last")),)))
+        await on.until_text("the last")
+
+
+async def test_search_marks_and_walks_and_n_means_new_again_afterwards() -> None:
+    async with shown(ScriptedStudio(BUILT)) as on:
+        await on.until_text("On the phone")
+        await on.press("slash", *"types", "enter")
+        await on.until_text("match 3/3")
+        await on.press("n")
+        await on.until_text("match 1/3")
+        await on.press("N")
+        await on.until_text("match 3/3")
+        await on.press("escape", "n")
+        assert on.prompt.is_for_new_app and on.prompt.has_focus
+
+
+async def test_selected_text_has_no_gutter_and_joins_what_was_wrapped() -> None:
+    long = Message("alpha beta gamma delta " * 6, "person")
+    start: list[Change] = [
+        overview(),
+        SessionSelected(SESSION),
+        EventsArrived((event(1, long), event(2, Message("end")))),
+    ]
+    async with shown(ScriptedStudio(start), (80, 24)) as on:
+        await on.until_text("end")
+        text, _ = on.stream.get_selection(Selection(Offset(3, 0), Offset(40, 3))) or ("", "")
+    assert text == long.text.strip() + "\nend"
+
+
+async def test_what_is_dragged_over_is_selected_and_copied_without_the_clock() -> None:
+    async with shown(ScriptedStudio(BUILT), (200, 40)) as on:
+        await on.until_text("On the phone")
+        await on.pilot.mouse_down(StreamView, offset=(13, 1))
+        await on.pilot.hover(StreamView, offset=(27, 1))
+        await on.pilot.mouse_up(StreamView, offset=(27, 1))
+        await on.press("ctrl+c")
+        await on.until_text("clipboard")
+        assert on.app.clipboard == "A habit tracker"
+
+
+async def test_cancel_asks_first() -> None:
+    async with shown(ScriptedStudio([*services_up(), *build_changes()[:3]])) as on:
+        await on.until_text("x Cancel")
+        await on.press("x")
+        assert isinstance(on.app.screen, ConfirmScreen)
+        await on.press("escape", "x", "y")
+        await on.until(lambda: on.studio.asked == [("cancel", None)])
+
+
+async def test_keys_that_do_not_act_are_not_offered() -> None:
+    async with shown(ScriptedStudio([*services_up(), empty_overview()])) as on:
+        await on.until_text("Replay")
+        assert "QR" not in on.text.splitlines()[-1]
+        assert "Cancel" not in on.text.splitlines()[-1]
+        await on.press("i")
+        await on.until(lambda: "Send" in on.text.splitlines()[-1])
+        assert "Demos" not in on.text.splitlines()[-1]
+
+
+async def test_enter_on_a_session_shows_it() -> None:
+    async with shown(ScriptedStudio(BUILT)) as on:
+        await on.until_text("On the phone")
+        await on.press("1", "down", "enter")
+        await on.until(lambda: bool(on.studio.asked))
+        await on.until(lambda: on.build.state.selected != SESSION)
+        await on.until(lambda: URL not in on.text)
+        on.studio.tell(PreviewChanged(SESSION, preview()))
+        await on.pilot.pause(0.2)
+        assert URL not in on.text
+    assert on.studio.asked[0][0] == "select"
+
+
+async def test_p_shows_the_code_beside_the_stream_or_as_a_dialog() -> None:
+    async with shown(ScriptedStudio(BUILT)) as on:
+        await on.until_text(URL)
+        await on.press("p")
+        assert "4 Preview" in on.text
+        await asyncio.sleep(SEEN_SECONDS)
+        await on.press("p")
+        await on.until(lambda: "4 Preview" not in on.text)
+        await on.press("p")
+        await on.until_text("4 Preview")
+        await on.pilot.resize_terminal(80, 24)
+        await on.until_text("▣ preview ready: p")
+        await on.press("p")
+        assert isinstance(on.app.screen, QrScreen)
+        on.studio.tell(PreviewChanged(SESSION, preview("exp://192.168.1.23:8082")))
+        await on.until_text("exp://192.168.1.23:8082")
+        await on.press("v", "v")
+        await on.until(lambda: "▀" not in on.text)
+        assert "exp://192.168.1.23:8082" in on.text
+
+
+@pytest.mark.parametrize("size", [(33, 21), (36, 22), (60, 16), (30, 10)])
+async def test_the_dialog_fits_any_terminal(size: tuple[int, int]) -> None:
+    async with shown(ScriptedStudio(BUILT), size) as on:
+        await on.until(lambda: on.build.state.preview is not None)
+        on.build.action_large_qr()
+        await on.until_text("exp://")
+        dialog = on.app.screen.query_one("#qr-dialog").region
+        assert dialog.width <= size[0] and dialog.height <= size[1]
+        assert ("▀" in on.text) == (size[0] >= 29 and size[1] >= 16)
+
+
+async def test_narrow_tabs_show_one_panel_each() -> None:
+    async with shown(ScriptedStudio(BUILT), (80, 24)) as on:
+        await on.until_text("On the phone")
+        for key, text in (("2", "Recipe box"), ("3", "SDK 54"), ("4", "lib/streaks.ts")):
+            await on.press(key)
+            await on.until_text(text)
+            assert "On the phone" not in on.text
+        await on.press("1")
+        await on.until_text("On the phone")
+
+
+async def test_zoom_and_back() -> None:
+    async with shown(ScriptedStudio(BUILT)) as on:
+        await on.until_text("On the phone")
+        await on.press("z")
+        assert on.build.maximized is on.stream
+        await on.press("escape")
+        assert on.build.maximized is None
+
+
+async def test_quitting_asks_only_while_a_job_runs() -> None:
+    async with shown(ScriptedStudio([*services_up(), *build_changes()[:3]])) as on:
+        await on.until_text("1 running")
+        await on.press("q")
+        assert isinstance(on.app.screen, ConfirmScreen)
+        await on.press("escape")
+        on.studio.tell(overview("completed"))
+        await on.until(lambda: not on.build.state.is_anything_running)
+        await on.press("q")
+        await on.until(lambda: not on.app.is_running)
+
+
+async def test_trouble_is_a_banner_that_goes_when_it_is_over() -> None:
+    async with shown(
+        ScriptedStudio([*BUILT, TroubleChanged("Postgres does not answer.", "Wait.")])
+    ) as on:
+        await on.until_text("✖ Postgres does not answer. Wait.")
+        assert "On the phone" in on.text
+        on.studio.tell(TroubleChanged(None))
+        await on.until(lambda: "does not answer" not in on.text)
