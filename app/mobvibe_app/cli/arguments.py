@@ -16,6 +16,12 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"mobvibe-tui {version('mobvibe-tui')}")
     top.add_argument("--plain", action="store_true", help="plain lines instead of the dashboard")
+    top.add_argument(
+        "--as",
+        dest="view_as",
+        metavar="EMAIL",
+        help="see what that person's phone would get, through their row-level security",
+    )
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
 
     def command(name: str, help_text: str) -> argparse.ArgumentParser:
