@@ -18,6 +18,29 @@ join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.
 where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p')
 order by c.relname, a.attnum
 """
+_LINKS = """
+select c.relname as table_name, k.confrelid::regclass::text as target,
+       array(
+         select a.attname::text from unnest(k.conkey) with ordinality u (number, place)
+         join pg_catalog.pg_attribute a on a.attrelid = k.conrelid and a.attnum = u.number
+         order by u.place
+       ) as columns,
+       (
+         select bool_and(a.attnotnull) from pg_catalog.pg_attribute a
+         where a.attrelid = k.conrelid and a.attnum = any (k.conkey)
+       ) as is_required
+from pg_catalog.pg_constraint k
+join pg_catalog.pg_class c on c.oid = k.conrelid
+where k.contype = 'f' and k.conparentid = 0 and c.relnamespace = 'public'::regnamespace
+order by c.relname, target, columns
+"""
+_KEYS = """
+select c.relname as table_name, a.attname as name
+from pg_catalog.pg_constraint k
+join pg_catalog.pg_class c on c.oid = k.conrelid
+join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum = any (k.conkey)
+where k.contype = 'p' and c.relnamespace = 'public'::regnamespace
+"""
 _LISTS = """
 select c.relname as table_name, a.attname as name, pg_get_constraintdef(k.oid) as definition
 from pg_catalog.pg_constraint k
@@ -50,6 +73,34 @@ class Table:
 
     name: str
     columns: tuple[Column, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One foreign key. `target` is a table, with its schema where that is not `public`."""
+
+    table: str
+    columns: tuple[str, ...]
+    target: str
+    is_required: bool
+
+
+async def read_links(connection: asyncpg.Connection) -> list[Link]:
+    """Every foreign key of `public`."""
+    return [
+        Link(
+            row["table_name"],
+            tuple(row["columns"]),
+            row["target"].removeprefix("public."),
+            row["is_required"],
+        )
+        for row in await connection.fetch(_LINKS)
+    ]
+
+
+async def read_keys(connection: asyncpg.Connection) -> set[tuple[str, str]]:
+    """The (table, column) pairs that make up primary keys."""
+    return {(row["table_name"], row["name"]) for row in await connection.fetch(_KEYS)}
 
 
 async def read_tables(connection: asyncpg.Connection) -> list[Table]:

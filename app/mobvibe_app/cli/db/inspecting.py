@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import os
 import signal
+from pathlib import Path
 
 from mobvibe_app.cli.db.opened import opened
 from mobvibe_app.cli.output import Output
@@ -13,31 +14,47 @@ from mobvibe_app.environment.environment import Environment
 from mobvibe_app.environment.postgres_programs import find_program, libpq_environment
 from mobvibe_app.settings import AppSettings
 from mobvibe_worker.errors import InputError
+from mobvibe_worker.store import diagram
 from mobvibe_worker.store.branches import Branches
 from mobvibe_worker.store.contracts import contracts_file, generate
 from mobvibe_worker.store.migrations import MigrationRunner
 
 
 async def contracts(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
-    """Write rows.py from the live catalog; with --check only say whether it is in step (1 when not)."""
+    """Write rows.py, and in a checkout the diagram of docs/database.md, from the live catalog.
+
+    With --check only say whether they are in step (1 when not).
+    """
     async with opened(settings, out) as dsn:
         await MigrationRunner(dsn).require_current()
-        text = await generate(dsn)
-    place = contracts_file()
-    is_current = place.is_file() and place.read_text(encoding="utf-8") == text
-    if flags.check:
-        told = "is what the database says" if is_current else "is not what the database says"
-        out.note(f"{place.name} {told}")
-        return 0 if is_current else 1
-    if not is_current:
-        try:
-            place.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise InputError(
-                f"{place} cannot be written: {error.strerror}.", "Run it in a checkout."
-            ) from error
-    out.note(f"{place.name} {'is current' if is_current else 'was written'}")
-    return 0
+        wanted = {contracts_file(): await generate(dsn)}
+        page = diagram.document()
+        if page.is_file():
+            drawn = await diagram.draw(dsn)
+            wanted[page] = diagram.with_diagram(page.read_text(encoding="utf-8"), drawn)
+    late = [place for place, text in wanted.items() if not _holds(place, text)]
+    for place, text in wanted.items():
+        if place not in late:
+            out.note(f"{place.name} is what the database says")
+        elif flags.check:
+            out.note(f"{place.name} is not what the database says")
+        else:
+            _write(place, text)
+            out.note(f"{place.name} was written")
+    return 1 if late and flags.check else 0
+
+
+def _holds(place: Path, text: str) -> bool:
+    return place.is_file() and place.read_text(encoding="utf-8") == text
+
+
+def _write(place: Path, text: str) -> None:
+    try:
+        place.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"{place} cannot be written: {error.strerror}.", "Run it in a checkout."
+        ) from error
 
 
 async def url(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
