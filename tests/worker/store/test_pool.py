@@ -125,7 +125,7 @@ def test_direct_url_serves_what_needs_one_connection(monkeypatch: pytest.MonkeyP
 @pytest.fixture
 async def pooler_url(database_url: str, tmp_path: Path) -> AsyncIterator[str]:
     """The test's database through a real PgBouncer in transaction mode, at Supabase's port."""
-    program = shutil.which("pgbouncer")
+    program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
         if os.environ.get("CI") == "true":
             pytest.fail("pgbouncer is needed: apt-get install pgbouncer")

@@ -18,6 +18,7 @@ from mobvibe_worker.events import Message
 from mobvibe_worker.jobs import LOCAL_OWNER, ProjectId, RevisionId, SessionId, UserId
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.job_queue import JobQueue
+from mobvibe_worker.store.pool import open_pool
 from mobvibe_worker.store.previews import PreviewRegistry
 from mobvibe_worker.store.profiles import ProfileStore
 from mobvibe_worker.store.projects import PROJECTS, ProjectStore
@@ -214,6 +215,22 @@ async def test_a_persons_view_holds_their_rows_only_and_writes_nothing(pool: Poo
         await JobQueue(view).enqueue(session, "more")
     roles = await asyncio.gather(*(pool.fetchval("select current_user") for _ in range(10)))
     assert "authenticated" not in roles
+
+
+async def test_a_view_outlives_a_migration(pool: Pool, database_url: str) -> None:
+    """Statements that were prepared before it are prepared again, inside a transaction too."""
+    profiles = ProfileStore(pool)
+    await profiles.create("ada@example.com")
+    ada = await profiles.person("ada@example.com")
+    narrow = await open_pool(database_url, size=1)
+    try:
+        view = ProfileStore(UserView(narrow, ada))
+        for _ in range(3):
+            await view.get(ada.id)
+        await pool.execute("alter table profiles alter column display_name type varchar(200)")
+        assert (await view.get(ada.id)).display_name == "ada"
+    finally:
+        await narrow.close()
 
 
 async def test_errors_are_told_apart(database_url: str, pool: Pool) -> None:

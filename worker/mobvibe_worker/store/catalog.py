@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 import asyncpg
 
+from mobvibe_worker.store.migration_files import our_tables
+
 _COLUMNS = """
 select c.relname as table_name, a.attname as name, format_type(a.atttypid, null) as type,
        not a.attnotnull as is_nullable,
@@ -86,7 +88,8 @@ class Link:
 
 
 async def read_links(connection: asyncpg.Connection) -> list[Link]:
-    """Every foreign key of `public`."""
+    """The foreign keys of our tables."""
+    ours = our_tables()
     return [
         Link(
             row["table_name"],
@@ -95,6 +98,7 @@ async def read_links(connection: asyncpg.Connection) -> list[Link]:
             row["is_required"],
         )
         for row in await connection.fetch(_LINKS)
+        if row["table_name"] in ours
     ]
 
 
@@ -104,7 +108,8 @@ async def read_keys(connection: asyncpg.Connection) -> set[tuple[str, str]]:
 
 
 async def read_tables(connection: asyncpg.Connection) -> list[Table]:
-    """Every table of `public`, by name, its columns in their order."""
+    """Our tables of `public`, by name, their columns in order."""
+    ours = our_tables()
     lists = {
         (row["table_name"], row["name"]): choices
         for row in await connection.fetch(_LISTS)
@@ -112,6 +117,8 @@ async def read_tables(connection: asyncpg.Connection) -> list[Table]:
     }
     columns: dict[str, list[Column]] = {}
     for row in await connection.fetch(_COLUMNS):
+        if row["table_name"] not in ours:
+            continue
         columns.setdefault(row["table_name"], []).append(_column(row, lists))
     return [Table(name, tuple(found)) for name, found in sorted(columns.items())]
 

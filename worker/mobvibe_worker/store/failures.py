@@ -31,6 +31,8 @@ NOT_EXECUTED = (
     pg.TooManyConnectionsError,
     pg.SerializationError,
     pg.DeadlockDetectedError,
+    # A migration changed what a prepared statement gives; inside a transaction asyncpg cannot prepare it again itself.
+    pg.InvalidCachedStatementError,
 )
 # The connection went away, and with it the answer: only what may run twice is repeated.
 _LOST = (
