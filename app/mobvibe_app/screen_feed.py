@@ -35,6 +35,8 @@ class ScreenFeed:
         self._selected: SessionId | None = None
         self._overview: OverviewChanged | None = None
         self._view: View | None = None
+        self._viewed_as = studio.settings.view_as
+        """Whose view was asked for, also before it is there: until it is left, nothing is written."""
         self._has_trouble = False
         self._following: asyncio.Task[None] | None = None
         self._starting: asyncio.Task[None] | None = None
@@ -89,7 +91,8 @@ class ScreenFeed:
         await _ended(self._watching)
         await _ended(self._following)
         self._view, self._selected, self._overview = view, None, None
-        self._tell(ViewChanged(view.email if view else None))
+        self._viewed_as = view.email if view else None
+        self._tell(ViewChanged(self._viewed_as))
         self._watching = asyncio.create_task(self._watch(), name="feed-overview")
         if view is None:
             self._studio.become_host(self._tell)
@@ -139,9 +142,9 @@ class ScreenFeed:
         return self._view.overview if self._view else self._studio.connected.overview
 
     def _require_own_view(self) -> None:
-        if self._view is not None:
+        if self._viewed_as is not None:
             raise InputError(
-                f"This is what {self._view.email} sees: here nothing is changed.",
+                f"This is what {self._viewed_as} sees: here nothing is changed.",
                 "Go back to your own view first (ctrl+p, My own view).",
             )
 

@@ -110,7 +110,7 @@ class MobvibeApp(App[None]):
         if build.state.viewed_as is not None:
             yield SystemCommand("My own view", "Leave this person's view", build.action_own_view)
         told = "What their phone would get, through row-level security"
-        yield SystemCommand("See as a person", told, build.action_see_as)
+        yield SystemCommand("View as a user", told, build.action_see_as)
         yield from super().get_system_commands(screen)
 
     def action_help(self) -> None:

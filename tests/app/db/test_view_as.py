@@ -105,6 +105,8 @@ async def test_an_unknown_email_is_said_and_shows_nobodys_rows(watch: Open) -> N
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.5):
             await seen.next(OverviewChanged)
+    with pytest.raises(InputError, match=r"what nobody@example\.com sees"):
+        await seen.feed.run_demo("tip-splitter")
 
 
 async def plainly(url: str, home: Path, email: str) -> tuple[int, str, str]:

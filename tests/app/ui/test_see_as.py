@@ -35,7 +35,7 @@ async def test_the_palette_asks_for_an_email_and_the_top_says_whose_view_it_is()
             return {each.title: each.callback for each in app.get_system_commands(app.screen)}
 
         assert "My own view" not in commands()
-        see_as = commands()["See as a person"]
+        see_as = commands()["View as a user"]
         assert callable(see_as)
         see_as()
         await _until(app, lambda: isinstance(app.screen, SeeAsScreen))

@@ -13,7 +13,15 @@ import pytest
 from asyncpg import Pool
 
 from database import new_session, running_job
-from mobvibe_worker.errors import Conflict, Denied, HeadMoved, InputError, NotFound, StoreError
+from mobvibe_worker.errors import (
+    Conflict,
+    Denied,
+    HeadMoved,
+    InputError,
+    NotFound,
+    SessionLimitReached,
+    StoreError,
+)
 from mobvibe_worker.events import Message
 from mobvibe_worker.jobs import LOCAL_OWNER, ProjectId, RevisionId, SessionId, UserId
 from mobvibe_worker.store.event_log import EventLog
@@ -119,6 +127,21 @@ async def test_a_session_moves_only_as_its_rules_allow(pool: Pool) -> None:
     assert (restored.expires_at - restored.created_at).total_seconds() > 3600
     with pytest.raises(NotFound):
         await sessions.change_status(SessionId(uuid4()), "active")
+
+
+async def test_the_limit_of_open_sessions_is_said_and_ends_with_one(pool: Pool) -> None:
+    ada = await ProfileStore(pool).create("ada@example.com")
+    project, sessions = await ProjectStore(pool).create(ada.id, "Notes", 54), SessionStore(pool)
+    opened = [await sessions.create(project.id, "notes") for _ in range(3)]
+    with pytest.raises(SessionLimitReached, match="limit of 3 open sessions") as refused:
+        await sessions.create(project.id, "one more")
+    assert "Complete a session" in refused.value.remedy
+    await sessions.expire(opened[0])
+    more = await sessions.create(project.id, "one more")
+    with pytest.raises(SessionLimitReached):
+        await sessions.restore(opened[0])
+    pages = await every(lambda at: sessions.page(project.id, cursor=at, limit=1))
+    assert [each.id for each in pages] == [more, *reversed(opened)]
 
 
 async def test_an_earlier_revision_becomes_the_head_and_nothing_later_is_lost(pool: Pool) -> None:

@@ -24,7 +24,7 @@ class SeeAsScreen(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         """One line to type into."""
         with Vertical(classes="dialog") as dialog:
-            dialog.border_title = Content("See as a person")
+            dialog.border_title = Content("View as a user")
             dialog.border_subtitle = Content("⏎ see · esc close")
             yield Static(
                 Content.styled(
