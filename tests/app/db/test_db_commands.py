@@ -14,6 +14,7 @@ import pytest
 
 from mobvibe_app.environment.postgres_programs import libpq_environment
 from mobvibe_worker.processes.surroundings import allowed_environment
+from terminal import Terminal
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,22 @@ async def test_migrate_seed_verify_reset(tmp_path: Path, empty_database: str) ->
     assert nowhere.code == 2 and "It is at 7 now" in nowhere.err
 
 
+@pytest.mark.terminal
+def test_reset_asks_and_takes_only_the_word(tmp_path: Path, database_url: str) -> None:
+    for typed, code in (("yes", 2), ("reset", 0)):
+        with Terminal(
+            [sys.executable, "-m", "mobvibe_app", "db", "reset"],
+            columns=120,
+            env=allowed_environment({"DATABASE_URL": database_url, "MOBVIBE_HOME": str(tmp_path)}),
+        ) as terminal:
+            terminal.wait_for("Type 'reset' to go on")
+            assert "rolled back" not in terminal.text
+            terminal.type(typed)
+            terminal.press("enter")
+            assert terminal.wait_for_exit() == code
+            assert ("rolled back" in terminal.text) is (code == 0)
+
+
 async def test_a_database_in_use_is_branched_all_the_same(
     tmp_path: Path, database_url: str
 ) -> None:
@@ -108,6 +125,10 @@ async def test_a_database_in_use_is_branched_all_the_same(
             "select current_database()",
         )
         assert psql.out.strip().endswith("_branch_busy"), psql.err
+        shown = "\\! tr '\\0' ' ' < /proc/$PPID/cmdline"
+        line = (await db(tmp_path, database_url, "psql", "--", "-Atc", shown)).out
+        password = libpq_environment(database_url)["PGPASSWORD"]
+        assert "psql" in line and password not in line
         listed = await db(tmp_path, database_url, "branch", "list", "--json")
         assert [value["branch"]["name"] for value in listed.values] == ["busy"]
     finally:
