@@ -46,8 +46,8 @@ class ClusterOfOurs:
         """The password of every role that can log in here."""
         return self._password
 
-    async def make(self) -> None:
-        """Make the data folder, with a superuser that has to give a password."""
+    async def make(self, log_of_writes: Path | None = None) -> None:
+        """Make the data folder, with a superuser that has to give a password; its WAL elsewhere where that is named."""
         self.folder.mkdir(parents=True, exist_ok=True)
         secret = self.folder / "password"
         secret.touch(mode=0o600)
@@ -55,6 +55,7 @@ class ClusterOfOurs:
         await self._run(
             *("initdb", "-D", str(self.folder / "data"), "-U", OWNER, "-A", "scram-sha-256"),
             *(f"--pwfile={secret}", "-E", "UTF8", "--locale=C", "--no-sync"),
+            *([f"--waldir={log_of_writes}"] if log_of_writes else []),
         )
 
     async def start(self) -> None:
@@ -172,9 +173,11 @@ def debian_15() -> Path:
 
 
 @asynccontextmanager
-async def running(cluster: ClusterOfOurs) -> AsyncIterator[ClusterOfOurs]:
+async def running(
+    cluster: ClusterOfOurs, log_of_writes: Path | None = None
+) -> AsyncIterator[ClusterOfOurs]:
     """The cluster, made and started; stopped at the end, whatever happens."""
-    await cluster.make()
+    await cluster.make(log_of_writes)
     try:
         await cluster.start()
         yield cluster
