@@ -92,3 +92,33 @@ async def _fill(log: EventLog, session: object) -> tuple[StoreError, int]:
             if not isinstance(error, DatabaseUnreachable):
                 return error, stored
             await asyncio.sleep(0.1)
+
+
+async def test_a_server_that_ended_for_lack_of_space_keeps_what_it_acknowledged(
+    programs: Path, small_disk: Path
+) -> None:
+    """With its WAL on the full disk Postgres ends; started again with space, it has every acknowledged event."""
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(BALLAST_BYTES))
+    async with running(ClusterOfOurs(programs, small_disk / "cluster")) as cluster:
+        await cluster.run_sql("create database chaos")
+        await MigrationRunner(cluster.url("chaos")).migrate()
+        pool = await open_pool(cluster.url("chaos"), size=2)
+        try:
+            log, session = EventLog(pool), await new_session(pool)
+            stored, noise = 0, os.urandom(200_000).hex()
+            said: StoreError | None = None
+            while said is None:
+                try:
+                    stored = await log.append(session, [Message(text=f"{stored} {noise}")])
+                except StoreError as error:
+                    said = error
+            ballast.unlink()
+            if not await cluster.answers():
+                await cluster.stop()
+                await cluster.start()
+            seqs = await pool.fetch("select seq from public.session_events order by seq")
+            assert [row["seq"] for row in seqs][:stored] == list(range(1, stored + 1))
+            await log.append(session, [Message(text="again")])
+        finally:
+            await pool.close()
