@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: run install test lint types layers unit requirements clean
+.PHONY: run install test lint types layers unit bench chaos requirements clean
 
 run: install
 	@$(BIN)/mobvibe-tui
@@ -33,6 +33,14 @@ layers: install
 
 unit: install
 	$(BIN)/python -m pytest
+
+# Ten million events; some minutes and 5 GB below the temporary folder.
+bench: install
+	PYTHONPATH=tests $(BIN)/python bench/recent_events.py
+
+# Servers killed under load, disks that fill up (as root); two minutes.
+chaos: install
+	$(BIN)/python -m pytest -m chaos -s tests/chaos
 
 # Needs uv. Hashes of every platform's wheel, no download addresses.
 requirements:

@@ -24,7 +24,7 @@ begin
       alter role service_role bypassrls;
     exception
       when insufficient_privilege then
-        raise warning 'service_role does not bypass row-level security: ask the server''s owner for it';
+        raise notice 'service_role may not bypass row-level security here: 0004 gives it policies';
       when sqlstate 'XX000' then  -- tuple concurrently updated: another database's migration did the same
         raise notice 'service_role is being altered by another session';
     end;
@@ -103,7 +103,19 @@ $$;
 create schema private;
 comment on schema private is 'Helpers of mobvibe that no API exposes.';
 grant usage on schema private to authenticated, service_role;
-grant usage on schema public to anon, authenticated, service_role;
+
+-- Only where it is missing, so that the way down has nothing to take back.
+do $$
+declare
+  wanted text;
+begin
+  foreach wanted in array array['anon', 'authenticated', 'service_role'] loop
+    if not has_schema_privilege(wanted, 'public', 'usage') then
+      execute format('grant usage on schema public to %I', wanted);
+    end if;
+  end loop;
+end
+$$;
 
 -- Time-ordered identifiers (RFC 9562, version 7) on every server: its own function where it has one.
 do $$

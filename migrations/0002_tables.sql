@@ -5,7 +5,8 @@
 -- The queue (coding_jobs) keeps its project and user beside the session, filled by triggers; `is_head` marks the one
 -- job of a project that is next or running, so that "one at a time, in order" costs an index look-up and is
 -- guaranteed by a unique index. `attempt` grows with every claim and fences off whoever held the job before.
--- Indexes of the queue are partial: finished jobs are in none of them but the history.
+-- Every foreign key has an index that begins with its columns, in their order: one on (user_id, project_id) serves the
+-- key and the policy both. Indexes of the queue are partial: finished jobs are in none of them but the history.
 
 create table public.profiles (
   id uuid primary key references auth.users (id) on delete cascade,
@@ -146,7 +147,7 @@ create table public.session_events (
   batch_id uuid,
   created_at timestamptz not null default clock_timestamp(),
   primary key (session_id, seq),
-  foreign key (session_id, user_id) references public.coding_sessions (id, user_id) on delete cascade,
+  foreign key (user_id, session_id) references public.coding_sessions (user_id, id) on delete cascade,
   foreign key (job_id, session_id)
     references public.coding_jobs (id, session_id) on delete set null (job_id),
   -- The program says when a job is done, and never with a red check.
@@ -161,7 +162,7 @@ comment on column public.session_events.batch_id is
   'On the first event of a batch: a batch whose answer was lost on the way can be sent again.';
 create unique index session_events_batch_key on public.session_events (session_id, batch_id)
   where batch_id is not null;
-create index session_events_user_id_idx on public.session_events (user_id);
+create index session_events_user_id_idx on public.session_events (user_id, session_id);
 create index session_events_job_id_idx on public.session_events (job_id, session_id)
   where job_id is not null;
 
@@ -176,7 +177,7 @@ create table public.project_revisions (
   check_report jsonb,
   created_at timestamptz not null default clock_timestamp(),
   unique (id, project_id),
-  foreign key (project_id, user_id) references public.projects (id, user_id) on delete cascade,
+  foreign key (user_id, project_id) references public.projects (user_id, id) on delete cascade,
   foreign key (parent_id, project_id) references public.project_revisions (id, project_id),
   foreign key (job_id, project_id)
     references public.coding_jobs (id, project_id) on delete set null (job_id),
@@ -189,7 +190,7 @@ create table public.project_revisions (
   )
 );
 create index project_revisions_project_idx on public.project_revisions (project_id, created_at desc);
-create index project_revisions_user_id_idx on public.project_revisions (user_id);
+create index project_revisions_user_id_idx on public.project_revisions (user_id, project_id);
 create index project_revisions_parent_idx on public.project_revisions (parent_id, project_id);
 create index project_revisions_job_idx on public.project_revisions (job_id, project_id);
 
@@ -205,10 +206,10 @@ create table public.project_blobs (
   content bytea not null,
   created_at timestamptz not null default now(),
   primary key (project_id, sha256),
-  foreign key (project_id, user_id) references public.projects (id, user_id) on delete cascade,
+  foreign key (user_id, project_id) references public.projects (user_id, id) on delete cascade,
   constraint project_blobs_hash_is_true check (sha256 = pg_catalog.sha256(content))
 );
-create index project_blobs_user_id_idx on public.project_blobs (user_id);
+create index project_blobs_user_id_idx on public.project_blobs (user_id, project_id);
 
 create table public.project_files (
   revision_id uuid not null,
@@ -216,14 +217,14 @@ create table public.project_files (
   project_id uuid not null,
   user_id uuid not null,
   sha256 bytea not null,
-  primary key (revision_id, path),
+  primary key (revision_id, project_id, path),
   foreign key (revision_id, project_id)
     references public.project_revisions (id, project_id) on delete cascade,
   foreign key (project_id, sha256) references public.project_blobs (project_id, sha256),
-  foreign key (project_id, user_id) references public.projects (id, user_id) on delete cascade
+  foreign key (user_id, project_id) references public.projects (user_id, id) on delete cascade
 );
 create index project_files_blob_idx on public.project_files (project_id, sha256);
-create index project_files_user_id_idx on public.project_files (user_id);
+create index project_files_user_id_idx on public.project_files (user_id, project_id);
 
 create table public.job_turns (
   job_id uuid not null,
@@ -247,6 +248,7 @@ comment on column public.job_turns.record is
 comment on column public.job_turns.cost_usd is 'Null until settled, and where the price is unknown.';
 create index job_turns_user_id_idx on public.job_turns (user_id, created_at);
 create index job_turns_project_idx on public.job_turns (project_id, user_id);
+create index job_turns_job_idx on public.job_turns (job_id, project_id);
 
 create table public.preview_containers (
   id uuid primary key default private.uuid7(),

@@ -3,7 +3,8 @@
 -- Owners are copied down from the row above (project to session to job to event), so that policies need no join and
 -- nobody has to type them. An event's seq comes from its session's counter: writers of one session take turns on that
 -- row, which is why a reader that remembers the last seq can never miss an event that commits late.
--- A sign-up must never fail for lack of an email, or because somebody else has the same one.
+-- How many sessions a person may have open at once is counted here, under the lock of their profile, so that no race and
+-- no client gets past it. A sign-up must never fail for lack of an email, or because somebody else has the same one.
 
 create function public.handle_new_user() returns trigger
 language plpgsql security definer set search_path = '' as $$
@@ -131,14 +132,29 @@ create trigger check_numbers after insert on public.session_events
   referencing new table as new_rows
   for each statement execute function private.check_event_numbers();
 
--- Cascades (a deleted session, a deleted job) run inside another trigger; nothing else may change history.
+-- History goes with its session, and forgets a job that is gone: foreign keys do both, as the table's owner. The owner
+-- alone may forget old events too (private.forget_events). Nothing else changes history, whoever asks for it.
 create function private.refuse_change() returns trigger language plpgsql set search_path = '' as $$
+declare
+  is_owner boolean := pg_catalog.pg_has_role(
+    current_user, (select c.relowner from pg_catalog.pg_class c where c.oid = tg_relid), 'usage'
+  );
+  kept public.session_events;
 begin
-  if tg_level = 'ROW' and pg_trigger_depth() > 1 then
-    if tg_op = 'DELETE' then
+  if is_owner and tg_op = 'DELETE' then
+    if current_setting('mobvibe.forgetting', true) = 'on'
+      or not exists (select from public.coding_sessions s where s.id = old.session_id)
+    then
       return old;
     end if;
-    return new;
+  elsif is_owner and tg_op = 'UPDATE' and new.job_id is null then
+    kept := new;
+    kept.job_id := old.job_id;
+    if kept is not distinct from old
+      and not exists (select from public.coding_jobs j where j.id = old.job_id)
+    then
+      return new;
+    end if;
   end if;
   raise exception 'events are history: % is refused', lower(tg_op) using errcode = 'MV005';
 end
@@ -148,8 +164,49 @@ create trigger immutable before update or delete on public.session_events
 create trigger immutable_whole before truncate on public.session_events
   for each statement execute function private.refuse_change();
 
+-- A session is open until it ends or expires. The profile's row is written, not only locked: whoever counts with an
+-- old snapshot (repeatable read) then fails to serialize, where two could have taken the last place.
+create function private.limit_sessions() returns trigger
+language plpgsql security definer set search_path = '' as $$
+declare
+  allowed integer;
+begin
+  update public.profiles p set sessions_limit = p.sessions_limit
+  where p.id = new.user_id and p.tier <> 'local' and p.sessions_limit is not null
+  returning p.sessions_limit into allowed;
+  if not found then
+    return null;
+  end if;
+  if (
+    select count(*) from public.coding_sessions s
+    where s.user_id = new.user_id
+      and s.status in ('pending', 'active', 'paused')
+      and s.expires_at > statement_timestamp()
+  ) > allowed then
+    raise exception 'the limit of % open sessions is reached', allowed
+      using errcode = 'MV007', hint = 'Complete a session, or wait until one expires.';
+  end if;
+  return null;
+end
+$$;
+create trigger limit_new after insert on public.coding_sessions
+  for each row when (
+    new.status in ('pending', 'active', 'paused') and new.expires_at > statement_timestamp()
+  )
+  execute function private.limit_sessions();
+create trigger limit_reopened after update of status, expires_at on public.coding_sessions
+  for each row when (
+    new.status in ('pending', 'active', 'paused')
+    and new.expires_at > statement_timestamp()
+    and not (
+      old.status in ('pending', 'active', 'paused') and old.expires_at > statement_timestamp()
+    )
+  )
+  execute function private.limit_sessions();
+
 create trigger touch before update on public.profiles
-  for each row execute function private.touch_updated_at();
+  for each row when (old.* is distinct from new.*)
+  execute function private.touch_updated_at();
 create trigger touch before update on public.projects
   for each row execute function private.touch_updated_at();
 create trigger touch before update on public.coding_sessions

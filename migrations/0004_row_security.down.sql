@@ -8,7 +8,7 @@ begin
     select policyname, tablename from pg_catalog.pg_policies
     where schemaname = 'public' and tablename in (
       'profiles', 'projects', 'coding_sessions', 'coding_jobs', 'session_events', 'project_revisions',
-      'project_blobs', 'project_files', 'job_turns', 'preview_containers'
+      'project_blobs', 'project_files', 'job_turns', 'preview_containers', 'workers'
     )
   loop
     execute format('drop policy %I on public.%I', one.policyname, one.tablename);

@@ -183,7 +183,9 @@ create trigger moved after update on public.coding_jobs
   referencing old table as old_rows new table as new_rows
   for each statement execute function private.jobs_moved();
 
-create function private.jobs_left() returns trigger language plpgsql set search_path = '' as $$
+-- As its owner: people may delete a project, and before Postgres 18 what that cascades to ran as them.
+create function private.jobs_left() returns trigger
+language plpgsql security definer set search_path = '' as $$
 declare
   headless uuid[];
 begin

@@ -6,7 +6,8 @@
 -- out is reclaimed, which counts as an attempt, and after max_retries attempts it is dead.
 --
 -- Errors carry their own SQLSTATE, so that programs need not read texts: MV001 the lease is lost, MV002 the head moved,
--- MV003 the budget is reached, MV004 there is no such thing, MV005 history is immutable, MV006 wrong status.
+-- MV003 the budget is reached, MV004 there is no such thing, MV005 history is immutable, MV006 wrong status,
+-- MV007 too many open sessions.
 
 create function private.lock_line(p_job uuid) returns void language plpgsql set search_path = '' as $$
 begin

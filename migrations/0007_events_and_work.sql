@@ -55,6 +55,27 @@ begin
 end
 $$;
 
+-- Retention, a batch a call, for the table's owner alone: the events of sessions that expired before a time.
+create function private.forget_events(p_before timestamptz, p_limit integer default 10000)
+returns integer language plpgsql set search_path = '' as $$
+declare
+  forgotten integer;
+begin
+  perform set_config('mobvibe.forgetting', 'on', true);
+  with old as (
+    select e.session_id, e.seq
+    from public.coding_sessions s join public.session_events e on e.session_id = s.id
+    where s.expires_at < p_before
+    order by s.expires_at limit p_limit
+  )
+  delete from public.session_events e using old
+  where e.session_id = old.session_id and e.seq = old.seq;
+  get diagnostics forgotten = row_count;
+  perform set_config('mobvibe.forgetting', 'off', true);
+  return forgotten;
+end
+$$;
+
 -- The caller holds the project's lock. `p_contents` are those files that the project has not stored yet.
 create function private.add_revision(
   p_project uuid,
@@ -182,6 +203,30 @@ begin
 end
 $$;
 
+-- An earlier version's files as a new revision on top of the head: what came in between stays in the history.
+create function public.commit_restore(p_project uuid, p_base uuid, p_revision uuid) returns uuid
+language plpgsql set search_path = '' as $$
+declare
+  paths text[];
+  hashes bytea[];
+begin
+  perform from public.projects p where p.id = p_project and p.status <> 'deleted' for no key update;
+  if not found then
+    raise exception 'there is no project %', p_project using errcode = 'MV004';
+  end if;
+  perform private.require_head(p_project, p_base);
+  perform from public.project_revisions r where r.id = p_revision and r.project_id = p_project;
+  if not found then
+    raise exception 'the project has no revision %', p_revision using errcode = 'MV004';
+  end if;
+  select array_agg(f.path order by f.path), array_agg(f.sha256 order by f.path) into paths, hashes
+  from public.project_files f where f.revision_id = p_revision;
+  return private.add_revision(
+    p_project, 'restore', null, null, coalesce(paths, '{}'), coalesce(hashes, '{}'), '{}'
+  );
+end
+$$;
+
 create function public.reserve_turn(
   p_job uuid,
   p_attempt integer,
@@ -233,11 +278,12 @@ $$;
 
 revoke all on all functions in schema private from public;
 grant execute on all functions in schema private to service_role;
+revoke all on function private.forget_events(timestamptz, integer) from service_role;
 revoke all on function
   public.append_events, public.complete_attempt, public.commit_template, public.commit_person,
-  public.reserve_turn, public.settle_turn
+  public.commit_restore, public.reserve_turn, public.settle_turn
 from public, anon, authenticated;
 grant execute on function
   public.append_events, public.complete_attempt, public.commit_template, public.commit_person,
-  public.reserve_turn, public.settle_turn
+  public.commit_restore, public.reserve_turn, public.settle_turn
 to service_role;

@@ -19,6 +19,7 @@ from mobvibe_app.changes import (
     ServiceStatus,
     SessionSelected,
     SessionSummary,
+    ViewChanged,
 )
 from mobvibe_worker.errors import MobvibeError
 from mobvibe_worker.events import (
@@ -110,6 +111,11 @@ class ScriptedStudio:
         """See StudioPort."""
         self._ask("cancel", None)
         return True
+
+    async def view_as(self, email: str | None) -> None:
+        """See StudioPort."""
+        self._ask("view as", email)
+        self.tell(ViewChanged(email))
 
     async def close(self) -> None:
         """See StudioPort."""

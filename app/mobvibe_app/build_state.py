@@ -21,6 +21,7 @@ from mobvibe_app.changes import (
     SessionSelected,
     SessionSummary,
     TroubleChanged,
+    ViewChanged,
 )
 from mobvibe_worker.events import (
     Completion,
@@ -90,6 +91,8 @@ class BuildState:
     preview_seq: int = 0
     """The seq of the newest preview_ready: it grows when another revision is served."""
     trouble: Trouble | None = None
+    viewed_as: str | None = None
+    """Whose row-level security everything is read through; None is the local owner's own view."""
 
     @property
     def selected_session(self) -> SessionSummary | None:
@@ -139,6 +142,8 @@ def apply(state: BuildState, change: Change) -> BuildState:
             return _with_events(state, events)
         case PreviewChanged(session_id=session_id, preview=preview):
             return replace(state, preview=preview) if session_id == state.selected else state
+        case ViewChanged(email=email):
+            return BuildState(services=state.services, viewed_as=email)
         case TroubleChanged(message=message, remedy=remedy):
             trouble = None if message is None else Trouble(message, remedy)
             return replace(state, trouble=trouble)

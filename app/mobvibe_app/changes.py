@@ -99,6 +99,13 @@ class TroubleChanged:
     remedy: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class ViewChanged:
+    """Everything is read through this person's row-level security from now on; None: as the local owner again."""
+
+    email: str | None
+
+
 Change = (
     ServiceChanged
     | OverviewChanged
@@ -106,6 +113,7 @@ Change = (
     | EventsArrived
     | PreviewChanged
     | TroubleChanged
+    | ViewChanged
 )
 
 

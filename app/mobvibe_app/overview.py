@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mobvibe_app.changes import OverviewChanged, SessionSummary
-from mobvibe_worker.jobs import LOCAL_OWNER
+from mobvibe_worker.jobs import LOCAL_OWNER, UserId
 from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.listener import Listener
 from mobvibe_worker.store.sessions import SessionStore
@@ -27,11 +27,14 @@ class Overview:
     turns: TurnLedger
     listener: Listener
     poll_seconds: float = 5.0
+    owner: UserId = LOCAL_OWNER
+    is_own: bool = True
+    """False for another person's view, which has no right to ask for the whole queue's counts."""
 
     async def read(self) -> OverviewChanged:
         """The overview of now. Raises StoreError."""
-        stats = await self.queue.stats()
-        rows = await self.sessions.summaries(LOCAL_OWNER, MOST_SESSIONS)
+        stats = await (self.queue.stats() if self.is_own else self.queue.visible_stats())
+        rows = await self.sessions.summaries(self.owner, MOST_SESSIONS)
         sessions = tuple(
             SessionSummary(
                 id=row.session_id,
@@ -45,7 +48,7 @@ class Overview:
             )
             for row in rows
         )
-        cost = await self.turns.cost_today(LOCAL_OWNER)
+        cost = await self.turns.cost_today(self.owner)
         return OverviewChanged(stats, sessions, cost, await self.queue.finished_per_minute())
 
     async def watch(self, tell: Callable[[OverviewChanged], None]) -> None:

@@ -16,9 +16,11 @@ from mobvibe_app.changes import (
     ServiceStatus,
     SessionSelected,
     TroubleChanged,
+    ViewChanged,
 )
-from mobvibe_app.studio import Connected, Studio, no_model
-from mobvibe_worker.errors import MobvibeError, StoreError
+from mobvibe_app.overview import Overview
+from mobvibe_app.studio import Connected, Studio, View, no_model
+from mobvibe_worker.errors import DatabaseUnreachable, InputError, MobvibeError, StoreError
 from mobvibe_worker.jobs import SessionId
 
 RETRY_SECONDS = 2.0
@@ -32,9 +34,13 @@ class ScreenFeed:
         self._changes: asyncio.Queue[Change | None] = asyncio.Queue()
         self._selected: SessionId | None = None
         self._overview: OverviewChanged | None = None
+        self._view: View | None = None
+        self._viewed_as = studio.settings.view_as
+        """Whose view was asked for, also before it is there: until it is left, nothing is written."""
         self._has_trouble = False
         self._following: asyncio.Task[None] | None = None
         self._starting: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     async def changes(self) -> AsyncIterator[Change]:
         """Start everything and yield what changes, until closed."""
@@ -48,6 +54,7 @@ class ScreenFeed:
 
     async def submit(self, prompt: str, *, new_project: bool = False) -> SessionId:
         """Enqueue a prompt for the selected session's project, or for a new one. Raises MobvibeError."""
+        self._require_own_view()
         settings = self._studio.settings
         if not settings.has_model:
             raise no_model(self._studio.demos())
@@ -59,6 +66,7 @@ class ScreenFeed:
 
     async def run_demo(self, name: str) -> SessionId:
         """Enqueue a recorded prompt. Raises MobvibeError."""
+        self._require_own_view()
         return await self._submit(self._studio.demo_order(name))
 
     async def select(self, session_id: SessionId) -> None:
@@ -70,15 +78,29 @@ class ScreenFeed:
 
     async def cancel(self) -> bool:
         """Cancel the selected session's waiting or running job; False where there is none."""
+        self._require_own_view()
         for summary in self._overview.sessions if self._overview else ():
             if summary.id == self._selected and summary.job_id is not None:
                 status = await self._studio.connected.session.cancel(summary.job_id)
                 return status in ("cancelled", "processing")
         return False
 
+    async def view_as(self, email: str | None) -> None:
+        """Read through that person's row-level security; None: one's own view again. Raises NotFound, StoreError."""
+        view = None if email is None else await self._studio.connected.see_as(email)
+        await _ended(self._watching)
+        await _ended(self._following)
+        self._view, self._selected, self._overview = view, None, None
+        self._viewed_as = view.email if view else None
+        self._tell(ViewChanged(self._viewed_as))
+        self._watching = asyncio.create_task(self._watch(), name="feed-overview")
+        if view is None:
+            self._studio.become_host(self._tell)
+
     async def close(self) -> None:
         """Stop following, then the studio."""
         await _ended(self._starting)
+        await _ended(self._watching)
         await _ended(self._following)
         await self._studio.close()
         self._changes.put_nowait(None)
@@ -92,18 +114,46 @@ class ScreenFeed:
             self._tell(TroubleChanged(message, remedy))
 
     async def _start(self) -> None:
-        connected = await self._open()
-        while connected is not None:
+        if await self._open() is None:
+            return
+        email = self._studio.settings.view_as
+        if email is None:
+            self._watching = asyncio.create_task(self._watch(), name="feed-overview")
+            return
+        try:
+            await self.view_as(email)
+        except MobvibeError as error:
+            self._trouble(error.message, error.remedy)
+
+    async def _watch(self) -> None:
+        """The overview of the person whose view this is, for ever."""
+        while True:
             try:
-                await connected.overview.watch(self._show_overview)
-            except* StoreError:
+                await self._seen_overview.watch(self._show_overview)
+            except* DatabaseUnreachable:
                 self._trouble("Postgres does not answer.", "Trying again by itself.")
-                await asyncio.sleep(RETRY_SECONDS)
+            except* StoreError as group:
+                error = group.exceptions[0]
+                self._trouble(str(error))
+            await asyncio.sleep(RETRY_SECONDS)
+
+    @property
+    def _seen_overview(self) -> Overview:
+        return self._view.overview if self._view else self._studio.connected.overview
+
+    def _require_own_view(self) -> None:
+        if self._viewed_as is not None:
+            raise InputError(
+                f"This is what {self._viewed_as} sees: here nothing is changed.",
+                "Go back to your own view first (ctrl+p, My own view).",
+            )
 
     async def _open(self) -> Connected | None:
         while True:
             try:
-                connected = await self._studio.open(self._tell)
+                connected = await self._studio.open(
+                    self._tell, as_host=self._studio.settings.view_as is None
+                )
             except MobvibeError as error:
                 self._trouble(error.message, error.remedy)
                 if not error.is_worth_retrying:
@@ -116,7 +166,7 @@ class ScreenFeed:
     def _show_overview(self, overview: OverviewChanged) -> None:
         self._overview = overview
         self._tell(overview)
-        if self._studio.is_host:
+        if self._studio.is_host and self._view is None:
             running = overview.stats.processing
             detail = f"{running} running" if running else "waits for jobs"
             self._tell(ServiceChanged(ServiceStatus("worker", "healthy", detail)))
@@ -134,6 +184,10 @@ class ScreenFeed:
         return submitted.session_id
 
     async def _follow(self, session_id: SessionId) -> None:
+        if self._view is not None:
+            async for events in self._view.session.follow(session_id):
+                self._tell(EventsArrived(tuple(events)))
+            return
         is_due = asyncio.Event()
         is_due.set()
         async with asyncio.TaskGroup() as group:

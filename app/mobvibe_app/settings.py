@@ -25,6 +25,8 @@ class AppSettings(WorkerSettings):
     """How previews run."""
     sdk: Literal[54, 57] = 54
     """The Expo SDK of new projects."""
+    view_as: str | None = None
+    """The email of the person through whose row-level security the dashboard reads."""
     host: str | None = None
     """The address that phones reach this machine at; found by itself where it is not set."""
     postgres_port: int | None = Field(default=None, ge=1, le=65535)

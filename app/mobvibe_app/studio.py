@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +43,15 @@ class WorkerPort(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """What one person sees: read through their row-level security, never written."""
+
+    email: str
+    overview: Overview
+    session: BuildSession
+
+
+@dataclass(frozen=True, slots=True)
 class Connected:
     """What there is once Postgres answers."""
 
@@ -50,6 +59,8 @@ class Connected:
     overview: Overview
     preview_host: PreviewHost
     worker: WorkerPort
+    see_as: Callable[[str], Awaitable[View]]
+    """The view of the person with this email. Raises NotFound."""
 
 
 Connect = Callable[[str, Environment], AbstractAsyncContextManager[Connected]]
@@ -111,8 +122,13 @@ class Studio:
             self._connect(dsn, self._environment)
         )
         if as_host:
-            self._hosting = asyncio.create_task(self._host(tell), name="studio-host")
+            self.become_host(tell)
         return self._connected
+
+    def become_host(self, tell: Tell) -> None:
+        """Take the host's part in a studio that was opened without it; again is harmless."""
+        if self._hosting is None and self.is_open:
+            self._hosting = asyncio.create_task(self._host(tell), name="studio-host")
 
     async def close(self) -> None:
         """Stop the worker, hand back its jobs, give up the lease on the environment."""

@@ -10,10 +10,13 @@ from mobvibe_app.changes import DemoSummary
 from mobvibe_app.settings import AppSettings
 
 if TYPE_CHECKING:
+    from asyncpg import Pool
+
     from mobvibe_app.environment.environment import Environment
     from mobvibe_app.screen_feed import ScreenFeed
-    from mobvibe_app.studio import Connected, Studio
+    from mobvibe_app.studio import Connected, Studio, View
     from mobvibe_app.ui.app import MobvibeApp
+    from mobvibe_worker.store.listener import Listener
 
 
 def demo_summaries() -> tuple[DemoSummary, ...]:
@@ -75,9 +78,11 @@ async def _connected(
     from mobvibe_worker.store.sessions import SessionStore
     from mobvibe_worker.store.turns import TurnLedger
 
-    pool = await open_pool(dsn, application_name="mobvibe-tui")
+    pool = await open_pool(
+        dsn, application_name="mobvibe-tui", slow_seconds=settings.slow_query_ms / 1000
+    )
     try:
-        async with Listener(dsn) as listener:
+        async with Listener(settings.session_url(dsn)) as listener:
             queue, events = JobQueue(pool), EventLog(pool)
             projects, sessions = ProjectStore(pool), SessionStore(pool)
             revisions, turns = RevisionStore(pool), TurnLedger(pool)
@@ -100,6 +105,29 @@ async def _connected(
                     listener,
                 ),
                 worker=EmbeddedWorker(settings, pool, listener),
+                see_as=lambda email: _view(pool, listener, email, settings.poll_interval_ms / 1000),
             )
     finally:
         await pool.close()
+
+
+async def _view(pool: Pool, listener: Listener, email: str, poll_seconds: float) -> View:
+    from mobvibe_app.build_session import BuildSession
+    from mobvibe_app.overview import Overview
+    from mobvibe_app.studio import View
+    from mobvibe_worker.store.event_log import EventLog
+    from mobvibe_worker.store.job_queue import JobQueue
+    from mobvibe_worker.store.profiles import ProfileStore
+    from mobvibe_worker.store.projects import ProjectStore
+    from mobvibe_worker.store.sessions import SessionStore
+    from mobvibe_worker.store.turns import TurnLedger
+    from mobvibe_worker.store.user_view import UserView
+
+    person = await ProfileStore(pool).person(email)
+    seen = UserView(pool, person)
+    queue, sessions, turns = JobQueue(seen), SessionStore(seen), TurnLedger(seen)
+    session = BuildSession(
+        queue, ProjectStore(seen), sessions, EventLog(seen), turns, listener, poll_seconds
+    )
+    overview = Overview(queue, sessions, turns, listener, owner=person.id, is_own=False)
+    return View(person.email, overview, session)

@@ -5,8 +5,8 @@ MobvibeError
 ├── ServiceError          exit 3  the environment could not start, or was lost
 ├── StoreError            exit 3  the database could not be used
 │   ├── DatabaseUnreachable
-│   ├── SchemaTooNew, SchemaTooOld, MigrationRefused, MigrationFailed
-│   ├── NotFound
+│   ├── SchemaTooNew, SchemaTooOld, MigrationRefused, MigrationFailed, BranchRefused
+│   ├── NotFound, Conflict (SessionLimitReached), Denied, SchemaUnknown
 │   ├── LeaseLost         the attempt is no longer this worker's
 │   └── HeadMoved         the person's files changed while the job ran
 ├── AgentError            exit 1  the job could not be done
@@ -84,10 +84,39 @@ class MigrationFailed(StoreError):
     """A migration failed; nothing of it was kept."""
 
 
+class BranchRefused(StoreError):
+    """The database cannot be copied now."""
+
+
 class NotFound(StoreError):
     """There is no such thing in the database."""
 
     exit_code = 2
+
+
+class Conflict(StoreError):
+    """Something else is there already, or still needs it."""
+
+    exit_code = 2
+    default_remedy = "Look at what is there now, then try again."
+
+
+class SessionLimitReached(Conflict):
+    """No more sessions may be open at once."""
+
+    default_remedy = "Complete a session, or wait until one expires; a larger tier has more."
+
+
+class Denied(StoreError):
+    """This role may not do that."""
+
+    default_remedy = "Use the database owner's DATABASE_URL, or do it as the row's owner."
+
+
+class SchemaUnknown(StoreError):
+    """The database has a type that this program does not know."""
+
+    default_remedy = "Add the type to worker/mobvibe_worker/store/contracts.py."
 
 
 class LeaseLost(StoreError):

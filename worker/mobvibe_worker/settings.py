@@ -34,6 +34,12 @@ class WorkerSettings(BaseSettings):
         default=None, validation_alias=AliasChoices("DATABASE_URL", "MOBVIBE_DATABASE_URL")
     )
     """Postgres to use; without it the app runs an embedded one."""
+    direct_url: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("DIRECT_URL", "MOBVIBE_DIRECT_URL")
+    )
+    """The same database without a transaction pooler in between: for migrations and LISTEN."""
+    slow_query_ms: float = Field(default=250.0, ge=0)
+    """From how long on a statement is logged as slow."""
     anthropic_api_key: SecretStr | None = Field(
         default=None, validation_alias=AliasChoices("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN")
     )
@@ -90,7 +96,13 @@ class WorkerSettings(BaseSettings):
             self.anthropic_base_url
         )
 
+    def session_url(self, dsn: str) -> str:
+        """The address for what needs one connection for long: DIRECT_URL beside DATABASE_URL, else `dsn`."""
+        if self.database_url is None or self.direct_url is None:
+            return dsn
+        return self.direct_url.get_secret_value()
+
     def secrets(self) -> tuple[str, ...]:
         """Every value that must reach no file, event or log."""
-        held = (self.anthropic_api_key, self.database_url)
+        held = (self.anthropic_api_key, self.database_url, self.direct_url)
         return tuple(secret.get_secret_value() for secret in held if secret)

@@ -16,6 +16,12 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"mobvibe-tui {version('mobvibe-tui')}")
     top.add_argument("--plain", action="store_true", help="plain lines instead of the dashboard")
+    top.add_argument(
+        "--as",
+        dest="view_as",
+        metavar="EMAIL",
+        help="see what that person's phone would get, through their row-level security",
+    )
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
 
     def command(name: str, help_text: str) -> argparse.ArgumentParser:
@@ -35,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     command("events", "a session's events").add_argument("session", metavar="SESSION")
     command("retry", "run a failed or cancelled job again").add_argument("job", metavar="JOB")
     command("cancel", "cancel a waiting or running job").add_argument("job", metavar="JOB")
-    _db(command("db", "the database: migrate, rollback, status, url"))
+    _db(command("db", "the database: migrate, verify, branch, seed, psql ..."))
     return top
 
 
@@ -64,8 +70,29 @@ def _run(run: argparse.ArgumentParser) -> None:
 def _db(db: argparse.ArgumentParser) -> None:
     verbs = db.add_subparsers(dest="verb", metavar="VERB", required=True)
     parents = [_everywhere()]
-    verbs.add_parser("migrate", help="apply what is pending", parents=parents)
-    rollback = verbs.add_parser("rollback", help="take the newest back", parents=parents)
+
+    def verb(name: str, help_text: str) -> argparse.ArgumentParser:
+        return verbs.add_parser(
+            name, help=help_text, description=help_text, parents=parents, allow_abbrev=False
+        )
+
+    migrate = verb("migrate", "apply what is pending")
+    migrate.add_argument("--on-branch", action="store_true", help="on a copy with the data first")
+    rollback = verb("rollback", "take the newest back")
     rollback.add_argument("--to", type=int, metavar="N", help="down to this version")
-    verbs.add_parser("status", help="what is applied, what is pending", parents=parents)
-    verbs.add_parser("url", help="print DATABASE_URL, password included", parents=parents)
+    verb("status", "what is applied, what is pending")
+    verb("verify", "up, down and up again on a branch: is the schema the same?")
+    reset = verb("reset", "take everything back and migrate anew; all rows are gone")
+    reset.add_argument("--yes", action="store_true", help="do not ask")
+    reset.add_argument("--seed", action="store_true", help="put the data set in afterwards")
+    verb("seed", "put in people, apps and builds to look around in")
+    branch = verb("branch", "copy the database: branch NAME, branch list, branch drop NAME")
+    branch.add_argument("name", metavar="NAME|list|drop")
+    branch.add_argument("dropped", nargs="?", metavar="NAME")
+    contracts = verb("contracts", "write the row types from the live catalog")
+    contracts.add_argument("--check", action="store_true", help="only say whether they are current")
+    url = verb("url", "print DATABASE_URL, password included")
+    url.add_argument("--branch", metavar="NAME", help="of this branch")
+    psql = verb("psql", "psql on the database")
+    psql.add_argument("--branch", metavar="NAME", help="on this branch")
+    psql.add_argument("arguments", nargs="*", metavar="ARGUMENT", help="for psql, after --")

@@ -13,7 +13,8 @@ from mobvibe_worker.errors import InputError, MobvibeError
 INTERRUPTED = 130
 NOT_SETTINGS = frozenset(
     {"command", "plain", "json", "prompt", "demo", "project", "platform", "budget", "keep"}
-    | {"session", "job", "verb", "to"}
+    | {"session", "job", "verb", "to", "on_branch", "yes", "seed", "name", "dropped", "check"}
+    | {"branch", "arguments"}
 )
 
 
@@ -71,9 +72,9 @@ def _dispatch(flags: argparse.Namespace, out: Output) -> int:
 
             return asyncio.run(queue.COMMANDS[flags.command](settings, flags, out))
         case "db":
-            from mobvibe_app.cli import db
+            from mobvibe_app.cli.db import commands
 
-            return asyncio.run(db.COMMANDS[flags.verb](settings, flags, out))
+            return asyncio.run(commands.COMMANDS[flags.verb](settings, flags, out))
     raise InputError(f"Unknown command {flags.command}.", "See mobvibe-tui --help.")
 
 

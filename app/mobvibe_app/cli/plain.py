@@ -21,7 +21,10 @@ async def show_plainly(settings: AppSettings, out: Output) -> int:
 
     try:
         connected = await studio.open(tell, as_host=False)
-        overview = await connected.overview.read()
+        seen = connected.overview
+        if settings.view_as is not None:
+            seen = (await connected.see_as(settings.view_as)).overview
+        overview = await seen.read()
     finally:
         await studio.close()
     if out.is_json:

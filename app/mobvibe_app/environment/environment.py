@@ -59,7 +59,7 @@ class Environment:
         """Bring the schema up to date; nothing happens where it is. Raises StoreError."""
         self._tell(ServiceStatus("postgres", "starting", "migrations"))
         try:
-            await MigrationRunner(dsn).migrate()
+            await MigrationRunner(self._settings.session_url(dsn)).migrate()
         except MobvibeError as error:
             self._tell(ServiceStatus("postgres", "failed", error.message, error.remedy))
             raise

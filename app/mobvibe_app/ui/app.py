@@ -107,6 +107,10 @@ class MobvibeApp(App[None]):
             yield SystemCommand("Copy the address", "What the QR holds (y)", self.action_copy_url)
         if build.state.is_job_unfinished:
             yield SystemCommand("Cancel the job", "Asks first (x)", build.action_cancel)
+        if build.state.viewed_as is not None:
+            yield SystemCommand("My own view", "Leave this person's view", build.action_own_view)
+        told = "What their phone would get, through row-level security"
+        yield SystemCommand("View as a user", told, build.action_see_as)
         yield from super().get_system_commands(screen)
 
     def action_help(self) -> None:

@@ -48,6 +48,10 @@ class LateFeed:
         """See StudioPort."""
         return await self._ready.cancel()
 
+    async def view_as(self, email: str | None) -> None:
+        """See StudioPort."""
+        await self._ready.view_as(email)
+
     async def close(self) -> None:
         """See StudioPort."""
         self._is_closed = True

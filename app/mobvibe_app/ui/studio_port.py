@@ -36,6 +36,10 @@ class StudioPort(Protocol):
         """Cancel the selected session's waiting or running job; False where there is none."""
         ...
 
+    async def view_as(self, email: str | None) -> None:
+        """Read through that person's row-level security; None: one's own view again. Raises MobvibeError."""
+        ...
+
     async def close(self) -> None:
         """Stop the worker, hand back its jobs and give up the lease on the environment."""
         ...

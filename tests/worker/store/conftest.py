@@ -1,7 +1,10 @@
-"""Tests of the store run on a real Postgres."""
+"""Tests of the store run on a real Postgres; those of its tools on every kind of database that it must fit."""
 
 from __future__ import annotations
 
+from clusters import server_15, server_18
 from database import database_url, empty_database, pool, template_database
+from database_kinds import kind, migrated, prepared, server_neon
 
 __all__ = ["database_url", "empty_database", "pool", "template_database"]
+__all__ += ["kind", "migrated", "prepared", "server_15", "server_18", "server_neon"]

@@ -35,9 +35,11 @@ async def run_headless(settings: WorkerSettings, say: Callable[[str], None]) -> 
     Home(settings.home).prepare()
     await MigrationRunner(dsn).require_current()
     async with AsyncExitStack() as stack:
-        pool = await open_pool(dsn, application_name="mobvibe-worker")
+        pool = await open_pool(
+            dsn, application_name="mobvibe-worker", slow_seconds=settings.slow_query_ms / 1000
+        )
         stack.push_async_callback(pool.close)
-        listener = await stack.enter_async_context(Listener(dsn))
+        listener = await stack.enter_async_context(Listener(settings.session_url(dsn)))
         worker = build_worker(settings, pool, listener)
         _stop_on_signals(worker, say)
         monitor = asyncio.create_task(

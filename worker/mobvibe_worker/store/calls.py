@@ -6,14 +6,17 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from asyncpg import Pool, Record
 
 from mobvibe_worker.errors import MobvibeError
 from mobvibe_worker.store.failures import NOT_EXECUTED, is_lost, translated
+from mobvibe_worker.store.user_view import UserView
 
 T = TypeVar("T")
+Source: TypeAlias = Pool | UserView
+"""Where statements run: as ourselves, or through one person's row-level security."""
 
 ACQUIRE_SECONDS = 10.0
 PATIENCE_SECONDS = 4.0
@@ -21,23 +24,23 @@ _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 0.25
 
 
-async def repeatable(pool: Pool, sql: str, *arguments: Any) -> list[Record]:
+async def repeatable(source: Source, sql: str, *arguments: Any) -> list[Record]:
     """Run a read or an idempotent write; repeated with growing pauses while the server is away.
 
     Raises DatabaseUnreachable after `PATIENCE_SECONDS`, else the StoreError that fits.
     """
-    return await _with_patience(lambda: _fetch(pool, sql, arguments), is_lost)
+    return await _with_patience(lambda: _fetch(source, sql, arguments), is_lost)
 
 
-async def once(pool: Pool, sql: str, *arguments: Any) -> list[Record]:
+async def once(source: Source, sql: str, *arguments: Any) -> list[Record]:
     """Run a write that must not happen twice; repeated only where it surely did not happen."""
     return await _with_patience(
-        lambda: _fetch(pool, sql, arguments), lambda error: isinstance(error, NOT_EXECUTED)
+        lambda: _fetch(source, sql, arguments), lambda error: isinstance(error, NOT_EXECUTED)
     )
 
 
-async def _fetch(pool: Pool, sql: str, arguments: tuple[Any, ...]) -> list[Record]:
-    async with pool.acquire(timeout=ACQUIRE_SECONDS) as connection:
+async def _fetch(source: Source, sql: str, arguments: tuple[Any, ...]) -> list[Record]:
+    async with source.acquire(timeout=ACQUIRE_SECONDS) as connection:
         rows: list[Record] = await connection.fetch(sql, *arguments)
         return rows
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID, uuid4
 
-from asyncpg import Pool
-
 from mobvibe_worker.events import Event, Payload, to_data
 from mobvibe_worker.jobs import Attempt, JobId, SessionId
-from mobvibe_worker.store.calls import repeatable
+from mobvibe_worker.store.calls import Source, repeatable
+from mobvibe_worker.store.rows import SessionEventsRow
+from mobvibe_worker.store.rowset import RowSet
+
+EVENTS = RowSet("session_events", SessionEventsRow, key="seq")
 
 
 class EventLog:
     """History: what is appended stays, in one order per session, without holes."""
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    def __init__(self, source: Source) -> None:
+        self._source = source
 
     async def append(
         self,
@@ -33,7 +35,7 @@ class EventLog:
         the batch may be stored or not, and the same one with the same `batch_id` can be sent again, safely.
         """
         rows = await repeatable(
-            self._pool,
+            self._source,
             "select public.append_events($1, $2, $3, $4, $5, $6, $7) as last_seq",
             session_id,
             [payload.type for payload in payloads],
@@ -47,22 +49,16 @@ class EventLog:
 
     async def read(self, session_id: SessionId, after: int = 0, limit: int = 500) -> list[Event]:
         """The events with seq > `after`, in order, at most `limit`."""
-        rows = await repeatable(
-            self._pool,
-            "select seq, job_id, event_type, data, created_at from public.session_events"
-            " where session_id = $1 and seq > $2 order by seq limit $3",
-            session_id,
-            after,
-            limit,
-        )
+        condition = "session_id = $1 and seq > $2 order by seq limit $3"
+        rows = await EVENTS.find(self._source, condition, session_id, after, limit)
         return [
             Event(
                 session_id=session_id,
-                seq=row["seq"],
-                job_id=JobId(row["job_id"]) if row["job_id"] else None,
-                type=row["event_type"],
-                data=row["data"],
-                created_at=row["created_at"],
+                seq=row.seq,
+                job_id=JobId(row.job_id) if row.job_id else None,
+                type=row.event_type,
+                data=row.data,
+                created_at=row.created_at,
             )
             for row in rows
         ]
@@ -70,7 +66,7 @@ class EventLog:
     async def tells_preview(self, session_id: SessionId, revision: str) -> bool:
         """Whether a `preview_ready` of this revision is stored."""
         rows = await repeatable(
-            self._pool,
+            self._source,
             "select exists (select from public.session_events where session_id = $1"
             " and event_type = 'preview_ready' and data ->> 'revision' = $2) as is_told",
             session_id,

@@ -11,13 +11,16 @@ from asyncpg import exceptions as pg
 
 from mobvibe_worker.errors import (
     BudgetReached,
+    Conflict,
     DatabaseUnreachable,
+    Denied,
     HeadMoved,
     InputError,
     LeaseLost,
     MobvibeError,
     NotFound,
     SchemaTooOld,
+    SessionLimitReached,
     StoreError,
 )
 
@@ -28,6 +31,8 @@ NOT_EXECUTED = (
     pg.TooManyConnectionsError,
     pg.SerializationError,
     pg.DeadlockDetectedError,
+    # A migration changed what a prepared statement gives; inside a transaction asyncpg cannot prepare it again itself.
+    pg.InvalidCachedStatementError,
 )
 # The connection went away, and with it the answer: only what may run twice is repeated.
 _LOST = (
@@ -43,7 +48,9 @@ _OURS: dict[str, type[MobvibeError]] = {
     "MV003": BudgetReached,
     "MV004": NotFound,
     "MV006": InputError,
+    "MV007": SessionLimitReached,
 }
+_TAKEN = (pg.UniqueViolationError, pg.ExclusionViolationError)
 _MISSING_SCHEMA = frozenset({"42P01", "42883", "42703", "3F000"})
 
 
@@ -66,6 +73,11 @@ def translated() -> Iterator[None]:
         asyncpg.InterfaceError,
         pg.InternalClientError,
     ) as error:
+        if isinstance(error, TimeoutError):
+            raise DatabaseUnreachable(
+                "The database did not answer in time.",
+                "It is busy, or every connection is in use; try again in a moment.",
+            ) from error
         if is_lost(error):
             raise DatabaseUnreachable(
                 f"The database does not answer ({type(error).__name__}).",
@@ -85,8 +97,12 @@ def _readable(error: asyncpg.PostgresError) -> MobvibeError:
         return SchemaTooOld(f"The database lacks a part of the schema: {said}.")
     if isinstance(error, pg.DiskFullError):
         return StoreError("The database's disk is full.", "Free some space; it goes on by itself.")
-    if isinstance(error, pg.InsufficientPrivilegeError):
-        return StoreError(f"The database refused that: {said}.", "Use its owner's DATABASE_URL.")
+    if isinstance(error, pg.InsufficientPrivilegeError | pg.ReadOnlySQLTransactionError):
+        return Denied(f"The database refused that: {said}.")
+    if isinstance(error, _TAKEN):
+        return Conflict(f"There is such a thing already: {said}.", "Choose another name or key.")
+    if isinstance(error, pg.ForeignKeyViolationError):
+        return Conflict(f"That belongs to something that is not there, or is needed: {said}.")
     return StoreError(f"The database refused that: {said}.")
 
 

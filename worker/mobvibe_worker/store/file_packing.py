@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from asyncpg import Pool
-
 from mobvibe_worker.jobs import ProjectId
 from mobvibe_worker.revisions import FileTree
-from mobvibe_worker.store.calls import repeatable
+from mobvibe_worker.store.calls import Source, repeatable
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +19,13 @@ class PackedFiles:
     contents: list[bytes]
 
 
-async def pack(pool: Pool, project_id: ProjectId, files: FileTree) -> PackedFiles:
+async def pack(source: Source, project_id: ProjectId, files: FileTree) -> PackedFiles:
     """What `add_revision` needs: nothing is sent that the project holds already."""
     paths = sorted(files)
     hashes = [hashlib.sha256(files[path]).digest() for path in paths]
     by_hash = {digest: files[path] for path, digest in zip(paths, hashes, strict=True)}
     rows = await repeatable(
-        pool,
+        source,
         "select sha256 from public.project_blobs where project_id = $1 and sha256 = any ($2::bytea[])",
         project_id,
         list(by_hash),

@@ -9,8 +9,6 @@ from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
-from asyncpg import Pool, Record
-
 from mobvibe_worker.errors import InputError, NotFound
 from mobvibe_worker.events import Payload, to_data
 from mobvibe_worker.jobs import (
@@ -27,8 +25,12 @@ from mobvibe_worker.jobs import (
     WorkerId,
 )
 from mobvibe_worker.revisions import CheckReport, FileTree
-from mobvibe_worker.store.calls import once, repeatable
+from mobvibe_worker.store.calls import Source, once, repeatable
 from mobvibe_worker.store.file_packing import pack
+from mobvibe_worker.store.rows import CodingJobsRow
+from mobvibe_worker.store.rowset import RowSet
+
+JOBS = RowSet("coding_jobs", CodingJobsRow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,8 @@ class FinishedWork:
 class JobQueue:
     """Every write of a running job carries its attempt; LeaseLost says that another one holds the job."""
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    def __init__(self, source: Source) -> None:
+        self._source = source
 
     async def enqueue(
         self,
@@ -74,7 +76,7 @@ class JobQueue:
             raise InputError(f"A prompt has 1 to {PROMPT_LIMIT:,} characters, not {len(prompt):,}.")
         # With a key of its own the call may be repeated when its answer is lost.
         rows = await repeatable(
-            self._pool,
+            self._source,
             "select public.enqueue_job($1, $2, $3, $4, $5, $6) as id",
             session_id,
             prompt,
@@ -88,16 +90,20 @@ class JobQueue:
     async def claim(self, worker: WorkerId, slots: int, lease: timedelta) -> list[Job]:
         """Up to `slots` jobs that are now this worker's for `lease`, the most urgent first."""
         rows = await once(
-            self._pool, "select * from public.claim_jobs($1, $2, $3)", worker, slots, lease
+            self._source,
+            f"select {JOBS.columns()} from public.claim_jobs($1, $2, $3)",
+            worker,
+            slots,
+            lease,
         )
-        return [_job(row) for row in rows]
+        return [_job(row) for row in JOBS.read(rows)]
 
     async def renew(
         self, worker: WorkerId, attempts: Sequence[Attempt], lease: timedelta
     ) -> list[Renewal]:
         """Prolong leases. An attempt that is missing from the answer is lost."""
         rows = await repeatable(
-            self._pool,
+            self._source,
             "select * from public.renew_jobs($1, $2, $3, $4)",
             worker,
             [attempt.job_id for attempt in attempts],
@@ -115,9 +121,9 @@ class JobQueue:
         if not work.report.is_green:
             raise ValueError("a job is completed with a green report only")
         project_id = (await self.get(attempt.job_id)).project_id
-        packed = await pack(self._pool, project_id, work.files)
+        packed = await pack(self._source, project_id, work.files)
         rows = await repeatable(
-            self._pool,
+            self._source,
             "select public.complete_attempt($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) as id",
             *_fence(attempt),
             work.base_revision,
@@ -138,7 +144,7 @@ class JobQueue:
         Raises LeaseLost.
         """
         rows = await once(
-            self._pool,
+            self._source,
             "select public.fail_attempt($1, $2, $3, $4, $5, $6, $7) as will_retry",
             *_fence(attempt),
             reason,
@@ -150,7 +156,7 @@ class JobQueue:
     async def finish_cancelled(self, attempt: Attempt, events: Sequence[Payload] = ()) -> None:
         """End an attempt because the person cancelled it. Raises LeaseLost."""
         await once(
-            self._pool,
+            self._source,
             "select public.cancel_attempt($1, $2, $3, $4, $5)",
             *_fence(attempt),
             *_columns(events),
@@ -158,41 +164,52 @@ class JobQueue:
 
     async def hand_back(self, attempt: Attempt) -> None:
         """Give the job back: it waits again at once, and no attempt is counted. Raises LeaseLost."""
-        await once(self._pool, "select public.hand_back_attempt($1, $2, $3)", *_fence(attempt))
+        await once(self._source, "select public.hand_back_attempt($1, $2, $3)", *_fence(attempt))
 
     async def cancel(self, job_id: JobId) -> JobStatus:
         """Cancel: a waiting job now, a running one is asked for and its worker is told. Returns its status now.
 
         Raises NotFound.
         """
-        rows = await repeatable(self._pool, "select public.cancel_job($1) as status", job_id)
+        rows = await repeatable(self._source, "select public.cancel_job($1) as status", job_id)
         status: JobStatus = rows[0]["status"]
         return status
 
     async def retry(self, job_id: JobId) -> None:
         """Put a failed or cancelled job back into its line. Raises NotFound, InputError for any other status."""
-        await once(self._pool, "select public.retry_job($1)", job_id)
+        await once(self._source, "select public.retry_job($1)", job_id)
 
     async def reclaim(self, limit: int = 100) -> list[JobId]:
         """Take jobs back whose lease ran out; they wait again, or are dead after their last attempt."""
-        rows = await repeatable(self._pool, "select public.reclaim_jobs($1) as id", limit)
+        rows = await repeatable(self._source, "select public.reclaim_jobs($1) as id", limit)
         return [JobId(row["id"]) for row in rows]
 
     async def next_due_seconds(self) -> float | None:
         """Seconds until a job falls due or a lease runs out; None when neither is in sight."""
-        rows = await repeatable(self._pool, "select public.next_due_seconds() as seconds")
+        rows = await repeatable(self._source, "select public.next_due_seconds() as seconds")
         seconds: float | None = rows[0]["seconds"]
         return seconds
 
     async def stats(self) -> QueueStats:
         """Counts by status, and the age of the oldest job that waits."""
-        rows = await repeatable(self._pool, "select * from public.get_queue_stats()")
+        rows = await repeatable(self._source, "select * from public.get_queue_stats()")
         return QueueStats(**rows[0])
+
+    async def visible_stats(self) -> QueueStats:
+        """The counts of those jobs that the caller may see: what a person's own view has."""
+        rows = await repeatable(
+            self._source,
+            "select status, count(*) as jobs, extract(epoch from now() - min(created_at))::float8 as age"
+            " from public.coding_jobs group by status",
+        )
+        counts = {row["status"]: row["jobs"] for row in rows}
+        ages = {row["status"]: row["age"] for row in rows}
+        return QueueStats(**counts, oldest_pending_seconds=ages.get("pending"))
 
     async def finished_per_minute(self, minutes: int = 60) -> tuple[int, ...]:
         """How many jobs ended in each of the last minutes, the oldest first."""
         rows = await repeatable(
-            self._pool,
+            self._source,
             "select (extract(epoch from now() - completed_at) / 60)::int as age, count(*) as jobs"
             " from public.coding_jobs where completed_at > now() - make_interval(mins => $1)"
             " group by 1",
@@ -203,9 +220,7 @@ class JobQueue:
 
     async def get(self, job_id: JobId) -> Job:
         """One job. Raises NotFound."""
-        rows = await repeatable(
-            self._pool, "select * from public.coding_jobs where id = $1", job_id
-        )
+        rows = await JOBS.find(self._source, "id = $1", job_id)
         if not rows:
             raise NotFound(f"There is no job {job_id}.", "`mobvibe-tui jobs` lists them.")
         return _job(rows[0])
@@ -219,25 +234,25 @@ def _columns(events: Sequence[Payload]) -> tuple[list[str], list[dict[str, Any]]
     return [payload.type for payload in events], [to_data(payload) for payload in events]
 
 
-def _job(row: Record) -> Job:
+def _job(row: CodingJobsRow) -> Job:
     return Job(
-        id=JobId(row["id"]),
-        session_id=SessionId(row["session_id"]),
-        project_id=ProjectId(row["project_id"]),
-        user_id=UserId(row["user_id"]),
-        prompt=row["prompt"],
-        status=row["status"],
-        priority=row["priority"],
-        retry_count=row["retry_count"],
-        max_retries=row["max_retries"],
-        attempt=row["attempt"],
-        recording=row["recording"],
-        budget_usd=row["budget_usd"],
-        cancel_requested=row["cancel_requested"],
-        created_at=row["created_at"],
-        started_at=row["started_at"],
-        completed_at=row["completed_at"],
-        run_at=row["run_at"],
-        worker=row["worker"],
-        error=row["error"],
+        id=JobId(row.id),
+        session_id=SessionId(row.session_id),
+        project_id=ProjectId(row.project_id),
+        user_id=UserId(row.user_id),
+        prompt=row.prompt,
+        status=row.status,
+        priority=row.priority,
+        retry_count=row.retry_count,
+        max_retries=row.max_retries,
+        attempt=row.attempt,
+        recording=row.recording,
+        budget_usd=row.budget_usd,
+        cancel_requested=row.cancel_requested,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        completed_at=row.completed_at,
+        run_at=row.run_at,
+        worker=row.worker,
+        error=row.error,
     )

@@ -15,6 +15,7 @@ import asyncpg
 
 from mobvibe_worker.errors import DatabaseUnreachable
 from mobvibe_worker.store.pool import connect
+from mobvibe_worker.store.poolers import is_transaction_pooler
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,7 @@ MOST_WAITING = 1000
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 2.0
 _PULSE_SECONDS = 30.0
+POLL_SECONDS = 2.0
 _ENDED = object()
 
 
@@ -55,11 +57,13 @@ class Listener:
     """`async with` starts it in the background; subscriptions may be made at any time.
 
     Whenever it starts to listen, at first and after each loss, every subscriber gets `CATCH_UP`: notifications
-    are hints, the tables are the truth.
+    are hints, the tables are the truth. Behind a transaction pooler LISTEN hears nothing: there every subscriber
+    gets `CATCH_UP` every `poll_seconds`.
     """
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, *, poll_seconds: float = POLL_SECONDS) -> None:
         self._dsn = dsn
+        self._poll_seconds = poll_seconds
         self._subscribers: defaultdict[str, WeakSet[Subscription]] = defaultdict(WeakSet)
         self._listened: set[str] = set()
         self._stirred = asyncio.Event()
@@ -82,7 +86,8 @@ class Listener:
         return subscription
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._keep_listening(), name="listener")
+        work = self._poll if is_transaction_pooler(self._dsn) else self._keep_listening
+        self._task = asyncio.create_task(work(), name="listener")
         return self
 
     async def __aexit__(
@@ -97,6 +102,12 @@ class Listener:
                 await self._task
         for channel in list(self._subscribers):
             self._tell(channel, _ENDED)
+
+    async def _poll(self) -> None:
+        while True:
+            for channel in list(self._subscribers):
+                self._tell(channel, CATCH_UP)
+            await asyncio.sleep(self._poll_seconds)
 
     async def _keep_listening(self) -> None:
         pause = _FIRST_PAUSE

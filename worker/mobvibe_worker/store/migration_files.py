@@ -10,6 +10,7 @@ from pathlib import Path
 from mobvibe_worker.errors import MigrationRefused
 
 _NAME = re.compile(r"(?P<version>\d{4})_(?P<name>[a-z0-9_]+?)(?P<down>\.down)?\.sql")
+_TABLE = re.compile(r"^create table (?:if not exists )?public\.(\w+)", re.IGNORECASE | re.MULTILINE)
 _NO_TRANSACTION = "-- mobvibe:no-transaction"
 
 
@@ -42,6 +43,12 @@ def migrations_folder() -> Path:
     """Beside the package in a wheel, at the top of a checkout."""
     packaged = Path(__file__).parents[1] / "migrations"
     return packaged if packaged.is_dir() else Path(__file__).parents[3] / "migrations"
+
+
+def our_tables(folder: Path | None = None) -> frozenset[str]:
+    """The tables of `public` that the migrations make: a database may hold others', which are none of our business."""
+    files = read_migrations(folder or migrations_folder())
+    return frozenset(name for file in files for name in _TABLE.findall(file.text))
 
 
 def read_migrations(folder: Path) -> list[MigrationFile]:

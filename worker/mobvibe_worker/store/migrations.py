@@ -22,6 +22,7 @@ from mobvibe_worker.store.migration_files import (
     runs_by_itself,
 )
 from mobvibe_worker.store.pool import connect
+from mobvibe_worker.store.poolers import is_transaction_pooler
 
 LOCK_KEY = 0x6D6F6276
 LOCK_PATIENCE_SECONDS = 30.0
@@ -111,6 +112,12 @@ class MigrationRunner:
 
     @asynccontextmanager
     async def _locked(self) -> AsyncIterator[asyncpg.Connection]:
+        if is_transaction_pooler(self._dsn):
+            raise MigrationRefused(
+                "This address is a transaction pooler's: each statement may run on another connection, so the lock"
+                " that keeps two migrations apart would not hold.",
+                "Set DIRECT_URL to the database's direct address (or the session pooler's, port 5432).",
+            )
         async with self._connected() as connection:
             deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
             while not await connection.fetchval("select pg_try_advisory_lock($1)", LOCK_KEY):

@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
 
-from asyncpg import Pool
+from mobvibe_worker.errors import NotFound
+from mobvibe_worker.jobs import ProjectId, SessionId, UserId
+from mobvibe_worker.store.calls import Source, repeatable
+from mobvibe_worker.store.rows import PreviewContainersRow
+from mobvibe_worker.store.rowset import Page, RowSet
+from mobvibe_worker.store.rules import PreviewProvider, PreviewStatus
 
-from mobvibe_worker.jobs import ProjectId, SessionId
-from mobvibe_worker.store.calls import repeatable
+PREVIEWS = RowSet("preview_containers", PreviewContainersRow)
 
-PreviewProvider = Literal["docker", "process", "railway"]
-PreviewStatus = Literal["starting", "running", "stopped", "error"]
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """One running, or once running, Metro."""
+
+    container_id: str
+    session_id: SessionId
+    project_id: ProjectId
+    user_id: UserId
+    provider: PreviewProvider
+    metro_url: str
+    status: PreviewStatus
+    last_activity_at: datetime
+    resource_usage: Mapping[str, Any]
 
 
 class PreviewRegistry:
     """One row per preview, found by `container_id`: a container's id, or a process's name."""
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    def __init__(self, source: Source) -> None:
+        self._source = source
 
     async def upsert(
         self,
@@ -30,7 +49,7 @@ class PreviewRegistry:
     ) -> None:
         """Say where a project is served, and how it fares."""
         await repeatable(
-            self._pool,
+            self._source,
             "insert into public.preview_containers"
             " (session_id, project_id, user_id, provider, container_id, metro_url, status)"
             " select s.id, s.project_id, s.user_id, $3, $4, $5, $6 from public.coding_sessions s"
@@ -46,10 +65,44 @@ class PreviewRegistry:
             status,
         )
 
+    async def get(self, container_id: str) -> Preview:
+        """One preview. Raises NotFound."""
+        rows = await PREVIEWS.find(self._source, "container_id = $1", container_id)
+        if not rows:
+            raise NotFound(f"There is no preview {container_id!r}.")
+        return _preview(rows[0])
+
+    async def page(
+        self, user_id: UserId, *, cursor: str | None = None, limit: int = 50
+    ) -> Page[Preview]:
+        """A person's previews, the newest first."""
+        page = await PREVIEWS.page(
+            self._source, "user_id = $1", [user_id], cursor=cursor, limit=limit
+        )
+        return Page(tuple(map(_preview, page.items)), page.cursor)
+
+    async def idle(self, longer_than: timedelta, limit: int = 100) -> list[Preview]:
+        """Running previews that nobody used for that long, the longest idle first."""
+        condition = (
+            "last_activity_at < now() - $1::interval and status in ('starting', 'running')"
+            " order by last_activity_at limit $2"
+        )
+        rows = await PREVIEWS.find(self._source, condition, longer_than, limit)
+        return [_preview(row) for row in rows]
+
+    async def measured(self, container_id: str, usage: Mapping[str, Any]) -> None:
+        """Keep what it uses (CPU, RAM, network)."""
+        await repeatable(
+            self._source,
+            "update public.preview_containers set resource_usage = $2 where container_id = $1",
+            container_id,
+            dict(usage),
+        )
+
     async def touch(self, container_id: str) -> None:
         """It is in use: idle clean-up starts counting anew."""
         await repeatable(
-            self._pool,
+            self._source,
             "update public.preview_containers set last_activity_at = now() where container_id = $1",
             container_id,
         )
@@ -57,8 +110,22 @@ class PreviewRegistry:
     async def stopped(self, container_id: str, status: PreviewStatus = "stopped") -> None:
         """It serves no longer."""
         await repeatable(
-            self._pool,
+            self._source,
             "update public.preview_containers set status = $2 where container_id = $1",
             container_id,
             status,
         )
+
+
+def _preview(row: PreviewContainersRow) -> Preview:
+    return Preview(
+        container_id=row.container_id,
+        session_id=SessionId(row.session_id),
+        project_id=ProjectId(row.project_id),
+        user_id=UserId(row.user_id),
+        provider=row.provider,
+        metro_url=row.metro_url,
+        status=row.status,
+        last_activity_at=row.last_activity_at,
+        resource_usage=row.resource_usage,
+    )

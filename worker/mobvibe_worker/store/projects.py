@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import builtins
 from dataclasses import dataclass
-from typing import Literal
 
-from asyncpg import Pool, Record
-from asyncpg.exceptions import UniqueViolationError
-
-from mobvibe_worker.errors import InputError, NotFound, StoreError
+from mobvibe_worker.errors import Conflict, InputError, NotFound
 from mobvibe_worker.jobs import ProjectId, RevisionId, UserId
-from mobvibe_worker.store.calls import once, repeatable
+from mobvibe_worker.store.calls import Source, once
+from mobvibe_worker.store.rows import ProjectsRow, ProjectsUpdate
+from mobvibe_worker.store.rowset import Page, RowSet
+from mobvibe_worker.store.rules import (
+    NAME_LIMIT,
+    PROJECT_CHANGES,
+    ProjectChanges,
+    ProjectStatus,
+    checked,
+)
 
-ProjectStatus = Literal["active", "archived", "deleted"]
+PROJECTS = RowSet("projects", ProjectsRow)
+DEFAULT_SDK = 54
 
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """One row of projects. `sdk` is the Expo SDK's major version."""
+    """One project. `sdk` is the Expo SDK's major version."""
 
     id: ProjectId
     user_id: UserId
@@ -28,13 +34,14 @@ class Project:
     template_id: str | None
     head_revision_id: RevisionId | None
     status: ProjectStatus
+    description: str | None = None
 
 
 class ProjectStore:
-    """Makes and finds projects; deleted ones are not found by slug or list."""
+    """Makes and finds projects; deleted ones are not found by slug or list, and can be restored."""
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    def __init__(self, source: Source) -> None:
+        self._source = source
 
     async def create(
         self,
@@ -45,65 +52,115 @@ class ProjectStore:
         slug: str | None = None,
     ) -> Project:
         """A new project; its slug comes from the name where none is given. Raises InputError for a taken slug."""
+        checked(name, "name of a project", NAME_LIMIT)
         try:
             rows = await once(
-                self._pool,
+                self._source,
                 "insert into public.projects (user_id, name, slug, template_id, expo_config)"
-                " values ($1, $2, $3, $4, $5) returning *",
+                f" values ($1, $2, $3, $4, $5) returning {PROJECTS.columns()}",
                 user_id,
                 name,
                 slug,
                 template_id,
                 {"sdk": sdk},
             )
-        except StoreError as error:
-            if isinstance(error.__cause__, UniqueViolationError):
-                raise InputError(
-                    f"There is a project {slug!r} already.", "Choose another name."
-                ) from error
-            raise
-        return _project(rows[0])
+        except Conflict as error:
+            raise InputError(
+                f"There is a project {slug!r} already.", "Choose another name."
+            ) from error
+        return _project(PROJECTS.read(rows)[0])
 
     async def get(self, project_id: ProjectId) -> Project:
         """One project, also a deleted one. Raises NotFound."""
-        rows = await repeatable(
-            self._pool, "select * from public.projects where id = $1", project_id
-        )
+        rows = await PROJECTS.find(self._source, "id = $1", project_id)
         if not rows:
             raise NotFound(f"There is no project {project_id}.")
         return _project(rows[0])
 
     async def by_slug(self, user_id: UserId, slug: str) -> Project:
         """A person's project by its short name. Raises NotFound."""
-        rows = await repeatable(
-            self._pool,
-            "select * from public.projects where user_id = $1 and slug = $2 and status <> 'deleted'",
-            user_id,
-            slug,
-        )
+        condition = "user_id = $1 and slug = $2 and status <> 'deleted'"
+        rows = await PROJECTS.find(self._source, condition, user_id, slug)
         if not rows:
             raise NotFound(f"There is no project {slug!r}.")
         return _project(rows[0])
 
     async def list(self, user_id: UserId) -> builtins.list[Project]:
-        """A person's projects, the newest first."""
-        rows = await repeatable(
-            self._pool,
-            "select * from public.projects where user_id = $1 and status <> 'deleted'"
-            " order by created_at desc, id desc",
-            user_id,
+        """All of a person's projects, the newest first."""
+        condition = "user_id = $1 and status <> 'deleted' order by created_at desc, id desc"
+        return [_project(row) for row in await PROJECTS.find(self._source, condition, user_id)]
+
+    async def page(
+        self,
+        user_id: UserId,
+        status: ProjectStatus = "active",
+        *,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[Project]:
+        """A person's projects of one status, the newest first."""
+        condition = "user_id = $1 and status = $2"
+        page = await PROJECTS.page(
+            self._source, condition, [user_id, status], cursor=cursor, limit=limit
         )
-        return [_project(row) for row in rows]
+        return Page(tuple(map(_project, page.items)), page.cursor)
+
+    async def update(self, project_id: ProjectId, changes: ProjectChanges) -> Project:
+        """Change what a person may change. Raises NotFound (also for a deleted one), Denied."""
+        values: ProjectsUpdate = {}
+        if changes.name is not None:
+            values["name"] = changes.name
+        if changes.description is not None:
+            values["description"] = changes.description
+        if changes.expo_config is not None:
+            values["expo_config"] = dict(changes.expo_config)
+        row = await PROJECTS.update(self._source, project_id, values, "status <> 'deleted'")
+        if row is None:
+            raise NotFound(f"There is no project {project_id}.")
+        return _project(row)
+
+    async def archive(self, project_id: ProjectId) -> Project:
+        """Put a project aside. Raises NotFound, Conflict."""
+        return await self._become(project_id, "archived")
+
+    async def delete(self, project_id: ProjectId) -> Project:
+        """Mark a project as deleted: its short name is free again, its revisions stay. Raises NotFound."""
+        return await self._become(project_id, "deleted")
+
+    async def restore(self, project_id: ProjectId) -> Project:
+        """Bring a deleted or archived project back. Raises NotFound, Conflict when its short name is taken."""
+        try:
+            return await self._become(project_id, "active")
+        except Conflict as error:
+            if error.__cause__ is None:
+                raise
+            raise Conflict(
+                "Another project has this one's short name by now.",
+                "Delete or rename that one first.",
+            ) from error
+
+    async def _become(self, project_id: ProjectId, status: ProjectStatus) -> Project:
+        """The project with that status; again is harmless."""
+        before = [old for old, allowed in PROJECT_CHANGES.items() if status in allowed]
+        allowed = ", ".join(f"'{each}'" for each in [*before, status])
+        row = await PROJECTS.update(
+            self._source, project_id, {"status": status}, f"status in ({allowed})"
+        )
+        if row is None:
+            found = await self.get(project_id)
+            raise Conflict(f"A project that is {found.status} cannot become {status}.")
+        return _project(row)
 
 
-def _project(row: Record) -> Project:
+def _project(row: ProjectsRow) -> Project:
     return Project(
-        id=ProjectId(row["id"]),
-        user_id=UserId(row["user_id"]),
-        name=row["name"],
-        slug=row["slug"],
-        sdk=int(row["expo_config"].get("sdk", 54)),
-        template_id=row["template_id"],
-        head_revision_id=RevisionId(row["head_revision_id"]) if row["head_revision_id"] else None,
-        status=row["status"],
+        id=ProjectId(row.id),
+        user_id=UserId(row.user_id),
+        name=row.name,
+        slug=row.slug,
+        sdk=int(row.expo_config.get("sdk", DEFAULT_SDK)),
+        template_id=row.template_id,
+        head_revision_id=RevisionId(row.head_revision_id) if row.head_revision_id else None,
+        status=row.status,
+        description=row.description,
     )

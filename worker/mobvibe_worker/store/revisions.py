@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from asyncpg import Pool, Record
-
 from mobvibe_worker.errors import NotFound
 from mobvibe_worker.jobs import Attempt, JobId, ProjectId, RevisionId
 from mobvibe_worker.revisions import FileTree, Revision
-from mobvibe_worker.store.calls import once, repeatable
+from mobvibe_worker.store.calls import Source, once, repeatable
 from mobvibe_worker.store.file_packing import pack
+from mobvibe_worker.store.rows import ProjectRevisionsRow
+from mobvibe_worker.store.rowset import Page, RowSet
 
-_COLUMNS = "r.id, r.project_id, r.parent_id, r.source, r.job_id, r.created_at"
+REVISIONS = RowSet("project_revisions", ProjectRevisionsRow)
 
 
 class RevisionStore:
     """Reads revisions, and commits the two kinds that no job completes: templates and the person's own edits."""
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    def __init__(self, source: Source) -> None:
+        self._source = source
 
     async def head(self, project_id: ProjectId) -> tuple[Revision, FileTree] | None:
         """The current revision with its files, or None while the project has none."""
-        rows = await repeatable(
-            self._pool,
-            f"select {_COLUMNS} from public.projects p"
-            " join public.project_revisions r on r.id = p.head_revision_id where p.id = $1",
+        rows = await REVISIONS.find(
+            self._source,
+            "id = (select p.head_revision_id from public.projects p where p.id = $1)",
             project_id,
         )
         if not rows:
@@ -34,19 +33,24 @@ class RevisionStore:
 
     async def get(self, revision_id: RevisionId) -> Revision:
         """One revision. Raises NotFound."""
-        rows = await repeatable(
-            self._pool,
-            f"select {_COLUMNS} from public.project_revisions r where r.id = $1",
-            revision_id,
-        )
+        rows = await REVISIONS.find(self._source, "id = $1", revision_id)
         if not rows:
             raise NotFound(f"There is no revision {revision_id}.")
         return _revision(rows[0])
 
+    async def page(
+        self, project_id: ProjectId, *, cursor: str | None = None, limit: int = 50
+    ) -> Page[Revision]:
+        """A project's versions, the newest first."""
+        page = await REVISIONS.page(
+            self._source, "project_id = $1", [project_id], cursor=cursor, limit=limit
+        )
+        return Page(tuple(map(_revision, page.items)), page.cursor)
+
     async def files(self, revision_id: RevisionId) -> FileTree:
         """All files of a revision; empty for an unknown one."""
         rows = await repeatable(
-            self._pool,
+            self._source,
             "select f.path, b.content from public.project_files f"
             " join public.project_blobs b on b.project_id = f.project_id and b.sha256 = f.sha256"
             " where f.revision_id = $1 order by f.path",
@@ -56,9 +60,9 @@ class RevisionStore:
 
     async def commit_template(self, attempt: Attempt, files: FileTree) -> Revision:
         """The project's first files; when it has a head already, that one. Raises LeaseLost."""
-        packed = await pack(self._pool, await self._project_of(attempt), files)
+        packed = await pack(self._source, await self._project_of(attempt), files)
         rows = await repeatable(
-            self._pool,
+            self._source,
             "select public.commit_template($1, $2, $3, $4, $5, $6) as id",
             attempt.job_id,
             attempt.number,
@@ -73,9 +77,9 @@ class RevisionStore:
         self, project_id: ProjectId, base: RevisionId, files: FileTree
     ) -> Revision:
         """What the person edited on top of `base`, unchecked. Raises HeadMoved when the head is another."""
-        packed = await pack(self._pool, project_id, files)
+        packed = await pack(self._source, project_id, files)
         rows = await once(
-            self._pool,
+            self._source,
             "select public.commit_person($1, $2, $3, $4, $5) as id",
             project_id,
             base,
@@ -85,21 +89,37 @@ class RevisionStore:
         )
         return await self.get(RevisionId(rows[0]["id"]))
 
+    async def restore(
+        self, project_id: ProjectId, base: RevisionId, revision_id: RevisionId
+    ) -> Revision:
+        """Make an earlier version's files the head again, as a new revision; nothing later is lost.
+
+        Raises HeadMoved when the head is not `base`, NotFound for another project's revision.
+        """
+        rows = await once(
+            self._source,
+            "select public.commit_restore($1, $2, $3) as id",
+            project_id,
+            base,
+            revision_id,
+        )
+        return await self.get(RevisionId(rows[0]["id"]))
+
     async def _project_of(self, attempt: Attempt) -> ProjectId:
         rows = await repeatable(
-            self._pool, "select project_id from public.coding_jobs where id = $1", attempt.job_id
+            self._source, "select project_id from public.coding_jobs where id = $1", attempt.job_id
         )
         if not rows:
             raise NotFound(f"There is no job {attempt.job_id}.")
         return ProjectId(rows[0]["project_id"])
 
 
-def _revision(row: Record) -> Revision:
+def _revision(row: ProjectRevisionsRow) -> Revision:
     return Revision(
-        id=RevisionId(row["id"]),
-        project_id=ProjectId(row["project_id"]),
-        parent_id=RevisionId(row["parent_id"]) if row["parent_id"] else None,
-        source=row["source"],
-        job_id=JobId(row["job_id"]) if row["job_id"] else None,
-        created_at=row["created_at"],
+        id=RevisionId(row.id),
+        project_id=ProjectId(row.project_id),
+        parent_id=RevisionId(row.parent_id) if row.parent_id else None,
+        source=row.source,
+        job_id=JobId(row.job_id) if row.job_id else None,
+        created_at=row.created_at,
     )

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from asyncpg import Pool
-
-from mobvibe_worker.errors import NotFound
+from mobvibe_worker.errors import Conflict, NotFound
 from mobvibe_worker.jobs import (
     JobId,
     JobStatus,
@@ -17,8 +15,12 @@ from mobvibe_worker.jobs import (
     SessionStatus,
     UserId,
 )
-from mobvibe_worker.store.calls import once, repeatable
+from mobvibe_worker.store.calls import Source, once, repeatable
+from mobvibe_worker.store.rows import CodingSessionsRow
+from mobvibe_worker.store.rowset import Page, RowSet
+from mobvibe_worker.store.rules import SESSION_CHANGES
 
+SESSIONS = RowSet("coding_sessions", CodingSessionsRow)
 _SUMMARIES = """
 select s.id as session_id, p.name as project_name, p.slug as project_slug, s.initial_prompt,
        coalesce((p.expo_config ->> 'sdk')::integer, 54) as sdk,
@@ -38,7 +40,7 @@ limit $2
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One row of coding_sessions. `last_seq` is the seq of its newest event, 0 before the first."""
+    """One conversation. `last_seq` is the seq of its newest event, 0 before the first."""
 
     id: SessionId
     user_id: UserId
@@ -72,15 +74,15 @@ class SessionRow:
 class SessionStore:
     """Makes and finds sessions."""
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    def __init__(self, source: Source) -> None:
+        self._source = source
 
     async def create(
         self, project_id: ProjectId, prompt: str, platform: Platform = "mobile"
     ) -> SessionId:
         """A new conversation about a project. Raises NotFound for an unknown project."""
         rows = await once(
-            self._pool,
+            self._source,
             "insert into public.coding_sessions (project_id, user_id, initial_prompt, platform)"
             " select id, user_id, $2, $3 from public.projects where id = $1 returning id",
             project_id,
@@ -93,20 +95,60 @@ class SessionStore:
 
     async def get(self, session_id: SessionId) -> Session:
         """One session. Raises NotFound."""
-        rows = await repeatable(
-            self._pool,
-            "select id, user_id, project_id, initial_prompt, status, platform, metro_url, webview_url,"
-            " container_id, expires_at, last_seq, created_at from public.coding_sessions where id = $1",
-            session_id,
-        )
+        rows = await SESSIONS.find(self._source, "id = $1", session_id)
         if not rows:
             raise NotFound(f"There is no session {session_id}.")
-        return Session(**rows[0])
+        return _session(rows[0])
+
+    async def page(
+        self, project_id: ProjectId, *, cursor: str | None = None, limit: int = 50
+    ) -> Page[Session]:
+        """A project's conversations, the newest first."""
+        page = await SESSIONS.page(
+            self._source, "project_id = $1", [project_id], cursor=cursor, limit=limit
+        )
+        return Page(tuple(map(_session, page.items)), page.cursor)
+
+    async def expired(self, limit: int = 100) -> list[Session]:
+        """Open conversations whose time is over, the earliest first."""
+        condition = (
+            "expires_at < now() and status in ('pending', 'active', 'paused')"
+            " order by expires_at limit $1"
+        )
+        return [_session(row) for row in await SESSIONS.find(self._source, condition, limit)]
+
+    async def change_status(self, session_id: SessionId, status: SessionStatus) -> Session:
+        """Move a conversation on as SESSION_CHANGES allows; again is harmless. Raises NotFound, Conflict."""
+        before = [old for old, allowed in SESSION_CHANGES.items() if status in allowed]
+        allowed = ", ".join(f"'{each}'" for each in [*before, status])
+        row = await SESSIONS.update(
+            self._source, session_id, {"status": status}, f"status in ({allowed})"
+        )
+        if row is None:
+            found = await self.get(session_id)
+            raise Conflict(f"A session that is {found.status} cannot become {status}.")
+        return _session(row)
+
+    async def expire(self, session_id: SessionId) -> Session:
+        """Close a conversation: it frees its slot and loses nothing. Raises NotFound, Conflict."""
+        return await self.change_status(session_id, "expired")
+
+    async def restore(self, session_id: SessionId) -> Session:
+        """Open a conversation again for a day. Raises NotFound, Conflict when no slot is free."""
+        sql = (
+            "update public.coding_sessions set status = 'active',"
+            " expires_at = greatest(expires_at, now() + interval '24 hours')"
+            f" where id = $1 returning {SESSIONS.columns()}"
+        )
+        rows = SESSIONS.read(await repeatable(self._source, sql, session_id))
+        if not rows:
+            raise NotFound(f"There is no session {session_id}.")
+        return _session(rows[0])
 
     async def latest_of_project(self, project_id: ProjectId) -> SessionId | None:
         """The project's newest conversation, or None before the first."""
         rows = await repeatable(
-            self._pool,
+            self._source,
             "select id from public.coding_sessions where project_id = $1"
             " order by created_at desc, id desc limit 1",
             project_id,
@@ -115,7 +157,7 @@ class SessionStore:
 
     async def summaries(self, user_id: UserId, limit: int = 50) -> list[SessionRow]:
         """A person's sessions with their newest jobs, the last active first, in one query."""
-        rows = await repeatable(self._pool, _SUMMARIES, user_id, limit)
+        rows = await repeatable(self._source, _SUMMARIES, user_id, limit)
         return [SessionRow(**row) for row in rows]
 
     async def set_preview(
@@ -127,7 +169,7 @@ class SessionStore:
     ) -> None:
         """Where the session's app is served now; None where it is not."""
         await repeatable(
-            self._pool,
+            self._source,
             "update public.coding_sessions set metro_url = $2, webview_url = $3, container_id = $4"
             " where id = $1",
             session_id,
@@ -135,3 +177,20 @@ class SessionStore:
             webview_url,
             container_id,
         )
+
+
+def _session(row: CodingSessionsRow) -> Session:
+    return Session(
+        id=SessionId(row.id),
+        user_id=UserId(row.user_id),
+        project_id=ProjectId(row.project_id),
+        initial_prompt=row.initial_prompt,
+        status=row.status,
+        platform=row.platform,
+        metro_url=row.metro_url,
+        webview_url=row.webview_url,
+        container_id=row.container_id,
+        expires_at=row.expires_at,
+        last_seq=row.last_seq,
+        created_at=row.created_at,
+    )

@@ -6,10 +6,8 @@ from datetime import datetime
 from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
-from asyncpg import Pool
-
 from mobvibe_worker.jobs import Attempt, JobId, UserId
-from mobvibe_worker.store.calls import repeatable
+from mobvibe_worker.store.calls import Source, repeatable
 
 _SMALLEST = Decimal("0.000001")
 
@@ -17,8 +15,8 @@ _SMALLEST = Decimal("0.000001")
 class TurnLedger:
     """The model's turns and their money, US dollars; amounts are kept to a millionth, rounded up."""
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    def __init__(self, source: Source) -> None:
+        self._source = source
 
     async def reserve(
         self,
@@ -34,7 +32,7 @@ class TurnLedger:
         Raises BudgetReached when what all attempts of the job spent and set aside would pass its budget, LeaseLost.
         """
         await repeatable(
-            self._pool,
+            self._source,
             "select public.reserve_turn($1, $2, $3, $4, $5, $6, $7)",
             attempt.job_id,
             attempt.number,
@@ -55,7 +53,7 @@ class TurnLedger:
     ) -> None:
         """Keep what was said and what it cost (None: the price is unknown). Also a lost attempt's money is spent."""
         await repeatable(
-            self._pool,
+            self._source,
             "select public.settle_turn($1, $2, $3, $4, $5, $6)",
             attempt.job_id,
             attempt.number,
@@ -76,7 +74,7 @@ class TurnLedger:
 
     async def _sum(self, condition: str, *arguments: object) -> Decimal:
         rows = await repeatable(
-            self._pool,
+            self._source,
             f"select coalesce(sum(cost_usd), 0) as usd from public.job_turns where {condition}",
             *arguments,
         )

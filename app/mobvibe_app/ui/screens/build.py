@@ -21,6 +21,7 @@ from mobvibe_app.changes import (
     PreviewChanged,
     SessionSelected,
     TroubleChanged,
+    ViewChanged,
 )
 from mobvibe_app.ui.bindings import BUILD_BINDINGS
 from mobvibe_app.ui.messages import (
@@ -128,7 +129,7 @@ class BuildScreen(BuildActions, BuildPanels, Screen[None]):
                 new = [each for each in events if each.seq > before.last_seq]
                 self.query_one(StreamView).feed(new)
                 self._remember_prompts(change)
-            case SessionSelected():
+            case SessionSelected() | ViewChanged():
                 self.query_one(StreamView).clear()
                 self.show_preview(self.state.preview)
             case PreviewChanged():

@@ -15,6 +15,7 @@ from mobvibe_app.ui.messages import ChangeArrived
 from mobvibe_app.ui.screens.confirm import ConfirmScreen
 from mobvibe_app.ui.screens.demos import DemosScreen
 from mobvibe_app.ui.screens.qr import QrScreen
+from mobvibe_app.ui.screens.see_as import SeeAsScreen
 from mobvibe_app.ui.studio_port import StudioPort
 from mobvibe_app.ui.widgets.prompt_box import PromptBox
 from mobvibe_app.ui.widgets.search_bar import SearchBar
@@ -104,6 +105,19 @@ class BuildActions(_Base):
                 self.run_command(self.studio.run_demo(name))
 
         self.app.push_screen(DemosScreen(self.studio.demos()), chosen)
+
+    def action_see_as(self) -> None:
+        """Ask for a person's email, then read through their row-level security."""
+
+        def answered(email: str | None) -> None:
+            if email:
+                self.run_command(self.studio.view_as(email))
+
+        self.app.push_screen(SeeAsScreen(), answered)
+
+    def action_own_view(self) -> None:
+        """Back to the local owner's view."""
+        self.run_command(self.studio.view_as(None))
 
     def action_toggle_qr(self) -> None:
         """Show or hide the code beside the stream at middle width; elsewhere it is a dialog."""

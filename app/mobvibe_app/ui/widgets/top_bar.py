@@ -47,6 +47,9 @@ class TopBar(Widget):
         left = Content.assemble(("▲ mobvibe", "bold $text-accent"))
         if project := self._project():
             left = left + Content.assemble("  ", (shortened(project, max(width // 4, 12)), "bold"))
+        if person := self._state.viewed_as:
+            seen = shortened(f"as {one_line(person)}", max(width // 3, 16))
+            left = left + Content.assemble("  ", (seen, "bold $text-warning"))
         chosen: list[Content] = []
         room = width - left.cell_length
         for variants in self._parts(with_words=width >= 100):

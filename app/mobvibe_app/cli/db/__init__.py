@@ -1,0 +1,1 @@
+"""mobvibe-tui db: the database as a tool."""

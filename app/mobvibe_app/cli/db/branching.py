@@ -1,0 +1,44 @@
+"""mobvibe-tui db branch NAME, branch list, branch drop NAME."""
+
+from __future__ import annotations
+
+import argparse
+
+from mobvibe_app.cli.db.opened import opened
+from mobvibe_app.cli.output import Output
+from mobvibe_app.environment.postgres_programs import copy_with_dump
+from mobvibe_app.settings import AppSettings
+from mobvibe_worker.errors import InputError
+from mobvibe_worker.store.branches import Branch, Branches
+
+
+async def branch(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
+    """Copy the database with its data, list its copies, or drop one."""
+    if (flags.name == "drop") != (flags.dropped is not None):
+        raise InputError(
+            "That is not how branches are named.",
+            "Use `db branch NAME`, `db branch list` or `db branch drop NAME`.",
+        )
+    async with opened(settings, out) as dsn:
+        branches = Branches(dsn, copy_with_dump)
+        match flags.name:
+            case "list":
+                for each in await branches.list():
+                    _tell(out, each)
+            case "drop":
+                await branches.drop(flags.dropped)
+                out.note(f"dropped {flags.dropped}")
+            case name:
+                made = await branches.create(name)
+                _tell(out, made)
+                out.note(f'use it: DATABASE_URL="$(mobvibe-tui db url --branch {made.name})"')
+    return 0
+
+
+def _tell(out: Output, branch: Branch) -> None:
+    if out.is_json:
+        out.value(
+            {"branch": {"name": branch.name, "database": branch.database, "bytes": branch.size}}
+        )
+    else:
+        out.line(f"{branch.name:<30} {branch.size / 1_000_000:>8.1f} MB  {branch.database}")

@@ -1,0 +1,136 @@
+"""mobvibe-tui db migrate, rollback, status, verify, reset, seed."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+
+from mobvibe_app.cli.db.opened import opened, place_of
+from mobvibe_app.cli.output import Output
+from mobvibe_app.environment.postgres_programs import copy_with_dump
+from mobvibe_app.settings import AppSettings
+from mobvibe_worker.errors import InputError
+from mobvibe_worker.store import rehearsal
+from mobvibe_worker.store.migrations import Applied, MigrationRunner
+from mobvibe_worker.store.seed import seed as seed_database
+
+MOST_DIFFERENCES = 20
+
+
+async def migrate(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
+    """Apply what is pending; twice is harmless. With --on-branch on a copy with the real data first."""
+    async with opened(settings, out) as dsn:
+        if flags.on_branch:
+            tried = await rehearsal.rehearse(dsn, copy_in_use=copy_with_dump)
+            _tell(out, tried, "tried on a copy")
+        applied = await MigrationRunner(dsn).migrate()
+    _tell(out, applied, "applied")
+    if not applied:
+        out.note("nothing is pending")
+    return 0
+
+
+async def rollback(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
+    """Take back the newest migration, or all above --to."""
+    async with opened(settings, out) as dsn:
+        runner = MigrationRunner(dsn)
+        states = await runner.status()
+        applied = [state.version for state in states if state.state != "pending"]
+        newest = applied[-1] if applied else 0
+        to = flags.to if flags.to is not None else (applied[-2] if len(applied) > 1 else 0)
+        if not 0 <= to <= newest:
+            raise InputError(f"There is no version {to} to go back to.", f"It is at {newest} now.")
+        _tell(out, await runner.rollback(to), "rolled back")
+    return 0
+
+
+async def status(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
+    """Print each migration and whether it is applied, pending, changed or missing."""
+    async with opened(settings, out) as dsn:
+        for state in await MigrationRunner(dsn).status():
+            _line(out, state.version, state.name, state.state, applied_at=state.applied_at)
+    return 0
+
+
+async def verify(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
+    """Up, down and up again on a branch; 1 when the schemas differ. The database is not touched."""
+    async with opened(settings, out) as dsn:
+        found = await rehearsal.verify(dsn, copy_in_use=copy_with_dump)
+    if found.why_empty:
+        out.note(f"on an empty database: {found.why_empty}")
+    if out.is_json:
+        out.value(
+            {
+                "verified": {
+                    "migrations": found.migrations,
+                    "objects": found.objects,
+                    "with_data": found.has_data,
+                    "differences": list(found.differences),
+                }
+            }
+        )
+    else:
+        where = "on a copy with the data" if found.has_data else "on an empty database"
+        out.line(f"{found.migrations} migrations up, down and up again {where}")
+        for line in found.differences[:MOST_DIFFERENCES]:
+            out.line(f"  {line}")
+        same = "the schemas are identical" if not found.differences else "the schemas differ"
+        out.line(f"{found.objects} objects of the schema compared: {same}")
+    return 1 if found.differences else 0
+
+
+async def reset(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
+    """Take everything back and migrate anew: all rows are gone. Asks first."""
+    async with opened(settings, out) as dsn:
+        if not flags.yes and not await _is_sure(place_of(dsn), out):
+            out.note("nothing was changed")
+            return 2
+        runner = MigrationRunner(dsn)
+        _tell(out, await runner.rollback(0), "rolled back")
+        _tell(out, await runner.migrate(), "applied")
+        if flags.seed:
+            await _seed(dsn, out)
+    return 0
+
+
+async def seed(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
+    """Put in people, apps and builds to look around in; twice is harmless."""
+    async with opened(settings, out) as dsn:
+        await MigrationRunner(dsn).require_current()
+        await _seed(dsn, out)
+    return 0
+
+
+async def _seed(dsn: str, out: Output) -> None:
+    added = await seed_database(dsn)
+    if out.is_json:
+        out.value({"seeded": added})
+    elif not any(added.values()):
+        out.line("the data set is there already")
+    else:
+        out.line(", ".join(f"{count} {table}" for table, count in added.items()))
+        out.line("look around as one of them: mobvibe-tui --as grace@example.com")
+
+
+async def _is_sure(place: str, out: Output) -> bool:
+    if not sys.stdin.isatty():
+        raise InputError(
+            f"This would delete everything in {place}.", "Say --yes when that is what you want."
+        )
+    out.note(f"Every project, session and event in {place} will be gone. Type 'reset' to go on:")
+    answer: str = await asyncio.to_thread(sys.stdin.readline)
+    return answer.strip() == "reset"
+
+
+def _tell(out: Output, migrations: Sequence[Applied], state: str) -> None:
+    for one in migrations:
+        _line(out, one.version, one.name, state, milliseconds=one.milliseconds)
+
+
+def _line(out: Output, version: int, name: str, state: str, **more: object) -> None:
+    if out.is_json:
+        out.value({"migration": {"version": version, "name": name, "state": state, **more}})
+    else:
+        out.line(f"{version:>4}  {name:<32} {state}")

@@ -1,0 +1,40 @@
+"""Asks for the email of the person whose view is wanted."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input, Static
+
+from mobvibe_app.ui.wording import MUTED
+
+
+class SeeAsScreen(ModalScreen[str | None]):
+    """Closes with the email, or None."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss(None)", "Close", key_display="esc")
+    ]
+
+    def compose(self) -> ComposeResult:
+        """One line to type into."""
+        with Vertical(classes="dialog") as dialog:
+            dialog.border_title = Content("View as a user")
+            dialog.border_subtitle = Content("⏎ see · esc close")
+            yield Static(
+                Content.styled(
+                    "Their sessions, jobs and events, as row-level security gives them; read only.",
+                    MUTED,
+                )
+            )
+            yield Input(placeholder="email", compact=True)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Close with what was typed."""
+        event.stop()
+        self.dismiss(event.value.strip() or None)

@@ -1,0 +1,124 @@
+"""The disk fills up: a clear message, reads go on, and with space back the writes do too, by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from clusters import ClusterOfOurs, running
+from database import new_session
+from mobvibe_worker.errors import DatabaseUnreachable, StoreError
+from mobvibe_worker.events import Message
+from mobvibe_worker.store.event_log import EventLog
+from mobvibe_worker.store.migrations import MigrationRunner
+from mobvibe_worker.store.pool import open_pool
+
+DISK_BYTES = 300_000_000
+BALLAST_BYTES = 100_000_000
+RECOVERY_SECONDS = 60.0
+
+pytestmark = pytest.mark.chaos
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 300 MB in memory. Only root may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if os.geteuid() != 0:
+        pytest.skip("a small disk can only be mounted by root")
+    size = f"size={DISK_BYTES}"
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder)], capture_output=True, text=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+async def test_full_said_reads_go_on_and_it_recovers(
+    programs: Path, small_disk: Path, tmp_path: Path
+) -> None:
+    """The tables' disk. Where the WAL's is full too, Postgres itself ends, and is started again by whoever runs it."""
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(BALLAST_BYTES))
+    server = ClusterOfOurs(programs, small_disk / "cluster")
+    async with running(server, tmp_path / "wal") as cluster:
+        await cluster.run_sql("create database chaos")
+        url = cluster.url("chaos")
+        await MigrationRunner(url).migrate()
+        pool = await open_pool(url, size=5)
+        try:
+            log, session = EventLog(pool), await new_session(pool)
+            said, stored = await _fill(log, session)
+            assert "disk is full" in said.message and "Free some space" in said.remedy, said
+            assert len(await log.read(session, limit=5)) == 5
+            last_before = await pool.fetchval("select max(seq) from public.session_events")
+            assert last_before == stored
+
+            ballast.unlink()
+            started = time.monotonic()
+            while True:
+                try:
+                    await log.append(session, [Message(text="again", author="agent")])
+                    break
+                except StoreError as error:
+                    assert time.monotonic() - started < RECOVERY_SECONDS, error
+                    await asyncio.sleep(0.1)
+            print(f"writes again {time.monotonic() - started:.1f} s after space was freed")
+            assert cluster.is_running
+            newest = await log.read(session, after=stored)
+            assert [event.seq for event in newest] == [stored + 1]
+        finally:
+            await pool.close()
+
+
+async def _fill(log: EventLog, session: object) -> tuple[StoreError, int]:
+    """Write until the disk is full; what a person is told, and how many events were acknowledged."""
+    stored = 0
+    noise = os.urandom(30_000).hex()
+    while True:
+        batch = [Message(text=f"{stored + n} {noise}", author="agent") for n in range(20)]
+        try:
+            stored = await log.append(session, batch)  # type: ignore[arg-type]
+        except StoreError as error:
+            if not isinstance(error, DatabaseUnreachable):
+                return error, stored
+            await asyncio.sleep(0.1)
+
+
+async def test_a_server_that_ended_for_lack_of_space_keeps_what_it_acknowledged(
+    programs: Path, small_disk: Path
+) -> None:
+    """With its WAL on the full disk Postgres ends; started again with space, it has every acknowledged event."""
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(BALLAST_BYTES))
+    async with running(ClusterOfOurs(programs, small_disk / "cluster")) as cluster:
+        await cluster.run_sql("create database chaos")
+        await MigrationRunner(cluster.url("chaos")).migrate()
+        pool = await open_pool(cluster.url("chaos"), size=2)
+        try:
+            log, session = EventLog(pool), await new_session(pool)
+            stored, noise = 0, os.urandom(200_000).hex()
+            said: StoreError | None = None
+            while said is None:
+                try:
+                    stored = await log.append(session, [Message(text=f"{stored} {noise}")])
+                except StoreError as error:
+                    said = error
+            ballast.unlink()
+            if not await cluster.answers():
+                await cluster.stop()
+                await cluster.start()
+            seqs = await pool.fetch("select seq from public.session_events order by seq")
+            assert [row["seq"] for row in seqs][:stored] == list(range(1, stored + 1))
+            await log.append(session, [Message(text="again")])
+        finally:
+            await pool.close()

@@ -1,0 +1,8 @@
+"""Tests of the schema itself, on every kind of database that it must fit."""
+
+from __future__ import annotations
+
+from clusters import server_15, server_18
+from database_kinds import kind, migrated, prepared, server_neon
+
+__all__ = ["kind", "migrated", "prepared", "server_15", "server_18", "server_neon"]

@@ -1,0 +1,79 @@
+"""Judges from outside find nothing; each of them does find a fault that is planted."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from clusters import ClusterOfOurs
+from database_kinds import PreparedDatabase, prepare
+from judges import dblint, plpgsql_findings, squawk
+from mobvibe_worker.store.migration_files import migrations_folder
+from mobvibe_worker.store.migrations import MigrationRunner
+
+
+async def _without_theirs(database: PreparedDatabase) -> None:
+    await database.server.run_sql(
+        "drop table public.theirs; drop function public.theirs_touch();"
+        f" alter database {database.name} set pgrst.db_schemas = 'public'",
+        database.name,
+    )
+
+
+async def test_supabases_lints_find_nothing(migrated: PreparedDatabase, tmp_path: Path) -> None:
+    await _without_theirs(migrated)
+    code, said = await dblint(migrated.administrator_url, tmp_path)
+    assert (code, "splinter/" in said) == (0, False), said
+
+    await migrated.server.run_sql(
+        "create table public.naked (id int primary key);"
+        " grant all on public.naked to anon, authenticated;"
+        " create index again_idx on public.projects (user_id);"
+        " create index once_more_idx on public.projects (user_id)",
+        migrated.name,
+    )
+    code, said = await dblint(migrated.administrator_url, tmp_path)
+    assert code != 0
+    assert "rlsDisabledInPublic" in said and "duplicateIndex" in said
+
+
+async def test_squawk_finds_nothing(tmp_path: Path) -> None:
+    files = sorted(migrations_folder().glob("*.sql"))
+    code, said = await squawk(*files)
+    assert code == 0 and f"0 issues in {len(files) // 2} files" in said, said
+
+    planted = tmp_path / "0099_planted.sql"
+    planted.write_text(
+        "alter table public.projects add column size text not null;"
+        " alter table public.projects rename column name to title;\n"
+    )
+    code, said = await squawk(planted)
+    assert code != 0
+    assert "adding-required-field" in said and "renaming-column" in said
+
+
+async def test_plpgsql_check_finds_nothing(server_15: ClusterOfOurs) -> None:
+    database = await prepare(server_15, "plain-15")
+    await MigrationRunner(database.url).migrate()
+    await _without_theirs(database)
+    try:
+        await server_15.run_sql("create extension plpgsql_check", database.name)
+    except asyncpg.FeatureNotSupportedError:
+        reason = "plpgsql_check is missing: apt-get install postgresql-15-plpgsql-check"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    assert await plpgsql_findings(database.url) == []
+
+    await server_15.run_sql(
+        "create function private.planted() returns trigger language plpgsql set search_path = ''"
+        " as $$ begin new.no_such_column := 1; return new; end $$;"
+        " create trigger planted before update on public.projects"
+        " for each row execute function private.planted()",
+        database.name,
+    )
+    (finding,) = await plpgsql_findings(database.url)
+    assert "private.planted() on projects" in finding and "no_such_column" in finding

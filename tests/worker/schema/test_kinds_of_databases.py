@@ -1,0 +1,96 @@
+"""The same files on every host: up, up again, down, up; nothing of the host's own is touched."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import uuid4
+
+import asyncpg
+
+from clusters import ClusterOfOurs
+from database_kinds import PreparedDatabase, prepare
+from mobvibe_worker.jobs import LOCAL_OWNER
+from mobvibe_worker.store.migration_files import migrations_folder, read_migrations
+from mobvibe_worker.store.migrations import MigrationRunner
+from schema_print import schema_lines
+
+FILES = [file.version for file in read_migrations(migrations_folder())]
+
+
+async def test_eight_databases_of_one_server_at_once(kind: tuple[str, ClusterOfOurs]) -> None:
+    """Roles belong to the server: whoever comes second in making one must not fail. First here, while none is there."""
+    name, server = kind
+    databases = [await prepare(server, name) for _ in range(8)]
+    runs = await asyncio.gather(*(MigrationRunner(one.url).migrate() for one in databases))
+    assert [[one.version for one in run] for run in runs] == [FILES] * 8
+
+
+async def test_up_again_down_up_leaves_the_same_and_down_only_what_was_there(
+    prepared: PreparedDatabase,
+) -> None:
+    runner = MigrationRunner(prepared.url)
+    before = await schema_lines(prepared.administrator_url)
+    assert [one.version for one in await runner.migrate()] == FILES
+    first = await schema_lines(prepared.administrator_url)
+    assert len(first) > len(before) + 300
+    assert await runner.migrate() == []
+
+    await runner.rollback(0)
+    assert await schema_lines(prepared.administrator_url) == before
+    await runner.migrate()
+    assert await schema_lines(prepared.administrator_url) == first
+
+
+async def test_eight_at_once_apply_each_file_once(prepared: PreparedDatabase) -> None:
+    runs = await asyncio.gather(*(MigrationRunner(prepared.url).migrate() for _ in range(8)))
+    assert sorted(one.version for run in runs for one in run) == FILES
+
+
+async def test_what_the_host_made_is_used_and_the_rest_is_made(migrated: PreparedDatabase) -> None:
+    connection = await asyncpg.connect(migrated.administrator_url)
+    try:
+        ours = await connection.fetchval(
+            "select obj_description('auth'::regnamespace, 'pg_namespace') = 'mobvibe-shim'"
+        )
+        assert bool(ours) is not migrated.kind.startswith("supabase")
+        published = await connection.fetch(
+            "select tablename from pg_publication_tables where pubname = 'supabase_realtime'"
+        )
+        names = {row["tablename"] for row in published}
+        assert names >= {"coding_jobs", "session_events"}
+        assert ("theirs" in names) is migrated.kind.startswith("supabase")
+        assert (
+            await connection.fetchval(
+                "select count(*) from pg_roles where rolname in ('anon', 'authenticated', 'service_role')"
+            )
+            == 3
+        )
+    finally:
+        await connection.close()
+
+
+async def test_a_sign_up_works_without_an_email_and_with_one_that_is_taken(
+    migrated: PreparedDatabase,
+) -> None:
+    """As the host does it: Supabase signs people up as the owner of the schema auth, not as ours."""
+    connection = await asyncpg.connect(migrated.administrator_url)
+    try:
+        if migrated.kind.startswith("supabase"):
+            await connection.execute("set role supabase_auth_admin")
+        people = {uuid4(): None, uuid4(): "ann@example.com", uuid4(): ""}
+        for user, email in people.items():
+            await connection.execute(
+                "insert into auth.users (id, email) values ($1, $2)", user, email
+            )
+        await connection.execute("reset role")
+        rows = await connection.fetch(
+            "select id, email, display_name, tier, sessions_limit from public.profiles"
+        )
+    finally:
+        await connection.close()
+    made = {row["id"]: tuple(row)[1:] for row in rows}
+    assert made.pop(LOCAL_OWNER)[2:] == ("local", None)
+    shown = {None: "someone", "ann@example.com": "ann", "": "someone"}
+    assert made == {
+        user: (email or None, shown[email], "free", 3) for user, email in people.items()
+    }

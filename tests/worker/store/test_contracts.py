@@ -1,0 +1,135 @@
+"""The generated row types: byte-stable, in step with the migrations, and what an independent generator says too."""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import get_args
+
+import asyncpg
+import pytest
+
+from expo import cache_home
+from mobvibe_worker import jobs, revisions
+from mobvibe_worker.errors import SchemaUnknown
+from mobvibe_worker.events import EventType
+from mobvibe_worker.store import rows, rules
+from mobvibe_worker.store.contracts import camel, contracts_file, generate
+
+ORACLE = "@supabase/postgres-meta@0.99.0"
+SERVER = "node_modules/@supabase/postgres-meta/dist/server/server.js"
+
+
+async def test_the_file_is_what_the_migrated_database_says(database_url: str) -> None:
+    generated = await generate(database_url)
+    assert generated == await generate(database_url)
+    assert contracts_file().read_text() == generated, "run `mobvibe-tui db contracts`"
+
+
+async def test_a_changed_schema_changes_the_contracts(database_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute(
+            "alter table profiles add nickname text check (nickname in ('it''s', 'b')),"
+            " alter email set not null"
+        )
+        changed = await generate(database_url)
+        await connection.execute("alter table profiles add place point")
+    finally:
+        await connection.close()
+    assert "nickname: ProfilesNickname | None" in changed
+    assert 'ProfilesNickname = Literal["it\'s", "b"]' in changed
+    assert "    email: str\n" in changed
+    assert rows.SCHEMA not in changed
+    with pytest.raises(SchemaUnknown, match=r"profiles\.place is of type point"):
+        await generate(database_url)
+
+
+@pytest.mark.parametrize(
+    ("curated", "generated"),
+    [
+        (jobs.JobStatus, rows.CodingJobsStatus),
+        (jobs.SessionStatus, rows.CodingSessionsStatus),
+        (jobs.Platform, rows.CodingSessionsPlatform),
+        (revisions.RevisionSource, rows.ProjectRevisionsSource),
+        (EventType, rows.SessionEventsEventType),
+        (rules.ProjectStatus, rows.ProjectsStatus),
+        (rules.PreviewProvider, rows.PreviewContainersProvider),
+        (rules.PreviewStatus, rows.PreviewContainersStatus),
+        (rules.Tier, rows.ProfilesTier),
+    ],
+)
+def test_the_products_words_are_the_databases(curated: object, generated: object) -> None:
+    assert sorted(get_args(curated)) == sorted(get_args(generated))
+
+
+def test_every_status_has_its_rule() -> None:
+    assert set(rules.SESSION_CHANGES) == set(get_args(jobs.SessionStatus))
+    assert set(rules.PROJECT_CHANGES) == set(get_args(rules.ProjectStatus))
+
+
+@pytest.fixture(scope="session")
+def postgres_meta() -> Path:
+    """Supabase's own generator, installed once per machine into the tests' cache."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("node and npm are needed for the contracts' oracle")
+        pytest.skip("postgres-meta needs node and npm")
+    folder = cache_home().root.parent / f"postgres-meta-{ORACLE.rpartition('@')[2]}"
+    if not (folder / SERVER).is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "package.json").write_text("{}")
+        subprocess.run(
+            ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", ORACLE],
+            cwd=folder,
+            check=True,
+            capture_output=True,
+            timeout=240,
+        )
+    return folder / SERVER
+
+
+def test_an_independent_generator_agrees(database_url: str, postgres_meta: Path) -> None:
+    """Names, nullability, and what an insert may leave out."""
+    finished = subprocess.run(
+        ["node", str(postgres_meta)],
+        env={
+            "PATH": os.environ["PATH"],
+            "PG_META_DB_URL": database_url,
+            "PG_META_GENERATE_TYPES": "python",
+            "PG_META_GENERATE_TYPES_INCLUDED_SCHEMAS": "public",
+        },
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    theirs = _shapes(finished.stdout)
+    ours = _shapes(contracts_file().read_text())
+    tables = sorted(name.removesuffix("Row") for name in ours if name.endswith("Row"))
+    assert len(tables) == 11 and camel("coding_jobs") in tables
+    for table in tables:
+        assert ours[f"{table}Row"] == theirs[f"Public{table}"]
+        assert ours[f"{table}Insert"] == theirs[f"Public{table}Insert"]
+        assert ours[f"{table}Update"].keys() == theirs[f"Public{table}Update"].keys()
+
+
+def _shapes(source: str) -> dict[str, dict[str, tuple[bool, bool]]]:
+    """Class -> field -> (may be null, may be left out)."""
+    found = {}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.ClassDef):
+            found[node.name] = {
+                str(line.target.id): _shape(ast.unparse(line.annotation))
+                for line in node.body
+                if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)
+            }
+    return found
+
+
+def _shape(annotation: str) -> tuple[bool, bool]:
+    is_nullable = "Optional[" in annotation or "| None" in annotation
+    return is_nullable, annotation.startswith("NotRequired[")

@@ -1,0 +1,62 @@
+"""Contracts, seed, views, branches and rehearsals on Postgres 15 and 18, as superuser, Neon's and Supabase's owner."""
+
+from __future__ import annotations
+
+import pytest
+
+from database_kinds import PreparedDatabase
+from mobvibe_worker.errors import Denied
+from mobvibe_worker.store.branches import Branches
+from mobvibe_worker.store.contracts import contracts_file, generate
+from mobvibe_worker.store.diagram import document, draw
+from mobvibe_worker.store.event_log import EventLog
+from mobvibe_worker.store.job_queue import JobQueue
+from mobvibe_worker.store.migrations import MigrationRunner
+from mobvibe_worker.store.pool import check_health, open_pool
+from mobvibe_worker.store.profiles import ProfileStore
+from mobvibe_worker.store.rehearsal import verify
+from mobvibe_worker.store.seed import seed
+from mobvibe_worker.store.sessions import SessionStore
+from mobvibe_worker.store.user_view import UserView
+
+
+async def test_every_host_gives_the_same_contracts(migrated: PreparedDatabase) -> None:
+    """Byte for byte, whatever else the database holds."""
+    assert await generate(migrated.url) == contracts_file().read_text()
+    assert await draw(migrated.url) in document().read_text()
+
+
+async def test_people_see_their_own_on_every_host(migrated: PreparedDatabase) -> None:
+    assert all((await seed(migrated.url)).values())
+    pool = await open_pool(migrated.url)
+    try:
+        version = (await check_health(pool)).server_version
+        assert version.startswith(migrated.kind.rpartition("-")[2])
+        profiles = ProfileStore(pool)
+        made = await profiles.create("zoe@example.com", "Zoe")
+        assert (await profiles.delete(made.id)).deleted_at is not None
+        grace = await profiles.person("grace@example.com")
+        ada = await profiles.person("ada@example.com")
+        view = UserView(pool, grace)
+        rows = await SessionStore(view).summaries(grace.id)
+        assert len(rows) == 2 and await EventLog(view).read(rows[0].session_id)
+        assert await SessionStore(view).summaries(ada.id) == []
+        assert (await JobQueue(view).visible_stats()).completed == 3
+        with pytest.raises(Denied):
+            await SessionStore(view).expire(rows[0].session_id)
+        assert await pool.fetchval("select current_user") == migrated.owner
+    finally:
+        await pool.close()
+
+
+async def test_branches_and_rehearsals_on_every_host(migrated: PreparedDatabase) -> None:
+    await seed(migrated.url)
+    branches = Branches(migrated.url)
+    await branches.create("try")
+    try:
+        states = await MigrationRunner(branches.url("try")).status()
+        assert {state.state for state in states} == {"applied"}
+    finally:
+        await branches.drop("try")
+    found = await verify(migrated.url)
+    assert found.differences == () and found.has_data

@@ -1,0 +1,61 @@
+"""Says what the database was asked and how long it took; never with which values."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from asyncpg.connection import LoggedQuery
+
+log = logging.getLogger(__name__)
+
+SLOW_SECONDS = 0.25
+LONGEST_STATEMENT = 400
+_HOUSEKEEPING = "pg_advisory_unlock_all"
+
+
+class QueryLog:
+    """Every statement at level DEBUG, one slower than `slow_seconds` as a WARNING, a failed one as INFO.
+
+    Arguments are described by type and size: prompts, files and claims never reach a log.
+    """
+
+    def __init__(self, slow_seconds: float = SLOW_SECONDS) -> None:
+        self._slow_seconds = slow_seconds
+
+    def __call__(self, query: LoggedQuery) -> None:
+        """Log one statement."""
+        level = self._level(query)
+        if _HOUSEKEEPING in query.query or not log.isEnabledFor(level):
+            return
+        failure = f", {type(query.exception).__name__}" if query.exception else ""
+        log.log(
+            level,
+            "%s%.1f ms%s: %s (%s)",
+            "slow: " if level == logging.WARNING else "",
+            query.elapsed * 1000,
+            failure,
+            " ".join(query.query.split())[:LONGEST_STATEMENT],
+            described(query.args),
+        )
+
+    def _level(self, query: LoggedQuery) -> int:
+        if query.elapsed >= self._slow_seconds:
+            return logging.WARNING
+        return logging.INFO if query.exception else logging.DEBUG
+
+
+def described(arguments: Sequence[object] | None) -> str:
+    """Types and sizes in place of values."""
+    return ", ".join(
+        f"${number} {_kind(value)}" for number, value in enumerate(arguments or (), start=1)
+    )
+
+
+def _kind(value: object) -> str:
+    if value is None:
+        return "null"
+    size = f"({len(value)})" if isinstance(value, str | bytes | list | tuple | dict) else ""
+    return f"{type(value).__name__}{size}"
