@@ -13,7 +13,7 @@ from mobvibe_worker.errors import InputError, MobvibeError
 INTERRUPTED = 130
 NOT_SETTINGS = frozenset(
     {"command", "plain", "json", "prompt", "demo", "project", "platform", "budget", "keep"}
-    | {"session", "job", "verb", "to"}
+    | {"session", "job", "verb", "to", "all", "service"}
 )
 
 
@@ -58,10 +58,10 @@ def _dispatch(flags: argparse.Namespace, out: Output) -> int:
             from mobvibe_app.cli.worker import run_worker
 
             return run_worker(settings, out)
-        case "up" | "down" | "status":
+        case "up" | "down" | "status" | "logs":
             from mobvibe_app.cli import services
 
-            return asyncio.run(services.COMMANDS[flags.command](settings, out))
+            return asyncio.run(services.COMMANDS[flags.command](settings, flags, out))
         case "jobs" | "events" | "retry" | "cancel":
             from mobvibe_app.cli import queue
 
