@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -57,7 +58,8 @@ async def test_a_demo_reaches_a_phone_and_down_all_leaves_nothing(
     assert await first.ended(60) == 3
     assert engine.labelled(home_id) == ()
     assert all(down.objects[0]["removed"][kind] for kind in ("networks", "volumes", "images"))
-    left = docker.from_env().api.df()
+    with contextlib.closing(docker.from_env()) as client:
+        left = client.api.df()
     labels = [
         one.get("Labels") or {}
         for kind in ("Images", "Containers", "Volumes")

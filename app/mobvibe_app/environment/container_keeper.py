@@ -57,6 +57,11 @@ def keeper_spec(
     )
 
 
+def kept_words(container: str) -> str:
+    """What the keeper prints once its own end would be the container's end too."""
+    return f"keeping {container}"
+
+
 class Keeper:
     """Keeps one container running until SIGTERM."""
 
@@ -70,6 +75,7 @@ class Keeper:
     def run(self) -> int:
         """Run to the container's end; its exit code, 0 where it was stopped on purpose. Raises MobvibeError."""
         signal.signal(signal.SIGTERM, lambda *_: self._asked.set())
+        _say(kept_words(self._container))
         while True:
             began = time.monotonic()
             try:

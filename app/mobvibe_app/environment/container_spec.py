@@ -52,6 +52,8 @@ class ContainerSpec:
     capabilities: tuple[str, ...] = ()
     """What is kept after all were dropped."""
     is_read_only: bool = False
+    has_init: bool = True
+    """A first process of the engine's passes signals on; as root without the right to signal it would die of one."""
     memory_bytes: int | None = None
     cpus: float | None = None
     processes: int | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import os
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Self
@@ -59,6 +60,7 @@ class DockerEngine:
         address = "DOCKER_HOST"
         try:
             address, options = _endpoint()
+            _knock(address)
             client = docker.DockerClient(version="auto", timeout=_CONNECT_SECONDS, **options)
             client.api.timeout = _CALL_SECONDS
         except (DockerException, requests.exceptions.RequestException, OSError) as error:
@@ -175,7 +177,7 @@ class DockerEngine:
                 memswap_limit=spec.memory_bytes,
                 nano_cpus=None if spec.cpus is None else int(spec.cpus * 1e9),
                 pids_limit=spec.processes,
-                init=True,
+                init=spec.has_init,
                 log_config=LogConfig(type="json-file", config={"max-size": "5m", "max-file": "2"}),
             )
 
@@ -283,6 +285,15 @@ def _endpoint() -> tuple[str, dict[str, Any]]:
     if context is None:
         raise DockerException("no such context")
     return str(context.Host), {"base_url": context.Host, "tls": context.TLSConfig or False}
+
+
+def _knock(address: str) -> None:
+    """Raises OSError where nothing listens on a socket of this machine: the SDK would leave its own open."""
+    parts = urlsplit(address)
+    if parts.scheme in ("unix", "http+unix"):
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(_CONNECT_SECONDS)
+            probe.connect(parts.path or f"/{parts.netloc}")
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import asyncpg
 
 from mobvibe_app.changes import ServiceName, ServiceStatus
 from mobvibe_app.environment.choices import Choices
-from mobvibe_app.environment.container_keeper import keeper_spec
+from mobvibe_app.environment.container_keeper import keeper_spec, kept_words
 from mobvibe_app.environment.container_spec import (
     HOME_LABEL,
     SERVICE_LABEL,
@@ -40,6 +40,7 @@ _PASSWORD_PLACE = "/mobvibe-password"
 _HOST = "127.0.0.1"
 _FIRST_PORT = 15432
 _PORT_ATTEMPTS = 8
+_LARGEST_LOG = 5_000_000
 _READY_SECONDS = 300.0
 _STOP_SECONDS = 30
 _POLL_SECONDS = 0.1
@@ -109,7 +110,7 @@ class PostgresContainer:
         if running is None:
             await asyncio.to_thread(self._prepare, on_status)
             running = await self._run(exits)
-        version = await self._until_ready(running, exits, 0)
+        version = await self._until_ready(running, exits, None)
         port = int(running.facts["port"])
         dsn = f"postgresql://{_USER}:{self._password()}@{_HOST}:{port}/{_DATABASE}"
         return PostgresAddress(dsn, port, version)
@@ -146,7 +147,7 @@ class PostgresContainer:
         rejected: set[int] = set()
         for _ in range(_PORT_ATTEMPTS):
             port = await asyncio.to_thread(self._pick_port, rejected)
-            offset = self._log.stat().st_size if self._log.exists() else 0
+            offset = self._rotate_log()
             await asyncio.to_thread(self._ensure_container, port)
             running = await self._supervisor.start(
                 keeper_spec(
@@ -209,25 +210,30 @@ class PostgresContainer:
             mounts=(Mount(self.volume, "/var/lib/postgresql", "volume"),),
             ports=(PublishedPort(5432, port, _HOST),),
             capabilities=_CAPABILITIES,
+            has_init=False,
             processes=512,
         )
 
-    async def _until_ready(self, running: RunningService, exits: Exits, offset: int) -> str:
+    async def _until_ready(self, running: RunningService, exits: Exits, offset: int | None) -> str:
         """The server's version, once it takes connections."""
         ending = asyncio.create_task(_end_of(exits))
         try:
             async with asyncio.timeout(_READY_SECONDS):
                 while not ending.done():
                     try:
-                        return await self._ask_version(running.facts["port"])
+                        version = await self._ask_version(running.facts["port"])
+                        # One that was adopted answers before its keeper could stop it again.
+                        if offset is None or kept_words(self.container) in self._said(offset):
+                            return version
                     except _NOT_YET:
-                        await asyncio.wait((ending,), timeout=_POLL_SECONDS)
+                        pass
+                    await asyncio.wait((ending,), timeout=_POLL_SECONDS)
         except TimeoutError:
             pass
         finally:
             ending.cancel()
             await asyncio.gather(ending, return_exceptions=True)
-        raise self._failure(offset)
+        raise self._failure(offset or 0)
 
     async def _ask_version(self, port: int) -> str:
         try:
@@ -250,15 +256,28 @@ class PostgresContainer:
         return version
 
     def _failure(self, offset: int) -> ServiceError:
-        with self._log.open("rb") as log:
-            log.seek(offset)
-            said = clean_text(log.read()[-20_000:].decode(errors="replace")).strip()
+        said = self._said(offset).strip()
         if "the port is taken" in said:
             return _PortTaken("The port was taken just now.", "Try again.")
         last = said.splitlines()[-1] if said else "it said nothing"
         return ServiceError(
             f"Postgres could not start: {last[:400]}", f"See {self._log}, then try again."
         )
+
+    def _rotate_log(self) -> int:
+        """The size of the log, in bytes, from which the next start's lines follow."""
+        if not self._log.exists():
+            return 0
+        size = self._log.stat().st_size
+        if size <= _LARGEST_LOG:
+            return size
+        self._log.replace(self._log.with_suffix(".log.1"))
+        return 0
+
+    def _said(self, offset: int) -> str:
+        with self._log.open("rb") as log:
+            log.seek(offset)
+            return clean_text(log.read().decode(errors="replace"))
 
     @property
     def _password_path(self) -> Path:

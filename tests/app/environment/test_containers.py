@@ -50,27 +50,26 @@ class Containers:
     supervisor: Supervisor
     home: Home
     home_id: str
+    client: docker.DockerClient
+    """An engine's client of the test's own, to look and to break."""
 
     def postgres(self, image: str = POSTGRES_IMAGE, port: int | None = None) -> PostgresContainer:
         return PostgresContainer(
             self.home, self.supervisor, self.engine, self.home_id, image=image, port=port
         )
 
-    @property
-    def client(self) -> docker.DockerClient:
-        """An engine's client of the test's own, to look and to break."""
-        return docker.from_env()
-
 
 @pytest.fixture
 async def containers(engine: DockerEngine, tmp_path: Path) -> AsyncIterator[Containers]:
     home = Home(tmp_path / "home")
     home_id = secrets.token_hex(4)
+    client = docker.from_env()
     async with await Supervisor.connect(home) as supervisor:
-        yield Containers(engine, supervisor, home, home_id)
+        yield Containers(engine, supervisor, home, home_id, client)
         if not supervisor.lost.is_set():
             await supervisor.shutdown()
     await asyncio.to_thread(engine.remove_labelled, home_id)
+    client.close()
 
 
 class Previews:
@@ -251,6 +250,9 @@ async def test_postgres_keeps_its_rows_whatever_happens_to_its_container(
 
     # The container removed: the rows are in the volume.
     await postgres.stop()
+    stopped = containers.client.containers.get(postgres.container)
+    assert stopped.attrs["State"]["ExitCode"] == 0
+    assert b"database system is shut down" in stopped.logs(tail=5)
     containers.engine.remove(postgres.container)
     assert await _kept((await postgres.start(lambda status: None)).dsn) == 7
 
