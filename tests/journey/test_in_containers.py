@@ -10,8 +10,6 @@ import docker
 import pytest
 
 from docker_engine import BASE_IMAGE, POSTGRES_IMAGE
-from docker_engine import engine as engine
-from docker_engine import engine_of_tests as engine_of_tests
 from journey.conftest import processes_of
 from mobvibe_app.environment.choices import Choices
 from mobvibe_app.environment.docker_engine import DockerEngine

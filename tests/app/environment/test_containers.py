@@ -18,8 +18,6 @@ import httpx2
 import pytest
 
 from docker_engine import BASE_IMAGE, POSTGRES_IMAGE, EngineOfTests
-from docker_engine import engine as engine
-from docker_engine import engine_of_tests as engine_of_tests
 from expo import ExpoSdk
 from expo import expo_sdk as expo_sdk
 from mobvibe_app.environment.container_keeper import LEAST_LIFE_SECONDS

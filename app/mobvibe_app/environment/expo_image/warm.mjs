@@ -37,4 +37,8 @@ const script = /<script[^>]*\bsrc="([^"]+)"/.exec(page)[1].replaceAll('&amp;', '
 await (await answer(`${base}${script}`)).arrayBuffer();
 console.log('warm: web');
 clearInterval(beat);
-metro.kill();
+// Asked to end, Node writes down its compiled code; killed, it would not.
+const ended = new Promise((resolve) => metro.once('exit', resolve));
+metro.kill('SIGINT');
+setTimeout(() => metro.kill('SIGKILL'), 10_000).unref();
+await ended;
