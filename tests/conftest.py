@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from docker_engine import engine as engine
+from docker_engine import engine_of_tests as engine_of_tests
 from mobvibe_app.environment.postgres_embedded import EmbeddedPostgres
 from mobvibe_app.environment.supervisor.client import Supervisor
 from mobvibe_worker.home import Home
@@ -23,6 +25,8 @@ def _scrubbed_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         is_ours = name.startswith(_OURS) and not name.startswith("MOBVIBE_TEST_")
         if is_ours or name in _NAMES:
             monkeypatch.delenv(name)
+    # Whoever has Docker tests the same as who has none; tests of containers ask for the engine.
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

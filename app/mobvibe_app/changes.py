@@ -49,6 +49,7 @@ class PreviewAddress:
     sdk: int
     expo_go: str
     web_url: str
+    provider: Literal["process", "docker"] = "process"
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,9 +126,9 @@ class PreviewHost:
 
     async def _serve(self, project: Project, session_id: SessionId) -> PreviewAddress:
         preview = await self.serve(session_id, project.slug, project.sdk)
-        name = f"process:{project.id}"
+        name = f"{preview.provider}:{project.id}"
         await self.stores.registry.upsert(
-            session_id, project.id, "process", name, preview.web_url, "running"
+            session_id, project.id, preview.provider, name, preview.web_url, "running"
         )
         await self.stores.sessions.set_preview(session_id, preview.web_url, preview.web_url, name)
         return preview

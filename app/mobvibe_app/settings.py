@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import SettingsConfigDict
 
 from mobvibe_worker.errors import InputError
@@ -19,10 +19,18 @@ class AppSettings(WorkerSettings):
         env_prefix="MOBVIBE_", extra="ignore", populate_by_name=True, hide_input_in_errors=True
     )
 
-    postgres: Literal["auto", "embedded"] = "auto"
+    postgres: Literal["auto", "docker", "embedded"] = "auto"
     """Where Postgres comes from where DATABASE_URL names none."""
-    preview: Literal["auto", "process"] = "auto"
+    postgres_image: str = "postgres:18"
+    """The image of Postgres in a container: the official one, or another with its environment contract."""
+    preview: Literal["auto", "docker", "process"] = "auto"
     """How previews run."""
+    expo_base_image: str = "node:24-bookworm-slim"
+    """What the Expo image is built on: any image with Node and npm."""
+    ca_bundle: Path | None = Field(
+        default=None, validation_alias=AliasChoices("MOBVIBE_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
+    )
+    """Certificates that the build of the Expo image trusts, PEM."""
     sdk: Literal[54, 57] = 54
     """The Expo SDK of new projects."""
     view_as: str | None = None

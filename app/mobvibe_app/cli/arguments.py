@@ -34,8 +34,14 @@ def parser() -> argparse.ArgumentParser:
     worker = command("worker", "only the worker, for another machine (needs DATABASE_URL)")
     worker.add_argument("--concurrency", type=int, metavar="N", default=argparse.SUPPRESS)
     command("up", "start Postgres and leave it running")
-    command("down", "stop everything of this home")
+    down = command("down", "stop everything of this home")
+    down.add_argument(
+        "--all",
+        action="store_true",
+        help="also remove what Docker keeps for it: containers, images, the database's volume",
+    )
     command("status", "what runs in this home")
+    command("logs", "what a service printed").add_argument("service", metavar="SERVICE")
     command("doctor", "what this machine has and lacks, with a remedy each")
     command("jobs", "the newest jobs")
     command("events", "a session's events").add_argument("session", metavar="SESSION")
@@ -48,8 +54,10 @@ def parser() -> argparse.ArgumentParser:
 def _everywhere() -> argparse.ArgumentParser:
     flags = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     flags.add_argument("--home", metavar="DIR", help="where all state lives")
-    flags.add_argument("--postgres", metavar="auto|embedded|URL", help="where Postgres comes from")
-    flags.add_argument("--preview", metavar="auto|process", help="how previews run")
+    flags.add_argument(
+        "--postgres", metavar="auto|docker|embedded|URL", help="where Postgres comes from"
+    )
+    flags.add_argument("--preview", metavar="auto|docker|process", help="how previews run")
     flags.add_argument("--sdk", type=int, metavar="54|57", help="the Expo SDK of new projects")
     flags.add_argument("--host", metavar="ADDRESS", help="the address that phones reach")
     flags.add_argument("--postgres-port", type=int, metavar="PORT", help="fix Postgres's port")

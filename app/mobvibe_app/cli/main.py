@@ -14,7 +14,7 @@ INTERRUPTED = 130
 NOT_SETTINGS = frozenset(
     {"command", "plain", "json", "prompt", "demo", "project", "platform", "budget", "keep"}
     | {"session", "job", "verb", "to", "on_branch", "yes", "seed", "name", "dropped", "check"}
-    | {"branch", "arguments"}
+    | {"branch", "arguments", "all", "service"}
 )
 
 
@@ -59,10 +59,10 @@ def _dispatch(flags: argparse.Namespace, out: Output) -> int:
             from mobvibe_app.cli.worker import run_worker
 
             return run_worker(settings, out)
-        case "up" | "down" | "status":
+        case "up" | "down" | "status" | "logs":
             from mobvibe_app.cli import services
 
-            return asyncio.run(services.COMMANDS[flags.command](settings, out))
+            return asyncio.run(services.COMMANDS[flags.command](settings, flags, out))
         case "doctor":
             from mobvibe_app.cli.doctor import examine
 

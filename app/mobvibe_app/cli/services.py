@@ -1,7 +1,8 @@
-"""mobvibe-tui up, down, status: the environment by itself."""
+"""mobvibe-tui up, down, status, logs: the environment by itself."""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from typing import Any
@@ -9,10 +10,15 @@ from typing import Any
 from mobvibe_app.cli.output import Output
 from mobvibe_app.environment.environment import Environment
 from mobvibe_app.settings import AppSettings
+from mobvibe_worker.errors import InputError
 from mobvibe_worker.home import Home
+from mobvibe_worker.sanitize import clean_text
+
+MOST_BYTES = 200_000
+MOST_LINES = 200
 
 
-async def up(settings: AppSettings, out: Output) -> int:
+async def up(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
     """Start Postgres, bring its schema up to date, and leave it running until `down`."""
     environment = Environment(settings)
     try:
@@ -27,16 +33,22 @@ async def up(settings: AppSettings, out: Output) -> int:
     return 0
 
 
-async def down(settings: AppSettings, out: Output) -> int:
-    """Stop everything of this home; what is running elsewhere in it ends too."""
-    stopped = await Environment(settings).shut_down()
+async def down(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
+    """Stop everything of this home; what is running elsewhere in it ends too. With --all Docker keeps nothing of it."""
+    environment = Environment(settings)
+    stopped = await environment.shut_down()
     out.note("stopped" if stopped else "nothing was running")
+    removed = await environment.remove_all() if flags.all else None
+    groups = {} if removed is None else asdict(removed)
+    for kind, names in groups.items():
+        for name in names:
+            out.note(f"removed from Docker ({kind}): {name}")
     if out.is_json:
-        out.value({"status": "down", "stopped": stopped})
+        out.value({"status": "down", "stopped": stopped, "removed": groups})
     return 0
 
 
-async def status(settings: AppSettings, out: Output) -> int:
+async def status(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
     """Print what runs in this home, without starting anything."""
     services = await Environment(settings).running()
     home = Home(settings.home)
@@ -46,14 +58,34 @@ async def status(settings: AppSettings, out: Output) -> int:
     out.line(f"home: {home.root}")
     for service in services:
         port = f"  port {service.facts['port']}" if "port" in service.facts else ""
-        out.line(f"  {service.name:<24} running{port}  pid {service.pid}")
+        mode = f"  {service.facts['mode']}" if "mode" in service.facts else ""
+        out.line(f"  {service.name:<24} running{port}  pid {service.pid}{mode}")
     if not services:
         out.line("  nothing runs; `mobvibe-tui` or `mobvibe-tui up` starts it")
     return 0
 
 
-COMMANDS: dict[str, Callable[[AppSettings, Output], Coroutine[Any, Any, int]]] = {
+async def logs(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
+    """Print the end of what a service printed: postgres, preview-NAME, supervisor. Raises InputError."""
+    found = {log.stem: log for log in sorted(Home(settings.home).logs.glob("*.log"))}
+    if flags.service not in found:
+        known = ", ".join(found) or "none; nothing has run in this home"
+        raise InputError(f"There is no log of {flags.service!r}.", f"There are: {known}.")
+    with found[flags.service].open("rb") as log:
+        log.seek(max(0, log.seek(0, 2) - MOST_BYTES))
+        lines = log.read().decode(errors="replace").splitlines()[-MOST_LINES:]
+    for line in lines:
+        if out.is_json:
+            out.value({"service": flags.service, "line": clean_text(line)})
+        else:
+            out.line(line)
+    return 0
+
+
+Command = Callable[[AppSettings, argparse.Namespace, Output], Coroutine[Any, Any, int]]
+COMMANDS: dict[str, Command] = {
     "up": up,
     "down": down,
     "status": status,
+    "logs": logs,
 }

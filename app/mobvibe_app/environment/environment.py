@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mobvibe_app.changes import PreviewAddress, ServiceStatus
 from mobvibe_app.environment.network import lan_address
-from mobvibe_app.environment.postgres_embedded import EmbeddedPostgres
-from mobvibe_app.environment.preview_process import ProcessPreview
+from mobvibe_app.environment.preview_service import PreviewService
+from mobvibe_app.environment.services import Services
 from mobvibe_app.environment.supervisor.client import Supervisor
 from mobvibe_app.environment.supervisor.protocol import RunningService
 from mobvibe_app.settings import AppSettings
@@ -20,6 +21,9 @@ from mobvibe_worker.store.migrations import MigrationRunner
 from mobvibe_worker.toolchain.node import Node, find_node
 from mobvibe_worker.toolchain.sdks import sdk
 from mobvibe_worker.toolchain.starter import Starter, StarterProgress
+
+if TYPE_CHECKING:
+    from mobvibe_app.environment.container_spec import Removed
 
 Tell = Callable[[ServiceStatus], None]
 
@@ -34,6 +38,9 @@ class Environment:
         self._connecting = asyncio.Lock()
         self._starters: dict[int, asyncio.Task[tuple[Starter, Node]]] = {}
         self._tell: Tell = _ignore
+        self._services = Services(settings, self._home)
+        self._postgres_words = ""
+        self._watching: dict[str, asyncio.Task[None]] = {}
 
     async def start(self, tell: Tell) -> str:
         """Bring Postgres up; returns its address (a secret). Raises ServiceError or StoreError."""
@@ -44,12 +51,10 @@ class Environment:
             dsn = url.get_secret_value()
             tell(ServiceStatus("postgres", "starting", f"DATABASE_URL, {where(dsn)}"))
             return dsn
-        tell(ServiceStatus("postgres", "starting", "embedded"))
+        tell(ServiceStatus("postgres", "starting"))
         supervisor = await self.supervisor()
         try:
-            address = await EmbeddedPostgres(
-                self._home, supervisor, port=self._settings.postgres_port
-            ).start(tell)
+            address, self._postgres_words = await self._services.postgres(supervisor, tell)
         except MobvibeError as error:
             tell(ServiceStatus("postgres", "failed", error.message, error.remedy))
             raise
@@ -63,7 +68,7 @@ class Environment:
         except MobvibeError as error:
             self._tell(ServiceStatus("postgres", "failed", error.message, error.remedy))
             raise
-        detail = "embedded" if self._settings.database_url is None else where(dsn)
+        detail = self._postgres_words or where(dsn)
         self._tell(ServiceStatus("postgres", "healthy", detail, port=urlsplit(dsn).port))
 
     async def starter(self, version: int) -> tuple[Starter, Node]:
@@ -78,32 +83,44 @@ class Environment:
         return await asyncio.shield(task)
 
     async def warm(self, version: int) -> None:
-        """Fill the transform cache behind everything else, so that first bundles take seconds."""
-        starter, _ = await self.starter(version)
-        if starter.is_warm:
-            return
-        self._tell(ServiceStatus("starter", "starting", f"SDK {version}: warming the bundler"))
-        await starter.warm()
-        self._tell(ServiceStatus("starter", "healthy", f"SDK {version}"))
+        """Fill the transform cache and build the Expo image behind everything else: first bundles then take seconds.
+
+        Raises ServiceError.
+        """
+        starter, node = await self.starter(version)
+        if not starter.is_warm:
+            self._tell(ServiceStatus("starter", "starting", f"SDK {version}: warming the bundler"))
+            await starter.warm()
+            self._tell(ServiceStatus("starter", "healthy", f"SDK {version}"))
+        previews = await self._services.previews(await self.supervisor(), starter, node, self._tell)
+        if not self._watching:
+            words = f"starts with the first app ({previews.mode})"
+            self._tell(ServiceStatus("preview", "waiting", words))
 
     async def serve(self, session_id: SessionId, slug: str, version: int) -> PreviewAddress:
         """Start (or find running) the Metro of a project's served folder. Raises ServiceError."""
         starter, node = await self.starter(version)
         host = lan_address(self._settings.host)
-        previews = ProcessPreview(self._home, await self.supervisor(), node, starter.sdk)
         self._tell(ServiceStatus("preview", "starting", slug))
         try:
+            previews = await self._services.previews(
+                await self.supervisor(), starter, node, self._tell
+            )
             served = await previews.start(slug, host=host, port=self._settings.preview_port)
         except MobvibeError as error:
             self._tell(ServiceStatus("preview", "failed", error.message, error.remedy))
             raise
-        self._tell(ServiceStatus("preview", "healthy", slug, port=served.port))
+        self._tell(
+            ServiceStatus("preview", "healthy", f"{slug} ({previews.mode})", port=served.port)
+        )
+        self._watch(previews, slug)
         return PreviewAddress(
             session_id=session_id,
             url=f"exp://{host}:{served.port}",
             sdk=version,
             expo_go=starter.sdk.expo_go,
             web_url=f"http://{host}:{served.port}",
+            provider=previews.mode,
         )
 
     async def supervisor(self) -> Supervisor:
@@ -135,6 +152,16 @@ class Environment:
             await supervisor.shutdown()
         return True
 
+    async def remove_all(self) -> Removed | None:
+        """After `shut_down`: remove what an engine of containers keeps for this home, the database's volume included.
+
+        None where this home never used one. Raises ServiceError where the engine does not answer.
+        """
+        try:
+            return await self._services.remove_all()
+        finally:
+            self._services.close()
+
     async def lost(self) -> MobvibeError:
         """Wait until the supervisor is gone without our asking; returns what to say then."""
         supervisor = await self.supervisor()
@@ -145,12 +172,26 @@ class Environment:
 
     async def close(self) -> None:
         """Give up the lease."""
-        for task in self._starters.values():
+        tasks = [*self._starters.values(), *self._watching.values()]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._starters.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._services.close()
         if self._supervisor is not None:
             await self._supervisor.close()
             self._supervisor = None
+
+    def _watch(self, previews: PreviewService, slug: str) -> None:
+        """Say so when a preview ends that nobody stopped."""
+
+        async def watch() -> None:
+            error = await previews.ended(slug)
+            if error is not None:
+                self._tell(ServiceStatus("preview", "failed", error.message, error.remedy))
+
+        present = self._watching.get(slug)
+        if present is None or present.done():
+            self._watching[slug] = asyncio.create_task(watch(), name=f"watch {slug}")
 
     async def _prepare(self, version: int) -> tuple[Starter, Node]:
         wanted = sdk(version)

@@ -1,225 +1,38 @@
-"""Previews as processes: one Metro per project under the home's supervisor, each on its own remembered port."""
+"""Previews as processes: Node and the SDK's packages of this machine."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from mobvibe_app.environment.choices import Choices
-from mobvibe_app.environment.ports import holder_of, is_free, pick_port
-from mobvibe_app.environment.supervisor.client import Exits, Supervisor
-from mobvibe_app.environment.supervisor.protocol import RunningService, ServiceSpec
-from mobvibe_worker.errors import ServiceError
+from mobvibe_app.environment.preview_service import PreviewService, service_name
+from mobvibe_app.environment.supervisor.client import Supervisor
+from mobvibe_app.environment.supervisor.protocol import ServiceSpec
 from mobvibe_worker.home import Home
 from mobvibe_worker.processes.launch import StopPolicy
-from mobvibe_worker.toolchain.metro import MetroClient, last_words, metro_argv, metro_environment
+from mobvibe_worker.toolchain.metro import metro_argv, metro_environment
 from mobvibe_worker.toolchain.node import Node
 from mobvibe_worker.toolchain.sdks import Sdk
-from mobvibe_worker.workspace.metro_view import MetroView
-from mobvibe_worker.workspace.publish import ServedFolder
 
-FIRST_PORT = 8081
-_EVERY_ADDRESS = "0.0.0.0"
-_PORT_ATTEMPTS = 5
-_READY_SECONDS = 120.0
-_POLL_SECONDS = 0.05
-_LARGEST_LOG = 5_000_000
 _STOP = StopPolicy(grace=2.0)
 
 
-@dataclass(frozen=True, slots=True)
-class ServedPreview:
-    """A Metro that answers: `metro_url` is http://host:port as a phone reaches it, `pid` its process group."""
-
-    port: int
-    metro_url: str
-    pid: int
-
-
-class ProcessPreview:
+class ProcessPreview(PreviewService):
     """The previews of one home and SDK. They run for as long as a lease on the supervisor is held."""
 
+    mode = "process"
+
     def __init__(self, home: Home, supervisor: Supervisor, node: Node, sdk: Sdk) -> None:
-        self._home = home
-        self._supervisor = supervisor
+        super().__init__(home, supervisor, sdk)
         self._node = node
-        self._sdk = sdk
-        self._folder = home.sdk(sdk.version)
-        self._choices = Choices(home.choices)
 
-    async def start(
-        self, project_slug: str, *, host: str, port: int | None = None
-    ) -> ServedPreview:
-        """Serve the project's served folder; the Metro that runs already is taken. Ready when this returns.
-
-        `host` is this machine's address for phones. `port` is fixed by the person; without it the project's last one
-        is taken, or the next that is free. Raises ServiceError: port taken, or what Metro said when it ended.
-        """
-        name = service_name(project_slug)
-        rejected: set[int] = set()
-        for _ in range(_PORT_ATTEMPTS):
-            running = await self._supervisor.running(name)
-            if running is not None and port not in (None, running.facts["port"]):
-                await self._supervisor.stop(name)
-                running = None
-            exits = self._supervisor.exits()
-            offset = self._rotate_log(project_slug) if running is None else 0
-            if running is None:
-                chosen = await asyncio.to_thread(self._pick_port, name, port, rejected)
-                running = await self._supervisor.start(self._spec(project_slug, chosen))
-            chosen = running.facts["port"]
-            try:
-                await self._until_ready(project_slug, running, exits, host, offset)
-            except _PortTaken:
-                rejected.add(chosen)
-                continue
-            self._choices.remember_port(name, chosen)
-            self._served(project_slug).served_on(chosen)
-            return ServedPreview(chosen, f"http://{host}:{chosen}", running.pid)
-        raise ServiceError(
-            "No free port was found for the preview.", "Set one with --preview-port."
-        )
-
-    async def stop(self, project_slug: str) -> None:
-        """End the project's Metro and all that it started; harmless where none runs."""
-        await self._supervisor.stop(service_name(project_slug))
-        self._served(project_slug).served_on(None)
-
-    async def ended(self, project_slug: str) -> ServiceError | None:
-        """Wait until the project's Metro ends; says why, or None where it was stopped on purpose."""
-        name = service_name(project_slug)
-        exits = self._supervisor.exits()
-        if await self._supervisor.running(name) is not None:
-            async for exit_ in exits:
-                if exit_.name == name:
-                    return None if exit_.was_asked else self._failure(project_slug, "ended", 0)
-        return None
-
-    def _pick_port(self, name: str, fixed: int | None, rejected: set[int]) -> int:
-        if fixed is None:
-            remembered = self._choices.ports()
-            preferred = remembered.pop(name, FIRST_PORT)
-            return pick_port(preferred, {*remembered.values(), *rejected}, _EVERY_ADDRESS)
-        if fixed in rejected or not is_free(fixed, _EVERY_ADDRESS):
-            holder = holder_of(fixed) or "another program"
-            raise ServiceError(
-                f"Port {fixed}, set for the preview, is taken by {holder}.",
-                "End that program, or set another port.",
-            )
-        return fixed
-
-    def _served(self, project_slug: str) -> ServedFolder:
-        return ServedFolder(self._folder.served(project_slug))
-
-    def _spec(self, project_slug: str, port: int) -> ServiceSpec:
-        served = self._folder.served(project_slug)
-        served.mkdir(parents=True, exist_ok=True)
-        MetroView(served, port).write_marker()
+    async def spec(self, project_slug: str, served: Path, port: int, host: str) -> ServiceSpec:
+        """Metro over the served folder, on every address of this machine."""
         return ServiceSpec(
             service_name(project_slug),
             metro_argv(self._node, self._folder, port),
             cwd=served,
-            log=self._log(project_slug),
+            log=self.log(project_slug),
             env=metro_environment(self._node, self._folder),
             stop=_STOP,
-            facts={"port": port, "sdk": self._sdk.version, "project": project_slug},
+            facts={"mode": self.mode, **self.facts(project_slug, port)},
         )
-
-    async def _until_ready(
-        self,
-        project_slug: str,
-        running: RunningService,
-        exits: Exits,
-        host: str,
-        offset: int,
-    ) -> None:
-        asked_as = f"{host}:{running.facts['port']}"
-        async with _ending(running.name, exits) as ending, _client(running) as client:
-            deadline = time.monotonic() + _READY_SECONDS
-            while not ending.done():
-                if await client.is_running():
-                    break
-                if time.monotonic() > deadline:
-                    await self._supervisor.stop(running.name)
-                    raise self._failure(project_slug, "does not become ready", offset)
-                await asyncio.wait((ending,), timeout=_POLL_SECONDS)
-            if ending.done():
-                self._raise_ended(project_slug, running, offset)
-            manifest = await client.manifest("ios", asked_as=asked_as)
-        if manifest.host != asked_as:
-            raise ServiceError(
-                f"What answers on port {running.facts['port']} is not this preview.",
-                "End the other program, or set another port.",
-            )
-
-    def _raise_ended(self, project_slug: str, running: RunningService, offset: int) -> None:
-        said = self._said(project_slug, offset)
-        port = running.facts["port"]
-        # Without a terminal Expo asks nobody whether it may take another port: it ends.
-        if f"Port {port} is" in said or "EADDRINUSE" in said:
-            raise _PortTaken(f"Port {port} was taken just now.", "Try again.")
-        raise self._failure(project_slug, "ended", offset)
-
-    def _failure(self, project_slug: str, how: str, offset: int) -> ServiceError:
-        said = last_words(self._said(project_slug, offset))
-        return ServiceError(
-            f"The preview of {project_slug} {how}: {said}",
-            f"See {self._log(project_slug)}, then open the preview again.",
-        )
-
-    def _said(self, project_slug: str, offset: int) -> str:
-        try:
-            with self._log(project_slug).open("rb") as log:
-                log.seek(offset)
-                return log.read()[-20_000:].decode(errors="replace")
-        except FileNotFoundError:
-            return ""
-
-    def _log(self, project_slug: str) -> Path:
-        return self._home.logs / f"{service_name(project_slug)}.log"
-
-    def _rotate_log(self, project_slug: str) -> int:
-        """The size of the log, in bytes, from which the next start's lines follow."""
-        log = self._log(project_slug)
-        try:
-            size = log.stat().st_size
-        except FileNotFoundError:
-            return 0
-        if size <= _LARGEST_LOG:
-            return size
-        log.replace(log.with_suffix(".log.1"))
-        return 0
-
-
-class _PortTaken(ServiceError):
-    """Another program was faster."""
-
-
-def service_name(project_slug: str) -> str:
-    """What the supervisor calls a project's preview."""
-    return f"preview-{project_slug}"
-
-
-def _client(running: RunningService) -> MetroClient:
-    return MetroClient(running.facts["port"])
-
-
-@contextlib.asynccontextmanager
-async def _ending(name: str, exits: Exits) -> AsyncIterator[asyncio.Task[None]]:
-    """A task that is done when the service has ended, or the supervisor."""
-
-    async def end() -> None:
-        async for exit_ in exits:
-            if exit_.name == name:
-                return
-
-    task = asyncio.create_task(end(), name=f"end of {name}")
-    try:
-        yield task
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,169 @@
+"""The services that this home runs, each in the mode picked for it: with the engine of containers or without."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from mobvibe_app.changes import ServiceStatus
+from mobvibe_app.environment.modes import Modes, Picked, Service
+from mobvibe_app.environment.postgres_embedded import EmbeddedPostgres, PostgresAddress
+from mobvibe_app.environment.preview_process import ProcessPreview
+from mobvibe_app.environment.preview_service import PreviewService
+from mobvibe_app.environment.supervisor.client import Supervisor
+from mobvibe_app.settings import AppSettings
+from mobvibe_worker.errors import ServiceError
+from mobvibe_worker.home import Home
+from mobvibe_worker.toolchain.node import Node
+from mobvibe_worker.toolchain.starter import Starter
+
+if TYPE_CHECKING:
+    from mobvibe_app.environment.container_spec import Removed
+    from mobvibe_app.environment.docker_engine import DockerEngine
+
+Tell = Callable[[ServiceStatus], None]
+
+
+class Services:
+    """Postgres and previews of one home. The engine is asked only where it could be used."""
+
+    def __init__(self, settings: AppSettings, home: Home) -> None:
+        self._settings = settings
+        self._home = home
+        self._modes = Modes(home)
+        self._engine: DockerEngine | None = None
+        self._picking = asyncio.Lock()
+        self._previews: dict[int, PreviewService] = {}
+
+    async def postgres(self, supervisor: Supervisor, tell: Tell) -> tuple[PostgresAddress, str]:
+        """Start Postgres; its address, and in words how it runs. Raises ServiceError."""
+        picked = await self._pick("postgres", self._settings.postgres)
+        if picked.mode == "docker":
+            try:
+                address = await self._postgres_container(supervisor, tell)
+            except ServiceError as error:
+                if picked.is_settled:
+                    raise
+                picked = Picked("embedded", error.message, False)
+        if picked.mode == "embedded":
+            await self._refuse_two(supervisor)
+            address = await EmbeddedPostgres(
+                self._home, supervisor, port=self._settings.postgres_port
+            ).start(tell)
+        self._modes.remember("postgres", picked.mode)
+        return address, _in_words(picked)
+
+    async def previews(
+        self, supervisor: Supervisor, starter: Starter, node: Node, tell: Tell
+    ) -> PreviewService:
+        """Who serves the projects of an SDK; with an engine its image is built the first time. Raises ServiceError."""
+        async with self._picking:
+            version = starter.sdk.version
+            if version not in self._previews:
+                self._previews[version] = await self._make_previews(supervisor, starter, node, tell)
+            return self._previews[version]
+
+    async def remove_all(self) -> Removed | None:
+        """Remove everything that the engine keeps for this home; None where it never used one. Raises ServiceError."""
+        if not self._home.choices.exists() or not self._modes.has_home_id():
+            return None
+        engine = await self._connect()
+        return await asyncio.to_thread(engine.remove_labelled, self._modes.home_id())
+
+    def close(self) -> None:
+        """Let go of the engine."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+    async def _make_previews(
+        self, supervisor: Supervisor, starter: Starter, node: Node, tell: Tell
+    ) -> PreviewService:
+        picked = await self._pick("preview", self._settings.preview)
+        made: PreviewService | None = None
+        if picked.mode == "docker":
+            try:
+                made = await self._container_previews(supervisor, starter, tell)
+            except ServiceError as error:
+                if picked.is_settled:
+                    raise
+                tell(ServiceStatus("preview", "starting", f"process: {error.message}"))
+        if made is None:
+            made = ProcessPreview(self._home, supervisor, node, starter.sdk)
+        if picked.is_settled or made.mode == "docker":
+            self._modes.remember("preview", made.mode)
+        return made
+
+    async def _container_previews(
+        self, supervisor: Supervisor, starter: Starter, tell: Tell
+    ) -> PreviewService:
+        from mobvibe_app.environment.expo_image import ExpoImage
+        from mobvibe_app.environment.preview_container import ContainerPreview
+
+        engine, home_id = await self._connect(), self._modes.home_id()
+        image = ExpoImage(
+            engine,
+            home_id,
+            starter.sdk,
+            starter.files("Warm-up", "warm-up"),
+            base=self._settings.expo_base_image,
+            ca_bundle=self._settings.ca_bundle,
+        )
+        tag = await image.ensure(
+            lambda what, done: tell(ServiceStatus("preview", "downloading", what, progress=done))
+        )
+        previews = ContainerPreview(
+            self._home, supervisor, starter.sdk, engine, home_id=home_id, image=tag
+        )
+        await previews.remove_strays()
+        return previews
+
+    async def _postgres_container(self, supervisor: Supervisor, tell: Tell) -> PostgresAddress:
+        from mobvibe_app.environment.postgres_container import PostgresContainer
+
+        return await PostgresContainer(
+            self._home,
+            supervisor,
+            await self._connect(),
+            self._modes.home_id(),
+            image=self._settings.postgres_image,
+            port=self._settings.postgres_port,
+        ).start(tell)
+
+    async def _refuse_two(self, supervisor: Supervisor) -> None:
+        running = await supervisor.running("postgres")
+        if running is not None and running.facts.get("mode") == "docker":
+            raise ServiceError(
+                "This home's Postgres is running in Docker.",
+                "Run `mobvibe-tui down` first, then start with --postgres embedded.",
+            )
+
+    async def _pick(self, service: Service, wanted: str) -> Picked:
+        picked = self._modes.pick(service, wanted)
+        if picked is not None:
+            return picked
+        try:
+            await self._connect()
+        except ServiceError as error:
+            return Picked(self._modes.without(service), error.message, False)
+        return Picked("docker", "a Docker engine answers", False)
+
+    async def _connect(self) -> DockerEngine:
+        if self._engine is None:
+            from mobvibe_app.environment.docker_engine import DockerEngine
+
+            engine = await asyncio.to_thread(DockerEngine.connect)
+            if not engine.is_local:
+                address = engine.address
+                engine.close()
+                raise ServiceError(
+                    f"The Docker engine at {address} is on another machine, and cannot see this one's folders.",
+                    "Use an engine of this machine, or --postgres embedded --preview process.",
+                )
+            self._engine = engine
+        return self._engine
+
+
+def _in_words(picked: Picked) -> str:
+    return f"{picked.mode} ({picked.why})" if picked.why != "as before" else picked.mode

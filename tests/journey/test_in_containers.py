@@ -1,0 +1,83 @@
+"""From a prompt to the running app with everything in containers, and nothing left of it afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import docker
+import pytest
+
+from docker_engine import BASE_IMAGE, POSTGRES_IMAGE
+from journey.conftest import processes_of
+from mobvibe_app.environment.choices import Choices
+from mobvibe_app.environment.docker_engine import DockerEngine
+from mobvibe_worker.home import Home
+from phone import Phone
+from polling import until
+from program import Program, run_program
+
+pytestmark = [pytest.mark.expo, pytest.mark.docker, pytest.mark.timeout(900)]
+
+
+async def test_a_demo_reaches_a_phone_and_down_all_leaves_nothing(
+    engine: DockerEngine, home: Home
+) -> None:
+    ours = {"MOBVIBE_POSTGRES_IMAGE": POSTGRES_IMAGE, "MOBVIBE_EXPO_BASE_IMAGE": BASE_IMAGE}
+    docker_only = ("--postgres", "docker", "--preview", "docker")
+    first = await Program.start(
+        home.root, "run", "--demo", "tip-splitter", "--keep", "--json", *docker_only, env=ours
+    )
+    result = await first.result()
+    assert result["status"] == "completed", result
+    phone = Phone(result["url"])
+    assert b"Split the bill, keep the friends." in await phone.bundle()
+
+    # What was chosen once is kept to without being asked for.
+    async with phone:
+        second = await run_program(
+            home.root, "run", "--demo", "tip-splitter-dark", "--json", env=ours
+        )
+        assert (await second.result())["url"] == result["url"]
+        await phone.sees("MIDNIGHT EDITION")
+
+    services = (await run_program(home.root, "status", "--json")).objects[0]["services"]
+    assert {service["facts"]["mode"] for service in services} == {"docker"}
+    ports = {service["facts"]["port"] for service in services}
+    assert urlsplit(result["url"]).port in ports
+    said = (await run_program(home.root, "logs", f"preview-{result['project']}")).said
+    assert "Bundled" in said
+
+    # --keep goes on serving until the environment is taken away from under it.
+    home_id = Choices(home.choices).get("engine_id")
+    down = await run_program(home.root, "down", "--all", "--json", env=ours)
+    assert down.process.returncode == 0, down.said
+    assert await first.ended(60) == 3
+    assert engine.labelled(home_id) == ()
+    assert all(down.objects[0]["removed"][kind] for kind in ("networks", "volumes", "images"))
+    with contextlib.closing(docker.from_env()) as client:
+        left = client.api.df()
+    labels = [
+        one.get("Labels") or {}
+        for kind in ("Images", "Containers", "Volumes")
+        for one in left[kind]
+    ]
+    assert home_id not in {value for found in labels for value in found.values()}
+    await until(lambda: not processes_of(home), 20, "nothing is left running")
+
+
+async def test_an_engine_that_is_gone_never_shows_an_empty_database(
+    engine: DockerEngine, tmp_path: Path
+) -> None:
+    home = Home(tmp_path / "home")
+    ours = {"MOBVIBE_POSTGRES_IMAGE": POSTGRES_IMAGE}
+    made = await run_program(home.root, "db", "migrate", "--postgres", "docker", env=ours)
+    assert made.process.returncode == 0, made.said
+    gone = {**ours, "DOCKER_HOST": "unix:///nowhere/docker.sock"}
+    refused = await run_program(home.root, "db", "status", env=gone)
+    assert refused.process.returncode == 3
+    assert "No Docker engine answers" in refused.said and "Start Docker" in refused.said
+    back = await run_program(home.root, "db", "status", "--json", env=ours)
+    assert all(one["migration"]["state"] == "applied" for one in back.objects), back.said
+    assert (await run_program(home.root, "down", "--all", env=ours)).process.returncode == 0
