@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import pytest
 
@@ -27,7 +28,7 @@ from mobvibe_app.studio import Studio
 from mobvibe_app.wiring import build_studio
 from mobvibe_worker.events import Message
 from mobvibe_worker.home import Home
-from mobvibe_worker.jobs import LOCAL_OWNER, SessionId
+from mobvibe_worker.jobs import LOCAL_OWNER, Attempt, SessionId, WorkerId
 from polling import until
 
 pytestmark = [pytest.mark.expo, pytest.mark.timeout(300)]
@@ -65,6 +66,11 @@ class Screen:
         """The last state of a service."""
         rows = [change.status for change in self.told if isinstance(change, ServiceChanged)]
         return next(status.state for status in reversed(rows) if status.name == name)
+
+    def detail(self, name: str) -> str:
+        """The last words about a service; empty before there are some."""
+        rows = [change.status for change in self.told if isinstance(change, ServiceChanged)]
+        return next((status.detail for status in reversed(rows) if status.name == name), "")
 
     async def say(self, session: SessionId, text: str) -> None:
         """Append an event to a session."""
@@ -127,6 +133,22 @@ async def test_what_was_stopped_on_purpose_stays_so(home: Home) -> None:
         for _ in range(20):
             assert await Supervisor.attach(home) is None
             await asyncio.sleep(0.1)
+
+
+async def test_the_rows_tell_what_runs_and_the_selected_project(home: Home) -> None:
+    async with dashboard(home) as screen:
+        await until(lambda: screen.studio.is_host, 10, "the host's part")
+        session = await session_with_an_event(screen)
+        await screen.feed.select(session)
+        await until(lambda: screen.detail("preview") == "starts with the first build", 10)
+        stores = screen.studio.connected.session
+        await stores.queue.enqueue(session, "Needs a model: left to another worker.")
+        elsewhere = WorkerId("elsewhere")
+        (job,) = await stores.queue.claim(elsewhere, 1, timedelta(seconds=60))
+        await until(lambda: screen.detail("worker") == "1 running", 10, "the running job")
+        await stores.queue.cancel(job.id)
+        await stores.queue.finish_cancelled(Attempt(job.id, job.attempt, elsewhere), [])
+        await until(lambda: screen.detail("worker") == "waits for jobs", 10, "the job's end")
 
 
 async def pid_of(home: Home, victim: str) -> int:
