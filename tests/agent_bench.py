@@ -98,7 +98,7 @@ class AgentBench:
         self.staged = StagedFolder(self.root)
         self.checker = BraceChecker(self.root)
 
-    async def run(self, model: Model, prompt: str = "an app") -> AgentResult:
+    async def run(self, model: Model, prompt: str = "an app", attempt: int = 1) -> AgentResult:
         """Run the real loop."""
         loop = AgentLoop(
             model=model,
@@ -107,6 +107,7 @@ class AgentBench:
             ledger=self.ledger,
             emit=self.events.append,
             redact=Redactor(self.secrets),
+            attempt=attempt,
             limits=self.limits,
         )
         return await loop.run(prompt)

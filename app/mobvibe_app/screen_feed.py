@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from urllib.parse import urlsplit
 
 from mobvibe_app.build_session import Order
 from mobvibe_app.changes import (
@@ -11,6 +13,7 @@ from mobvibe_app.changes import (
     DemoSummary,
     EventsArrived,
     OverviewChanged,
+    PreviewAddress,
     PreviewChanged,
     ServiceChanged,
     ServiceStatus,
@@ -18,12 +21,18 @@ from mobvibe_app.changes import (
     TroubleChanged,
     ViewChanged,
 )
+from mobvibe_app.environment.environment import StoppedOnPurpose
 from mobvibe_app.overview import Overview
 from mobvibe_app.studio import Connected, Studio, View, no_model
 from mobvibe_worker.errors import DatabaseUnreachable, InputError, MobvibeError, StoreError
+from mobvibe_worker.events import Event
 from mobvibe_worker.jobs import SessionId
 
 RETRY_SECONDS = 2.0
+PAUSES_SECONDS = (0.5, 1.0, 2.0, 5.0)
+"""Before the attempts to start again what ended by itself; the last one before each further attempt too."""
+STEADY_SECONDS = 30.0
+"""What ran that long was well: the pauses begin anew."""
 
 
 class ScreenFeed:
@@ -33,6 +42,7 @@ class ScreenFeed:
         self._studio = studio
         self._changes: asyncio.Queue[Change | None] = asyncio.Queue()
         self._selected: SessionId | None = None
+        self._last_seq = 0
         self._overview: OverviewChanged | None = None
         self._view: View | None = None
         self._viewed_as = studio.settings.view_as
@@ -41,6 +51,7 @@ class ScreenFeed:
         self._following: asyncio.Task[None] | None = None
         self._starting: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._keeping: asyncio.Task[None] | None = None
 
     async def changes(self) -> AsyncIterator[Change]:
         """Start everything and yield what changes, until closed."""
@@ -72,9 +83,7 @@ class ScreenFeed:
     async def select(self, session_id: SessionId) -> None:
         """Show another session: its events from the first, and its preview."""
         await _ended(self._following)
-        self._selected = session_id
-        self._tell(SessionSelected(session_id))
-        self._following = asyncio.create_task(self._follow(session_id), name="feed-follow")
+        self._show_session(session_id)
 
     async def cancel(self) -> bool:
         """Cancel the selected session's waiting or running job; False where there is none."""
@@ -95,11 +104,12 @@ class ScreenFeed:
         self._tell(ViewChanged(self._viewed_as))
         self._watching = asyncio.create_task(self._watch(), name="feed-overview")
         if view is None:
-            self._studio.become_host(self._tell)
+            self._studio.become_host(self._tell_service)
 
     async def close(self) -> None:
         """Stop following, then the studio."""
         await _ended(self._starting)
+        await _ended(self._keeping)
         await _ended(self._watching)
         await _ended(self._following)
         await self._studio.close()
@@ -107,6 +117,24 @@ class ScreenFeed:
 
     def _tell(self, change: Change) -> None:
         self._changes.put_nowait(change)
+
+    def _tell_service(self, change: Change) -> None:
+        """The environment's own words, but the rows of worker and preview tell what the screen is about."""
+        if isinstance(change, ServiceChanged) and change.status.state != "failed":
+            status = change.status
+            if status.name == "worker" and status.state == "healthy" and self._studio.is_host:
+                running = self._overview.stats.processing if self._overview else 0
+                detail = f"{running} running" if running else "waits for jobs"
+                change = ServiceChanged(replace(status, detail=detail))
+            elif status.name == "preview" and self._slug not in (None, status.detail):
+                return
+        self._tell(change)
+
+    @property
+    def _slug(self) -> str | None:
+        """The selected session's project, once the overview names it."""
+        sessions = self._overview.sessions if self._overview else ()
+        return next((each.project for each in sessions if each.id == self._selected), None)
 
     def _trouble(self, message: str | None, remedy: str = "") -> None:
         if message is not None or self._has_trouble:
@@ -116,6 +144,7 @@ class ScreenFeed:
     async def _start(self) -> None:
         if await self._open() is None:
             return
+        self._keeping = asyncio.create_task(self._keep(), name="feed-keep")
         email = self._studio.settings.view_as
         if email is None:
             self._watching = asyncio.create_task(self._watch(), name="feed-overview")
@@ -124,6 +153,44 @@ class ScreenFeed:
             await self.view_as(email)
         except MobvibeError as error:
             self._trouble(error.message, error.remedy)
+
+    async def _keep(self) -> None:
+        """Start again what ends by itself, for as long as the dashboard is open; never what somebody ended."""
+        loop, attempts = asyncio.get_running_loop(), 0
+        while True:
+            since = loop.time()
+            why = await self._studio.lost()
+            if loop.time() - since > STEADY_SECONDS:
+                attempts = 0
+            await _ended(self._watching)
+            await _ended(self._following)
+            if isinstance(why, StoppedOnPurpose):
+                for name in ("postgres", "worker", "preview"):
+                    self._tell(ServiceChanged(ServiceStatus(name, "stopped")))
+                self._trouble(why.message, why.remedy)
+                return
+            self._tell(ServiceChanged(ServiceStatus("postgres", "starting", why.message)))
+            while True:
+                self._trouble(why.message, "Starting it again by itself.")
+                await asyncio.sleep(PAUSES_SECONDS[min(attempts, len(PAUSES_SECONDS) - 1)])
+                attempts += 1
+                try:
+                    await self._go_on()
+                    break
+                except MobvibeError as error:
+                    why = error
+
+    async def _go_on(self) -> None:
+        """Reopen the studio and show what was shown, from the last event on. Raises MobvibeError."""
+        connected = await self._studio.reopen(self._tell_service)
+        if self._view is not None:
+            self._view = await connected.see_as(self._view.email)
+        await _ended(self._watching)
+        await _ended(self._following)
+        if self._selected is not None:
+            again = self._follow(self._selected, self._last_seq)
+            self._following = asyncio.create_task(again, name="feed-follow")
+        self._watching = asyncio.create_task(self._watch(), name="feed-overview")
 
     async def _watch(self) -> None:
         """The overview of the person whose view this is, for ever."""
@@ -152,7 +219,7 @@ class ScreenFeed:
         while True:
             try:
                 connected = await self._studio.open(
-                    self._tell, as_host=self._studio.settings.view_as is None
+                    self._tell_service, as_host=self._studio.settings.view_as is None
                 )
             except MobvibeError as error:
                 self._trouble(error.message, error.remedy)
@@ -167,15 +234,15 @@ class ScreenFeed:
         self._overview = overview
         self._tell(overview)
         if self._studio.is_host and self._view is None:
-            running = overview.stats.processing
-            detail = f"{running} running" if running else "waits for jobs"
-            self._tell(ServiceChanged(ServiceStatus("worker", "healthy", detail)))
+            self._tell_service(ServiceChanged(ServiceStatus("worker", "healthy")))
         self._trouble(None)
         if self._selected is None and overview.sessions:
-            newest = overview.sessions[0].id
-            self._selected = newest
-            self._tell(SessionSelected(newest))
-            self._following = asyncio.create_task(self._follow(newest), name="feed-follow")
+            self._show_session(overview.sessions[0].id)
+
+    def _show_session(self, session_id: SessionId) -> None:
+        self._selected, self._last_seq = session_id, 0
+        self._tell(SessionSelected(session_id))
+        self._following = asyncio.create_task(self._follow(session_id), name="feed-follow")
 
     async def _submit(self, order: Order) -> SessionId:
         submitted = await self._studio.connected.session.submit(order)
@@ -183,19 +250,23 @@ class ScreenFeed:
             await self.select(submitted.session_id)
         return submitted.session_id
 
-    async def _follow(self, session_id: SessionId) -> None:
+    async def _follow(self, session_id: SessionId, after: int = 0) -> None:
         if self._view is not None:
-            async for events in self._view.session.follow(session_id):
-                self._tell(EventsArrived(tuple(events)))
+            async for events in self._view.session.follow(session_id, after):
+                self._show_events(events)
             return
         is_due = asyncio.Event()
         is_due.set()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep_preview(session_id, is_due))
-            async for events in self._studio.connected.session.follow(session_id):
-                self._tell(EventsArrived(tuple(events)))
+            async for events in self._studio.connected.session.follow(session_id, after):
+                self._show_events(events)
                 if any(event.type == "preview_ready" for event in events):
                     is_due.set()
+
+    def _show_events(self, events: Sequence[Event]) -> None:
+        self._last_seq = events[-1].seq
+        self._tell(EventsArrived(tuple(events)))
 
     async def _keep_preview(self, session_id: SessionId, is_due: asyncio.Event) -> None:
         """Open the session's preview now and whenever a revision became ready."""
@@ -208,7 +279,15 @@ class ScreenFeed:
                 failed = ServiceStatus("preview", "failed", error.message, error.remedy)
                 self._tell(ServiceChanged(failed))
             else:
+                self._tell(ServiceChanged(_preview_status(preview, self._slug)))
                 self._tell(PreviewChanged(session_id, preview))
+
+
+def _preview_status(preview: PreviewAddress | None, slug: str | None) -> ServiceStatus:
+    """The preview's row once it is known whether the selected session has one."""
+    if preview is None:
+        return ServiceStatus("preview", "waiting", "starts with the first build")
+    return ServiceStatus("preview", "healthy", slug or "", port=urlsplit(preview.web_url).port)
 
 
 async def _ended(task: asyncio.Task[None] | None) -> None:

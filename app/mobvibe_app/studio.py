@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from mobvibe_app.overview import Overview
 from mobvibe_app.preview_host import PreviewHost
 from mobvibe_app.settings import AppSettings
 from mobvibe_worker.errors import InputError, MobvibeError, ServiceError
+
+log = logging.getLogger(__name__)
 
 TAKE_OVER_SECONDS = 0.5
 Tell = Callable[[Change], None]
@@ -86,8 +89,10 @@ class Studio:
         self._demos = tuple(demos)
         self._stack = AsyncExitStack()
         self._connected: Connected | None = None
+        self._dsn = ""
         self._hosting: asyncio.Task[None] | None = None
         self._is_host = False
+        self._wants_to_host = False
 
     @property
     def settings(self) -> AppSettings:
@@ -116,28 +121,56 @@ class Studio:
         if as_host:
             tell(ServiceChanged(ServiceStatus("worker", "waiting", "waits for Postgres")))
             tell(ServiceChanged(ServiceStatus("preview", "waiting", "starts with the first app")))
+        connected = await self._connect_again(tell)
+        if as_host:
+            self.become_host(tell)
+        return connected
+
+    async def reopen(self, tell: Tell) -> Connected:
+        """Bring back what `lost` told of; what works on Postgres goes on, or at another address is made anew.
+
+        Again is harmless. Raises MobvibeError where something cannot start.
+        """
+        if self._hosting is not None and self._hosting.done():
+            await self._end_hosting()
+        connected = await self._connect_again(tell)
+        if self._wants_to_host:
+            self.become_host(tell)
+        return connected
+
+    async def _connect_again(self, tell: Tell) -> Connected:
         dsn = await self._environment.start(lambda status: tell(ServiceChanged(status)))
         await self._environment.migrate(dsn)
+        if self._connected is not None and dsn == self._dsn:
+            return self._connected
+        await self._end_hosting()
+        self._connected = None
+        await self._stack.aclose()
         self._connected = await self._stack.enter_async_context(
             self._connect(dsn, self._environment)
         )
-        if as_host:
-            self.become_host(tell)
+        self._dsn = dsn
         return self._connected
 
     def become_host(self, tell: Tell) -> None:
         """Take the host's part in a studio that was opened without it; again is harmless."""
+        self._wants_to_host = True
         if self._hosting is None and self.is_open:
             self._hosting = asyncio.create_task(self._host(tell), name="studio-host")
 
     async def close(self) -> None:
         """Stop the worker, hand back its jobs, give up the lease on the environment."""
-        if self._hosting is not None:
-            self._hosting.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._hosting
+        await self._end_hosting()
         await self._stack.aclose()
         await self._environment.close()
+
+    async def _end_hosting(self) -> None:
+        hosting, self._hosting = self._hosting, None
+        if hosting is not None:
+            hosting.cancel()
+            (ended,) = await asyncio.gather(hosting, return_exceptions=True)
+            if isinstance(ended, Exception):
+                log.error("the host's part ended: %s", ended, exc_info=ended)
 
     async def lost(self) -> MobvibeError:
         """Wait until the environment or the host's part ends by itself; returns why."""
@@ -200,6 +233,7 @@ class Studio:
             preparing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await preparing
+            self._is_host = False
             lock.release()
 
     async def _prepare(self, tell: Tell) -> None:

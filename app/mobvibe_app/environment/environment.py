@@ -11,7 +11,7 @@ from mobvibe_app.changes import PreviewAddress, ServiceStatus
 from mobvibe_app.environment.network import lan_address
 from mobvibe_app.environment.preview_service import PreviewService
 from mobvibe_app.environment.services import Services
-from mobvibe_app.environment.supervisor.client import Supervisor
+from mobvibe_app.environment.supervisor.client import Exits, Supervisor
 from mobvibe_app.environment.supervisor.protocol import RunningService
 from mobvibe_app.settings import AppSettings
 from mobvibe_worker.errors import InputError, MobvibeError, ServiceError
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 Tell = Callable[[ServiceStatus], None]
 
 
+class StoppedOnPurpose(ServiceError):
+    """Somebody ended the environment with `mobvibe-tui down`: it is not for us to start it again."""
+
+
 class Environment:
     """What runs on this machine for one home. Holding it open is a lease: the last one gone ends everything."""
 
@@ -35,6 +39,7 @@ class Environment:
         self._settings = settings
         self._home = Home(settings.home)
         self._supervisor: Supervisor | None = None
+        self._ends: Exits | None = None
         self._connecting = asyncio.Lock()
         self._starters: dict[int, asyncio.Task[tuple[Starter, Node]]] = {}
         self._tell: Tell = _ignore
@@ -43,9 +48,11 @@ class Environment:
         self._watching: dict[str, asyncio.Task[None]] = {}
 
     async def start(self, tell: Tell) -> str:
-        """Bring Postgres up; returns its address (a secret). Raises ServiceError or StoreError."""
+        """Bring Postgres up, also after `lost`; returns its address (a secret). Raises ServiceError or StoreError."""
         self._tell = tell
         self._home.prepare()
+        if self._supervisor is not None and self._supervisor.lost.is_set():
+            await self._give_up_lease()
         url = self._settings.database_url
         if url is not None:
             dsn = url.get_secret_value()
@@ -58,6 +65,7 @@ class Environment:
         except MobvibeError as error:
             tell(ServiceStatus("postgres", "failed", error.message, error.remedy))
             raise
+        self._ends = supervisor.exits()
         return address.dsn
 
     async def migrate(self, dsn: str) -> None:
@@ -163,12 +171,26 @@ class Environment:
             self._services.close()
 
     async def lost(self) -> MobvibeError:
-        """Wait until the supervisor is gone without our asking; returns what to say then."""
-        supervisor = await self.supervisor()
-        await supervisor.lost.wait()
-        return ServiceError(
-            "The environment was stopped from outside.", "Start mobvibe-tui again; nothing is lost."
-        )
+        """Wait until Postgres or the supervisor ends without our asking; returns what to say then.
+
+        It is StoppedOnPurpose where somebody asked for it.
+        """
+        if self._ends is None:
+            self._ends = (await self.supervisor()).exits()
+        was_asked = False
+        again = "Start mobvibe-tui again; nothing is lost."
+        async for exit_ in self._ends:
+            if exit_.name == "postgres" and not exit_.was_asked:
+                return ServiceError(f"Postgres ended by itself ({exit_.exit_code}).", again)
+            if exit_.name == "postgres" or self._settings.database_url is not None:
+                was_asked = exit_.was_asked
+            if exit_.name == "postgres":
+                break
+        if was_asked:
+            return StoppedOnPurpose(
+                "The environment was stopped with `mobvibe-tui down`.", "Quit and start again."
+            )
+        return ServiceError("The supervisor of the environment ended by itself.", again)
 
     async def close(self) -> None:
         """Give up the lease."""
@@ -177,9 +199,12 @@ class Environment:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._services.close()
+        await self._give_up_lease()
+
+    async def _give_up_lease(self) -> None:
         if self._supervisor is not None:
             await self._supervisor.close()
-            self._supervisor = None
+        self._supervisor, self._ends = None, None
 
     def _watch(self, previews: PreviewService, slug: str) -> None:
         """Say so when a preview ends that nobody stopped."""

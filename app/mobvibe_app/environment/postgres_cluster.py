@@ -110,7 +110,11 @@ class Cluster:
             stop=_STOP_INITDB,
         )
         if initdb.exit_code != 0:
-            raise failure("Postgres could not make its cluster", initdb.output)
+            raise failure(
+                "Postgres could not make its cluster",
+                initdb.output,
+                f"Check that {self._home.postgres} can be written, then try again.",
+            )
         await asyncio.to_thread(os.sync)
         partial.rename(self.data)
         _sync_folder(self._home.postgres)
@@ -183,8 +187,11 @@ class Cluster:
             await asyncio.sleep(0.02)
 
 
-def failure(what: str, output: str) -> ServiceError:
-    """A failed start as an error that says the likely cause in words, with the end of what the server said."""
+def failure(what: str, output: str, remedy: str) -> ServiceError:
+    """A failed start as an error that says the likely cause in words, with the end of what the server said.
+
+    `remedy` serves where the cause is not known.
+    """
     tail = "\n".join(clean_text(output).strip().splitlines()[-6:])
     if "unshare: " in output:
         return ServiceError(
@@ -193,7 +200,7 @@ def failure(what: str, output: str) -> ServiceError:
         )
     if "No space left on device" in output:
         return ServiceError("The disk is full, so Postgres cannot start.", "Free some space first.")
-    return ServiceError(f"{what}: {tail}", "Look into it with `mobvibe-tui logs postgres`.")
+    return ServiceError(f"{what}: {tail}", remedy)
 
 
 def _major_version() -> str:

@@ -179,7 +179,7 @@ class EmbeddedPostgres:
                 await self._ready_or_ended(running, ending, on_status)
         except TimeoutError as error:
             raise ServiceError(
-                "Postgres does not become ready.", "Look into it with `mobvibe-tui logs postgres`."
+                "Postgres does not become ready.", f"See {self._log}, then start mobvibe-tui again."
             ) from error
         finally:
             ending.cancel()
@@ -193,7 +193,7 @@ class EmbeddedPostgres:
             output = log.read()[-20_000:].decode(errors="replace")
         if "could not bind IPv4 address" in output and not running.already:
             raise _PortTaken(f"Port {running.facts['port']} was taken just now.", "Try again.")
-        raise failure("Postgres could not start", output)
+        raise failure("Postgres could not start", output, f"See {self._log}, then try again.")
 
     async def _ready_or_ended(
         self, running: RunningService, ending: asyncio.Task[None], on_status: OnStatus
@@ -245,7 +245,7 @@ class EmbeddedPostgres:
         except (OSError, TimeoutError) as error:
             raise ServiceError(
                 f"Postgres on port {port} does not answer: {error}.",
-                "Look into it with `mobvibe-tui logs postgres`.",
+                f"See {self._log}, then start mobvibe-tui again.",
             ) from error
 
 

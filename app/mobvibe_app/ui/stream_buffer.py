@@ -72,6 +72,8 @@ class StreamBuffer:
         changed = end
         for event in events:
             entry = entry_of(event)
+            if event.type == "error":
+                self._forget(str(event.job_id))
             number = self._open.get(entry.key) if entry.key else None
             if number is not None and number >= self._first:
                 goes_on(self.entry(number), entry)
@@ -116,6 +118,11 @@ class StreamBuffer:
         self._open[key] = number
         if len(self._open) > OPEN_KEYS:
             self._open.popitem(last=False)
+
+    def _forget(self, job: str) -> None:
+        """Nothing goes on that an attempt of the job began: the attempt has ended."""
+        for key in [key for key in self._open if key.startswith(job)]:
+            del self._open[key]
 
     def _lay_out_from(self, number: int) -> None:
         self.changed_row = bisect_left(self.rows, (number,))

@@ -66,7 +66,7 @@ async def test_a_server_that_cannot_start_says_why(home: Home) -> None:
     async with await Supervisor.connect(home) as supervisor:
         with pytest.raises(ServiceError, match="shared_buffers") as caught:
             await start(home, supervisor)
-    assert "logs postgres" in caught.value.remedy
+    assert str(home.logs / "postgres.log") in caught.value.remedy
 
 
 async def test_a_lost_or_wrong_password_is_said(home: Home) -> None:

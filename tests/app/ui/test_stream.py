@@ -61,6 +61,19 @@ def test_the_deltas_of_a_thought_are_one_entry_and_a_check_is_one_row() -> None:
     assert lines(buffer) == ["One thought.", "check types  ✓ 2.4s", "check types  …"]
 
 
+def test_nothing_goes_on_that_a_failed_attempt_began() -> None:
+    buffer = buffer_of(
+        Thinking("First.", "1"),
+        Terminal("check types"),
+        ErrorRaised("Lost.", will_retry=True),
+        Thinking("Second.", "1"),
+        Terminal("check types", "passed", "", 2.4),
+    )
+
+    assert lines(buffer)[:3] == ["First.", "check types  …", "Lost."]
+    assert lines(buffer)[-2:] == ["Second.", "check types  ✓ 2.4s"]
+
+
 def test_a_failed_check_shows_its_output_and_is_found_as_an_error() -> None:
     output = "\n".join(f"line {number}" for number in range(20))
     buffer = buffer_of(Message("go", "person"), Terminal("check", "failed", output, 1.0), width=60)

@@ -43,6 +43,19 @@ async def test_red_checks_go_back_and_only_the_mended_version_is_done(bench: Age
     assert [message.text for message in messages] == ["Ready now."], "a red turn is no answer"
 
 
+async def test_the_thoughts_of_two_attempts_have_names_of_their_own(bench: AgentBench) -> None:
+    again = AgentBench(bench.root)
+    for number, each in enumerate((bench, again), 1):
+        each.root.joinpath("a.ts").write_text(OPEN)
+        model = scripted(says("Not yet."), writes("a.ts", CLOSED), says("Done."))
+        await each.run(model, attempt=number)
+    first, second = (
+        {event.block for event in each.events if isinstance(event, Thinking)}
+        for each in (bench, again)
+    )
+    assert first and second and not first & second
+
+
 async def test_checks_that_stay_red_end_the_job(bench: AgentBench) -> None:
     model = scripted(writes("a.ts", OPEN), *(says(f"Done {n}.") for n in range(9)))
     with pytest.raises(RedChecks, match=r"after 3 rounds.*a brace is not closed"):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from mobvibe_worker.errors import WorkspaceError
 from mobvibe_worker.workspace.publish import Edits, ServedFolder
-from mobvibe_worker.workspace.tree import read_tree
+from mobvibe_worker.workspace.tree import ASSET_LIMIT, read_tree
 
 FIRST = {"App.tsx": b"one", "src/a.ts": b"a", "src/deep/b.ts": b"b", ".gitignore": b"x"}
 SECOND = {"App.tsx": b"two", "src/c.ts": b"c", "new/deep/d.ts": b"d", ".gitignore": b"x"}
@@ -75,3 +76,62 @@ def test_no_path_and_no_link_leads_out(served: ServedFolder, tmp_path: Path) -> 
     (served.root / "App.tsx").symlink_to(outside / "App.tsx")
     served.publish(FIRST)
     assert list(outside.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["App.tsx~", "my notes.md", "$a.ts", "e\u0301.ts", "n" * 200 + ".ts", "A/x.ts", "con.ts"],
+)
+def test_whatever_a_person_names_a_file_is_published_and_may_go(
+    served: ServedFolder, name: str
+) -> None:
+    first = {**FIRST, "a/x.ts": b"x"}
+    served.publish(first)
+    (served.root / name).parent.mkdir(exist_ok=True)
+    (served.root / name).write_bytes(b"theirs")
+    edits = served.edits()
+    assert edits is not None and edits.changed == {name: b"theirs"}
+    assert served.publish(edits.over(first)) == () and served.edits() is None
+    served.publish(first)
+    assert not (served.root / name).exists() and (served.root / "a/x.ts").exists()
+
+
+def test_a_deletion_is_noticed_though_the_publish_before_failed(served: ServedFolder) -> None:
+    served.publish(FIRST)
+    (served.root / "theirs.ts").write_bytes(b"theirs")
+    (served.root / "zz").mkdir()
+    with pytest.raises(WorkspaceError):
+        served.publish({**FIRST, "theirs.ts": b"theirs", "new.ts": b"n", "zz": b"in the way"})
+    assert served.edits() is None
+    (served.root / "theirs.ts").unlink()
+    (served.root / "new.ts").unlink()
+    assert served.edits() == Edits({}, frozenset({"theirs.ts", "new.ts"}))
+
+
+def test_what_cannot_be_kept_is_no_deletion_and_spoils_nothing_else(
+    served: ServedFolder, tmp_path: Path
+) -> None:
+    served.publish({**FIRST, "linked.ts": b"l", "large.png": b"p"})
+    os.link(served.root / "App.tsx", tmp_path / "second name")
+    (served.root / "linked.ts").unlink()
+    (served.root / "linked.ts").symlink_to(tmp_path / "second name")
+    (served.root / "src").rename(tmp_path / "src")
+    (served.root / "src").symlink_to(tmp_path / "src")
+    (served.root / "large.png").write_bytes(bytes(ASSET_LIMIT + 1))
+    assert served.edits() is None
+    (served.root / "notes.md").write_bytes(b"note")
+    edits = served.edits()
+    assert edits == Edits({"notes.md": b"note"}, frozenset())
+    assert "large.png" in served.publish({**FIRST, "large.png": b"p2", "notes.md": b"note"})
+    assert (served.root / "large.png").stat().st_size > ASSET_LIMIT
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unreadable for root")
+def test_an_unreadable_folder_is_told_of(served: ServedFolder) -> None:
+    served.publish(FIRST)
+    (served.root / "src").chmod(0)
+    try:
+        with pytest.raises(WorkspaceError, match="src cannot be read"):
+            served.edits()
+    finally:
+        (served.root / "src").chmod(0o755)

@@ -59,6 +59,7 @@ class AgentLoop:
         emit: Callable[[Payload], None],
         redact: Redactor | None = None,
         sdk: int = 54,
+        attempt: int = 1,
         limits: Limits | None = None,
     ) -> None:
         self._staged = staged
@@ -67,7 +68,7 @@ class AgentLoop:
         self._redact = redact or Redactor(())
         self._meter = Meter(limits or Limits())
         self._gate = CheckGate(staged, checker)
-        self._turns = TurnTaker(model, ledger, emit, self._redact, self._meter)
+        self._turns = TurnTaker(model, ledger, emit, self._redact, self._meter, attempt)
         bench = Workbench(staged, self._gate)
         self._calls = ToolCalls(tool_catalog(), bench, emit, self._redact)
         self._prompt = ""

@@ -70,6 +70,8 @@ class TurnTaker:
     emit: Callable[[Payload], None]
     redact: Redactor
     meter: Meter
+    attempt: int = 1
+    """Part of every block's name: another attempt's thoughts are other thoughts."""
     _sent: int = field(default=0)
 
     async def take(self, conversation: Conversation) -> TakenTurn:
@@ -93,7 +95,7 @@ class TurnTaker:
         raise AssertionError("unreachable")
 
     async def _stream(self, number: int, conversation: Conversation) -> TakenTurn:
-        narration = Narration(self.emit, self.redact, f"{number}")
+        narration = Narration(self.emit, self.redact, f"{self.attempt}.{number}")
         turn: Turn | None = None
         async with aclosing(self.model.turn(conversation)) as steps:
             async for step in steps:

@@ -119,6 +119,7 @@ class AttemptRunner:
                     emit=buffer.emit,
                     redact=self.redact,
                     sdk=project.sdk,
+                    attempt=attempt.number,
                 )
                 result = await loop.run(job.prompt)
                 await self._commit(attempt, project, base, staging, result, buffer, started)

@@ -20,7 +20,12 @@ from mobvibe_worker.revisions import FileTree
 from mobvibe_worker.toolchain.node import Node
 from mobvibe_worker.toolchain.npm import run_npm
 from mobvibe_worker.toolchain.sdks import Sdk
-from mobvibe_worker.toolchain.template import extract_template, project_tree, starter_tree
+from mobvibe_worker.toolchain.template import (
+    NEEDED_FILES,
+    extract_template,
+    project_tree,
+    starter_tree,
+)
 from mobvibe_worker.toolchain.warming import warm_cache
 from mobvibe_worker.workspace.tree import read_tree, write_tree
 
@@ -77,8 +82,18 @@ class Starter:
         on_progress(StarterProgress("ready", fraction=1.0))
 
     def files(self, name: str, slug: str) -> FileTree:
-        """What a new project starts with. `prepare` must have ended. `slug` must differ per project."""
-        return project_tree(read_tree(self.folder.starter), name, slug)
+        """What a new project starts with. `prepare` must have ended. `slug` must differ per project.
+
+        Raises ServiceError where files of the starter are gone.
+        """
+        starter = read_tree(self.folder.starter, hard_links=True)
+        missing = NEEDED_FILES - starter.keys()
+        if missing:
+            raise ServiceError(
+                f"The starter in {self.folder.starter} lacks {', '.join(sorted(missing))}.",
+                f"Delete {self.folder.root}, then start mobvibe-tui again; the starter is then installed anew.",
+            )
+        return project_tree(starter, name, slug)
 
     async def warm(self) -> None:
         """Fill the transform cache for iOS, Android and the web at low priority; once per home. Cancel to stop it.

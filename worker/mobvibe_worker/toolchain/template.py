@@ -13,6 +13,8 @@ from mobvibe_worker.revisions import FileTree
 from mobvibe_worker.toolchain.sdks import Sdk
 from mobvibe_worker.workspace.paths import parse_path
 
+NEEDED_FILES = frozenset({"package.json", "app.json", "tsconfig.json", "App.tsx"})
+"""What every starter holds."""
 _MOST_BYTES = 20_000_000
 _MOST_FILES = 200
 _LEFT_OUT = frozenset({"LICENSE", "CHANGELOG.md"})
@@ -38,7 +40,7 @@ def extract_template(tarball: Path) -> FileTree:
                     tree[_RENAMED.get(path, path)] = file.read()
     except (tarfile.TarError, OSError, WorkspaceError) as error:
         raise _unusable(tarball, str(error)) from error
-    if not {"package.json", "app.json", "tsconfig.json", "App.tsx"} <= tree.keys():
+    if not tree.keys() >= NEEDED_FILES:
         raise _unusable(tarball, "its files are not those of an Expo template")
     return tree
 

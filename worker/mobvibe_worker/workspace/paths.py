@@ -156,35 +156,39 @@ def has_entry(folder: int, name: str) -> bool:
     return name in os.listdir(folder)
 
 
-def stat_file(folder: int, name: str, shown: str) -> os.stat_result | None:
+def stat_file(
+    folder: int, name: str, shown: str, *, hard_links: bool = False
+) -> os.stat_result | None:
     """The file's own status, or None where there is none.
 
-    Raises WorkspaceError for links, folders, devices, pipes, and files that have a second name elsewhere.
+    Raises WorkspaceError for links, folders, devices, pipes, and, but with `hard_links`, files with a second name.
     """
     try:
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return None
-    require_plain_file(status, shown)
+    require_plain_file(status, shown, hard_links=hard_links)
     return status
 
 
-def require_plain_file(status: os.stat_result, shown: str) -> None:
-    """Raise WorkspaceError unless it is a regular file with one name."""
+def require_plain_file(status: os.stat_result, shown: str, *, hard_links: bool = False) -> None:
+    """Raise WorkspaceError unless it is a regular file, and has one name or may have more (`hard_links`)."""
     if stat.S_ISDIR(status.st_mode):
         raise WorkspaceError(f"{shown} is a folder.", "Name a file in it.")
     if not stat.S_ISREG(status.st_mode):
         raise WorkspaceError(f"{shown} is a link or a device.", "Only plain files can be used.")
-    if status.st_nlink > 1:
+    if status.st_nlink > 1 and not hard_links:
         raise WorkspaceError(
             f"{shown} is the same file as another one.", "Only files with one name can be used."
         )
 
 
-def read_bytes(folder: int, name: str, shown: str, limit: int) -> bytes:
+def read_bytes(
+    folder: int, name: str, shown: str, limit: int, *, hard_links: bool = False
+) -> bytes:
     """The content of a plain file of at most `limit` bytes. Raises WorkspaceError."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    if stat_file(folder, name, shown) is None:
+    if stat_file(folder, name, shown, hard_links=hard_links) is None:
         raise MissingFile(f"There is no file {shown}.")
     try:
         descriptor = os.open(name, flags, dir_fd=folder)
@@ -194,7 +198,7 @@ def read_bytes(folder: int, name: str, shown: str, limit: int) -> bytes:
         raise WorkspaceError(f"{shown} cannot be read: {error.strerror or error}.") from error
     with os.fdopen(descriptor, "rb") as file:
         # Looked at again through the open file: the name may have been swapped for a link meanwhile.
-        require_plain_file(os.fstat(descriptor), shown)
+        require_plain_file(os.fstat(descriptor), shown, hard_links=hard_links)
         content = file.read(limit + 1)
     if len(content) > limit:
         raise WorkspaceError(f"{shown} is larger than {limit} bytes.", "Keep files small.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -17,8 +18,10 @@ from filelock import FileLock
 from mobvibe_worker.errors import WorkspaceError
 from mobvibe_worker.revisions import FileTree
 from mobvibe_worker.workspace.metro_view import MetroView
-from mobvibe_worker.workspace.paths import open_parent, open_root, parse_path
-from mobvibe_worker.workspace.tree import is_kept, read_tree, write_tree
+from mobvibe_worker.workspace.paths import MissingFile, open_parent, open_root, split_path
+from mobvibe_worker.workspace.tree import Scan, is_kept, scan_tree, write_tree
+
+log = logging.getLogger(__name__)
 
 _RECORDS = ".published"
 _METRO_SECONDS = 15.0
@@ -50,13 +53,22 @@ class _Record:
         """Whether a file with that hash (None: no file) is as we left it."""
         return held in self.states.get(path, (None,))
 
-    def before(self, wanted: Mapping[str, str]) -> _Record:
-        """What may be there from the beginning of a publish to its end."""
-        paths = self.states.keys() | wanted.keys()
-        return _Record(
-            {path: (*self.states.get(path, (None,)), wanted.get(path)) for path in paths},
-            self.revision,
-        )
+    def before(self, wanted: Mapping[str, str], held: Mapping[str, str]) -> _Record:
+        """What may be there from the beginning of a publish to its end; what is there already is not touched."""
+        states: dict[str, Sequence[str | None]] = {}
+        for path in self.states.keys() | wanted.keys():
+            aim = wanted.get(path)
+            is_there = aim is not None and held.get(path) == aim
+            states[path] = (aim,) if is_there else (*self.states.get(path, (None,)), aim)
+        return _Record(states, self.revision)
+
+    def after(self, held: Mapping[str, str]) -> _Record:
+        """Once no publish runs any more: of the states that are ours only the one that is there."""
+        states = {
+            path: (held.get(path),) if self.is_ours(path, held.get(path)) else states
+            for path, states in self.states.items()
+        }
+        return _Record(states, self.revision)
 
 
 class ServedFolder:
@@ -68,6 +80,7 @@ class ServedFolder:
         self._records = root.parent / _RECORDS
         self._record_path = self._records / f"{root.name}.json"
         self._port_path = self._records / f"{root.name}.port"
+        self._left_out: frozenset[str] = frozenset()
 
     @property
     def is_published(self) -> bool:
@@ -87,7 +100,7 @@ class ServedFolder:
         Raises WorkspaceError for a path that a revision cannot hold, or that leads out of the folder.
         """
         for path in tree:
-            parse_path(path)
+            split_path(path)
             if not is_kept(path):
                 raise WorkspaceError(
                     f"{path} cannot be published.", "Leave it out of the revision."
@@ -96,10 +109,17 @@ class ServedFolder:
             record = self._read_record() if self.is_published else _Record()
             self.root.mkdir(parents=True, exist_ok=True)
             wanted = {path: _hash(content) for path, content in tree.items()}
-            self._write_record(record.before(wanted))
+            scan = self._scan()
+            held = _hashes(scan.files)
+            underway = record.before(wanted, held)
+            self._write_record(underway)
             try:
-                kept = self._project(tree, wanted, record)
+                kept = self._project(tree, wanted, record, scan)
+            except WorkspaceError:
+                self._settle(underway)
+                raise
             except OSError as error:
+                self._settle(underway)
                 raise WorkspaceError(
                     f"The folder {self.root} cannot be written: {error.strerror or error}.",
                     "See what is in its way; the project itself is safe.",
@@ -121,23 +141,45 @@ class ServedFolder:
             if not self.is_published:
                 return None
             record = self._read_record()
-            tree = read_tree(self.root)
-        hashes = {path: _hash(content) for path, content in tree.items()}
+            scan = self._scan()
+        tree = scan.files
+        hashes = _hashes(tree)
         changed = {path: tree[path] for path in tree if not record.is_ours(path, hashes[path])}
         missing = record.states.keys() - tree.keys()
-        deleted = frozenset(path for path in missing if not record.is_ours(path, None))
+        deleted = frozenset(
+            path for path in missing if not record.is_ours(path, None) and not scan.hides(path)
+        )
         return Edits(changed, deleted) if changed or deleted else None
 
+    def _scan(self) -> Scan:
+        scan = scan_tree(self.root)
+        if scan.unread - self._left_out:
+            left_out = ", ".join(sorted(scan.unread))
+            log.warning(
+                "%s: links, unreadable files and files over 10 MB are not kept: %s",
+                self.root.name,
+                left_out,
+            )
+        self._left_out = scan.unread
+        return scan
+
+    def _settle(self, underway: _Record) -> None:
+        """After a publish that failed, so that what the person deletes next is seen as theirs."""
+        # Where the folder cannot be read the record stays vaguer, and true.
+        with contextlib.suppress(WorkspaceError):
+            self._write_record(underway.after(_hashes(scan_tree(self.root).files)))
+
     def _project(
-        self, tree: FileTree, wanted: Mapping[str, str], record: _Record
+        self, tree: FileTree, wanted: Mapping[str, str], record: _Record, scan: Scan
     ) -> tuple[str, ...]:
-        held = {path: _hash(content) for path, content in read_tree(self.root).items()}
+        held = _hashes(scan.files)
         known = record.states.keys()
         # Without a record nothing is known of the person's: then the tree wins.
         theirs = {
             path
             for path in (wanted.keys() | known if known else ())
-            if held.get(path) != wanted.get(path) and not record.is_ours(path, held.get(path))
+            if held.get(path) != wanted.get(path)
+            and (path in scan.unread or not record.is_ours(path, held.get(path)))
         }
         mine = {path: tree[path] for path in tree if held.get(path) != wanted[path]}
         new = {path: mine[path] for path in mine if path not in held and path not in theirs}
@@ -164,7 +206,7 @@ class ServedFolder:
         Metro starts to watch a new folder a moment after it appears, and misses what is written into it meanwhile.
         """
         with open_root(self.root) as root:
-            tops = {path: parse_path(path)[0] for path in new if "/" in path}
+            tops = {path: split_path(path)[0] for path in new if "/" in path}
             fresh = {top for top in tops.values() if not _exists(root, top)}
             arriving = {path: new[path] for path in new if tops.get(path) in fresh}
             if arriving:
@@ -180,12 +222,19 @@ class ServedFolder:
     def _delete(self, paths: list[str]) -> None:
         with open_root(self.root) as root:
             for path in paths:
-                parts = parse_path(path)
-                with contextlib.suppress(FileNotFoundError), open_parent(root, parts) as parent:
+                parts = split_path(path)
+                # A folder that went meanwhile took the file along.
+                with (
+                    contextlib.suppress(FileNotFoundError, MissingFile),
+                    open_parent(root, parts, twins=True) as parent,
+                ):
                     os.unlink(parts[-1], dir_fd=parent)
                 for depth in range(len(parts) - 1, 0, -1):
                     # Not empty: it holds other files, perhaps the person's.
-                    with contextlib.suppress(OSError), open_parent(root, parts[:depth]) as parent:
+                    with (
+                        contextlib.suppress(OSError, MissingFile),
+                        open_parent(root, parts[:depth], twins=True) as parent,
+                    ):
                         os.rmdir(parts[depth - 1], dir_fd=parent)
 
     @contextlib.contextmanager
@@ -217,6 +266,10 @@ def _exists(folder: int, name: str) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def _hashes(tree: FileTree) -> dict[str, str]:
+    return {path: _hash(content) for path, content in tree.items()}
 
 
 def _hash(content: bytes) -> str:

@@ -8,6 +8,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from mobvibe_worker.errors import WorkspaceError
@@ -51,50 +52,123 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(".")
 
 
-def read_tree(folder: Path) -> FileTree:
-    """All files of the folder that a revision keeps. Links, devices and files with two names are left out.
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """A folder's files, and the paths that are there but cannot be kept: links, devices, too large, unreadable."""
 
-    Raises WorkspaceError where the folder is gone or holds too much.
+    files: FileTree
+    unread: frozenset[str]
+
+    def hides(self, path: str) -> bool:
+        """Whether a file of that path may still be there, behind a name that was not read."""
+        names = path.split("/")
+        return any("/".join(names[:depth]) in self.unread for depth in range(1, len(names) + 1))
+
+
+def read_tree(folder: Path, *, hard_links: bool = False) -> FileTree:
+    """All files of the folder that a revision keeps. Links and devices are left out, and, but with `hard_links`,
+    files with two names.
+
+    Raises WorkspaceError where the folder is gone, cannot be read, or holds too much.
     """
     tree: dict[str, bytes] = {}
     total = 0
     with open_root(folder) as root:
-        for path, parent, name in _walk(root, ()):
+        for path, parent, name, is_file in _walk(root, ()):
+            if not is_file or not (hard_links or _has_one_name(parent, name)):
+                continue
             try:
-                content = read_bytes(parent, name, path, ASSET_LIMIT)
+                content = read_bytes(parent, name, path, ASSET_LIMIT, hard_links=hard_links)
             except MissingFile:
                 continue
-            total += len(content)
             tree[path] = content
-            if len(tree) > COUNT_LIMIT or total > TREE_LIMIT:
-                raise WorkspaceError(
-                    f"The project holds more than {COUNT_LIMIT} files or {TREE_LIMIT} bytes.",
-                    "Move what the app does not need out of its folder.",
-                )
+            total += len(content)
+            _require_room(len(tree), total)
     return dict(sorted(tree.items()))
 
 
-def _walk(folder: int, parents: tuple[str, ...]) -> Iterator[tuple[str, int, str]]:
-    """(path, descriptor of its folder, name) of every plain file below, sorted by name."""
-    for name in sorted(os.listdir(folder)):
+def scan_tree(folder: Path) -> Scan:
+    """What a person's own folder holds, hard-linked files included; one bad file does not spoil the others.
+
+    Raises WorkspaceError where the folder is gone, a folder in it cannot be read, or it holds too much.
+    """
+    tree: dict[str, bytes] = {}
+    unread: set[str] = set()
+    total = 0
+    with open_root(folder) as root:
+        for path, parent, name, _ in _walk(root, ()):
+            try:
+                content = read_bytes(parent, name, path, ASSET_LIMIT, hard_links=True)
+            except MissingFile:
+                continue
+            except WorkspaceError:
+                unread.add(path)
+                continue
+            tree[path] = content
+            total += len(content)
+            _require_room(len(tree), total)
+    return Scan(dict(sorted(tree.items())), frozenset(unread))
+
+
+def _require_room(count: int, total: int) -> None:
+    if count > COUNT_LIMIT or total > TREE_LIMIT:
+        raise WorkspaceError(
+            f"The project holds more than {COUNT_LIMIT} files or {TREE_LIMIT} bytes.",
+            "Move what the app does not need out of its folder.",
+        )
+
+
+def _has_one_name(folder: int, name: str) -> bool:
+    try:
+        return os.stat(name, dir_fd=folder, follow_symlinks=False).st_nlink == 1
+    except FileNotFoundError:
+        return False
+
+
+def _walk(folder: int, parents: tuple[str, ...]) -> Iterator[tuple[str, int, str, bool]]:
+    """(path, descriptor of its folder, name, whether it is a plain file) of all that is kept, sorted by name.
+
+    Folders are gone into, but too deep ones and those behind a link. Raises WorkspaceError where one cannot be read.
+    """
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        raise _unreadable("/".join(parents), error) from error
+    for name in names:
         path = "/".join((*parents, name))
         try:
-            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
         except FileNotFoundError:
             continue
-        if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and is_kept(path):
-            yield path, folder, name
-        elif stat.S_ISDIR(status.st_mode) and is_kept(f"{path}/x") and len(parents) < DEPTH_LIMIT:
-            try:
-                below = os.open(name, _FOLDER_FLAGS, dir_fd=folder)
-            except OSError as error:
-                if error.errno not in _SWAPPED:
-                    raise
-                continue
-            try:
-                yield from _walk(below, (*parents, name))
-            finally:
-                os.close(below)
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        if not stat.S_ISDIR(mode) or len(parents) >= DEPTH_LIMIT:
+            if is_kept(path):
+                yield path, folder, name, stat.S_ISREG(mode)
+        elif is_kept(f"{path}/x"):
+            yield from _walk_below(folder, name, (*parents, name))
+
+
+def _walk_below(
+    folder: int, name: str, parents: tuple[str, ...]
+) -> Iterator[tuple[str, int, str, bool]]:
+    try:
+        below = os.open(name, _FOLDER_FLAGS, dir_fd=folder)
+    except OSError as error:
+        if error.errno in _SWAPPED:
+            return
+        raise _unreadable("/".join(parents), error) from error
+    try:
+        yield from _walk(below, parents)
+    finally:
+        os.close(below)
+
+
+def _unreadable(path: str, error: OSError) -> WorkspaceError:
+    return WorkspaceError(
+        f"{path or 'The folder'} cannot be read: {error.strerror or error}.",
+        "Make it readable for yourself, or move it out of the project's folder.",
+    )
 
 
 def write_tree(tree: FileTree, folder: Path) -> None:

@@ -105,7 +105,7 @@ class Supervisor:
             writer.close()
             raise ServiceError(
                 "Another version of mobvibe-tui runs on this home.",
-                "End it (`mobvibe-tui down --all` of that version), then try again.",
+                "End it (`mobvibe-tui down` of that version), then try again.",
             )
         return cls(reader, writer, hello["pid"])
 

@@ -1,0 +1,161 @@
+"""Postgres or the supervisor killed under an open dashboard: it comes back, and goes on where it was."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+
+from mobvibe_app.changes import (
+    Change,
+    EventsArrived,
+    OverviewChanged,
+    ServiceChanged,
+    TroubleChanged,
+)
+from mobvibe_app.environment.choices import Choices
+from mobvibe_app.environment.ports import pick_port
+from mobvibe_app.environment.supervisor.client import Supervisor
+from mobvibe_app.screen_feed import ScreenFeed
+from mobvibe_app.settings import AppSettings
+from mobvibe_app.studio import Studio
+from mobvibe_app.wiring import build_studio
+from mobvibe_worker.events import Message
+from mobvibe_worker.home import Home
+from mobvibe_worker.jobs import LOCAL_OWNER, Attempt, SessionId, WorkerId
+from polling import until
+
+pytestmark = [pytest.mark.expo, pytest.mark.timeout(300)]
+
+RECOVERY_SECONDS = 10.0
+
+
+class Screen:
+    """What an open dashboard was told."""
+
+    def __init__(self, home: Home) -> None:
+        self.studio: Studio = build_studio(AppSettings(home=home.root))
+        self.feed = ScreenFeed(self.studio)
+        self.told: list[Change] = []
+
+    async def read(self) -> None:
+        """Note every change until the feed is closed."""
+        async for change in self.feed.changes():
+            self.told.append(change)
+
+    def overviews(self) -> int:
+        """How many overviews came."""
+        return sum(isinstance(change, OverviewChanged) for change in self.told)
+
+    def seqs(self, session: SessionId) -> list[int]:
+        """The seqs of a session's events, as often as they came."""
+        batches = [change.events for change in self.told if isinstance(change, EventsArrived)]
+        return [event.seq for events in batches for event in events if event.session_id == session]
+
+    def troubles(self) -> list[str | None]:
+        """What the banner said, None where it went."""
+        return [change.message for change in self.told if isinstance(change, TroubleChanged)]
+
+    def row(self, name: str) -> str:
+        """The last state of a service."""
+        rows = [change.status for change in self.told if isinstance(change, ServiceChanged)]
+        return next(status.state for status in reversed(rows) if status.name == name)
+
+    def detail(self, name: str) -> str:
+        """The last words about a service; empty before there are some."""
+        rows = [change.status for change in self.told if isinstance(change, ServiceChanged)]
+        return next((status.detail for status in reversed(rows) if status.name == name), "")
+
+    async def say(self, session: SessionId, text: str) -> None:
+        """Append an event to a session."""
+        await self.studio.connected.session.events.append(session, [Message(text)])
+
+
+@asynccontextmanager
+async def dashboard(home: Home) -> AsyncIterator[Screen]:
+    """An open dashboard without its screen."""
+    screen = Screen(home)
+    reading = asyncio.create_task(screen.read())
+    try:
+        await until(lambda: screen.overviews() > 0, 60, "the first overview")
+        yield screen
+    finally:
+        await screen.feed.close()
+        await reading
+
+
+async def session_with_an_event(screen: Screen) -> SessionId:
+    """A selected session whose one event is shown."""
+    stores = screen.studio.connected.session
+    project = await stores.projects.create(LOCAL_OWNER, "Kept", 54)
+    session = await stores.sessions.create(project.id, "kept", platform="mobile")
+    await screen.say(session, "before")
+    await screen.feed.select(session)
+    await until(lambda: screen.seqs(session) == [1], 10, "the first event")
+    screen.told.clear()
+    return session
+
+
+@pytest.mark.parametrize("victim", ["postgres", "postgres, another port", "supervisor"])
+async def test_what_was_killed_comes_back(home: Home, victim: str) -> None:
+    async with dashboard(home) as screen:
+        session = await session_with_an_event(screen)
+        if victim == "postgres, another port":
+            Choices(home.choices).remember_port("postgres", pick_port(None))
+        os.kill(await pid_of(home, victim.partition(",")[0]), signal.SIGKILL)
+        killed = time.monotonic()
+        await until(lambda: screen.overviews() > 0, RECOVERY_SECONDS, "a new overview")
+        print(f"{victim}: back after {time.monotonic() - killed:.1f} s")
+        assert screen.row("postgres") == "healthy"
+        assert any("ended by itself" in (message or "") for message in screen.troubles())
+        assert screen.troubles()[-1] is None
+        await screen.say(session, "after")
+        await until(lambda: bool(screen.seqs(session)), RECOVERY_SECONDS, "the next event")
+        assert screen.seqs(session) == [2]
+        await until(lambda: screen.row("worker") == "healthy", RECOVERY_SECONDS, "the worker")
+
+
+async def test_what_was_stopped_on_purpose_stays_so(home: Home) -> None:
+    async with dashboard(home) as screen:
+        other = await Supervisor.attach(home)
+        assert other is not None
+        async with other:
+            await other.shutdown()
+        await until(lambda: bool(screen.troubles()), RECOVERY_SECONDS, "the banner")
+        assert "mobvibe-tui down" in (screen.troubles()[-1] or "")
+        assert screen.row("postgres") == "stopped"
+        for _ in range(20):
+            assert await Supervisor.attach(home) is None
+            await asyncio.sleep(0.1)
+
+
+async def test_the_rows_tell_what_runs_and_the_selected_project(home: Home) -> None:
+    async with dashboard(home) as screen:
+        await until(lambda: screen.studio.is_host, 10, "the host's part")
+        session = await session_with_an_event(screen)
+        await screen.feed.select(session)
+        await until(lambda: screen.detail("preview") == "starts with the first build", 10)
+        stores = screen.studio.connected.session
+        await stores.queue.enqueue(session, "Needs a model: left to another worker.")
+        elsewhere = WorkerId("elsewhere")
+        (job,) = await stores.queue.claim(elsewhere, 1, timedelta(seconds=60))
+        await until(lambda: screen.detail("worker") == "1 running", 10, "the running job")
+        await stores.queue.cancel(job.id)
+        await stores.queue.finish_cancelled(Attempt(job.id, job.attempt, elsewhere), [])
+        await until(lambda: screen.detail("worker") == "waits for jobs", 10, "the job's end")
+
+
+async def pid_of(home: Home, victim: str) -> int:
+    """The process to kill."""
+    if victim == "postgres":
+        return int((home.postgres / "data" / "postmaster.pid").read_text().splitlines()[0])
+    supervisor = await Supervisor.attach(home)
+    assert supervisor is not None
+    async with supervisor:
+        return supervisor.pid
