@@ -74,5 +74,6 @@ def build_worker(settings: WorkerSettings, pool: Pool, listener: Listener) -> Wo
         lease=settings.lease_seconds,
         poll=settings.poll_interval_ms / 1000,
         concurrency=settings.concurrency,
+        recordings_only=not settings.has_model,
     )
     return Worker(stores.queue, WorkerRegistry(pool), listener, attempt, rhythm)
