@@ -63,7 +63,8 @@ class ProcessPreview:
         rejected: set[int] = set()
         for _ in range(_PORT_ATTEMPTS):
             running = await self._supervisor.running(name)
-            if running is not None and port not in (None, running.facts["port"]):
+            is_moved = running is not None and port not in (None, running.facts["port"])
+            if running is not None and (is_moved or self._served(project_slug).is_replaced):
                 await self._supervisor.stop(name)
                 running = None
             exits = self._supervisor.exits()
