@@ -80,8 +80,10 @@ begin
 end
 $$;
 
-create function public.claim_jobs(p_worker text, p_slots integer, p_lease interval)
-returns setof public.coding_jobs language plpgsql set search_path = '' as $$
+-- A worker without a model claims recordings only; the rest waits for one that has a model.
+create function public.claim_jobs(
+  p_worker text, p_slots integer, p_lease interval, p_recordings_only boolean default false
+) returns setof public.coding_jobs language plpgsql set search_path = '' as $$
 begin
   if exists (
     select from public.coding_jobs j
@@ -100,6 +102,7 @@ begin
       where j.id = any (array(
         select r.id from public.coding_jobs r
         where r.status = 'pending' and r.is_head and r.run_at is null
+          and (r.recording is not null or not p_recordings_only)
         order by r.priority desc, r.created_at, r.id
         limit p_slots
         for no key update skip locked

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from mobvibe_app.changes import PreviewAddress
+from mobvibe_app.changes import PreviewAddress, ServiceStatus
 from mobvibe_app.served_project import InStep, ServedProject
 from mobvibe_worker.errors import MobvibeError, NotFound, StoreError
 from mobvibe_worker.events import PreviewReady
@@ -49,8 +49,10 @@ class PreviewHost:
     stores: PreviewStores
     serve: Serve
     listener: Listener
+    tell: Callable[[ServiceStatus], None]
     _projects: dict[ProjectId, ServedProject] = field(default_factory=dict)
     _watched: set[ProjectId] = field(default_factory=set)
+    _troubles: dict[ProjectId, str] = field(default_factory=dict)
 
     async def open(self, session_id: SessionId) -> PreviewAddress | None:
         """Serve the head of the session's project; None while it has no app yet.
@@ -69,7 +71,7 @@ class PreviewHost:
         async with asyncio.TaskGroup() as group:
             async for payload in self.listener.subscribe(HEAD_CHANNEL):
                 for project in await self._moved(payload):
-                    group.create_task(self._follow_head(project))
+                    group.create_task(self._follow_head(project, is_new=bool(payload)))
                     if project.id not in self._watched:
                         self._watched.add(project.id)
                         group.create_task(self._watch(project))
@@ -87,13 +89,26 @@ class PreviewHost:
             return []
         return [project for project in projects if self._served(project).folder.is_published]
 
-    async def _follow_head(self, project: Project) -> None:
+    async def _follow_head(self, project: Project, *, is_new: bool) -> None:
+        """`is_new`: the head moved just now; else it may have been there for long."""
         try:
             shown = await self._served(project).bring_to_head()
             if shown is not None:
-                await self._announce(project, shown)
-        except MobvibeError as error:
-            log.warning("the preview of %s: %s", project.slug, error)
+                await self._announce(project, shown, is_new=is_new)
+            self._troubles.pop(project.id, None)
+        except (MobvibeError, OSError) as error:
+            self._tell_trouble(project, error)
+
+    def _tell_trouble(self, project: Project, error: MobvibeError | OSError) -> None:
+        """Once for each trouble, however often it is met."""
+        message, remedy = str(error), "See what is in the way there; the project itself is safe."
+        if isinstance(error, MobvibeError):
+            message, remedy = error.message, error.remedy
+        if self._troubles.get(project.id) == message:
+            return
+        self._troubles[project.id] = message
+        log.warning("the served folder of %s: %s", project.slug, error)
+        self.tell(ServiceStatus("preview", "failed", f"{project.slug}: {message}", remedy))
 
     async def _watch(self, project: Project) -> None:
         served = self._served(project)
@@ -101,12 +116,14 @@ class PreviewHost:
             try:
                 await asyncio.to_thread(served.folder.root.mkdir, parents=True, exist_ok=True)
                 async for shown in served.watch():
-                    await self._announce(project, shown)
-            except MobvibeError as error:
-                log.warning("the served folder of %s: %s", project.slug, error)
+                    await self._announce(project, shown, is_new=True)
+                    self._troubles.pop(project.id, None)
+            except (MobvibeError, OSError) as error:
+                self._tell_trouble(project, error)
+            await self._follow_head(project, is_new=False)
             await asyncio.sleep(RETRY_SECONDS)
 
-    async def _announce(self, project: Project, shown: InStep) -> None:
+    async def _announce(self, project: Project, shown: InStep, *, is_new: bool) -> None:
         """Serve the first look of a revision that the agent made, and say so once."""
         session_id = await self.stores.sessions.latest_of_project(project.id)
         if session_id is None:
@@ -114,8 +131,9 @@ class PreviewHost:
         if shown.edits:
             await self.stores.events.append(session_id, shown.edits)
         revision = str(shown.revision.id)
-        if shown.revision.source == "template":
-            await self._serve(project, session_id)
+        is_template = shown.revision.source == "template"
+        if self._served(project).folder.is_replaced or (is_template and is_new):
+            await self._serve(project, session_id, is_app=not is_template)
         if shown.revision.source != "agent":
             return
         if await self.stores.events.tells_preview(session_id, revision):
@@ -124,13 +142,19 @@ class PreviewHost:
         ready = PreviewReady(preview.url, project.sdk, revision)
         await self.stores.events.append(session_id, [ready], job_id=shown.revision.job_id)
 
-    async def _serve(self, project: Project, session_id: SessionId) -> PreviewAddress:
+    async def _serve(
+        self, project: Project, session_id: SessionId, *, is_app: bool = True
+    ) -> PreviewAddress:
+        """Start the project's Metro; the session shows its address once there is an app to see."""
         preview = await self.serve(session_id, project.slug, project.sdk)
         name = f"{preview.provider}:{project.id}"
         await self.stores.registry.upsert(
             session_id, project.id, preview.provider, name, preview.web_url, "running"
         )
-        await self.stores.sessions.set_preview(session_id, preview.web_url, preview.web_url, name)
+        if is_app:
+            await self.stores.sessions.set_preview(
+                session_id, preview.web_url, preview.web_url, name
+            )
         return preview
 
     def _served(self, project: Project) -> ServedProject:

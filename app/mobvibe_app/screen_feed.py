@@ -88,11 +88,9 @@ class ScreenFeed:
     async def cancel(self) -> bool:
         """Cancel the selected session's waiting or running job; False where there is none."""
         self._require_own_view()
-        for summary in self._overview.sessions if self._overview else ():
-            if summary.id == self._selected and summary.job_id is not None:
-                status = await self._studio.connected.session.cancel(summary.job_id)
-                return status in ("cancelled", "processing")
-        return False
+        session = self._studio.connected.session
+        job_id = await session.queue.live_job(self._selected) if self._selected else None
+        return job_id is not None and await session.cancel(job_id) in ("cancelled", "processing")
 
     async def view_as(self, email: str | None) -> None:
         """Read through that person's row-level security; None: one's own view again. Raises NotFound, StoreError."""

@@ -57,11 +57,22 @@ class ServedProject:
         )
 
     async def watch(self) -> AsyncIterator[InStep]:
-        """Bring the folder to its head whenever something in it changes; yields what the person had changed."""
-        async for _ in awatch(self.folder.root, watch_filter=_is_the_persons, debounce=SETTLE_MS):
+        """Bring the folder to its head whenever something in it changes; yields what the person had changed.
+
+        Ends where the folder is another one than at the beginning.
+        """
+        root = self.folder.root.resolve()
+        watched = root.stat().st_ino
+
+        def is_the_persons(_: Change, path: str) -> bool:
+            return is_theirs(Path(path), root)
+
+        async for _ in awatch(root, watch_filter=is_the_persons, debounce=SETTLE_MS):
             shown = await self.bring_to_head()
             if shown is not None and shown.edits:
                 yield shown
+            if not root.exists() or root.stat().st_ino != watched:
+                return
 
     async def _publish(self, revision: Revision, files: FileTree) -> InStep:
         edits = await asyncio.to_thread(self.folder.edits)
@@ -83,6 +94,7 @@ def _changes(edits: Edits, before: FileTree) -> tuple[FileChange, ...]:
     return changed + tuple(FileChange(path, "deleted") for path in sorted(edits.deleted))
 
 
-def _is_the_persons(change: Change, path: str) -> bool:
-    """Not what Metro keeps beside the project's files."""
-    return not any(part.startswith(".expo") or part == "node_modules" for part in Path(path).parts)
+def is_theirs(path: Path, root: Path) -> bool:
+    """Whether what changed there may be the person's, not what Metro keeps beside the project's files."""
+    inside = path.relative_to(root) if path.is_relative_to(root) else path
+    return not any(part.startswith(".expo") or part == "node_modules" for part in inside.parts)

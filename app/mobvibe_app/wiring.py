@@ -103,6 +103,7 @@ async def _connected(
                     PreviewStores(projects, sessions, revisions, events, registry),
                     environment.serve,
                     listener,
+                    environment.tell,
                 ),
                 worker=EmbeddedWorker(settings, pool, listener),
                 see_as=lambda email: _view(pool, listener, email, settings.poll_interval_ms / 1000),

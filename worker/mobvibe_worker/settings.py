@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from pathlib import Path
 from typing import Literal
+from urllib.parse import unquote, urlsplit
 
 import platformdirs
 from pydantic import AliasChoices, Field, SecretStr
@@ -105,4 +106,17 @@ class WorkerSettings(BaseSettings):
     def secrets(self) -> tuple[str, ...]:
         """Every value that must reach no file, event or log."""
         held = (self.anthropic_api_key, self.database_url, self.direct_url)
-        return tuple(secret.get_secret_value() for secret in held if secret)
+        values = [secret.get_secret_value() for secret in held if secret]
+        urls = [
+            secret.get_secret_value() for secret in (self.database_url, self.direct_url) if secret
+        ]
+        return tuple(dict.fromkeys([*values, *filter(None, map(_password, urls))]))
+
+
+def _password(url: str) -> str | None:
+    """The password alone, as the server knows it; None in what is no URL."""
+    try:
+        password = urlsplit(url).password
+    except ValueError:
+        return None
+    return None if password is None else unquote(password)

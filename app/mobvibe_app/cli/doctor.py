@@ -39,7 +39,7 @@ def examine(settings: AppSettings, out: Output) -> int:
     looks: dict[str, Callable[[], str]] = {
         "home": lambda: _home(home),
         "disk": lambda: _disk(home),
-        "postgres": lambda: _postgres(home),
+        **({} if settings.database_url else {"postgres": lambda: _postgres(home)}),
         **{f"node for SDK {one}": _node_for(one) for one in sdk_versions()},
         "address": lambda: _address(settings),
         "model": lambda: _model(settings),

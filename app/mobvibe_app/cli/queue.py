@@ -15,9 +15,12 @@ from mobvibe_app.studio import Connected
 from mobvibe_app.wiring import build_studio
 from mobvibe_worker.errors import InputError
 from mobvibe_worker.events import parse_payload
-from mobvibe_worker.jobs import JobId, SessionId
+from mobvibe_worker.jobs import Job, JobId, SessionId
+from mobvibe_worker.sanitize import clean_text
 
 PAGE = 500
+MOST_JOBS = 50
+PROMPT_START = 60
 
 
 @asynccontextmanager
@@ -39,27 +42,33 @@ def _id(text: str, what: str) -> UUID:
 
 
 async def jobs(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
-    """Print the newest job of each session."""
+    """Print the newest jobs of all sessions."""
     async with _connected(settings, out) as connected:
-        overview = await connected.overview.read()
-    for summary in overview.sessions:
-        if summary.job_id is None:
-            continue
+        session = connected.session
+        newest = await session.queue.newest(MOST_JOBS)
+        ids = {job.project_id for job in newest}
+        slugs = {each: (await session.projects.get(each)).slug for each in ids}
+    for job in newest:
+        prompt = " ".join(clean_text(job.prompt).split())
         if out.is_json:
-            out.value(
-                {
-                    "job": {
-                        "id": str(summary.job_id),
-                        "session_id": str(summary.id),
-                        "project": summary.project,
-                        "status": summary.job_status,
-                        "attempt": summary.attempt,
-                    }
-                }
-            )
-        else:
-            out.line(f"{summary.job_id}  {summary.job_status:<10} {summary.project}")
+            out.value({"job": _job_data(job, slugs[job.project_id], prompt)})
+            continue
+        out.line(
+            f"{job.id}  {job.status:<10} attempt {job.attempt}  session {job.session_id}"
+            f"  {slugs[job.project_id]}  {prompt[:PROMPT_START]}"
+        )
     return 0
+
+
+def _job_data(job: Job, project: str, prompt: str) -> dict[str, Any]:
+    return {
+        "id": str(job.id),
+        "session_id": str(job.session_id),
+        "project": project,
+        "status": job.status,
+        "attempt": job.attempt,
+        "prompt": prompt[:PROMPT_START],
+    }
 
 
 async def events(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:

@@ -131,6 +131,10 @@ class Environment:
             provider=previews.mode,
         )
 
+    def tell(self, status: ServiceStatus) -> None:
+        """Say how a service fares that is kept in step from elsewhere."""
+        self._tell(status)
+
     async def supervisor(self) -> Supervisor:
         """The home's supervisor; connecting is this program's lease. Raises ServiceError."""
         async with self._connecting:

@@ -75,7 +75,8 @@ class PreviewService(ABC):
         rejected: set[int] = set()
         for _ in range(_PORT_ATTEMPTS):
             running = await self._supervisor.running(name)
-            if running is not None and self._is_other(running, port):
+            is_replaced = self._served(project_slug).is_replaced
+            if running is not None and (is_replaced or self._is_other(running, port)):
                 await self._supervisor.stop(name)
                 running = None
             exits = self._supervisor.exits()

@@ -100,7 +100,9 @@ def _terminal(event: Event, payload: Terminal) -> Entry:
     entry.key = f"{event.job_id}$ {entry.text}"
     seconds = "" if payload.seconds is None else f" {duration(payload.seconds)}"
     if payload.outcome == "passed":
-        return entry.add(f"  ✓{seconds}", "good")
+        entry.add(f"  ✓{seconds}", "good")
+        said = _safe(payload.output).strip()
+        return entry.add(f"\n{said}", "muted") if said else entry
     if payload.outcome == "failed":
         entry.is_error, entry.glyph, entry.tone = True, "✖", "bad"
         entry.add(f"  failed{seconds}", "muted")

@@ -91,6 +91,36 @@ async def test_workers_together_run_each_job_once_and_one_per_project_in_order(p
         assert {row["attempt"] for row in entered} == {1}
 
 
+async def test_a_worker_without_a_model_leaves_free_text_to_others(pool: Pool) -> None:
+    queue = JobQueue(pool)
+    free = await queue.enqueue(await new_session(pool), "a timer", priority=9)
+    demo = await queue.enqueue(await new_session(pool), "a demo", recording="pomodoro")
+    keyless = await queue.claim(WorkerId("keyless"), 2, LEASE, recordings_only=True)
+    assert [job.id for job in keyless] == [demo]
+    assert (await queue.get(free)).status == "pending"
+    assert [job.id for job, _ in await claimed(pool)] == [free]
+
+
+async def test_the_live_job_is_the_running_one_before_those_that_wait(pool: Pool) -> None:
+    queue = JobQueue(pool)
+    job, attempt = await running_job(pool)
+    waiting = await queue.enqueue(job.session_id, "the next one")
+    assert await queue.live_job(job.session_id) == job.id
+    assert [each.id for each in await queue.newest(1)] == [waiting]
+    assert [each.id for each in await queue.newest()] == [waiting, job.id]
+    await _finish(pool, attempt)
+    assert await queue.live_job(job.session_id) == waiting
+    await queue.cancel(waiting)
+    assert await queue.live_job(job.session_id) is None
+
+
+async def test_a_job_that_ended_a_moment_ago_counts_for_this_minute(pool: Pool) -> None:
+    _, attempt = await running_job(pool)
+    await _finish(pool, attempt)
+    await pool.execute("update coding_jobs set completed_at = now() - interval '45 seconds'")
+    assert (await JobQueue(pool).finished_per_minute(3)) == (0, 0, 1)
+
+
 @pytest.mark.parametrize("successor", ["quick", "slow"])
 async def test_a_stale_attempt_can_write_nothing(pool: Pool, successor: str) -> None:
     queue = JobQueue(pool)

@@ -20,6 +20,7 @@ from asyncpg import Pool
 from database import new_session
 from mobvibe_worker.errors import DatabaseUnreachable, MigrationRefused, StoreError
 from mobvibe_worker.events import Message
+from mobvibe_worker.sanitize import Redactor
 from mobvibe_worker.settings import WorkerSettings
 from mobvibe_worker.store import query_log
 from mobvibe_worker.store.calls import repeatable
@@ -119,7 +120,9 @@ def test_direct_url_serves_what_needs_one_connection(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("DATABASE_URL", SUPABASE)
     settings = WorkerSettings()
     assert settings.session_url(SUPABASE) == "postgresql://u:hunter2secret@db/x"
-    assert "hunter2secret" not in repr(settings) and len(settings.secrets()) == 2
+    assert "hunter2secret" not in repr(settings) and "hunter2secret" in settings.secrets()
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:p%40ss%2Fword9@db/x")
+    assert Redactor(WorkerSettings().secrets())("it is p@ss/word9") == "it is [secret]"
 
 
 @pytest.fixture

@@ -52,8 +52,10 @@ class ModelChoice:
         )
 
 
-def build_worker(settings: WorkerSettings, pool: Pool, listener: Listener) -> Worker:
-    """A worker on an open pool. `Worker.run` does the work."""
+def build_worker(
+    settings: WorkerSettings, pool: Pool, listener: Listener, secrets: tuple[str, ...] = ()
+) -> Worker:
+    """A worker on an open pool; `secrets` are masked beside the settings' own. `Worker.run` does the work."""
     stores = Stores(
         queue=JobQueue(pool),
         events=EventLog(pool),
@@ -67,12 +69,13 @@ def build_worker(settings: WorkerSettings, pool: Pool, listener: Listener) -> Wo
         stores=stores,
         toolchains=Toolchains(home),
         model_for=ModelChoice(settings),
-        redact=Redactor(settings.secrets()),
+        redact=Redactor((*settings.secrets(), *secrets)),
         budget_usd=settings.budget_usd,
     )
     rhythm = Rhythm(
         lease=settings.lease_seconds,
         poll=settings.poll_interval_ms / 1000,
         concurrency=settings.concurrency,
+        recordings_only=not settings.has_model,
     )
     return Worker(stores.queue, WorkerRegistry(pool), listener, attempt, rhythm)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -19,6 +18,7 @@ from mobvibe_worker.errors import (
     HeadMoved,
     LeaseLost,
     MobvibeError,
+    ModelUnavailable,
     RedChecks,
     StoreError,
 )
@@ -28,6 +28,7 @@ from mobvibe_worker.jobs import Attempt, Job, RevisionId
 from mobvibe_worker.revisions import FileTree
 from mobvibe_worker.runner.checking import CheckingStaged, Toolchains
 from mobvibe_worker.runner.event_buffer import EventBuffer
+from mobvibe_worker.runner.kept import keep_aside
 from mobvibe_worker.runner.ledger import AttemptLedger
 from mobvibe_worker.runner.worker import RunningJob
 from mobvibe_worker.sanitize import Redactor
@@ -87,23 +88,24 @@ class AttemptRunner:
         )
         async with buffer:
             try:
-                await self._work(job, attempt, buffer)
+                await self._work(running, buffer)
             except asyncio.CancelledError:
                 await asyncio.shield(self._end_stopped(running, buffer))
                 raise
             except LeaseLost as lost:
                 log.warning("job %s attempt %s: %s", job.id, attempt.number, lost)
             except MobvibeError as error:
-                await self._fail(attempt, buffer, error)
+                await self._fail(job, attempt, buffer, error)
             except Exception as error:  # the border: a defect ends one job, not the worker
                 log.exception("job %s attempt %s ended by a defect", job.id, attempt.number)
                 defect = MobvibeError(
                     f"An unexpected {type(error).__name__} ended the job: {error}",
                     "Run it again with `mobvibe-tui retry`, or see the worker's log.",
                 )
-                await self._fail(attempt, buffer, defect)
+                await self._fail(job, attempt, buffer, defect)
 
-    async def _work(self, job: Job, attempt: Attempt, buffer: EventBuffer) -> None:
+    async def _work(self, running: RunningJob, buffer: EventBuffer) -> None:
+        job, attempt = running.job, running.attempt
         started = monotonic()
         project = await self.stores.projects.get(job.project_id)
         toolchain = await self.toolchains.ready(project.sdk, buffer.emit)
@@ -123,8 +125,11 @@ class AttemptRunner:
                 )
                 result = await loop.run(job.prompt)
                 await self._commit(attempt, project, base, staging, result, buffer, started)
-            except (MobvibeError, OSError):
-                await asyncio.to_thread(self._keep_aside, staging, f"{project.slug}-{name}")
+            except (MobvibeError, OSError, asyncio.CancelledError):
+                if running.why_stopped in (None, "cancelled"):
+                    kept = self.home.kept / f"{project.slug}-{name}"
+                    copying = asyncio.to_thread(keep_aside, staging.staged.root, kept)
+                    await asyncio.shield(copying)
                 raise
 
     async def _base(self, project: Project, attempt: Attempt, starter: FileTree) -> Base:
@@ -193,19 +198,26 @@ class AttemptRunner:
             raise LeaseLost(f"The project {project.name} has no files any more.")
         revision, theirs = head
         staging.staged.restore(merge(base.files, mine, theirs))
-        buffer.emit(Terminal("merge your own edits", "passed"))
+        dropped = overruled(base.files, mine, theirs)
+        output = f"Your version stays of: {', '.join(dropped)}" if dropped else ""
+        buffer.emit(Terminal("merge your own edits", "passed", output))
         return Base(revision.id, theirs)
 
-    async def _fail(self, attempt: Attempt, buffer: EventBuffer, error: MobvibeError) -> None:
-        reason = self.redact(str(error))
+    async def _fail(
+        self, job: Job, attempt: Attempt, buffer: EventBuffer, error: MobvibeError
+    ) -> None:
+        # As private.end_attempt decides it.
+        will_retry = error.is_worth_retrying and job.retry_count + 1 < job.max_retries
+        message = self.redact(error.message)
+        remedy = self.redact(remedy_of(error, str(job.id), will_retry=will_retry))
 
         async def store() -> None:
             await buffer.flush()
             await self.stores.queue.fail(
                 attempt,
-                reason,
+                f"{message} {remedy}".strip(),
                 retry=error.is_worth_retrying,
-                events=[ErrorRaised(self.redact(error.message), error.remedy)],
+                events=[ErrorRaised(message, remedy)],
             )
 
         await _until_stored(store, attempt)
@@ -225,16 +237,21 @@ class AttemptRunner:
         except StoreError as error:
             log.warning("job %s attempt %s: %s", attempt.job_id, attempt.number, error)
 
-    def _keep_aside(self, staging: CheckingStaged, name: str) -> None:
-        kept = self.home.kept / name
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(kept, ignore_errors=True)
-        shutil.copytree(
-            staging.staged.root,
-            kept,
-            symlinks=True,
-            ignore=shutil.ignore_patterns("node_modules", ".expo"),
-        )
+
+def remedy_of(error: MobvibeError, job: str, *, will_retry: bool) -> str:
+    """What to do next; a job that ended for good is not said to be tried again."""
+    if isinstance(error, ModelUnavailable) and not will_retry:
+        return f"Check the network and ANTHROPIC_BASE_URL, then run `mobvibe-tui retry {job}`."
+    return error.remedy
+
+
+def overruled(base: FileTree, mine: FileTree, theirs: FileTree) -> list[str]:
+    """The paths where the person's file wins over another version of the agent's."""
+    return [
+        path
+        for path in sorted(base.keys() | mine.keys() | theirs.keys())
+        if len({side.get(path) for side in (base, mine, theirs)}) == 3
+    ]
 
 
 def _changed(before: FileTree, after: FileTree) -> int:

@@ -48,11 +48,13 @@ RunAttempt = Callable[[RunningJob], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:
-    """How often things happen, in seconds, and how many jobs run at once."""
+    """How often things happen, in seconds, how many jobs run at once, and which."""
 
     lease: float
     poll: float
     concurrency: int
+    recordings_only: bool = False
+    """Without a model, jobs that need one are left to other workers."""
 
     @property
     def beat(self) -> float:
@@ -126,7 +128,9 @@ class Worker:
             free = self.rhythm.concurrency - len(self.running)
             if free > 0:
                 lease = timedelta(seconds=self.rhythm.lease)
-                for job in await self.queue.claim(self.id, free, lease):
+                for job in await self.queue.claim(
+                    self.id, free, lease, recordings_only=self.rhythm.recordings_only
+                ):
                     self._start(job)
             due = await self.queue.next_due_seconds()
         except StoreError as error:

@@ -87,14 +87,20 @@ class JobQueue:
         )
         return JobId(rows[0]["id"])
 
-    async def claim(self, worker: WorkerId, slots: int, lease: timedelta) -> list[Job]:
-        """Up to `slots` jobs that are now this worker's for `lease`, the most urgent first."""
+    async def claim(
+        self, worker: WorkerId, slots: int, lease: timedelta, *, recordings_only: bool = False
+    ) -> list[Job]:
+        """Up to `slots` jobs that are now this worker's for `lease`, the most urgent first.
+
+        `recordings_only` leaves what needs a model to other workers.
+        """
         rows = await once(
             self._source,
-            f"select {JOBS.columns()} from public.claim_jobs($1, $2, $3)",
+            f"select {JOBS.columns()} from public.claim_jobs($1, $2, $3, $4)",
             worker,
             slots,
             lease,
+            recordings_only,
         )
         return [_job(row) for row in JOBS.read(rows)]
 
@@ -210,13 +216,30 @@ class JobQueue:
         """How many jobs ended in each of the last minutes, the oldest first."""
         rows = await repeatable(
             self._source,
-            "select (extract(epoch from now() - completed_at) / 60)::int as age, count(*) as jobs"
+            "select floor(extract(epoch from now() - completed_at) / 60)::int as age, count(*) as jobs"
             " from public.coding_jobs where completed_at > now() - make_interval(mins => $1)"
             " group by 1",
             minutes,
         )
         by_age = {row["age"]: row["jobs"] for row in rows}
         return tuple(by_age.get(age, 0) for age in reversed(range(minutes)))
+
+    async def newest(self, limit: int = 50) -> list[Job]:
+        """The newest jobs of all sessions, the newest first."""
+        rows = await JOBS.find(
+            self._source, "true order by created_at desc, id desc limit $1", limit
+        )
+        return [_job(row) for row in rows]
+
+    async def live_job(self, session_id: SessionId) -> JobId | None:
+        """The session's running job, else the one that is next; None when nothing is left to do."""
+        rows = await JOBS.find(
+            self._source,
+            "session_id = $1 and status in ('processing', 'pending')"
+            " order by status = 'processing' desc, is_head desc, created_at, id limit 1",
+            session_id,
+        )
+        return JobId(rows[0].id) if rows else None
 
     async def get(self, job_id: JobId) -> Job:
         """One job. Raises NotFound."""

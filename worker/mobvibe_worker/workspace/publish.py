@@ -133,7 +133,19 @@ class ServedFolder:
         if port is None:
             self._port_path.unlink(missing_ok=True)
         else:
-            self._port_path.write_text(str(port), encoding="utf-8")
+            self._port_path.write_text(f"{port} {self._inode()}", encoding="utf-8")
+
+    @property
+    def is_replaced(self) -> bool:
+        """The Metro that serves it started in a folder that is gone: it finds no file any more."""
+        try:
+            started_in = self._port_path.read_text(encoding="utf-8").split()[1:]
+            return started_in not in ([], [str(self._inode())])
+        except FileNotFoundError:
+            return False
+
+    def _inode(self) -> int:
+        return self.root.stat().st_ino
 
     def edits(self) -> Edits | None:
         """What the person changed since the last publish; None where nothing is, or nothing was published."""
@@ -196,8 +208,8 @@ class ServedFolder:
 
     def _wait_for_metro(self, added: Iterable[str]) -> None:
         """A file must be known before another one imports it, and no longer imported before it goes."""
-        with contextlib.suppress(FileNotFoundError, ValueError):
-            port = int(self._port_path.read_text(encoding="utf-8"))
+        with contextlib.suppress(FileNotFoundError, ValueError, IndexError):
+            port = int(self._port_path.read_text(encoding="utf-8").split(maxsplit=1)[0])
             MetroView(self.root, port).catch_up(added, seconds=_METRO_SECONDS)
 
     def _add(self, new: FileTree) -> None:

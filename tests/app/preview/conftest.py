@@ -1,0 +1,7 @@
+"""The preview host runs on a real Postgres."""
+
+from __future__ import annotations
+
+from database import database_url, pool, template_database
+
+__all__ = ["database_url", "pool", "template_database"]
