@@ -6,9 +6,11 @@ import asyncio
 import itertools
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -224,17 +226,25 @@ def _cannot_start(home: Home, reason: str) -> ServiceError:
 
 
 async def _spawn(home: Home) -> None:
-    """Start a supervisor; returns when one listens."""
-    source = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
-    spawned = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "mobvibe_app.environment.supervisor"),
-        *("--home", str(home.root.resolve())),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-        env=allowed_environment(source),
-        start_new_session=True,
-    )
-    _, told = await spawned.communicate()
+    """Start a supervisor; returns when one listens. In a thread: a caller that gives up leaves no half of it."""
+    spawned = await asyncio.to_thread(_run_spawner, home)
     if spawned.returncode:
-        raise _cannot_start(home, clean_text(told.decode(errors="replace"), 2_000).strip())
+        told = clean_text(spawned.stderr.decode(errors="replace"), 2_000).strip()
+        raise _cannot_start(home, told)
+
+
+def _run_spawner(home: Home) -> subprocess.CompletedProcess[bytes]:
+    source = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
+    return subprocess.run(
+        [
+            *(sys.executable, "-P", "-m", "mobvibe_app.environment.supervisor"),
+            *("--home", str(home.root.resolve())),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=allowed_environment(source),
+        cwd=Path("/"),
+        start_new_session=True,
+        check=False,
+    )
