@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from clusters import ClusterOfOurs, debian_15, running
 from docker_engine import engine as engine
 from docker_engine import engine_of_tests as engine_of_tests
 from mobvibe_app.environment.postgres_embedded import EmbeddedPostgres
@@ -33,11 +34,17 @@ def _scrubbed_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 async def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     """The URL of a real Postgres, without a database: `postgresql://user:password@host:port`.
 
-    It is our own embedded one, in a home of its own, gone after the run; or the one that MOBVIBE_TEST_DSN names.
+    It is our own embedded one, in a home of its own, gone after the run; with MOBVIBE_TEST_POSTGRES=15 Debian's 15;
+    or the one that MOBVIBE_TEST_DSN names.
     """
     given = os.environ.get("MOBVIBE_TEST_DSN")
     if given:
         yield given.rstrip("/")
+        return
+    if os.environ.get("MOBVIBE_TEST_POSTGRES") == "15":
+        folder = tmp_path_factory.mktemp("postgres-15")
+        async with running(ClusterOfOurs(debian_15(), folder, fsync="off")) as cluster:
+            yield cluster.url()
         return
     home = Home(tmp_path_factory.mktemp("postgres"))
     async with await Supervisor.connect(home) as supervisor:
