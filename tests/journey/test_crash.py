@@ -19,7 +19,7 @@ async def test_a_killed_job_runs_again_and_completes_once(home: Home) -> None:
     killed = await Program.start(home.root, "run", "--demo", "tip-splitter", "--json", env=slow)
     event = await killed.until_event(lambda event: event["type"] == "file_change")
     await killed.kill()
-    await until(lambda: not processes_of(home), 20, "nothing outlives the last client")
+    await until(lambda: not processes_of(home), 60, "nothing outlives the last client")
 
     other = await run_program(home.root, "run", "--demo", "pomodoro", "--json", env=QUICK_LEASE)
     assert (await other.result())["status"] == "completed"
@@ -44,7 +44,7 @@ async def test_a_killed_job_runs_again_and_completes_once(home: Home) -> None:
         if one["job"]["session_id"] == event["session_id"]
     ]
     assert job["status"] == "completed"
-    await until(lambda: not processes_of(home), 20, "nothing is left running")
+    await until(lambda: not processes_of(home), 60, "nothing is left running")
 
 
 async def test_ctrl_c_cancels_the_job_and_leaves_the_last_green_revision(home: Home) -> None:
@@ -55,7 +55,7 @@ async def test_ctrl_c_cancels_the_job_and_leaves_the_last_green_revision(home: H
     result = await program.result()
     assert result["status"] == "cancelled"
     assert result["url"] is None
-    await until(lambda: not processes_of(home), 20, "nothing is left running")
+    await until(lambda: not processes_of(home), 60, "nothing is left running")
     staged = home.sdk(54).staged("any").parent
     assert not [one for one in staged.iterdir() if not one.name.startswith("warm-")]
     (kept,) = home.kept.glob(f"{result['project']}-{result['job_id']}.*")
@@ -68,8 +68,8 @@ async def test_the_environment_killed_under_a_run_is_said_in_a_sentence(home: Ho
     await program.until_event(lambda event: event["type"] == "file_change")
     down = await run_program(home.root, "down")
     assert down.process.returncode == 0
-    assert await program.ended(60) == 3
+    assert await program.ended(120) == 3
     result = await program.result()
     assert result["status"] == "failed"
     assert "Traceback" not in program.said
-    await until(lambda: not processes_of(home), 20, "nothing is left running")
+    await until(lambda: not processes_of(home), 60, "nothing is left running")

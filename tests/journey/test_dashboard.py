@@ -59,7 +59,7 @@ async def test_a_demo_is_picked_built_and_scanned(home: Home, columns: int, rows
         terminal.press("q")
         assert await asyncio.to_thread(terminal.wait_for_exit) == 0
         assert terminal.is_restored
-    await until(lambda: not processes_of(home), 20, "nothing is left running")
+    await until(lambda: not processes_of(home), 60, "nothing is left running")
 
 
 async def test_quit_and_start_again_shows_the_same_picture(home: Home) -> None:

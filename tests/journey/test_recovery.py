@@ -33,7 +33,7 @@ from polling import until
 
 pytestmark = [pytest.mark.expo, pytest.mark.timeout(300)]
 
-RECOVERY_SECONDS = 10.0
+RECOVERY_SECONDS = 40.0
 
 
 class Screen:
@@ -97,7 +97,7 @@ async def session_with_an_event(screen: Screen) -> SessionId:
     session = await stores.sessions.create(project.id, "kept", platform="mobile")
     await screen.say(session, "before")
     await screen.feed.select(session)
-    await until(lambda: screen.seqs(session) == [1], 10, "the first event")
+    await until(lambda: screen.seqs(session) == [1], 40, "the first event")
     screen.told.clear()
     return session
 
@@ -137,18 +137,18 @@ async def test_what_was_stopped_on_purpose_stays_so(home: Home) -> None:
 
 async def test_the_rows_tell_what_runs_and_the_selected_project(home: Home) -> None:
     async with dashboard(home) as screen:
-        await until(lambda: screen.studio.is_host, 10, "the host's part")
+        await until(lambda: screen.studio.is_host, 40, "the host's part")
         session = await session_with_an_event(screen)
         await screen.feed.select(session)
-        await until(lambda: screen.detail("preview") == "starts with the first build", 10)
+        await until(lambda: screen.detail("preview") == "starts with the first build", 40)
         stores = screen.studio.connected.session
         await stores.queue.enqueue(session, "Needs a model: left to another worker.")
         elsewhere = WorkerId("elsewhere")
         (job,) = await stores.queue.claim(elsewhere, 1, timedelta(seconds=60))
-        await until(lambda: screen.detail("worker") == "1 running", 10, "the running job")
+        await until(lambda: screen.detail("worker") == "1 running", 40, "the running job")
         await stores.queue.cancel(job.id)
         await stores.queue.finish_cancelled(Attempt(job.id, job.attempt, elsewhere), [])
-        await until(lambda: screen.detail("worker") == "waits for jobs", 10, "the job's end")
+        await until(lambda: screen.detail("worker") == "waits for jobs", 40, "the job's end")
 
 
 async def pid_of(home: Home, victim: str) -> int:

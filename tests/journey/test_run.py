@@ -45,7 +45,7 @@ async def test_a_demo_reaches_a_phone_and_a_second_one_changes_it_live(home: Hom
 
     assert first.process.returncode is None, "--keep goes on serving"
     assert await first.interrupt() == 0
-    await until(lambda: not processes_of(home), 20, "nothing is left running")
+    await until(lambda: not processes_of(home), 60, "nothing is left running")
 
 
 def _the_mistake_was_caught_before_completion(program: Program) -> None:
