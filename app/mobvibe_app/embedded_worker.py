@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from urllib.parse import unquote, urlsplit
+
 from asyncpg import Pool
 
-from mobvibe_app.environment.postgres_cluster import Cluster
 from mobvibe_app.settings import AppSettings
-from mobvibe_worker.home import Home
 from mobvibe_worker.runner.assembly import build_worker
 from mobvibe_worker.runner.worker import Worker
 from mobvibe_worker.store.listener import Listener
@@ -15,9 +15,10 @@ from mobvibe_worker.store.listener import Listener
 class EmbeddedWorker:
     """Runs jobs beside the screens; to the queue it is a worker like any other."""
 
-    def __init__(self, settings: AppSettings, pool: Pool, listener: Listener) -> None:
-        embedded = () if settings.database_url else (Cluster(Home(settings.home)).password(),)
-        self._worker: Worker = build_worker(settings, pool, listener, embedded)
+    def __init__(self, settings: AppSettings, dsn: str, pool: Pool, listener: Listener) -> None:
+        password = urlsplit(dsn).password
+        masked = (dsn, unquote(password)) if password else (dsn,)
+        self._worker: Worker = build_worker(settings, pool, listener, masked)
 
     async def run(self) -> None:
         """Work until `stop`; what runs then is handed back."""

@@ -41,7 +41,7 @@ async def test_a_killed_job_runs_again_and_completes_once(home: Home) -> None:
     (job,) = [
         one["job"]
         for one in (await run_program(home.root, "jobs", "--json")).objects
-        if one["job"]["session_id"] == event["session_id"]
+        if one["job"]["id"] == event["job_id"]
     ]
     assert job["status"] == "completed"
     await until(lambda: not processes_of(home), 60, "nothing is left running")
