@@ -33,7 +33,7 @@ layers: install
 
 unit: install
 	$(BIN)/python -m pytest
-	MOBVIBE_TEST_POSTGRES=15 $(BIN)/python -m pytest tests/worker/store
+	MOBVIBE_TEST_POSTGRES=15 $(BIN)/python -m pytest tests/worker/store tests/app/db
 
 # From nothing to the code on the screen; then ten million events (5 GB below the temporary folder). About 15 minutes.
 bench: install

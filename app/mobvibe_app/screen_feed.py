@@ -22,6 +22,7 @@ from mobvibe_app.changes import (
     ViewChanged,
 )
 from mobvibe_app.environment.environment import StoppedOnPurpose
+from mobvibe_app.environment.postgres_cluster import DiskFull
 from mobvibe_app.overview import Overview
 from mobvibe_app.studio import Connected, Studio, View, no_model
 from mobvibe_worker.errors import DatabaseUnreachable, InputError, MobvibeError, StoreError
@@ -169,7 +170,8 @@ class ScreenFeed:
                 return
             self._tell(ServiceChanged(ServiceStatus("postgres", "starting", why.message)))
             while True:
-                self._trouble(why.message, "Starting it again by itself.")
+                first = f"{why.remedy} " if isinstance(why, DiskFull) else ""
+                self._trouble(why.message, f"{first}Starting it again by itself.")
                 await asyncio.sleep(PAUSES_SECONDS[min(attempts, len(PAUSES_SECONDS) - 1)])
                 attempts += 1
                 try:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,28 +17,10 @@ from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.migrations import MigrationRunner
 from mobvibe_worker.store.pool import open_pool
 
-DISK_BYTES = 300_000_000
 BALLAST_BYTES = 100_000_000
 RECOVERY_SECONDS = 60.0
 
 pytestmark = pytest.mark.chaos
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 300 MB in memory. Only root may mount one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if os.geteuid() != 0:
-        pytest.skip("a small disk can only be mounted by root")
-    size = f"size={DISK_BYTES}"
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder)], capture_output=True, text=True
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 async def test_full_said_reads_go_on_and_it_recovers(

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from mobvibe_app.changes import PreviewAddress, ServiceStatus
 from mobvibe_app.environment.network import lan_address
+from mobvibe_app.environment.postgres_cluster import Cluster
 from mobvibe_app.environment.preview_service import PreviewService
 from mobvibe_app.environment.services import Services
 from mobvibe_app.environment.supervisor.client import Exits, Supervisor
@@ -182,10 +183,9 @@ class Environment:
         if self._ends is None:
             self._ends = (await self.supervisor()).exits()
         was_asked = False
-        again = "Start mobvibe-tui again; nothing is lost."
         async for exit_ in self._ends:
             if exit_.name == "postgres" and not exit_.was_asked:
-                return ServiceError(f"Postgres ended by itself ({exit_.exit_code}).", again)
+                return Cluster(self._home).why_ended(exit_.exit_code)
             if exit_.name == "postgres" or self._settings.database_url is not None:
                 was_asked = exit_.was_asked
             if exit_.name == "postgres":
@@ -194,7 +194,10 @@ class Environment:
             return StoppedOnPurpose(
                 "The environment was stopped with `mobvibe-tui down`.", "Quit and start again."
             )
-        return ServiceError("The supervisor of the environment ended by itself.", again)
+        return ServiceError(
+            "The supervisor of the environment ended by itself.",
+            "Start mobvibe-tui again; nothing is lost.",
+        )
 
     async def close(self) -> None:
         """Give up the lease."""

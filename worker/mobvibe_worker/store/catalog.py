@@ -1,4 +1,4 @@
-"""What the live catalog says about our tables: columns, types, defaults, and the values that a CHECK lists."""
+"""What the live catalog says about our tables and functions: columns, types, defaults, the values of a CHECK list."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import asyncpg
 
-from mobvibe_worker.store.migration_files import our_tables
+from mobvibe_worker.store.migration_files import our_functions, our_tables
 
 _COLUMNS = """
 select c.relname as table_name, a.attname as name, format_type(a.atttypid, null) as type,
@@ -19,6 +19,17 @@ from pg_catalog.pg_class c
 join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
 where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p')
 order by c.relname, a.attnum
+"""
+_RESULTS = """
+select p.proname as table_name, o.name, format_type(o.type, null) as type,
+       o.name <> all (string_to_array(
+         coalesce(substring(obj_description(p.oid, 'pg_proc') from 'Never null: ([a-z0-9_, ]+)'), ''), ', '
+       )) as is_nullable,
+       false as has_default, false as is_computed
+from pg_catalog.pg_proc p,
+     unnest(p.proallargtypes, p.proargmodes, p.proargnames) with ordinality as o (type, mode, name, place)
+where p.pronamespace = 'public'::regnamespace and p.proretset and o.mode = 't'
+order by p.proname, o.place
 """
 _LINKS = """
 select c.relname as table_name, k.confrelid::regclass::text as target,
@@ -71,7 +82,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One table of the schema `public`."""
+    """One table of the schema `public`, or what a function returns as one."""
 
     name: str
     columns: tuple[Column, ...] = field(default=())
@@ -120,6 +131,20 @@ async def read_tables(connection: asyncpg.Connection) -> list[Table]:
         if row["table_name"] not in ours:
             continue
         columns.setdefault(row["table_name"], []).append(_column(row, lists))
+    return [Table(name, tuple(found)) for name, found in sorted(columns.items())]
+
+
+async def read_results(connection: asyncpg.Connection) -> list[Table]:
+    """What our functions of `public` that return a table return, by name.
+
+    Postgres does not know which of these columns may be null: those may that the function's comment does not
+    list after `Never null: `.
+    """
+    ours = our_functions()
+    columns: dict[str, list[Column]] = {}
+    for row in await connection.fetch(_RESULTS):
+        if row["table_name"] in ours:
+            columns.setdefault(row["table_name"], []).append(_column(row, {}))
     return [Table(name, tuple(found)) for name, found in sorted(columns.items())]
 
 

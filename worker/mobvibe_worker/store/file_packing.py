@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 from mobvibe_worker.jobs import ProjectId
 from mobvibe_worker.revisions import FileTree
-from mobvibe_worker.store.calls import Source, repeatable
+from mobvibe_worker.store.calls import Source
+from mobvibe_worker.store.rows import ProjectBlobsRow
+from mobvibe_worker.store.rowset import RowSet
+
+_BLOBS = RowSet("project_blobs", ProjectBlobsRow, key="sha256")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +28,7 @@ async def pack(source: Source, project_id: ProjectId, files: FileTree) -> Packed
     paths = sorted(files)
     hashes = [hashlib.sha256(files[path]).digest() for path in paths]
     by_hash = {digest: files[path] for path, digest in zip(paths, hashes, strict=True)}
-    rows = await repeatable(
-        source,
-        "select sha256 from public.project_blobs where project_id = $1 and sha256 = any ($2::bytea[])",
-        project_id,
-        list(by_hash),
-    )
-    for row in rows:
-        by_hash.pop(row["sha256"], None)
+    condition = "project_id = $1 and sha256 = any ($2::bytea[])"
+    for known in await _BLOBS.values(source, "sha256", condition, project_id, list(by_hash)):
+        by_hash.pop(known, None)
     return PackedFiles(paths, hashes, list(by_hash.values()))

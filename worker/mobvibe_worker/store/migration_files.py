@@ -11,6 +11,9 @@ from mobvibe_worker.errors import MigrationRefused
 
 _NAME = re.compile(r"(?P<version>\d{4})_(?P<name>[a-z0-9_]+?)(?P<down>\.down)?\.sql")
 _TABLE = re.compile(r"^create table (?:if not exists )?public\.(\w+)", re.IGNORECASE | re.MULTILINE)
+_FUNCTION = re.compile(
+    r"^create (?:or replace )?function public\.(\w+)", re.IGNORECASE | re.MULTILINE
+)
 _NO_TRANSACTION = "-- mobvibe:no-transaction"
 
 
@@ -47,8 +50,17 @@ def migrations_folder() -> Path:
 
 def our_tables(folder: Path | None = None) -> frozenset[str]:
     """The tables of `public` that the migrations make: a database may hold others', which are none of our business."""
+    return _made(_TABLE, folder)
+
+
+def our_functions(folder: Path | None = None) -> frozenset[str]:
+    """The functions of `public` that the migrations make."""
+    return _made(_FUNCTION, folder)
+
+
+def _made(what: re.Pattern[str], folder: Path | None) -> frozenset[str]:
     files = read_migrations(folder or migrations_folder())
-    return frozenset(name for file in files for name in _TABLE.findall(file.text))
+    return frozenset(name for file in files for name in what.findall(file.text))
 
 
 def read_migrations(folder: Path) -> list[MigrationFile]:

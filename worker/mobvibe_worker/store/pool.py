@@ -34,6 +34,16 @@ class Health:
     most: int
 
 
+class _Lent(asyncpg.Connection):
+    """A connection of the pool. What asyncpg sends when it is given back spares the role; this does not."""
+
+    __slots__ = ()
+
+    def get_reset_query(self) -> str:
+        """Asked once per return: whoever has it next is who logged in."""
+        return f"{super().get_reset_query()}\nRESET SESSION AUTHORIZATION;\nRESET ROLE;"
+
+
 async def open_pool(
     dsn: str,
     *,
@@ -49,6 +59,7 @@ async def open_pool(
             dsn,
             min_size=1,
             max_size=size,
+            connection_class=_Lent,
             init=partial(_prepare, query_log=QueryLog(slow_seconds)),
             timeout=CONNECT_SECONDS,
             command_timeout=command_seconds,

@@ -10,11 +10,17 @@ from typing import Any
 from mobvibe_worker.errors import NotFound
 from mobvibe_worker.jobs import ProjectId, SessionId, UserId
 from mobvibe_worker.store.calls import Source, repeatable
-from mobvibe_worker.store.rows import PreviewContainersRow
+from mobvibe_worker.store.rows import (
+    PreviewContainersInsert,
+    PreviewContainersRow,
+    PreviewContainersUpdate,
+)
 from mobvibe_worker.store.rowset import Page, RowSet
 from mobvibe_worker.store.rules import PreviewProvider, PreviewStatus
+from mobvibe_worker.store.sessions import SESSIONS
 
 PREVIEWS = RowSet("preview_containers", PreviewContainersRow)
+_BY_CONTAINER = RowSet("preview_containers", PreviewContainersRow, key="container_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +53,22 @@ class PreviewRegistry:
         metro_url: str,
         status: PreviewStatus,
     ) -> None:
-        """Say where a project is served, and how it fares."""
-        await repeatable(
-            self._source,
-            "insert into public.preview_containers"
-            " (session_id, project_id, user_id, provider, container_id, metro_url, status)"
-            " select s.id, s.project_id, s.user_id, $3, $4, $5, $6 from public.coding_sessions s"
-            " where s.id = $1 and s.project_id = $2"
-            " on conflict (container_id) do update set session_id = excluded.session_id,"
-            " project_id = excluded.project_id, user_id = excluded.user_id,"
-            " metro_url = excluded.metro_url, status = excluded.status, last_activity_at = now()",
-            session_id,
-            project_id,
-            provider,
-            container_id,
-            metro_url,
-            status,
+        """Say where a project is served, and how it fares. Raises NotFound for a session that is not the project's."""
+        condition = "id = $1 and project_id = $2"
+        sessions = await SESSIONS.find(self._source, condition, session_id, project_id)
+        if not sessions:
+            raise NotFound(f"Project {project_id} has no session {session_id}.")
+        values = PreviewContainersInsert(
+            session_id=session_id,
+            project_id=project_id,
+            user_id=sessions[0].user_id,
+            provider=provider,
+            container_id=container_id,
+            metro_url=metro_url,
+            status=status,
         )
+        changes = ("session_id", "project_id", "user_id", "metro_url", "status")
+        await _BY_CONTAINER.put(self._source, values, changes, "last_activity_at = now()")
 
     async def get(self, container_id: str) -> Preview:
         """One preview. Raises NotFound."""
@@ -92,12 +97,8 @@ class PreviewRegistry:
 
     async def measured(self, container_id: str, usage: Mapping[str, Any]) -> None:
         """Keep what it uses (CPU, RAM, network)."""
-        await repeatable(
-            self._source,
-            "update public.preview_containers set resource_usage = $2 where container_id = $1",
-            container_id,
-            dict(usage),
-        )
+        values = PreviewContainersUpdate(resource_usage=dict(usage))
+        await _BY_CONTAINER.change(self._source, container_id, values)
 
     async def touch(self, container_id: str) -> None:
         """It is in use: idle clean-up starts counting anew."""
@@ -109,12 +110,8 @@ class PreviewRegistry:
 
     async def stopped(self, container_id: str, status: PreviewStatus = "stopped") -> None:
         """It serves no longer."""
-        await repeatable(
-            self._source,
-            "update public.preview_containers set status = $2 where container_id = $1",
-            container_id,
-            status,
-        )
+        values = PreviewContainersUpdate(status=status)
+        await _BY_CONTAINER.change(self._source, container_id, values)
 
 
 def _preview(row: PreviewContainersRow) -> Preview:

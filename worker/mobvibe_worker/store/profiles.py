@@ -23,8 +23,8 @@ from mobvibe_worker.store.rules import (
 from mobvibe_worker.store.user_view import Person
 
 PROFILES = RowSet("profiles", ProfilesRow)
-_FIND = """
-select u.id, coalesce(u.email, p.email) as email
+_FIND = f"""
+select {PROFILES.columns("p")}
 from auth.users u join public.profiles p on p.id = u.id
 where (lower(u.email) = lower($1) or lower(p.email) = lower($1)) and p.deleted_at is null
 order by u.created_at limit 1
@@ -53,14 +53,15 @@ class ProfileStore:
     async def create(self, email: str, display_name: str = "") -> Profile:
         """Sign somebody up, as the platform's own sign-up does. Raises Conflict for a taken email."""
         checked(display_name, "display name", DISPLAY_NAME_LIMIT, least=0)
-        rows = await once(
+        user_id = UserId(uuid4())
+        await once(
             self._source,
-            "insert into auth.users (id, email, raw_user_meta_data) values ($1, $2, $3) returning id",
-            uuid4(),
+            "insert into auth.users (id, email, raw_user_meta_data) values ($1, $2, $3)",
+            user_id,
             email,
             given(display_name=display_name or None),
         )
-        return await self.get(UserId(rows[0]["id"]))
+        return await self.get(user_id)
 
     async def get(self, user_id: UserId) -> Profile:
         """One person, also a deleted one. Raises NotFound."""
@@ -68,13 +69,14 @@ class ProfileStore:
 
     async def person(self, email: str) -> Person:
         """Who has this email, whatever its case; what `--as` needs. Raises NotFound."""
-        rows = await repeatable(self._source, _FIND, email.strip())
+        rows = PROFILES.read(await repeatable(self._source, _FIND, email.strip()))
         if not rows:
             raise NotFound(
                 f"Nobody here has the email {email.strip()!r}.",
                 "`mobvibe-tui db seed` makes some people; auth.users has them all.",
             )
-        return Person(UserId(rows[0]["id"]), rows[0]["email"])
+        # A second sign-up with one email has none in its profile.
+        return Person(UserId(rows[0].id), rows[0].email or email.strip())
 
     async def update(self, user_id: UserId, changes: ProfileChanges) -> Profile:
         """Change a person's name or tier. Raises NotFound, Denied."""

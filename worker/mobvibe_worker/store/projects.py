@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import builtins
 from dataclasses import dataclass
+from typing import cast
 
 from mobvibe_worker.errors import Conflict, InputError, NotFound
 from mobvibe_worker.jobs import ProjectId, RevisionId, UserId
-from mobvibe_worker.store.calls import Source, once
-from mobvibe_worker.store.rows import ProjectsRow, ProjectsUpdate
+from mobvibe_worker.store.calls import Source
+from mobvibe_worker.store.rows import ProjectsInsert, ProjectsRow, ProjectsUpdate
 from mobvibe_worker.store.rowset import Page, RowSet
 from mobvibe_worker.store.rules import (
     NAME_LIMIT,
@@ -53,22 +54,21 @@ class ProjectStore:
     ) -> Project:
         """A new project; its slug comes from the name where none is given. Raises InputError for a taken slug."""
         checked(name, "name of a project", NAME_LIMIT)
+        # A trigger makes the slug from the name where there is none.
+        values = ProjectsInsert(
+            user_id=user_id,
+            name=name,
+            slug=cast(str, slug),
+            template_id=template_id,
+            expo_config={"sdk": sdk},
+        )
         try:
-            rows = await once(
-                self._source,
-                "insert into public.projects (user_id, name, slug, template_id, expo_config)"
-                f" values ($1, $2, $3, $4, $5) returning {PROJECTS.columns()}",
-                user_id,
-                name,
-                slug,
-                template_id,
-                {"sdk": sdk},
-            )
+            row = await PROJECTS.insert(self._source, values)
         except Conflict as error:
             raise InputError(
                 f"There is a project {slug!r} already.", "Choose another name."
             ) from error
-        return _project(PROJECTS.read(rows)[0])
+        return _project(row)
 
     async def get(self, project_id: ProjectId) -> Project:
         """One project, also a deleted one. Raises NotFound."""
@@ -152,13 +152,18 @@ class ProjectStore:
         return _project(row)
 
 
+def sdk_of(row: ProjectsRow) -> int:
+    """The major version of the Expo SDK that a project is built with."""
+    return int(row.expo_config.get("sdk", DEFAULT_SDK))
+
+
 def _project(row: ProjectsRow) -> Project:
     return Project(
         id=ProjectId(row.id),
         user_id=UserId(row.user_id),
         name=row.name,
         slug=row.slug,
-        sdk=int(row.expo_config.get("sdk", DEFAULT_SDK)),
+        sdk=sdk_of(row),
         template_id=row.template_id,
         head_revision_id=RevisionId(row.head_revision_id) if row.head_revision_id else None,
         status=row.status,

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
+from asyncpg import Record
+
 from mobvibe_worker.errors import NotFound
 from mobvibe_worker.jobs import Attempt, JobId, ProjectId, RevisionId
 from mobvibe_worker.revisions import FileTree, Revision
 from mobvibe_worker.store.calls import Source, once, repeatable
 from mobvibe_worker.store.file_packing import pack
-from mobvibe_worker.store.rows import ProjectRevisionsRow
-from mobvibe_worker.store.rowset import Page, RowSet
+from mobvibe_worker.store.rows import (
+    CodingJobsRow,
+    ProjectBlobsRow,
+    ProjectFilesRow,
+    ProjectRevisionsRow,
+)
+from mobvibe_worker.store.rowset import Page, RowSet, only
 
 REVISIONS = RowSet("project_revisions", ProjectRevisionsRow)
+_FILES = RowSet("project_files", ProjectFilesRow)
+_BLOBS = RowSet("project_blobs", ProjectBlobsRow)
+_JOBS = RowSet("coding_jobs", CodingJobsRow)
 
 
 class RevisionStore:
@@ -51,12 +63,12 @@ class RevisionStore:
         """All files of a revision; empty for an unknown one."""
         rows = await repeatable(
             self._source,
-            "select f.path, b.content from public.project_files f"
+            f"select {_FILES.columns('f')}, {_BLOBS.columns('b')} from public.project_files f"
             " join public.project_blobs b on b.project_id = f.project_id and b.sha256 = f.sha256"
             " where f.revision_id = $1 order by f.path",
             revision_id,
         )
-        return {row["path"]: row["content"] for row in rows}
+        return dict(map(_path_and_content, rows))
 
     async def commit_template(self, attempt: Attempt, files: FileTree) -> Revision:
         """The project's first files; when it has a head already, that one. Raises LeaseLost."""
@@ -71,7 +83,7 @@ class RevisionStore:
             packed.hashes,
             packed.contents,
         )
-        return await self.get(RevisionId(rows[0]["id"]))
+        return await self.get(RevisionId(only(rows, UUID)))
 
     async def commit_person(
         self, project_id: ProjectId, base: RevisionId, files: FileTree
@@ -87,7 +99,7 @@ class RevisionStore:
             packed.hashes,
             packed.contents,
         )
-        return await self.get(RevisionId(rows[0]["id"]))
+        return await self.get(RevisionId(only(rows, UUID)))
 
     async def restore(
         self, project_id: ProjectId, base: RevisionId, revision_id: RevisionId
@@ -103,15 +115,19 @@ class RevisionStore:
             base,
             revision_id,
         )
-        return await self.get(RevisionId(rows[0]["id"]))
+        return await self.get(RevisionId(only(rows, UUID)))
 
     async def _project_of(self, attempt: Attempt) -> ProjectId:
-        rows = await repeatable(
-            self._source, "select project_id from public.coding_jobs where id = $1", attempt.job_id
-        )
+        rows = await _JOBS.find(self._source, "id = $1", attempt.job_id)
         if not rows:
             raise NotFound(f"There is no job {attempt.job_id}.")
-        return ProjectId(rows[0]["project_id"])
+        return ProjectId(rows[0].project_id)
+
+
+def _path_and_content(record: Record) -> tuple[str, bytes]:
+    file, blob = _FILES.read_part(record), _BLOBS.read_part(record, len(_FILES))
+    assert file is not None and blob is not None
+    return file.path, blob.content
 
 
 def _revision(row: ProjectRevisionsRow) -> Revision:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from asyncpg import Record
 
-from mobvibe_worker.errors import InputError
+from mobvibe_worker.errors import InputError, SchemaTooOld
 from mobvibe_worker.store.calls import Source, once, repeatable
 
 R = TypeVar("R")
@@ -45,6 +45,15 @@ class RowSet(Generic[R]):
         """Records of exactly those columns as rows."""
         return [self.kind(**record) for record in records]
 
+    def read_part(self, record: Record, start: int = 0) -> R | None:
+        """This table's row in a joined record whose columns of it begin at `start`; None where none was joined."""
+        values = tuple(record.values())[start : start + len(self)]
+        return None if all(value is None for value in values) else self.kind(*values)
+
+    def __len__(self) -> int:
+        """How many columns a row has."""
+        return len(self._names())
+
     async def find(self, source: Source, condition: str, *arguments: Any) -> list[R]:
         """The rows for which a condition (may end in order and limit) holds."""
         sql = f"select {self.columns()} from public.{self.table} where {condition}"
@@ -52,26 +61,53 @@ class RowSet(Generic[R]):
 
     async def insert(self, source: Source, values: Mapping[str, Any]) -> R:
         """One new row, with what the database filled in. Raises Conflict, Denied and what `once` raises."""
+        return self.read(await once(source, self.insertion(values), *values.values()))[0]
+
+    async def put(
+        self, source: Source, values: Mapping[str, Any], changes: Sequence[str], also: str = ""
+    ) -> R:
+        """Insert, or change what is there by the key: `changes` among the values, `also` in SQL. Again is harmless."""
+        taken = ", ".join(f"{name} = excluded.{name}" for name in changes)
+        conflict = f"on conflict ({self.key}) do update set {taken}{', ' if also else ''}{also}"
+        sql = self.insertion(values, conflict)
+        return self.read(await repeatable(source, sql, *values.values()))[0]
+
+    def insertion(self, values: Mapping[str, Any], conflict: str = "") -> str:
+        """The statement that inserts these values, in their order, and returns the row."""
         names = self._known(values)
         places = ", ".join(f"${number}" for number in range(1, len(names) + 1))
-        sql = (
+        return (
             f"insert into public.{self.table} ({', '.join(names)}) values ({places})"
-            f" returning {self.columns()}"
+            f" {conflict} returning {self.columns()}"
         )
-        return self.read(await once(source, sql, *(values[name] for name in names)))[0]
+
+    async def values(self, source: Source, name: str, condition: str, *arguments: Any) -> list[Any]:
+        """One column of the rows for which a condition holds, where whole rows would be heavy."""
+        self._known({name: None})
+        sql = f"select {name} from public.{self.table} where {condition}"
+        return [record[0] for record in await repeatable(source, sql, *arguments)]
 
     async def update(
         self, source: Source, key: Any, values: Mapping[str, Any], condition: str = "true"
     ) -> R | None:
         """The row after the change; None where there is none, or the condition on the old row does not hold."""
+        statement = self._changing(values, condition)
+        rows = self.read(await once(source, statement, key, *values.values()))
+        return rows[0] if rows else None
+
+    async def change(self, source: Source, key: Any, values: Mapping[str, Any]) -> R | None:
+        """As `update`, for what may be written twice: repeated while the server is away."""
+        statement = self._changing(values, "true")
+        rows = self.read(await repeatable(source, statement, key, *values.values()))
+        return rows[0] if rows else None
+
+    def _changing(self, values: Mapping[str, Any], condition: str) -> str:
         names = self._known(values)
         changes = ", ".join(f"{name} = ${number}" for number, name in enumerate(names, 2))
-        sql = (
+        return (
             f"update public.{self.table} set {changes or f'{self.key} = {self.key}'}"
             f" where {self.key} = $1 and {condition} returning {self.columns()}"
         )
-        rows = self.read(await once(source, sql, key, *(values[name] for name in names)))
-        return rows[0] if rows else None
 
     async def page(
         self,
@@ -110,6 +146,16 @@ class RowSet(Generic[R]):
         if unknown:
             raise ValueError(f"{self.table} has no column {unknown[0]!r}")
         return list(values)
+
+
+def only(records: Sequence[Record], kind: type[T]) -> T:
+    """The one value of the one record: what a function returned. Raises SchemaTooOld where it is of another type."""
+    value = records[0][0]
+    if not isinstance(value, kind):
+        raise SchemaTooOld(
+            f"A function of the database returned {type(value).__name__}, not {kind.__name__}."
+        )
+    return value
 
 
 def _encoded(row: object, order: str, key: str) -> str:

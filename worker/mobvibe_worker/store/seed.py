@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any, TypeVar
 from uuid import UUID, uuid5
 
 import asyncpg
@@ -24,8 +26,20 @@ from mobvibe_worker.jobs import JobStatus, SessionStatus
 from mobvibe_worker.revisions import CHECK_NAMES, Check, CheckReport
 from mobvibe_worker.store.failures import translated
 from mobvibe_worker.store.pool import connect, set_codecs
+from mobvibe_worker.store.projects import PROJECTS
+from mobvibe_worker.store.rows import (
+    CodingJobsInsert,
+    CodingJobsRow,
+    CodingSessionsInsert,
+    CodingSessionsRow,
+    ProjectsInsert,
+)
+from mobvibe_worker.store.rowset import RowSet, only
 from mobvibe_worker.store.rules import SESSIONS_LIMIT, ProjectStatus, Tier
+from mobvibe_worker.store.sessions import SESSIONS
 
+R = TypeVar("R")
+_JOBS = RowSet("coding_jobs", CodingJobsRow)
 _SPACE = UUID("5eed5eed-5eed-4eed-8eed-5eed5eed5eed")
 _GREEN = CheckReport(tuple(Check(name, True, 1.5) for name in CHECK_NAMES))
 
@@ -139,14 +153,14 @@ async def _counts(connection: asyncpg.Connection) -> dict[str, int]:
 
 async def _add_person(connection: asyncpg.Connection, person: _Person, started: datetime) -> None:
     user = uuid5(_SPACE, person.name)
-    added = await connection.fetchval(
+    done = await connection.execute(
         "insert into auth.users (id, email, raw_user_meta_data) values ($1, $2, $3)"
-        " on conflict do nothing returning id",
+        " on conflict do nothing",
         user,
         person.email,
         {"display_name": person.name},
     )
-    if added is None:
+    if done == "INSERT 0 0":
         return
     await connection.execute(
         "update public.profiles set tier = $2, sessions_limit = $3, created_at = $4 where id = $1",
@@ -162,70 +176,74 @@ async def _add_person(connection: asyncpg.Connection, person: _Person, started: 
 async def _add_app(
     connection: asyncpg.Connection, user: UUID, app: _App, started: datetime
 ) -> None:
-    project = await connection.fetchval(
-        "insert into public.projects (user_id, name, description, created_at)"
-        " values ($1, $2, $3, $4) returning id",
-        user,
-        app.name,
-        app.builds[0].prompt,
-        started,
+    prompt = app.builds[0].prompt
+    first = ProjectsInsert(
+        user_id=user,
+        name=app.name,
+        slug="-".join(app.name.lower().split()),
+        description=prompt,
+        created_at=started,
     )
-    session = await connection.fetchval(
-        "insert into public.coding_sessions"
-        " (user_id, project_id, initial_prompt, platform, status, created_at)"
-        " values ($1, $2, $3, 'mobile', $4, $5) returning id",
-        user,
-        project,
-        app.builds[0].prompt,
-        app.session,
-        started,
+    project = await _added(connection, PROJECTS, first)
+    conversation = CodingSessionsInsert(
+        user_id=user,
+        project_id=project.id,
+        initial_prompt=prompt,
+        platform="mobile",
+        status=app.session,
+        created_at=started,
     )
+    session = await _added(connection, SESSIONS, conversation)
     for number, build in enumerate(app.builds):
-        await _add_build(
-            connection, project, session, app, build, started + timedelta(minutes=9 * number)
-        )
+        at = started + timedelta(minutes=9 * number)
+        await _add_build(connection, session, app, build, at)
     if app.status != "active":
         await connection.execute(
-            "update public.projects set status = $2 where id = $1", project, app.status
+            "update public.projects set status = $2 where id = $1", project.id, app.status
         )
+
+
+async def _added(connection: asyncpg.Connection, rows: RowSet[R], values: Mapping[str, Any]) -> R:
+    return rows.read(await connection.fetch(rows.insertion(values), *values.values()))[0]
 
 
 async def _add_build(
     connection: asyncpg.Connection,
-    project: UUID,
-    session: UUID,
+    session: CodingSessionsRow,
     app: _App,
     build: _Build,
     started: datetime,
 ) -> None:
-    job = await connection.fetchval(
-        "insert into public.coding_jobs (session_id, prompt, status, attempt, error, created_at,"
-        " started_at, completed_at) values ($1, $2, $3, 1, $4, $5, $6, $7) returning id",
-        session,
-        build.prompt,
-        build.status,
-        "the checks stayed red" if build.status == "failed" else None,
-        started,
-        started + timedelta(seconds=1),
-        started + timedelta(seconds=95),
+    values = CodingJobsInsert(
+        session_id=session.id,
+        project_id=session.project_id,
+        user_id=session.user_id,
+        prompt=build.prompt,
+        status=build.status,
+        attempt=1,
+        error="the checks stayed red" if build.status == "failed" else None,
+        created_at=started,
+        started_at=started + timedelta(seconds=1),
+        completed_at=started + timedelta(seconds=95),
     )
+    job = await _added(connection, _JOBS, values)
     await connection.execute(
         "insert into public.job_turns (job_id, attempt, turn, project_id, model, usage, reserved_usd,"
         " cost_usd, created_at, settled_at) values ($1, 1, 1, $2, 'recorded', '{}', $3, $3, $4, $4)",
-        job,
-        project,
+        job.id,
+        session.project_id,
         Decimal("0.042000"),
         started,
     )
     revision = None
     if build.status == "completed":
-        revision = await _add_revision(connection, project, job, app, build)
+        revision = await _add_revision(connection, job, app, build)
     for number, payload in enumerate(_story(build, revision)):
         await connection.execute(
             "insert into public.session_events (session_id, job_id, event_type, data, created_at)"
             " values ($1, $2, $3, $4, $5)",
-            session,
-            job,
+            session.id,
+            job.id,
             payload.type,
             to_data(payload),
             started + timedelta(seconds=12 * number),
@@ -233,23 +251,23 @@ async def _add_build(
 
 
 async def _add_revision(
-    connection: asyncpg.Connection, project: UUID, job: UUID, app: _App, build: _Build
+    connection: asyncpg.Connection, job: CodingJobsRow, app: _App, build: _Build
 ) -> UUID:
     content = (
         "import { Text } from 'react-native';\n\n"
         f"// {build.prompt}\n"
         f"export default function App() {{\n  return <Text>{app.name}</Text>;\n}}\n"
     ).encode()
-    revision: UUID = await connection.fetchval(
+    made = await connection.fetch(
         "select private.add_revision($1, 'agent', j, $3, array['App.tsx'], array[$4::bytea],"
         " array[$5::bytea]) from public.coding_jobs j where j.id = $2",
-        project,
-        job,
+        job.project_id,
+        job.id,
         _GREEN.to_data(),
         hashlib.sha256(content).digest(),
         content,
     )
-    return revision
+    return only(made, UUID)
 
 
 def _story(build: _Build, revision: UUID | None) -> list[Payload]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from asyncpg import Record
+
 from mobvibe_worker.errors import Conflict, NotFound
 from mobvibe_worker.jobs import (
     JobId,
@@ -15,25 +17,29 @@ from mobvibe_worker.jobs import (
     SessionStatus,
     UserId,
 )
-from mobvibe_worker.store.calls import Source, once, repeatable
-from mobvibe_worker.store.rows import CodingSessionsRow
+from mobvibe_worker.store.calls import Source, repeatable
+from mobvibe_worker.store.projects import PROJECTS, sdk_of
+from mobvibe_worker.store.rows import (
+    CodingJobsRow,
+    CodingSessionsInsert,
+    CodingSessionsRow,
+    CodingSessionsUpdate,
+)
 from mobvibe_worker.store.rowset import Page, RowSet
 from mobvibe_worker.store.rules import SESSION_CHANGES
 
 SESSIONS = RowSet("coding_sessions", CodingSessionsRow)
-_SUMMARIES = """
-select s.id as session_id, p.name as project_name, p.slug as project_slug, s.initial_prompt,
-       coalesce((p.expo_config ->> 'sdk')::integer, 54) as sdk,
-       j.id as job_id, j.status as job_status, j.attempt,
-       greatest(s.updated_at, j.updated_at) as activity_at
+_JOBS = RowSet("coding_jobs", CodingJobsRow)
+_SUMMARIES = f"""
+select {SESSIONS.columns("s")}, {PROJECTS.columns("p")}, {_JOBS.columns("j")}
 from public.coding_sessions s
 join public.projects p on p.id = s.project_id and p.status <> 'deleted'
 left join lateral (
-  select id, status, attempt, updated_at from public.coding_jobs
+  select * from public.coding_jobs
   where session_id = s.id order by created_at desc, id desc limit 1
 ) j on true
 where s.user_id = $1
-order by activity_at desc, s.id
+order by greatest(s.updated_at, j.updated_at) desc, s.id
 limit $2
 """
 
@@ -57,7 +63,7 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
-class SessionRow:
+class SessionSummary:
     """One line of the sessions panel: a session with its newest job."""
 
     session_id: SessionId
@@ -81,17 +87,16 @@ class SessionStore:
         self, project_id: ProjectId, prompt: str, platform: Platform = "mobile"
     ) -> SessionId:
         """A new conversation about a project. Raises NotFound for an unknown project."""
-        rows = await once(
-            self._source,
-            "insert into public.coding_sessions (project_id, user_id, initial_prompt, platform)"
-            " select id, user_id, $2, $3 from public.projects where id = $1 returning id",
-            project_id,
-            prompt,
-            platform,
-        )
-        if not rows:
+        projects = await PROJECTS.find(self._source, "id = $1", project_id)
+        if not projects:
             raise NotFound(f"There is no project {project_id}.")
-        return SessionId(rows[0]["id"])
+        values = CodingSessionsInsert(
+            project_id=project_id,
+            user_id=projects[0].user_id,
+            initial_prompt=prompt,
+            platform=platform,
+        )
+        return SessionId((await SESSIONS.insert(self._source, values)).id)
 
     async def get(self, session_id: SessionId) -> Session:
         """One session. Raises NotFound."""
@@ -147,18 +152,13 @@ class SessionStore:
 
     async def latest_of_project(self, project_id: ProjectId) -> SessionId | None:
         """The project's newest conversation, or None before the first."""
-        rows = await repeatable(
-            self._source,
-            "select id from public.coding_sessions where project_id = $1"
-            " order by created_at desc, id desc limit 1",
-            project_id,
-        )
-        return SessionId(rows[0]["id"]) if rows else None
+        condition = "project_id = $1 order by created_at desc, id desc limit 1"
+        rows = await SESSIONS.find(self._source, condition, project_id)
+        return SessionId(rows[0].id) if rows else None
 
-    async def summaries(self, user_id: UserId, limit: int = 50) -> list[SessionRow]:
+    async def summaries(self, user_id: UserId, limit: int = 50) -> list[SessionSummary]:
         """A person's sessions with their newest jobs, the last active first, in one query."""
-        rows = await repeatable(self._source, _SUMMARIES, user_id, limit)
-        return [SessionRow(**row) for row in rows]
+        return list(map(_summary, await repeatable(self._source, _SUMMARIES, user_id, limit)))
 
     async def set_preview(
         self,
@@ -168,15 +168,28 @@ class SessionStore:
         container_id: str | None,
     ) -> None:
         """Where the session's app is served now; None where it is not."""
-        await repeatable(
-            self._source,
-            "update public.coding_sessions set metro_url = $2, webview_url = $3, container_id = $4"
-            " where id = $1",
-            session_id,
-            metro_url,
-            webview_url,
-            container_id,
+        values = CodingSessionsUpdate(
+            metro_url=metro_url, webview_url=webview_url, container_id=container_id
         )
+        await SESSIONS.change(self._source, session_id, values)
+
+
+def _summary(record: Record) -> SessionSummary:
+    session = SESSIONS.read_part(record)
+    project = PROJECTS.read_part(record, len(SESSIONS))
+    job = _JOBS.read_part(record, len(SESSIONS) + len(PROJECTS))
+    assert session is not None and project is not None
+    return SessionSummary(
+        session_id=SessionId(session.id),
+        project_name=project.name,
+        project_slug=project.slug,
+        initial_prompt=session.initial_prompt,
+        sdk=sdk_of(project),
+        job_id=JobId(job.id) if job else None,
+        job_status=job.status if job else None,
+        attempt=job.attempt if job else None,
+        activity_at=max(session.updated_at, job.updated_at) if job else session.updated_at,
+    )
 
 
 def _session(row: CodingSessionsRow) -> Session:

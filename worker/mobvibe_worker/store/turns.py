@@ -8,6 +8,7 @@ from typing import Any
 
 from mobvibe_worker.jobs import Attempt, JobId, UserId
 from mobvibe_worker.store.calls import Source, repeatable
+from mobvibe_worker.store.rowset import only
 
 _SMALLEST = Decimal("0.000001")
 
@@ -78,7 +79,7 @@ class TurnLedger:
             f"select coalesce(sum(cost_usd), 0) as usd from public.job_turns where {condition}",
             *arguments,
         )
-        return Decimal(rows[0]["usd"])
+        return only(rows, Decimal)
 
 
 def _rounded(usd: Decimal) -> Decimal:
