@@ -129,10 +129,10 @@ def engine(
 
 def ensure_images(engine: DockerEngine) -> None:
     """Make the base image (Debian and the wheel's Node) and the Postgres image where the engine lacks them."""
-    if engine.image_id(BASE_IMAGE) is None:
+    if engine.images.find(BASE_IMAGE) is None:
         with tempfile.TemporaryDirectory(prefix="mobvibe-base-") as folder:
             _make_base(Path(folder) / "root")
-    if engine.image_id(POSTGRES_IMAGE) is None:
+    if engine.images.find(POSTGRES_IMAGE) is None:
         _build_postgres()
 
 

@@ -11,12 +11,14 @@ from mobvibe_worker.events import Event
 from mobvibe_worker.jobs import JobId, JobStatus, QueueStats, SessionId
 
 ServiceName = Literal["postgres", "worker", "starter", "preview"]
-ServiceState = Literal["waiting", "downloading", "starting", "healthy", "failed", "stopped"]
+ServiceState = Literal[
+    "waiting", "downloading", "building", "starting", "healthy", "failed", "stopped"
+]
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
-    """One service of the environment. `progress` is 0..1 where it is known."""
+    """One service of the environment. `progress` is 0..1 where it is known, the bytes are of what is downloaded."""
 
     name: ServiceName
     state: ServiceState
@@ -24,6 +26,8 @@ class ServiceStatus:
     remedy: str = ""
     progress: float | None = None
     port: int | None = None
+    got_bytes: int | None = None
+    all_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

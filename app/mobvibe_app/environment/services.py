@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from mobvibe_app.changes import ServiceStatus
 from mobvibe_app.environment.modes import Modes, Picked, Service
-from mobvibe_app.environment.postgres_embedded import EmbeddedPostgres, PostgresAddress
+from mobvibe_app.environment.postgres_embedded import EmbeddedPostgres
+from mobvibe_app.environment.postgres_variant import PostgresAddress
 from mobvibe_app.environment.preview_process import ProcessPreview
 from mobvibe_app.environment.preview_service import PreviewService
 from mobvibe_app.environment.supervisor.client import Supervisor
@@ -110,9 +111,7 @@ class Services:
             base=self._settings.expo_base_image,
             ca_bundle=self._settings.ca_bundle,
         )
-        tag = await image.ensure(
-            lambda what, done: tell(ServiceStatus("preview", "downloading", what, progress=done))
-        )
+        tag = await image.ensure(tell)
         previews = ContainerPreview(
             self._home, supervisor, starter.sdk, engine, home_id=home_id, image=tag
         )
@@ -153,15 +152,7 @@ class Services:
         if self._engine is None:
             from mobvibe_app.environment.docker_engine import DockerEngine
 
-            engine = await asyncio.to_thread(DockerEngine.connect)
-            if not engine.is_local:
-                address = engine.address
-                engine.close()
-                raise ServiceError(
-                    f"The Docker engine at {address} is on another machine, and cannot see this one's folders.",
-                    "Use an engine of this machine, or --postgres embedded --preview process.",
-                )
-            self._engine = engine
+            self._engine = await asyncio.to_thread(DockerEngine.connect)
         return self._engine
 
 

@@ -105,8 +105,7 @@ async def previews(containers: Containers, expo_sdk: ExpoSdk) -> Previews:
         base=BASE_IMAGE,
         ca_bundle=Path(certificates) if certificates else None,
     )
-    told: list[str] = []
-    tag = await image.ensure(lambda what, done: told.append(what))
+    tag = await image.ensure(lambda status: None)
     return Previews(containers, expo_sdk, tag)
 
 
@@ -323,7 +322,7 @@ async def test_exactly_what_a_home_made_is_removed(containers: Containers) -> No
     assert not engine.remove_labelled(containers.home_id)
     assert [found.is_running for found in engine.labelled(other)] == [True]
     assert engine.remove_labelled(other).volumes == (f"mobvibe-{other}-x",)
-    assert engine.image_id(BASE_IMAGE) and engine.image_id(POSTGRES_IMAGE)
+    assert engine.images.find(BASE_IMAGE) and engine.images.find(POSTGRES_IMAGE)
 
 
 @pytest.mark.expo
