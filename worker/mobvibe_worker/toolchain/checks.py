@@ -14,7 +14,7 @@ from mobvibe_worker.events import Payload, Terminal
 from mobvibe_worker.home import SdkFolder
 from mobvibe_worker.revisions import Check, CheckName, CheckReport, Problem
 from mobvibe_worker.toolchain.check_bundler import CheckBundler
-from mobvibe_worker.toolchain.node import Node
+from mobvibe_worker.toolchain.sandbox import StagedCommands
 from mobvibe_worker.toolchain.sdks import Sdk
 from mobvibe_worker.toolchain.type_check import check_types
 from mobvibe_worker.workspace.paths import open_root, read_bytes
@@ -41,14 +41,14 @@ class ProjectChecker:
         staged_root: Path,
         folder: SdkFolder,
         sdk: Sdk,
-        node: Node,
+        commands: StagedCommands,
         bundler: CheckBundler,
         emit: Emit,
     ) -> None:
         self._root = staged_root
         self._folder = folder
         self._sdk = sdk
-        self._node = node
+        self._commands = commands
         self._bundler = bundler
         self._emit = emit
 
@@ -57,17 +57,17 @@ class ProjectChecker:
 
         Raises ServiceError where a check could not run at all: that says nothing about the files.
         """
+        runner = await self._commands.runner()
         try:
             async with asyncio.TaskGroup() as group:
                 # Types use one core, the bundles another; the bundles share one Metro, so they go in turn.
-                types = group.create_task(
-                    self._told(check_types(self._root, self._folder, self._node))
-                )
+                types = group.create_task(self._told(check_types(runner)))
                 dependencies = group.create_task(self._told(self._check_dependencies()))
                 bundles = group.create_task(self._check_bundles())
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from failures
-        return CheckReport((types.result(), dependencies.result(), *bundles.result()))
+        checks = (types.result(), dependencies.result(), *bundles.result())
+        return CheckReport(checks, is_sandboxed=runner.is_sandboxed)
 
     async def _check_bundles(self) -> tuple[Check, ...]:
         ios = await self._told(self._bundler.compile("ios"))

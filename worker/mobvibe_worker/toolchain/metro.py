@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
@@ -19,15 +18,16 @@ from mobvibe_worker.toolchain.node import Node
 
 BundlePlatform = Literal["ios", "android"]
 
+OUR_AGENT = "mobvibe-tui"
+"""Told apart from phones by it: our own questions are no sign of one."""
 _QUICK_SECONDS = 30.0
 _SCRIPT = re.compile(rb'<script[^>]*\bsrc="([^"]+)"')
 
 
 def metro_argv(
-    node: Node, folder: SdkFolder, port: int, *, loopback: bool = False
+    node: Node, folder: SdkFolder, port: int, *, preload: tuple[str, ...] = ()
 ) -> tuple[str, ...]:
-    """The command that serves the project in the current folder. With `loopback` no other machine reaches it."""
-    preload = ("--require", str(Path(__file__).with_name("loopback.cjs"))) if loopback else ()
+    """The command that serves the project in the current folder, on every address. `preload` is Node's own."""
     cli = folder.modules / "expo" / "bin" / "cli"
     return (str(node.executable), *preload, str(cli), "start", "--lan", "--port", str(port))
 
@@ -79,7 +79,9 @@ class MetroClient:
     def __init__(self, port: int, host: str = "127.0.0.1") -> None:
         self._base = f"http://{host}:{port}"
         # trust_env: a proxy of the person's network must not come between us and our own machine.
-        self._http = httpx2.AsyncClient(trust_env=False, timeout=_QUICK_SECONDS)
+        self._http = httpx2.AsyncClient(
+            trust_env=False, timeout=_QUICK_SECONDS, headers={"user-agent": OUR_AGENT}
+        )
 
     async def __aenter__(self) -> Self:
         return self
