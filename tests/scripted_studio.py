@@ -15,7 +15,9 @@ from mobvibe_app.changes import (
     OverviewChanged,
     PreviewAddress,
     PreviewChanged,
+    ServiceCareVerb,
     ServiceChanged,
+    ServiceName,
     ServiceStatus,
     SessionSelected,
     SessionSummary,
@@ -111,6 +113,10 @@ class ScriptedStudio:
         """See StudioPort."""
         self._ask("cancel", None)
         return True
+
+    async def care(self, verb: ServiceCareVerb, service: ServiceName) -> None:
+        """See StudioPort."""
+        self._ask(verb, service)
 
     async def view_as(self, email: str | None) -> None:
         """See StudioPort."""

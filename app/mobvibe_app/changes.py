@@ -11,6 +11,7 @@ from mobvibe_worker.events import Event
 from mobvibe_worker.jobs import JobId, JobStatus, QueueStats, SessionId
 
 ServiceName = Literal["postgres", "worker", "starter", "preview"]
+ServiceCareVerb = Literal["restart", "rebuild"]
 ServiceState = Literal[
     "waiting", "downloading", "building", "starting", "healthy", "failed", "stopped"
 ]

@@ -15,7 +15,9 @@ from mobvibe_app.changes import (
     OverviewChanged,
     PreviewAddress,
     PreviewChanged,
+    ServiceCareVerb,
     ServiceChanged,
+    ServiceName,
     ServiceStatus,
     SessionSelected,
     TroubleChanged,
@@ -91,6 +93,22 @@ class ScreenFeed:
         session = self._studio.connected.session
         job_id = await session.queue.live_job(self._selected) if self._selected else None
         return job_id is not None and await session.cancel(job_id) in ("cancelled", "processing")
+
+    async def care(self, verb: ServiceCareVerb, service: ServiceName) -> None:
+        """Restart a service, or make anew what it runs from; the preview is the selected session's.
+
+        Raises MobvibeError.
+        """
+        self._require_own_view()
+        care, selected = self._studio.care, self._selected
+        if verb == "rebuild":
+            await care.rebuild(service)
+        elif service != "preview":
+            await care.restart(service)
+        elif self._slug is not None:
+            await care.start_again(self._slug)
+        if service == "preview" and selected is not None:
+            await self._open_preview(selected)
 
     async def view_as(self, email: str | None) -> None:
         """Read through that person's row-level security; None: one's own view again. Raises NotFound, StoreError."""
@@ -271,14 +289,17 @@ class ScreenFeed:
         while True:
             await is_due.wait()
             is_due.clear()
-            try:
-                preview = await self._studio.connected.preview_host.open(session_id)
-            except MobvibeError as error:
-                failed = ServiceStatus("preview", "failed", error.message, error.remedy)
-                self._tell(ServiceChanged(failed))
-            else:
-                self._tell(ServiceChanged(_preview_status(preview, self._slug)))
-                self._tell(PreviewChanged(session_id, preview))
+            await self._open_preview(session_id)
+
+    async def _open_preview(self, session_id: SessionId) -> None:
+        try:
+            preview = await self._studio.connected.preview_host.open(session_id)
+        except MobvibeError as error:
+            failed = ServiceStatus("preview", "failed", error.message, error.remedy)
+            self._tell(ServiceChanged(failed))
+        else:
+            self._tell(ServiceChanged(_preview_status(preview, self._slug)))
+            self._tell(PreviewChanged(session_id, preview))
 
 
 def _preview_status(preview: PreviewAddress | None, slug: str | None) -> ServiceStatus:

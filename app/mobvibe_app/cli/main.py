@@ -63,6 +63,10 @@ def _dispatch(flags: argparse.Namespace, out: Output) -> int:
             from mobvibe_app.cli import services
 
             return asyncio.run(services.COMMANDS[flags.command](settings, flags, out))
+        case "restart" | "rebuild" | "reset":
+            from mobvibe_app.cli import care
+
+            return asyncio.run(care.COMMANDS[flags.command](settings, flags, out))
         case "doctor":
             from mobvibe_app.cli.doctor import examine
 

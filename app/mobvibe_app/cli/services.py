@@ -50,12 +50,15 @@ async def down(settings: AppSettings, flags: argparse.Namespace, out: Output) ->
 
 async def status(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
     """Print what runs in this home, without starting anything."""
-    services = await Environment(settings).running()
-    home = Home(settings.home)
+    environment, home = Environment(settings), Home(settings.home)
+    services, modes = await environment.running(), environment.modes()
     if out.is_json:
-        out.value({"home": str(home.root), "services": [asdict(service) for service in services]})
+        found = [asdict(service) for service in services]
+        out.value({"home": str(home.root), "modes": modes, "services": found})
         return 0
     out.line(f"home: {home.root}")
+    for name, mode in modes.items():
+        out.line(f"  {name:<24} by choice: {mode}")
     for service in services:
         port = f"  port {service.facts['port']}" if "port" in service.facts else ""
         mode = f"  {service.facts['mode']}" if "mode" in service.facts else ""

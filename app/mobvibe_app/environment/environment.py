@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mobvibe_app.changes import PreviewAddress, ServiceStatus
+from mobvibe_app.environment.modes import Service
 from mobvibe_app.environment.network import lan_address
 from mobvibe_app.environment.preview_service import PreviewService
+from mobvibe_app.environment.service_care import ServiceCare
 from mobvibe_app.environment.services import Services
 from mobvibe_app.environment.supervisor.client import Exits, Supervisor
 from mobvibe_app.environment.supervisor.protocol import RunningService
@@ -35,21 +37,26 @@ class StoppedOnPurpose(ServiceError):
 class Environment:
     """What runs on this machine for one home. Holding it open is a lease: the last one gone ends everything."""
 
-    def __init__(self, settings: AppSettings) -> None:
+    def __init__(self, settings: AppSettings, tell: Tell | None = None) -> None:
+        """`tell` hears of statuses until `start` names who does."""
         self._settings = settings
         self._home = Home(settings.home)
         self._supervisor: Supervisor | None = None
         self._ends: Exits | None = None
         self._connecting = asyncio.Lock()
         self._starters: dict[int, asyncio.Task[tuple[Starter, Node]]] = {}
-        self._tell: Tell = _ignore
+        self._tell: Tell = tell or _ignore
         self._services = Services(settings, self._home)
+        self.care = ServiceCare(self, settings, self._services, self.tell)
         self._postgres_words = ""
         self._watching: dict[str, asyncio.Task[None]] = {}
 
-    async def start(self, tell: Tell) -> str:
-        """Bring Postgres up, also after `lost`; returns its address (a secret). Raises ServiceError or StoreError."""
-        self._tell = tell
+    async def start(self, tell: Tell | None = None) -> str:
+        """Bring Postgres up, also after `lost`; returns its address (a secret). Raises ServiceError or StoreError.
+
+        `tell` hears of all statuses from now on; without it who heard before.
+        """
+        tell = self._tell = tell or self._tell
         self._home.prepare()
         if self._supervisor is not None and self._supervisor.lost.is_set():
             await self._give_up_lease()
@@ -79,13 +86,19 @@ class Environment:
         detail = self._postgres_words or where(dsn)
         self._tell(ServiceStatus("postgres", "healthy", detail, port=urlsplit(dsn).port))
 
-    async def starter(self, version: int) -> tuple[Starter, Node]:
+    async def starter(self, version: int, *, is_anew: bool = False) -> tuple[Starter, Node]:
         """The starter of an SDK, prepared, and its Node; the first time in a home this installs it.
+
+        `is_anew` looks again whether it is installed.
 
         Raises InputError for an unknown SDK, ServiceError when Node or npm fails.
         """
         task = self._starters.get(version)
-        if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
+        if (
+            task is None
+            or is_anew
+            or (task.done() and (task.cancelled() or task.exception() is not None))
+        ):
             task = asyncio.create_task(self._prepare(version), name=f"starter-{version}")
             self._starters[version] = task
         return await asyncio.shield(task)
@@ -95,25 +108,23 @@ class Environment:
 
         Raises ServiceError.
         """
-        starter, node = await self.starter(version)
+        starter, _ = await self.starter(version)
         if not starter.is_warm:
             self._tell(ServiceStatus("starter", "starting", f"SDK {version}: warming the bundler"))
             await starter.warm()
             self._tell(ServiceStatus("starter", "healthy", f"SDK {version}"))
-        previews = await self._services.previews(await self.supervisor(), starter, node, self._tell)
+        previews = await self.previews(version)
         if not self._watching:
             words = f"starts with the first app ({previews.mode})"
             self._tell(ServiceStatus("preview", "waiting", words))
 
     async def serve(self, session_id: SessionId, slug: str, version: int) -> PreviewAddress:
         """Start (or find running) the Metro of a project's served folder. Raises ServiceError."""
-        starter, node = await self.starter(version)
+        starter, _ = await self.starter(version)
         host = lan_address(self._settings.host)
         self._tell(ServiceStatus("preview", "starting", slug))
         try:
-            previews = await self._services.previews(
-                await self.supervisor(), starter, node, self._tell
-            )
+            previews = await self.previews(version)
             served = await previews.start(slug, host=host, port=self._settings.preview_port)
         except MobvibeError as error:
             self._tell(ServiceStatus("preview", "failed", error.message, error.remedy))
@@ -130,6 +141,17 @@ class Environment:
             web_url=f"http://{host}:{served.port}",
             provider=previews.mode,
         )
+
+    async def previews(self, version: int) -> PreviewService:
+        """Who serves the projects of an SDK; what that needs is made the first time. Raises ServiceError."""
+        starter, node = await self.starter(version)
+        return await self._services.previews(await self.supervisor(), starter, node, self._tell)
+
+    def modes(self) -> dict[str, str]:
+        """How each service of this home runs, where that is settled."""
+        services: tuple[Service, ...] = ("postgres", "preview")
+        chosen = {service: self._services.modes.chosen(service) for service in services}
+        return {name: mode for name, mode in chosen.items() if mode is not None}
 
     def tell(self, status: ServiceStatus) -> None:
         """Say how a service fares that is kept in step from elsewhere."""
@@ -192,7 +214,8 @@ class Environment:
                 break
         if was_asked:
             return StoppedOnPurpose(
-                "The environment was stopped with `mobvibe-tui down`.", "Quit and start again."
+                "The environment was stopped with `mobvibe-tui down` or `reset`.",
+                "Quit and start again.",
             )
         return ServiceError("The supervisor of the environment ended by itself.", again)
 

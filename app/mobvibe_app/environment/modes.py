@@ -36,12 +36,17 @@ class Modes:
         """The mode that was asked for (`wanted`), else the one of before; None where this machine decides."""
         if wanted != "auto":
             return Picked(self._mode(wanted), "as asked", True)
-        remembered = (self._choices.get(_CHOICE) or {}).get(service)
+        remembered = self.chosen(service)
         if remembered is not None:
-            return Picked(self._mode(remembered), "as before", True)
+            return Picked(remembered, "as before", True)
         if service == "postgres" and (self._home.postgres / "data").is_dir():
             return Picked("embedded", "this home has its database", True)
         return None
+
+    def chosen(self, service: Service) -> Mode | None:
+        """The mode that this home keeps to; None before its first start."""
+        remembered = (self._choices.get(_CHOICE) or {}).get(service)
+        return None if remembered is None else self._mode(remembered)
 
     def without(self, service: Service) -> Mode:
         """The mode that needs no engine."""

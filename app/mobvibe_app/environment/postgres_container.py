@@ -85,8 +85,9 @@ class PostgresContainer:
         await self._supervisor.stop(NAME, quietly=quietly)
 
     async def rebuild(self, on_status: OnStatus) -> None:
-        """Fetch the newest image of its name, and drop the container: the next start makes it anew."""
+        """Fetch the newest image of its name, stop the server, drop the container: the next start makes it anew."""
         await asyncio.to_thread(self._parts.pull, on_status)
+        await self.stop(quietly=True)
         await asyncio.to_thread(self._parts.remove_container)
 
     async def reset(self) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ class PostgresVariant(Protocol):
         ...
 
     async def rebuild(self, on_status: OnStatus) -> None:
-        """Make anew what the stopped server runs in; its rows stay. Raises ServiceError, InputError."""
+        """Stop the server and make anew what it runs in; its rows stay. Raises ServiceError, InputError."""
         ...
 
     async def reset(self) -> tuple[str, ...]:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mobvibe_app.changes import ServiceStatus
-from mobvibe_app.environment.modes import Modes, Picked, Service
+from mobvibe_app.environment.modes import Mode, Modes, Picked, Service
 from mobvibe_app.environment.postgres_embedded import EmbeddedPostgres
-from mobvibe_app.environment.postgres_variant import PostgresAddress
+from mobvibe_app.environment.postgres_variant import PostgresAddress, PostgresVariant
 from mobvibe_app.environment.preview_process import ProcessPreview
 from mobvibe_app.environment.preview_service import PreviewService
 from mobvibe_app.environment.supervisor.client import Supervisor
@@ -22,6 +22,7 @@ from mobvibe_worker.toolchain.starter import Starter
 if TYPE_CHECKING:
     from mobvibe_app.environment.container_spec import Removed
     from mobvibe_app.environment.docker_engine import DockerEngine
+    from mobvibe_app.environment.expo_image import ExpoImage
 
 Tell = Callable[[ServiceStatus], None]
 
@@ -32,45 +33,69 @@ class Services:
     def __init__(self, settings: AppSettings, home: Home) -> None:
         self._settings = settings
         self._home = home
-        self._modes = Modes(home)
+        self.modes = Modes(home)
         self._engine: DockerEngine | None = None
         self._picking = asyncio.Lock()
         self._previews: dict[int, PreviewService] = {}
+        self._images: dict[int, ExpoImage] = {}
 
     async def postgres(self, supervisor: Supervisor, tell: Tell) -> tuple[PostgresAddress, str]:
         """Start Postgres; its address, and in words how it runs. Raises ServiceError."""
         picked = await self._pick("postgres", self._settings.postgres)
-        if picked.mode == "docker":
-            try:
-                address = await self._postgres_container(supervisor, tell)
-            except ServiceError as error:
-                if picked.is_settled:
-                    raise
-                picked = Picked("embedded", error.message, False)
-        if picked.mode == "embedded":
-            await self._refuse_two(supervisor)
-            address = await EmbeddedPostgres(
-                self._home, supervisor, port=self._settings.postgres_port
-            ).start(tell)
-        self._modes.remember("postgres", picked.mode)
+        try:
+            address = await (await self._variant(picked.mode, supervisor)).start(tell)
+        except ServiceError as error:
+            if picked.mode != "docker" or picked.is_settled:
+                raise
+            picked = Picked("embedded", error.message, False)
+            address = await (await self._variant(picked.mode, supervisor)).start(tell)
+        self.modes.remember("postgres", picked.mode)
         return address, _in_words(picked)
+
+    async def postgres_variant(self, supervisor: Supervisor) -> PostgresVariant:
+        """Postgres in the way that this home runs it, started or not. Raises ServiceError."""
+        picked = await self._pick("postgres", self._settings.postgres)
+        return await self._variant(picked.mode, supervisor)
 
     async def previews(
         self, supervisor: Supervisor, starter: Starter, node: Node, tell: Tell
     ) -> PreviewService:
-        """Who serves the projects of an SDK; with an engine its image is built the first time. Raises ServiceError."""
+        """Who serves the projects of an SDK; its image is built where the engine lacks it. Raises ServiceError."""
         async with self._picking:
             version = starter.sdk.version
             if version not in self._previews:
                 self._previews[version] = await self._make_previews(supervisor, starter, node, tell)
+            elif version in self._images:
+                await self._images[version].ensure(tell)
             return self._previews[version]
+
+    async def rebuild_previews(self, starter: Starter, tell: Tell) -> bool:
+        """Build the image of an SDK anew; False where its previews are processes. Raises ServiceError."""
+        async with self._picking:
+            picked = await self._pick("preview", self._settings.preview)
+            if picked.mode != "docker":
+                return False
+            image = self._image(await self._connect(), starter)
+            await image.ensure(tell, is_anew=True)
+            return True
+
+    async def remove_images(self) -> tuple[str, ...]:
+        """Remove the Expo images of this home that no container uses; their names. Raises ServiceError."""
+        if not self.modes.has_home_id():
+            return ()
+        images, home_id = (await self._connect()).images, self.modes.home_id()
+        removed = []
+        for image in await asyncio.to_thread(images.labelled, home_id):
+            if await asyncio.to_thread(images.remove, image.id):
+                removed.append(f"the image {(image.tags or (image.id,))[0]}")
+        return tuple(removed)
 
     async def remove_all(self) -> Removed | None:
         """Remove everything that the engine keeps for this home; None where it never used one. Raises ServiceError."""
-        if not self._home.choices.exists() or not self._modes.has_home_id():
+        if not self._home.choices.exists() or not self.modes.has_home_id():
             return None
         engine = await self._connect()
-        return await asyncio.to_thread(engine.remove_labelled, self._modes.home_id())
+        return await asyncio.to_thread(engine.remove_labelled, self.modes.home_id())
 
     def close(self) -> None:
         """Let go of the engine."""
@@ -93,42 +118,50 @@ class Services:
         if made is None:
             made = ProcessPreview(self._home, supervisor, node, starter.sdk)
         if picked.is_settled or made.mode == "docker":
-            self._modes.remember("preview", made.mode)
+            self.modes.remember("preview", made.mode)
         return made
 
     async def _container_previews(
         self, supervisor: Supervisor, starter: Starter, tell: Tell
     ) -> PreviewService:
-        from mobvibe_app.environment.expo_image import ExpoImage
         from mobvibe_app.environment.preview_container import ContainerPreview
 
-        engine, home_id = await self._connect(), self._modes.home_id()
-        image = ExpoImage(
-            engine,
-            home_id,
-            starter.sdk,
-            starter.files("Warm-up", "warm-up"),
-            base=self._settings.expo_base_image,
-            ca_bundle=self._settings.ca_bundle,
-        )
+        engine, home_id = await self._connect(), self.modes.home_id()
+        image = self._image(engine, starter)
         tag = await image.ensure(tell)
         previews = ContainerPreview(
             self._home, supervisor, starter.sdk, engine, home_id=home_id, image=tag
         )
         await previews.remove_strays()
+        self._images[starter.sdk.version] = image
         return previews
 
-    async def _postgres_container(self, supervisor: Supervisor, tell: Tell) -> PostgresAddress:
-        from mobvibe_app.environment.postgres_container import PostgresContainer
+    def _image(self, engine: DockerEngine, starter: Starter) -> ExpoImage:
+        from mobvibe_app.environment.expo_image import ExpoImage
 
-        return await PostgresContainer(
-            self._home,
-            supervisor,
-            await self._connect(),
-            self._modes.home_id(),
-            image=self._settings.postgres_image,
-            port=self._settings.postgres_port,
-        ).start(tell)
+        return ExpoImage(
+            engine,
+            self.modes.home_id(),
+            starter.sdk,
+            starter.files("Warm-up", "warm-up"),
+            base=self._settings.expo_base_image,
+            ca_bundle=self._settings.ca_bundle,
+        )
+
+    async def _variant(self, mode: Mode, supervisor: Supervisor) -> PostgresVariant:
+        if mode == "docker":
+            from mobvibe_app.environment.postgres_container import PostgresContainer
+
+            return PostgresContainer(
+                self._home,
+                supervisor,
+                await self._connect(),
+                self.modes.home_id(),
+                image=self._settings.postgres_image,
+                port=self._settings.postgres_port,
+            )
+        await self._refuse_two(supervisor)
+        return EmbeddedPostgres(self._home, supervisor, port=self._settings.postgres_port)
 
     async def _refuse_two(self, supervisor: Supervisor) -> None:
         running = await supervisor.running("postgres")
@@ -139,13 +172,13 @@ class Services:
             )
 
     async def _pick(self, service: Service, wanted: str) -> Picked:
-        picked = self._modes.pick(service, wanted)
+        picked = self.modes.pick(service, wanted)
         if picked is not None:
             return picked
         try:
             await self._connect()
         except ServiceError as error:
-            return Picked(self._modes.without(service), error.message, False)
+            return Picked(self.modes.without(service), error.message, False)
         return Picked("docker", "a Docker engine answers", False)
 
     async def _connect(self) -> DockerEngine:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from mobvibe_app.changes import Change, DemoSummary
+from mobvibe_app.changes import Change, DemoSummary, ServiceCareVerb, ServiceName
 from mobvibe_app.ui.studio_port import StudioPort
 from mobvibe_worker.errors import InputError
 from mobvibe_worker.jobs import SessionId
@@ -47,6 +47,10 @@ class LateFeed:
     async def cancel(self) -> bool:
         """See StudioPort."""
         return await self._ready.cancel()
+
+    async def care(self, verb: ServiceCareVerb, service: ServiceName) -> None:
+        """See StudioPort."""
+        await self._ready.care(verb, service)
 
     async def view_as(self, email: str | None) -> None:
         """See StudioPort."""

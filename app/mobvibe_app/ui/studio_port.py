@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
-from mobvibe_app.changes import Change, DemoSummary
+from mobvibe_app.changes import Change, DemoSummary, ServiceCareVerb, ServiceName
 from mobvibe_worker.jobs import SessionId
 
 
@@ -34,6 +34,13 @@ class StudioPort(Protocol):
 
     async def cancel(self) -> bool:
         """Cancel the selected session's waiting or running job; False where there is none."""
+        ...
+
+    async def care(self, verb: ServiceCareVerb, service: ServiceName) -> None:
+        """Restart a service, or make anew what it runs from; the preview is the selected session's.
+
+        Raises MobvibeError.
+        """
         ...
 
     async def view_as(self, email: str | None) -> None:

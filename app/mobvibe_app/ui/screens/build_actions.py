@@ -10,7 +10,7 @@ from textual.widget import Widget
 from textual.widgets import Input, TextArea
 
 from mobvibe_app.build_state import BuildState
-from mobvibe_app.changes import TroubleChanged
+from mobvibe_app.changes import ServiceCareVerb, ServiceName, TroubleChanged
 from mobvibe_app.ui.messages import ChangeArrived
 from mobvibe_app.ui.screens.confirm import ConfirmScreen
 from mobvibe_app.ui.screens.demos import DemosScreen
@@ -118,6 +118,14 @@ class BuildActions(_Base):
     def action_own_view(self) -> None:
         """Back to the local owner's view."""
         self.run_command(self.studio.view_as(None))
+
+    def care(self, verb: ServiceCareVerb, service: ServiceName) -> Callable[[], None]:
+        """What restarts or rebuilds a service, when it is chosen in the palette."""
+
+        def run() -> None:
+            self.run_command(self.studio.care(verb, service))
+
+        return run
 
     def action_toggle_qr(self) -> None:
         """Show or hide the code beside the stream at middle width; elsewhere it is a dialog."""
