@@ -24,6 +24,7 @@ from mobvibe_app.environment.supervisor.protocol import RunningService
 from mobvibe_app.preview_facts import Usage
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home
+from mobvibe_worker.toolchain.metro import NODE_FLAGS
 from mobvibe_worker.toolchain.sdks import Sdk
 
 MEMORY_BYTES = 1_500_000_000
@@ -105,7 +106,8 @@ class ContainerPreview(PreviewService):
             image=self._image,
             labels={HOME_LABEL: self._home_id, SERVICE_LABEL: service},
             command=(
-                *("node", *watch_arguments(serving.mark), "/srv/node_modules/expo/bin/cli"),
+                *("node", *NODE_FLAGS, *watch_arguments(serving.mark)),
+                "/srv/node_modules/expo/bin/cli",
                 *("start", "--lan", "--port", str(port)),
             ),
             user=f"{user}:{user}",

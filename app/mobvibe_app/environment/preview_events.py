@@ -18,21 +18,31 @@ from mobvibe_app.preview_facts import (
     Went,
 )
 from mobvibe_worker.sanitize import clean_text
+from mobvibe_worker.toolchain.metro import WATCH_PROJECT
 
 TEXT_LIMIT = 4_000
 NAME_LIMIT = 200
 _LEVELS = frozenset({"log", "info", "warn", "error", "debug", "trace"})
 _MARK_PLACE = "__MARK__"
+_REQUIRE = (
+    "import { createRequire } from 'node:module';\nconst require = createRequire('file:///');\n"
+)
 
 
 def watch_arguments(mark: str) -> tuple[str, ...]:
     """Node's arguments that make a Metro speak of what happens in it, in lines that begin with `mark`.
 
-    The program travels in the arguments themselves, so that a container needs neither a mount nor a layer for it.
+    They also make it watch the project alone. The programs travel in the arguments themselves, so that a container
+    needs neither a mount nor a layer for them.
     """
-    source = Path(__file__).with_name("preview_watch.mjs").read_text(encoding="utf-8")
-    encoded = base64.b64encode(source.replace(_MARK_PLACE, mark).encode()).decode()
-    return ("--import", f"data:text/javascript;base64,{encoded}")
+    watch = Path(__file__).with_name("preview_watch.mjs").read_text(encoding="utf-8")
+    project = _REQUIRE + WATCH_PROJECT.read_text(encoding="utf-8")
+    sources = (watch.replace(_MARK_PLACE, mark), project)
+    return tuple(word for source in sources for word in ("--import", _data_url(source)))
+
+
+def _data_url(source: str) -> str:
+    return f"data:text/javascript;base64,{base64.b64encode(source.encode()).decode()}"
 
 
 def parse_event(line: str, mark: str) -> PreviewEvent | None:

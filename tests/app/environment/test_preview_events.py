@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from expo import ExpoSdk
@@ -46,6 +47,13 @@ class Watched:
         return self.facts
 
 
+def watched_folders(pid: int) -> int:
+    """How many folders a process and its children watch."""
+    family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+    infos = [info for one in family for info in Path(f"/proc/{one.pid}/fdinfo").iterdir()]
+    return sum(info.read_text().count("inotify wd") for info in infos)
+
+
 @pytest.mark.expo
 @pytest.mark.timeout(600)
 async def test_a_phone_is_seen_from_its_first_question_to_its_last_word(
@@ -58,6 +66,8 @@ async def test_a_phone_is_seen_from_its_first_question_to_its_last_word(
     log = await previews.events("seen")
     assert log is not None
     watched = Watched(log)
+    # Metro watches the project, not the thousands of folders of its packages.
+    assert 0 < watched_folders(served.pid) < 100
     # Publishing asks Metro for single files, and a start asks for a manifest: neither is a phone.
     await asyncio.to_thread(folder.publish, {**files, "more.ts": b"export const more = 1;\n"})
     watched.facts = moved_on(watched.facts, log.read())

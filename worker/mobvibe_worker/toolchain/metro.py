@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
@@ -20,6 +21,10 @@ BundlePlatform = Literal["ios", "android"]
 
 OUR_AGENT = "mobvibe-tui"
 """Told apart from phones by it: our own questions are no sign of one."""
+WATCH_PROJECT = Path(__file__).with_name("watch_project.cjs")
+"""A preload of Node by which Metro watches the project alone."""
+NODE_FLAGS = ("--max-semi-space-size=32",)
+"""Metro makes much garbage in its first seconds; with more room (MB) it is collected less often."""
 _QUICK_SECONDS = 30.0
 _SCRIPT = re.compile(rb'<script[^>]*\bsrc="([^"]+)"')
 
@@ -29,7 +34,7 @@ def metro_argv(
 ) -> tuple[str, ...]:
     """The command that serves the project in the current folder, on every address. `preload` is Node's own."""
     cli = folder.modules / "expo" / "bin" / "cli"
-    return (str(node.executable), *preload, str(cli), "start", "--lan", "--port", str(port))
+    return (str(node.executable), *NODE_FLAGS, *preload, str(cli), "start", "--lan", "--port", str(port))
 
 
 def metro_environment(node: Node, folder: SdkFolder) -> dict[str, str]:
