@@ -66,8 +66,6 @@ async def test_a_phone_is_seen_from_its_first_question_to_its_last_word(
     log = await previews.events("seen")
     assert log is not None
     watched = Watched(log)
-    # Metro watches the project, not the thousands of folders of its packages.
-    assert 0 < watched_folders(served.pid) < 100
     # Publishing asks Metro for single files, and a start asks for a manifest: neither is a phone.
     await asyncio.to_thread(folder.publish, {**files, "more.ts": b"export const more = 1;\n"})
     watched.facts = moved_on(watched.facts, log.read())
@@ -78,6 +76,8 @@ async def test_a_phone_is_seen_from_its_first_question_to_its_last_word(
         assert facts.manifest_at and facts.bundle_asked_at and facts.bundled_at
         assert facts.manifest_at <= facts.bundle_asked_at <= facts.bundled_at
         assert facts.address == HOST and facts.broken is None
+        # Metro watches the project, not the thousands of folders of its packages.
+        assert 0 < watched_folders(served.pid) < 100
         hot = phone._socket
         assert hot is not None
         for data in (["it", "works"], ["\x1b]0;owned\x07two\nlines"]):
