@@ -105,7 +105,7 @@ async def _connected(
                     listener,
                     environment.tell,
                 ),
-                worker=EmbeddedWorker(settings, dsn, pool, listener),
+                worker=EmbeddedWorker(settings, dsn, pool, listener, environment.sandbox()),
                 see_as=lambda email: _view(pool, listener, email, settings.poll_interval_ms / 1000),
             )
     finally:

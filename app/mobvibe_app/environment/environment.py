@@ -18,9 +18,10 @@ from mobvibe_app.environment.supervisor.protocol import RunningService
 from mobvibe_app.settings import AppSettings
 from mobvibe_worker.errors import InputError, MobvibeError, ServiceError
 from mobvibe_worker.home import Home
-from mobvibe_worker.jobs import SessionId
+from mobvibe_worker.jobs import Platform, SessionId
 from mobvibe_worker.store.migrations import MigrationRunner
 from mobvibe_worker.toolchain.node import Node, find_node
+from mobvibe_worker.toolchain.sandbox import Sandbox
 from mobvibe_worker.toolchain.sdks import sdk
 from mobvibe_worker.toolchain.starter import Starter, StarterProgress
 
@@ -118,7 +119,9 @@ class Environment:
             words = f"starts with the first app ({previews.mode})"
             self._tell(ServiceStatus("preview", "waiting", words))
 
-    async def serve(self, session_id: SessionId, slug: str, version: int) -> PreviewAddress:
+    async def serve(
+        self, session_id: SessionId, slug: str, version: int, platform: Platform = "mobile"
+    ) -> PreviewAddress:
         """Start (or find running) the Metro of a project's served folder. Raises ServiceError."""
         starter, _ = await self.starter(version)
         host = lan_address(self._settings.host)
@@ -133,13 +136,17 @@ class Environment:
             ServiceStatus("preview", "healthy", f"{slug} ({previews.mode})", port=served.port)
         )
         self._watch(previews, slug)
+        web_url = f"http://{host}:{served.port}"
+        is_web = platform == "web"
         return PreviewAddress(
             session_id=session_id,
-            url=f"exp://{host}:{served.port}",
+            url=web_url if is_web else f"exp://{host}:{served.port}",
             sdk=version,
-            expo_go=starter.sdk.expo_go,
-            web_url=f"http://{host}:{served.port}",
+            expo_go="Opens in any browser of this network." if is_web else starter.sdk.expo_go,
+            web_url=web_url,
             provider=previews.mode,
+            slug=slug,
+            platform=platform,
         )
 
     async def previews(self, version: int) -> PreviewService:
@@ -152,6 +159,10 @@ class Environment:
         services: tuple[Service, ...] = ("postgres", "preview")
         chosen = {service: self._services.modes.chosen(service) for service in services}
         return {name: mode for name, mode in chosen.items() if mode is not None}
+
+    def sandbox(self) -> Sandbox | None:
+        """What seals the worker's checks off; None where the settings want them as processes."""
+        return self._services.sandbox(self.tell)
 
     def tell(self, status: ServiceStatus) -> None:
         """Say how a service fares that is kept in step from elsewhere."""

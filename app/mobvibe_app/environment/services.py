@@ -17,9 +17,11 @@ from mobvibe_app.settings import AppSettings
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home
 from mobvibe_worker.toolchain.node import Node
+from mobvibe_worker.toolchain.sandbox import Sandbox
 from mobvibe_worker.toolchain.starter import Starter
 
 if TYPE_CHECKING:
+    from mobvibe_app.environment.checks.container import CheckImage
     from mobvibe_app.environment.container_spec import Removed
     from mobvibe_app.environment.docker_engine import DockerEngine
     from mobvibe_app.environment.expo_image import ExpoImage
@@ -78,6 +80,36 @@ class Services:
             image = self._image(await self._connect(), starter)
             await image.ensure(tell, is_anew=True)
             return True
+
+    def sandbox(self, tell: Tell) -> Sandbox | None:
+        """What seals the worker's checks off; None where the settings want them as processes."""
+        if self._settings.checks == "process":
+            return None
+        from mobvibe_app.environment.checks.sandbox import CheckSandbox
+
+        is_wanted = self._settings.checks == "docker"
+        return CheckSandbox(
+            lambda starter: self.check_image(starter, tell, is_wanted=is_wanted),
+            is_required=is_wanted,
+        )
+
+    async def check_image(self, starter: Starter, tell: Tell, *, is_wanted: bool) -> CheckImage:
+        """The image that checks are sealed off in, built where the engine lacks it.
+
+        Raises ServiceError where there is no engine, or (unless it `is_wanted`) where previews do without one.
+        """
+        from mobvibe_app.environment.checks.container import CheckImage
+
+        async with self._picking:
+            picked = await self._pick("preview", self._settings.preview)
+            if picked.mode != "docker" and not is_wanted:
+                raise ServiceError(
+                    f"Previews run as processes here ({picked.why}).",
+                    "Set MOBVIBE_CHECKS=docker to run the checks in containers all the same.",
+                )
+            engine = await self._connect()
+            tag = await self._image(engine, starter).ensure(tell)
+            return CheckImage(engine, self.modes.home_id(), tag)
 
     async def remove_images(self) -> tuple[str, ...]:
         """Remove the Expo images of this home that no container uses; their names. Raises ServiceError."""

@@ -155,7 +155,11 @@ def _checks(payload: Completion) -> str:
     if not isinstance(checks, list):
         return ""
     named = [each for each in checks if isinstance(each, dict) and each.get("is_green") is True]
-    return " · ".join(f"{one_line(str(each.get('name', '')))} ✓" for each in named)
+    said = [f"{one_line(str(each.get('name', '')))} ✓" for each in named]
+    is_sandboxed = payload.report.get("sandboxed")
+    if said and isinstance(is_sandboxed, bool):
+        said.append("sandboxed" if is_sandboxed else "unsandboxed")
+    return " · ".join(said)
 
 
 def _error(event: Event, payload: ErrorRaised) -> Entry:

@@ -14,6 +14,7 @@ from mobvibe_worker.events import Payload, Terminal
 from mobvibe_worker.home import SdkFolder
 from mobvibe_worker.revisions import Check, CheckName, CheckReport, Problem
 from mobvibe_worker.toolchain.check_bundler import CheckBundler
+from mobvibe_worker.toolchain.commands import CommandRunner
 from mobvibe_worker.toolchain.sandbox import StagedCommands
 from mobvibe_worker.toolchain.sdks import Sdk
 from mobvibe_worker.toolchain.type_check import check_types
@@ -61,17 +62,17 @@ class ProjectChecker:
         try:
             async with asyncio.TaskGroup() as group:
                 # Types use one core, the bundles another; the bundles share one Metro, so they go in turn.
-                types = group.create_task(self._told(check_types(runner)))
+                types = group.create_task(self._told(check_types(runner), runner))
                 dependencies = group.create_task(self._told(self._check_dependencies()))
-                bundles = group.create_task(self._check_bundles())
+                bundles = group.create_task(self._check_bundles(runner))
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from failures
         checks = (types.result(), dependencies.result(), *bundles.result())
         return CheckReport(checks, is_sandboxed=runner.is_sandboxed)
 
-    async def _check_bundles(self) -> tuple[Check, ...]:
-        ios = await self._told(self._bundler.compile("ios"))
-        return ios, await self._told(self._bundler.compile("android"))
+    async def _check_bundles(self, runner: CommandRunner) -> tuple[Check, ...]:
+        ios = await self._told(self._bundler.compile("ios"), runner)
+        return ios, await self._told(self._bundler.compile("android"), runner)
 
     async def _check_dependencies(self) -> Check:
         started = time.monotonic()
@@ -93,14 +94,18 @@ class ProjectChecker:
             for message in compare_manifests(actual, expected, self._sdk)
         )
 
-    async def _told(self, checking: Awaitable[Check]) -> Check:
+    async def _told(self, checking: Awaitable[Check], runner: CommandRunner | None = None) -> Check:
+        """Say how a check went, and how what it ran was sealed off; without a `runner` it ran nothing."""
         check = await checking
+        sealing = (
+            "" if runner is None else " (sandboxed)" if runner.is_sandboxed else " (unsandboxed)"
+        )
         shown = [str(problem) for problem in check.problems[:_SHOWN_PROBLEMS]]
         if len(check.problems) > _SHOWN_PROBLEMS:
             shown.append(f"... and {len(check.problems) - _SHOWN_PROBLEMS} more")
         self._emit(
             Terminal(
-                _TITLES[check.name],
+                _TITLES[check.name] + sealing,
                 "passed" if check.is_green else "failed",
                 "\n".join(shown),
                 round(check.seconds, 2),

@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 from mobvibe_worker.home import SdkFolder
 from mobvibe_worker.processes.guarded import PIPE, Finished, GuardedProcess, StopPolicy, run
 from mobvibe_worker.toolchain.commands import Argument, InputFile
-from mobvibe_worker.toolchain.metro import metro_environment
+from mobvibe_worker.toolchain.metro import NODE_FLAGS, metro_environment
 from mobvibe_worker.toolchain.node import Node
 
 _LOOPBACK = Path(__file__).with_name("loopback.cjs")
@@ -52,7 +52,14 @@ class LocalCommands:
         nice = shutil.which("nice") if self._niceness else None
         prefix = (nice, "-n", str(self._niceness)) if nice else ()
         return await GuardedProcess.start(
-            (*prefix, self._node.executable, "--require", _LOOPBACK, *map(str, argv[1:])),
+            (
+                *prefix,
+                self._node.executable,
+                *NODE_FLAGS,
+                "--require",
+                _LOOPBACK,
+                *map(str, argv[1:]),
+            ),
             cwd=self.project,
             env=metro_environment(self._node, self._folder),
             stdout=PIPE,

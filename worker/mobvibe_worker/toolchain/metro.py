@@ -34,7 +34,16 @@ def metro_argv(
 ) -> tuple[str, ...]:
     """The command that serves the project in the current folder, on every address. `preload` is Node's own."""
     cli = folder.modules / "expo" / "bin" / "cli"
-    return (str(node.executable), *NODE_FLAGS, *preload, str(cli), "start", "--lan", "--port", str(port))
+    return (
+        str(node.executable),
+        *NODE_FLAGS,
+        *preload,
+        str(cli),
+        "start",
+        "--lan",
+        "--port",
+        str(port),
+    )
 
 
 def metro_environment(node: Node, folder: SdkFolder) -> dict[str, str]:

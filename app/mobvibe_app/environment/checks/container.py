@@ -8,6 +8,7 @@ import os
 import secrets
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 
 from mobvibe_app.environment.checks.link import Link, Stream
@@ -22,6 +23,7 @@ from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.processes.capture import Capture
 from mobvibe_worker.processes.guarded import Finished
 from mobvibe_worker.toolchain.commands import Argument, InputFile
+from mobvibe_worker.toolchain.metro import NODE_FLAGS, WATCH_PROJECT
 
 SERVICE = "check"
 MEMORY_BYTES = 2_000_000_000
@@ -33,15 +35,25 @@ _INSIDE = Path(__file__).with_name("inside.cjs")
 _LOOPBACK = "127.0.0.1"
 _CHUNK = 65_536
 _OUTPUT_BYTES = 1_000_000
+_PRELOADED = "/tmp/watch_project.cjs"
 
 
-def check_container(home_id: str, image: str, staged: Path) -> ContainerSpec:
+@dataclass(frozen=True, slots=True)
+class CheckImage:
+    """The image that checks run in: which engine has it, and the home that its containers belong to."""
+
+    engine: DockerEngine
+    home_id: str
+    tag: str
+
+
+def check_container(image: CheckImage, staged: Path) -> ContainerSpec:
     """What the container may do: read the staged folder, use memory of its own. It reaches nothing else."""
     user = os.geteuid() or _ORDINARY_USER
     return ContainerSpec(
-        name=f"mobvibe-{home_id}-{SERVICE}-{staged.name}-{secrets.token_hex(3)}",
-        image=image,
-        labels={HOME_LABEL: home_id, SERVICE_LABEL: SERVICE},
+        name=f"mobvibe-{image.home_id}-{SERVICE}-{staged.name}-{secrets.token_hex(3)}",
+        image=image.tag,
+        labels={HOME_LABEL: image.home_id, SERVICE_LABEL: SERVICE},
         command=("node", "-e", _INSIDE.read_text(encoding="utf-8")),
         user=f"{user}:{user}",
         mounts=(Mount(str(staged.resolve()), _PROJECT, is_read_only=True),),
@@ -61,9 +73,8 @@ class ContainerCommands:
     project = PurePosixPath(_PROJECT)
     modules = PurePosixPath("/srv/node_modules")
 
-    def __init__(self, engine: DockerEngine, home_id: str, image: str, staged: Path) -> None:
-        self._engine = engine
-        self._home_id = home_id
+    def __init__(self, image: CheckImage, staged: Path) -> None:
+        self._engine = image.engine
         self._image = image
         self._staged = staged
         self._opening = asyncio.Lock()
@@ -77,7 +88,7 @@ class ContainerCommands:
             if self._link is None or not self._link.is_up:
                 # The place of the folder in memory must be there, as the project itself cannot be written.
                 (self._staged / ".expo").mkdir(exist_ok=True)
-                spec = check_container(self._home_id, self._image, self._staged)
+                spec = check_container(self._image, self._staged)
                 self._names.append(spec.name)
                 making = asyncio.create_task(asyncio.to_thread(self._engine.attached.open, spec))
                 try:
@@ -115,7 +126,9 @@ class ContainerCommands:
 
     async def serve(self, argv: Sequence[str | PurePath]) -> Stream:
         """See CommandRunner."""
-        return await (await self.open()).run([str(word) for word in argv[1:]], {})
+        files = {_PRELOADED: WATCH_PROJECT.read_text(encoding="utf-8")}
+        words = (*NODE_FLAGS, "--require", _PRELOADED, *map(str, argv[1:]))
+        return await (await self.open()).run(words, files)
 
     async def close(self) -> None:
         """End the container, and wait until it is gone. Raises ServiceError where the engine is gone."""
