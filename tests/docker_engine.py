@@ -26,17 +26,25 @@ _SUITE = "bookworm"
 
 
 class OwnEngine:
-    """A dockerd of the tests on a socket of its own; its images stay in the cache folder for the next run."""
+    """A dockerd of the tests on a socket of its own; its images stay in the cache folder for the next run.
 
-    def __init__(self, data: Path) -> None:
+    `more` are options of dockerd, `before` what it is started through.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        *,
+        address: str | None = None,
+        more: tuple[str, ...] = (),
+        before: tuple[str, ...] = (),
+    ) -> None:
         self._data = data
         self._run = Path(tempfile.mkdtemp(prefix="mobvibe-dockerd-"))
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def address(self) -> str:
+        self.address = address or f"unix://{self._run}/docker.sock"
         """What DOCKER_HOST is set to."""
-        return f"unix://{self._run}/docker.sock"
+        self._more, self._before = more, before
+        self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start dockerd and wait until it answers."""
@@ -44,7 +52,15 @@ class OwnEngine:
         with (self._run / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 (
-                    *("dockerd", "--host", self.address, "--data-root", str(self._data)),
+                    *(
+                        *self._before,
+                        "dockerd",
+                        *self._more,
+                        "--host",
+                        self.address,
+                        "--data-root",
+                        str(self._data),
+                    ),
                     *("--exec-root", str(self._run / "exec")),
                     *("--pidfile", str(self._run / "pid")),
                 ),

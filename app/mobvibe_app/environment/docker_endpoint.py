@@ -22,11 +22,11 @@ def endpoint() -> tuple[str, dict[str, Any]]:
     """The engine's address, and how to speak to it. Raises EngineUnavailable where what names it is wrong."""
     host = os.environ.get("DOCKER_HOST")
     if host:
-        if urlsplit(host).scheme not in _SCHEMES:
-            raise wrong_host(host)
         try:
+            if urlsplit(host).scheme not in _SCHEMES:
+                raise wrong_host(host)
             options = docker.utils.kwargs_from_env()
-        except DockerException as error:
+        except (DockerException, ValueError) as error:
             raise wrong_host(host) from error
         return str(options["base_url"]), options
     name = os.environ.get("DOCKER_CONTEXT") or None

@@ -73,7 +73,7 @@ def wrong_context(name: str) -> EngineUnavailable:
     """DOCKER_CONTEXT, or docker's current one, leads nowhere."""
     return EngineUnavailable(
         f"Docker's context {name} cannot be used.",
-        f"`docker context ls` shows which there are, DOCKER_CONTEXT chooses one; or {_WITHOUT}.",
+        f"`docker context ls` shows which there are, `docker context use NAME` chooses one; or {_WITHOUT}.",
     )
 
 

@@ -27,7 +27,10 @@ _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
 class ExpoImage:
-    """One SDK's image. `files` are the starter's; `base` is an image that has Node and npm."""
+    """One SDK's image. `files` are the starter's; `base` is an image that has Node and npm.
+
+    `recipe` is the folder of the Dockerfile and of what it runs.
+    """
 
     def __init__(
         self,
@@ -38,13 +41,14 @@ class ExpoImage:
         *,
         base: str,
         ca_bundle: Path | None = None,
+        recipe: Path | None = None,
     ) -> None:
         self._engine = engine
         self._home_id = home_id
         self._sdk = sdk
         self._base = base
         self._ca_bundle = ca_bundle
-        self._context = _context(files)
+        self._context = _context(files, recipe or Path(__file__).with_name("expo_image"))
         self._fetched = 0
 
     @property
@@ -134,12 +138,11 @@ class ExpoImage:
             ) from error
 
 
-def _context(files: FileTree) -> Mapping[str, bytes]:
+def _context(files: FileTree, recipe: Path) -> Mapping[str, bytes]:
     """What goes into the build, but for the certificates."""
-    place = Path(__file__).with_name("expo_image")
     return {
-        "Dockerfile": (place / "Dockerfile").read_bytes(),
-        "warm.mjs": (place / "warm.mjs").read_bytes(),
+        "Dockerfile": (recipe / "Dockerfile").read_bytes(),
+        "warm.mjs": (recipe / "warm.mjs").read_bytes(),
         "package.json": files["package.json"],
         **{f"project/{path}": content for path, content in files.items()},
     }
