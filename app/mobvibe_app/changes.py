@@ -7,8 +7,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Literal
 
+from mobvibe_app.preview_facts import PreviewKnown
 from mobvibe_worker.events import Event
-from mobvibe_worker.jobs import JobId, JobStatus, QueueStats, SessionId
+from mobvibe_worker.jobs import JobId, JobStatus, Platform, QueueStats, SessionId
 
 ServiceName = Literal["postgres", "worker", "starter", "preview"]
 ServiceCareVerb = Literal["restart", "rebuild"]
@@ -55,6 +56,9 @@ class PreviewAddress:
     expo_go: str
     web_url: str
     provider: Literal["process", "docker"] = "process"
+    slug: str = ""
+    """The project's."""
+    platform: Platform = "mobile"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,14 @@ class PreviewChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class PreviewWatched:
+    """What is known of the selected session's preview moved on."""
+
+    session_id: SessionId
+    known: PreviewKnown
+
+
+@dataclass(frozen=True, slots=True)
 class TroubleChanged:
     """Something that the person should know and do, in one line each; None when it is over."""
 
@@ -118,6 +130,7 @@ Change = (
     | SessionSelected
     | EventsArrived
     | PreviewChanged
+    | PreviewWatched
     | TroubleChanged
     | ViewChanged
 )

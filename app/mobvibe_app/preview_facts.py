@@ -183,3 +183,12 @@ def _after(facts: PreviewFacts, event: PreviewEvent) -> PreviewFacts:
             return replace(facts, phones=facts.phones | {event.number}, address=event.address)
         case Went():
             return replace(facts, phones=facts.phones - {event.number})
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewKnown:
+    """What is known of a project's preview now, and why its phone does not show the app, where that can be said."""
+
+    slug: str
+    facts: PreviewFacts
+    hint: Hint | None = None

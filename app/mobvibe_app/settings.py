@@ -43,6 +43,8 @@ class AppSettings(WorkerSettings):
     """A fixed port for embedded Postgres."""
     preview_port: int | None = Field(default=None, ge=1, le=65535)
     """A fixed port for the preview."""
+    preview_idle_minutes: float = Field(default=30.0, ge=0)
+    """A preview that no phone used for so long is stopped, and started again on demand; 0 never stops one."""
 
 
 def load_settings(flags: dict[str, Any]) -> AppSettings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from mobvibe_app.changes import DemoSummary
@@ -64,8 +65,11 @@ async def _connected(
 ) -> AsyncIterator[Connected]:
     from mobvibe_app.build_session import BuildSession
     from mobvibe_app.embedded_worker import EmbeddedWorker
+    from mobvibe_app.environment.modes import Modes
+    from mobvibe_app.environment.preview_watches import PreviewWatches
     from mobvibe_app.overview import Overview
-    from mobvibe_app.preview_host import PreviewHost, PreviewStores
+    from mobvibe_app.preview_host import PreviewHost
+    from mobvibe_app.preview_upkeep import PreviewStores, PreviewUpkeep
     from mobvibe_app.studio import Connected
     from mobvibe_worker.home import Home
     from mobvibe_worker.store.event_log import EventLog
@@ -81,12 +85,15 @@ async def _connected(
     pool = await open_pool(
         dsn, application_name="mobvibe-tui", slow_seconds=settings.slow_query_ms / 1000
     )
+    watches = PreviewWatches(environment)
     try:
         async with Listener(settings.session_url(dsn)) as listener:
             queue, events = JobQueue(pool), EventLog(pool)
             projects, sessions = ProjectStore(pool), SessionStore(pool)
             revisions, turns = RevisionStore(pool), TurnLedger(pool)
-            registry = PreviewRegistry(pool)
+            stores = PreviewStores(projects, sessions, revisions, events, PreviewRegistry(pool))
+            home_id = Modes(Home(settings.home)).registered_id()
+            idle = settings.preview_idle_minutes
             yield Connected(
                 session=BuildSession(
                     queue,
@@ -96,19 +103,29 @@ async def _connected(
                     turns,
                     listener,
                     settings.poll_interval_ms / 1000,
+                    home_id,
                 ),
                 overview=Overview(queue, sessions, turns, listener),
                 preview_host=PreviewHost(
                     Home(settings.home),
-                    PreviewStores(projects, sessions, revisions, events, registry),
+                    stores,
                     environment.serve,
                     listener,
                     environment.tell,
+                    PreviewUpkeep(
+                        home_id,
+                        stores,
+                        environment,
+                        watches,
+                        environment.tell,
+                        timedelta(minutes=idle) if idle else None,
+                    ),
                 ),
                 worker=EmbeddedWorker(settings, dsn, pool, listener, environment.sandbox()),
                 see_as=lambda email: _view(pool, listener, email, settings.poll_interval_ms / 1000),
             )
     finally:
+        await watches.close()
         await pool.close()
 
 

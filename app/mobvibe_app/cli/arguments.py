@@ -83,7 +83,7 @@ def _run(run: argparse.ArgumentParser) -> None:
     run.add_argument("prompt", nargs="?", metavar="PROMPT", help="what to build or to change")
     run.add_argument("--demo", metavar="NAME", help="replay a recorded build: no key, no cost")
     run.add_argument("--project", metavar="NAME", help="change this project")
-    run.add_argument("--platform", choices=("mobile", "web"), default="mobile")
+    run.add_argument("--platform", choices=("mobile", "web"), help="a phone, or a browser")
     run.add_argument("--budget", metavar="USD", help="the most that this job may cost")
     run.add_argument("--keep", action="store_true", help="go on serving afterwards")
 

@@ -14,6 +14,7 @@ Mode = Literal["docker", "embedded", "process"]
 _WITHOUT: dict[Service, Mode] = {"postgres": "embedded", "preview": "process"}
 _CHOICE = "modes"
 _HOME_ID = "engine_id"
+_REGISTERED_ID = "registered_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +61,16 @@ class Modes:
         """What this home's containers, volumes and images are known by; it stays when the home is moved."""
         known = self._choices.get(_HOME_ID)
         if known is None:
-            known = secrets.token_hex(4)
+            known = self.registered_id()
             self._choices.remember(_HOME_ID, known)
+        return str(known)
+
+    def registered_id(self) -> str:
+        """The same id, for what is written into the database: asking for it says nothing of an engine."""
+        known = self._choices.get(_HOME_ID) or self._choices.get(_REGISTERED_ID)
+        if known is None:
+            known = secrets.token_hex(4)
+            self._choices.remember(_REGISTERED_ID, known)
         return str(known)
 
     def has_home_id(self) -> bool:

@@ -62,6 +62,10 @@ def entry_of(event: Event) -> Entry:
     match payload:
         case Message(text=text, author="person"):
             return Entry(event.created_at, "▸", "person", _safe(text))
+        case Message(text=text, author="phone"):
+            is_error = text.startswith("error: ")
+            tone: Tone = "bad" if is_error else "muted"
+            return Entry(event.created_at, "▯", tone, _safe(text), is_error=is_error)
         case Message(text=text):
             return Entry(event.created_at, "◆", "plain", _safe(text))
         case Thinking(text=text, block=block):

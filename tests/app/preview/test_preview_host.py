@@ -13,10 +13,14 @@ from asyncpg import Pool
 
 from database import running_job
 from mobvibe_app.changes import PreviewAddress, ServiceStatus
-from mobvibe_app.preview_host import PreviewHost, PreviewStores
+from mobvibe_app.environment.environment import Environment
+from mobvibe_app.environment.preview_watches import PreviewWatches
+from mobvibe_app.preview_host import PreviewHost
+from mobvibe_app.preview_upkeep import PreviewStores, PreviewUpkeep
 from mobvibe_app.served_project import is_theirs
+from mobvibe_app.settings import AppSettings
 from mobvibe_worker.home import Home
-from mobvibe_worker.jobs import Job, SessionId
+from mobvibe_worker.jobs import Job, Platform, SessionId
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.listener import Listener
 from mobvibe_worker.store.previews import PreviewRegistry
@@ -37,10 +41,13 @@ class Hosted:
     pool: Pool
     job: Job
     folder: ServedFolder
+    environment: Environment
     told: list[ServiceStatus] = field(default_factory=list)
     served: list[str] = field(default_factory=list)
 
-    async def serve(self, session_id: SessionId, slug: str, version: int) -> PreviewAddress:
+    async def serve(
+        self, session_id: SessionId, slug: str, version: int, platform: Platform
+    ) -> PreviewAddress:
         self.served.append(slug)
         self.folder.served_on(8081)
         return PreviewAddress(session_id, "exp://h:8081", version, "57.0.0", "http://h:8081")
@@ -54,7 +61,9 @@ class Hosted:
             EventLog(pool),
             PreviewRegistry(pool),
         )
-        return PreviewHost(self.home, stores, self.serve, listener, self.told.append)
+        watches, tell = PreviewWatches(self.environment), self.told.append
+        upkeep = PreviewUpkeep("cafe", stores, self.environment, watches, tell, None)
+        return PreviewHost(self.home, stores, self.serve, listener, tell, upkeep)
 
 
 @pytest.fixture
@@ -66,7 +75,9 @@ async def hosted(pool: Pool, tmp_path: Path) -> AsyncIterator[Hosted]:
     home = Home(tmp_path / "home")
     folder = ServedFolder(home.sdk(project.sdk).served(project.slug))
     folder.publish(STARTER, "template")
-    yield Hosted(home, pool, job, folder)
+    environment = Environment(AppSettings(home=home.root))
+    yield Hosted(home, pool, job, folder, environment)
+    await environment.close()
 
 
 async def edit(hosted: Hosted, text: bytes) -> None:
