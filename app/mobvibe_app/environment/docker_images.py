@@ -14,8 +14,10 @@ from mobvibe_app.environment.container_spec import HOME_LABEL
 from mobvibe_app.environment.docker_calls import GONE, told
 from mobvibe_app.environment.docker_faults import missing, refusal, unavailable
 from mobvibe_worker.errors import ServiceError
+from mobvibe_worker.sanitize import clean_text
 
 _SILENT_SECONDS = 180
+_LAST_CHARACTERS = 4_000
 
 OnLine = Callable[[str], None]
 
@@ -111,10 +113,13 @@ class EngineImages:
                 decode=True,
                 timeout=_SILENT_SECONDS,
             )
+            last = ""
             for said in lines:
                 if "error" in said:
-                    raise refusal(f"build {tag}", str(said["error"]))
-                on_line(str(said.get("stream", "")))
+                    raise refusal(f"build {tag}", _why(str(said["error"]), last))
+                printed = str(said.get("stream", ""))
+                last = (last + printed)[-_LAST_CHARACTERS:]
+                on_line(printed)
                 if time.monotonic() > deadline:
                     lines.close()
                     raise ServiceError(
@@ -134,6 +139,15 @@ class EngineImages:
                     return False
                 raise
             return True
+
+
+def _why(error: str, printed: str) -> str:
+    """What the step that failed said, where the engine only has its command and exit code."""
+    if "non-zero code" not in error:
+        return error
+    lines = [line.strip() for line in clean_text(printed).splitlines() if line.strip()]
+    errors = [line for line in lines if "error" in line.lower() and "complete log" not in line]
+    return " ".join(errors[-3:] or lines[-1:]) or error
 
 
 class _Layers:

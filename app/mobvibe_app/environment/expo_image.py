@@ -84,8 +84,8 @@ class ExpoImage:
         self._fetched = 0
         self._engine.images.build(
             tag,
-            {**self._context, "ca.crt": self._certificates()},
-            arguments={"BASE_IMAGE": self._base, **_network_settings()},
+            {**self._context, "ca.crt": certificates(self._ca_bundle)},
+            arguments={"BASE_IMAGE": self._base, **network_settings()},
             labels={HOME_LABEL: self._home_id, SERVICE_LABEL: self.service},
             on_line=lambda line: self._hear(line, on_status),
             time_limit=time_limit,
@@ -126,16 +126,18 @@ class ExpoImage:
         words = f"the image of SDK {self._sdk.version}: {what}"
         on_status(ServiceStatus("preview", "building", words, progress=done))
 
-    def _certificates(self) -> bytes:
-        if self._ca_bundle is None:
-            return b""
-        try:
-            return self._ca_bundle.read_bytes()
-        except OSError as error:
-            raise InputError(
-                f"The certificates of {self._ca_bundle} cannot be read: {error.strerror}.",
-                "Set MOBVIBE_CA_BUNDLE or NODE_EXTRA_CA_CERTS to a file that can.",
-            ) from error
+
+def certificates(bundle: Path | None) -> bytes:
+    """What a build trusts beside its base image's own. Raises InputError where the file cannot be read."""
+    if bundle is None:
+        return b""
+    try:
+        return bundle.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"The certificates of {bundle} cannot be read: {error.strerror}.",
+            "Set MOBVIBE_CA_BUNDLE or NODE_EXTRA_CA_CERTS to a file that can.",
+        ) from error
 
 
 def _context(files: FileTree, recipe: Path) -> Mapping[str, bytes]:
@@ -148,7 +150,7 @@ def _context(files: FileTree, recipe: Path) -> Mapping[str, bytes]:
     }
 
 
-def _network_settings() -> dict[str, str]:
+def network_settings() -> dict[str, str]:
     """The person's proxies and registry; their tokens stay here."""
     found = {name: os.environ[name] for name in _PROXIES if name in os.environ}
     registries = [

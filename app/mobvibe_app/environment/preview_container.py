@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from dataclasses import replace
 
 from mobvibe_app.environment.container_keeper import keeper_spec
 from mobvibe_app.environment.container_spec import (
@@ -15,6 +16,7 @@ from mobvibe_app.environment.container_spec import (
     PublishedPort,
 )
 from mobvibe_app.environment.docker_engine import DockerEngine
+from mobvibe_app.environment.extra_packages import ExtraPackages
 from mobvibe_app.environment.network import is_reachable
 from mobvibe_app.environment.preview_events import watch_arguments
 from mobvibe_app.environment.preview_service import PreviewService, Serving, service_name
@@ -35,7 +37,7 @@ _ORDINARY_USER = 1000
 
 
 class ContainerPreview(PreviewService):
-    """The previews of one home and SDK, in containers of `image`."""
+    """The previews of one home and SDK, in containers of `image`, with what a project adds to it."""
 
     mode = "docker"
 
@@ -48,16 +50,18 @@ class ContainerPreview(PreviewService):
         *,
         home_id: str,
         image: str,
+        extra: ExtraPackages | None = None,
     ) -> None:
         super().__init__(home, supervisor, sdk)
         self._engine = engine
         self._home_id = home_id
         self._image = image
+        self._extra = extra
         self._cpu = CpuMeter()
 
     async def launch(self, serving: Serving) -> RunningService:
         """A new container, started here while its keeper starts: who keeps it also removes it when it ends."""
-        container = self.container(serving)
+        container = await self._with_packages(self.container(serving), serving)
         # The place of the folder in memory must be there, as the project itself cannot be written.
         (serving.served / ".expo").mkdir(exist_ok=True)
         await asyncio.to_thread(self._make, container)
@@ -79,6 +83,12 @@ class ContainerPreview(PreviewService):
             await self._supervisor.stop(keeper.name)
             raise
         return running
+
+    async def _with_packages(self, container: ContainerSpec, serving: Serving) -> ContainerSpec:
+        """From an image that has the project's own packages too, where it names some."""
+        if self._extra is None:
+            return container
+        return replace(container, image=await self._extra.image(container.image, serving.served))
 
     async def usage(self, project_slug: str) -> Usage | None:
         """What the engine counts for the project's container."""

@@ -156,13 +156,21 @@ class Services:
     async def _container_previews(
         self, supervisor: Supervisor, starter: Starter, tell: Tell
     ) -> PreviewService:
+        from mobvibe_app.environment.extra_packages import ExtraPackages
         from mobvibe_app.environment.preview_container import ContainerPreview
 
         engine, home_id = await self._connect(), self.modes.home_id()
         image = self._image(engine, starter)
         tag = await image.ensure(tell)
+        manifest = starter.files("Warm-up", "warm-up")["package.json"]
         previews = ContainerPreview(
-            self._home, supervisor, starter.sdk, engine, home_id=home_id, image=tag
+            self._home,
+            supervisor,
+            starter.sdk,
+            engine,
+            home_id=home_id,
+            image=tag,
+            extra=ExtraPackages(engine, manifest, self._settings.ca_bundle, tell),
         )
         await previews.remove_strays()
         self._images[starter.sdk.version] = image
