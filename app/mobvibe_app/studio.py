@@ -46,6 +46,21 @@ class WorkerPort(Protocol):
         ...
 
 
+class NoWorker:
+    """In a worker's place where jobs are run elsewhere."""
+
+    def __init__(self) -> None:
+        self._stopped = asyncio.Event()
+
+    async def run(self) -> None:
+        """Wait until stopped."""
+        await self._stopped.wait()
+
+    def stop(self) -> None:
+        """End."""
+        self._stopped.set()
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """What one person sees: read through their row-level security, never written."""

@@ -30,14 +30,14 @@ def demo_summaries() -> tuple[DemoSummary, ...]:
     )
 
 
-def build_studio(settings: AppSettings) -> Studio:
-    """A studio that is not open yet."""
+def build_studio(settings: AppSettings, *, has_worker: bool = True) -> Studio:
+    """A studio that is not open yet; without a worker it only serves previews."""
     from mobvibe_app.environment.environment import Environment
     from mobvibe_app.studio import Studio
 
     @asynccontextmanager
     async def connect(dsn: str, environment: Environment) -> AsyncIterator[Connected]:
-        async with _connected(settings, dsn, environment) as connected:
+        async with _connected(settings, dsn, environment, has_worker) as connected:
             yield connected
 
     return Studio(settings, Environment(settings), connect, demo_summaries())
@@ -61,7 +61,7 @@ def build_dashboard(settings: AppSettings) -> MobvibeApp:
 
 @asynccontextmanager
 async def _connected(
-    settings: AppSettings, dsn: str, environment: Environment
+    settings: AppSettings, dsn: str, environment: Environment, has_worker: bool
 ) -> AsyncIterator[Connected]:
     from mobvibe_app.build_session import BuildSession
     from mobvibe_app.embedded_worker import EmbeddedWorker
@@ -70,7 +70,7 @@ async def _connected(
     from mobvibe_app.overview import Overview
     from mobvibe_app.preview_host import PreviewHost
     from mobvibe_app.preview_upkeep import PreviewStores, PreviewUpkeep
-    from mobvibe_app.studio import Connected
+    from mobvibe_app.studio import Connected, NoWorker
     from mobvibe_worker.home import Home
     from mobvibe_worker.store.event_log import EventLog
     from mobvibe_worker.store.job_queue import JobQueue
@@ -121,7 +121,9 @@ async def _connected(
                         timedelta(minutes=idle) if idle else None,
                     ),
                 ),
-                worker=EmbeddedWorker(settings, dsn, pool, listener, environment.sandbox()),
+                worker=EmbeddedWorker(settings, dsn, pool, listener, environment.sandbox())
+                if has_worker
+                else NoWorker(),
                 see_as=lambda email: _view(pool, listener, email, settings.poll_interval_ms / 1000),
             )
     finally:

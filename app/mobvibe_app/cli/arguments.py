@@ -34,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
     command("demo", "list the builds recorded with the real loop, for those without a key")
     worker = command("worker", "only the worker, for another machine (needs DATABASE_URL)")
     worker.add_argument("--concurrency", type=int, metavar="N", default=argparse.SUPPRESS)
+    command("preview", "only the previews, where workers run elsewhere")
     command("up", "start Postgres and leave it running")
     down = command("down", "stop everything of this home")
     down.add_argument(

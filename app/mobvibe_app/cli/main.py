@@ -59,6 +59,10 @@ def _dispatch(flags: argparse.Namespace, out: Output) -> int:
             from mobvibe_app.cli.worker import run_worker
 
             return run_worker(settings, out)
+        case "preview":
+            from mobvibe_app.cli import preview
+
+            return asyncio.run(preview.serve(settings, flags, out))
         case "up" | "down" | "status" | "logs":
             from mobvibe_app.cli import services
 
