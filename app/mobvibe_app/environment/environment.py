@@ -110,11 +110,13 @@ class Environment:
         Raises ServiceError.
         """
         starter, _ = await self.starter(version)
-        if not starter.is_warm:
+        previews = await self.previews(version)
+        # In containers, previews and checks have the image's cache.
+        is_used = previews.mode == "process" or self._settings.checks == "process"
+        if is_used and not starter.is_warm:
             self._tell(ServiceStatus("starter", "starting", f"SDK {version}: warming the bundler"))
             await starter.warm()
             self._tell(ServiceStatus("starter", "healthy", f"SDK {version}"))
-        previews = await self.previews(version)
         if not self._watching:
             words = f"starts with the first app ({previews.mode})"
             self._tell(ServiceStatus("preview", "waiting", words))
