@@ -129,6 +129,7 @@ class BuildActions(_Base):
 
     def action_toggle_qr(self) -> None:
         """Show or hide the code beside the stream at middle width; elsewhere it is a dialog."""
+        self._wake_preview()
         if not self.has_class("-mid"):
             self.action_large_qr()
         elif not self.has_class("-preview") or self._has_been_seen():
@@ -141,8 +142,14 @@ class BuildActions(_Base):
 
     def action_large_qr(self) -> None:
         """The code as a dialog."""
+        self._wake_preview()
         if self.state.preview is not None:
-            self.app.push_screen(QrScreen(self.state.preview))
+            self.app.push_screen(QrScreen(self.state.preview, self.state.preview_known))
+
+    def _wake_preview(self) -> None:
+        known = self.state.preview_known
+        if known is not None and known.facts.ended is not None:
+            self.run_command(self.studio.wake_preview())
 
     def action_cancel(self) -> None:
         """Cancel the session's job, when the person says so again."""

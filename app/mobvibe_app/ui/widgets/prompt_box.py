@@ -9,9 +9,9 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import TextArea
 
-from mobvibe_app.ui.messages import PromptResized, PromptSubmitted
+from mobvibe_app.ui.messages import PlatformChosen, PromptResized, PromptSubmitted
 from mobvibe_app.ui.wording import MUTED
-from mobvibe_worker.jobs import PROMPT_LIMIT
+from mobvibe_worker.jobs import PROMPT_LIMIT, Platform
 from mobvibe_worker.sanitize import clean_text
 
 COUNTER_FROM = PROMPT_LIMIT - 2_000
@@ -26,6 +26,7 @@ class PromptBox(TextArea):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "send", "Send"),
         Binding("ctrl+j,alt+enter,shift+enter", "new_line", "New line", key_display="^j"),
+        Binding("ctrl+t", "next_platform", "Phone or web", key_display="^t"),
         Binding("escape", "leave", "Leave"),
     ]
 
@@ -42,6 +43,8 @@ class PromptBox(TextArea):
         self._place = 0
         self._draft = ""
         self.is_for_new_app = True
+        self.platform: Platform = "mobile"
+        """Where the next new app is shown."""
 
     def aim(self, *, at_new_app: bool) -> None:
         """Say whether the next prompt starts an app or changes the one shown."""
@@ -66,6 +69,11 @@ class PromptBox(TextArea):
     def action_send(self) -> None:
         """Hand the prompt over."""
         self.post_message(PromptSubmitted(self.text))
+
+    def action_next_platform(self) -> None:
+        """The next new app is one for phones, or one for browsers."""
+        self.platform = "web" if self.platform == "mobile" else "mobile"
+        self.post_message(PlatformChosen())
 
     def action_new_line(self) -> None:
         """Break the line at the cursor."""
