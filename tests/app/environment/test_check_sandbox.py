@@ -177,6 +177,26 @@ async def test_cancelled_in_the_middle_nothing_is_left(
     assert image.engine.labelled(image.home_id) == ()
 
 
+async def test_what_does_not_obey_is_ended_from_outside(
+    image: CheckImage, expo_sdk: ExpoSdk
+) -> None:
+    root = expo_sdk.stage("stopped")
+    commands = ContainerCommands(image, root)
+    hostile = "process.kill(process.ppid, 'SIGSTOP'); setInterval(() => 0, 1000)"
+    with pytest.raises(ServiceError, match="The container of the checks has ended"):
+        await commands.run(("node", "-e", hostile), time_limit=1)
+    forged = (
+        "const fs = require('node:fs'); fs.writeSync(fs.openSync('/proc/1/fd/1', 'w'), 'no frame')"
+    )
+    flood = "for (;;) process.stdout.write('x'.repeat(1e6))"
+    with pytest.raises(ServiceError, match="The container of the checks has ended"):
+        await commands.run(("node", "-e", forged), time_limit=5)
+    flooded = await commands.run(("node", "-e", flood), time_limit=1)
+    assert flooded.timed_out and len(flooded.output) < 2_000_000
+    assert (await commands.run(("node", "-e", "console.log('fine')"), time_limit=9)).exit_code == 0
+    await commands.close()
+
+
 def _nodes(image: CheckImage) -> list[str]:
     """The endless commands in the home's containers."""
     with contextlib.closing(docker.from_env()) as client:

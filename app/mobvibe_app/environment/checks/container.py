@@ -92,10 +92,12 @@ class ContainerCommands:
                 self._names.append(spec.name)
                 making = asyncio.create_task(asyncio.to_thread(self._engine.attached.open, spec))
                 try:
-                    self._link = Link(await asyncio.shield(making))
-                except asyncio.CancelledError:
-                    await asyncio.gather(making, return_exceptions=True)
-                    raise
+                    await asyncio.shield(making)
+                finally:
+                    (made,) = await asyncio.gather(making, return_exceptions=True)
+                    if not isinstance(made, BaseException):
+                        self._link = Link(made)
+            assert self._link is not None
             return self._link
 
     async def run(self, argv: Sequence[Argument], *, time_limit: float) -> Finished:
@@ -104,7 +106,8 @@ class ContainerCommands:
         words = [_word(word, files) for word in argv]
         started = time.monotonic()
         capture = Capture(_OUTPUT_BYTES)
-        stream = await (await self.open()).run(words[1:], files)
+        link = await self.open()
+        stream = await link.run(words[1:], files)
         timed_out = False
         try:
             async with asyncio.timeout(time_limit):
@@ -114,8 +117,8 @@ class ContainerCommands:
             timed_out = True
         finally:
             code = await stream.stop()
-        if not self._link or not self._link.is_up:
-            raise ServiceError("The container of the checks has ended.", "Retry the job.")
+        if not link.is_up:
+            raise link.gone()
         return Finished(code, capture.text(), time.monotonic() - started, timed_out)
 
     async def port(self) -> int:

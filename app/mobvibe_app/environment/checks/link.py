@@ -16,6 +16,9 @@ from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.sanitize import clean_text
 
 _CHUNK = 262_144
+_MOST_CHUNKS = 64
+"""What the container may print faster than we read it."""
+_STOP_SECONDS = 10.0
 _KILLED = 137
 
 
@@ -57,19 +60,24 @@ class Stream:
         return self.exit_code
 
     async def stop(self) -> int:
-        """End it with all that it started. Twice is harmless."""
-        if self.exit_code is None:
-            with contextlib.suppress(ServiceError):
-                await self.send("end")
-        return await self.wait()
+        """End it with all that it started; where that is not obeyed, the whole container. Twice is harmless."""
+        try:
+            async with asyncio.timeout(_STOP_SECONDS):
+                if self.exit_code is None:
+                    with contextlib.suppress(ServiceError):
+                        await self.send("end")
+                return await self.wait()
+        except TimeoutError:
+            self._link.drop()
+            return await self.wait()
 
     def take(self, frame: Frame) -> None:
         """What came of it."""
         if frame.kind == "data":
             self.stdout.feed_data(frame.data)
         else:
-            said = frame.data.decode(errors="replace")
-            self.finish(int(said) if said.isdecimal() else _KILLED)
+            said = frame.data[:3]
+            self.finish(int(said) if said.isdigit() else _KILLED)
 
     def finish(self, exit_code: int) -> None:
         """It has ended."""
@@ -89,6 +97,7 @@ class Link:
         self._streams: dict[int, Stream] = {}
         self._frames = FrameReader()
         self._sending = asyncio.Lock()
+        self._room = threading.Semaphore(_MOST_CHUNKS)
         self._down = asyncio.Event()
         threading.Thread(target=self._receive, name="check container", daemon=True).start()
 
@@ -117,23 +126,28 @@ class Link:
             try:
                 await asyncio.to_thread(self._attached.send, frame.encoded())
             except OSError as error:
-                self._attached.close()
-                raise self._gone() from error
+                self.drop()
+                raise self.gone() from error
+
+    def drop(self) -> None:
+        """Let go, without waiting: the container ends, and with it all that runs there."""
+        self._attached.close()
 
     async def close(self) -> None:
-        """Let go: the container ends, and with it all that runs there. Twice is harmless."""
-        self._attached.close()
+        """Let go, and wait until nothing is passed on any more. Twice is harmless."""
+        self.drop()
         await self._down.wait()
 
     async def _open(self, kind: Kind, data: bytes) -> Stream:
         if not self.is_up:
-            raise self._gone()
+            raise self.gone()
         number = next(self._numbers)
         stream = self._streams[number] = Stream(self, number)
         await self.send(Frame(number, kind, data))
         return stream
 
-    def _gone(self) -> ServiceError:
+    def gone(self) -> ServiceError:
+        """What to say once the container has ended."""
         why = f": {self.last_words}" if self.last_words else ""
         return ServiceError(f"The container of the checks has ended{why}.", "Retry the job.")
 
@@ -144,14 +158,16 @@ class Link:
             # OSError: the engine has gone, which ends the container too.
             with contextlib.suppress(OSError):
                 while chunk := self._attached.receive(_CHUNK):
+                    self._room.acquire()
                     self._loop.call_soon_threadsafe(self._take, chunk)
             self._loop.call_soon_threadsafe(self._end)
 
     def _take(self, chunk: bytes) -> None:
+        self._room.release()
         try:
             frames = self._frames.feed(chunk)
         except BadFrame:
-            self._attached.close()
+            self.drop()
             return
         for frame in frames:
             stream = self._streams.get(frame.number)
