@@ -7,6 +7,7 @@ from typing import ClassVar
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.content import Content
+from textual.strip import Strip
 from textual.widgets import TextArea
 
 from mobvibe_app.ui.messages import PlatformChosen, PromptResized, PromptSubmitted
@@ -65,6 +66,12 @@ class PromptBox(TextArea):
         self.remember(prompt)
         if self.text == prompt:
             self.clear()
+
+    def render_line(self, y: int) -> Strip:
+        """One row. While the terminal shrinks there may be no room for any, which Textual does not expect."""
+        if self.wrap_width < 1 or self.content_size.width < 1:
+            return Strip.blank(self.size.width)
+        return super().render_line(y)
 
     def action_send(self) -> None:
         """Hand the prompt over."""
