@@ -20,6 +20,7 @@ from mobvibe_app.environment.docker_faults import EngineUnavailable
 
 BASE_IMAGE = "mobvibe-test-base"
 POSTGRES_IMAGE = "mobvibe-test-postgres:18"
+PYTHON_IMAGE = "mobvibe-test-python"
 _IMAGES = Path(__file__).with_name("docker_images")
 _START_SECONDS = 60.0
 _SUITE = "bookworm"
@@ -159,9 +160,24 @@ def _make_base(root: Path) -> None:
     shutil.copy2(node / "bin" / "node", root / "usr/local/bin/node")
     shutil.copytree(node / "lib/node_modules/npm", root / "usr/local/lib/node_modules/npm")
     (root / "usr/local/bin/npm").symlink_to("../lib/node_modules/npm/bin/npm-cli.js")
+    _import(root, BASE_IMAGE)
+
+
+def _import(root: Path, image: str) -> None:
     archive = root.with_suffix(".tar")
     _run("tar", "-C", str(root), "-cf", str(archive), "--exclude=./var/cache/apt/*", ".")
-    _run("docker", "import", str(archive), BASE_IMAGE)
+    _run("docker", "import", str(archive), image)
+
+
+def ensure_python_image(engine: DockerEngine) -> str:
+    """An image with Debian's Python, made where the engine lacks it; its name."""
+    if engine.images.find(PYTHON_IMAGE) is None:
+        with tempfile.TemporaryDirectory(prefix="mobvibe-python-") as folder:
+            root = Path(folder) / "root"
+            packages = "ca-certificates,python3,python3-venv,libstdc++6,libatomic1"
+            _run("debootstrap", "--variant=minbase", f"--include={packages}", _SUITE, str(root))
+            _import(root, PYTHON_IMAGE)
+    return PYTHON_IMAGE
 
 
 def _build_postgres() -> None:
