@@ -199,5 +199,9 @@ def _names(things: Iterable[Any]) -> tuple[str, ...]:
 
 def _found(container: Any) -> FoundContainer:
     return FoundContainer(
-        container.name, container.status, dict(container.labels), container.attrs["Image"]
+        container.id,
+        container.name,
+        container.status,
+        dict(container.labels),
+        container.attrs["Image"],
     )

@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import asyncpg
 import pytest
 
-from docker_engine import POSTGRES_IMAGE
+from docker_engine import BASE_IMAGE, POSTGRES_IMAGE
+from expo import make_expo_home as make_expo_home
 from mobvibe_app.changes import ServiceStatus
 from mobvibe_app.environment.choices import Choices
 from mobvibe_app.environment.docker_engine import DockerEngine
@@ -18,6 +20,10 @@ from mobvibe_app.environment.environment import Environment
 from mobvibe_app.settings import AppSettings
 from mobvibe_worker.errors import InputError
 from mobvibe_worker.home import Home
+from mobvibe_worker.jobs import SessionId
+from mobvibe_worker.workspace.publish import ServedFolder
+from phone import Phone
+from polling import until
 from program import run_program
 
 
@@ -151,3 +157,49 @@ async def test_postgres_in_a_container_is_restarted_rebuilt_and_reset(
         await environment.shut_down()
         removed = await environment.remove_all()
         assert removed is not None and not removed.volumes
+
+
+@pytest.mark.docker
+@pytest.mark.expo
+@pytest.mark.timeout(900)
+async def test_a_preview_in_a_container_is_restarted_told_of_when_removed_and_reset(
+    engine: DockerEngine,
+    make_expo_home: Callable[[int], Home],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    home = await asyncio.to_thread(make_expo_home, 54)
+    monkeypatch.setenv("MOBVIBE_EXPO_BASE_IMAGE", BASE_IMAGE)
+    monkeypatch.setenv("MOBVIBE_PREVIEW", "docker")
+    told: list[ServiceStatus] = []
+    async with _environment(home, told.append) as environment:
+        starter, _ = await environment.starter(54)
+        ServedFolder(home.sdk(54).served("app")).publish(starter.files("App", "app"))
+        session = SessionId(uuid4())
+        shown = await environment.serve(session, "app", 54)
+        home_id = Choices(home.choices).get("engine_id")
+        (before,) = engine.labelled(home_id)
+        done = await run_program(home.root, "restart", "preview-app", "--json")
+        assert done.objects == [{"service": "preview-app", "status": "restarted"}], done.said
+        (after,) = engine.labelled(home_id)
+        assert after.name == before.name and after.id != before.id
+        assert b"Open up App.tsx" in await Phone(shown.url).bundle()
+
+        # Removed from under us: said, and made again when it is opened.
+        engine.remove(after.name)
+        await until(lambda: told[-1].state == "failed", 30, "its end is told")
+        assert (await environment.serve(session, "app", 54)).url == shown.url
+        assert b"Open up App.tsx" in await Phone(shown.url).bundle()
+
+        # Its image taken away as well: built again.
+        deleted = await environment.care.reset("preview")
+        assert [one.partition(":")[0] for one in deleted] == [
+            "the port and the log of preview-app",
+            "the image mobvibe-expo-54",
+        ]
+        assert not engine.labelled(home_id) and not engine.images.labelled(home_id)
+        told.clear()
+        again = await environment.serve(session, "app", 54)
+        assert "building" in {status.state for status in told}
+        assert b"Open up App.tsx" in await Phone(again.url).bundle()
+        await environment.shut_down()
+        await environment.remove_all()
