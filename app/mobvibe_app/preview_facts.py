@@ -170,6 +170,7 @@ def _after(facts: PreviewFacts, event: PreviewEvent) -> PreviewFacts:
                 facts,
                 bundled_at=event.at,
                 bundle_seconds=event.seconds,
+                address=event.address,
                 building=None,
                 broken=None,
             )
