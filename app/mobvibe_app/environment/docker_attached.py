@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http
 import socket
 from typing import Any
 
@@ -79,9 +80,16 @@ class AttachedContainers:
 
     def end(self, name: str) -> None:
         """Kill a container and wait until it is gone; harmless where there is none. Raises ServiceError."""
-        # APIError: it has ended already, and is being removed.
         with told(self._address, f"end {name}"), contextlib.suppress(NotFound):
-            container = self._client.containers.get(name)
-            with contextlib.suppress(APIError):
-                container.kill()
+            remove_container(self._client.containers.get(name))
+
+
+def remove_container(container: Any) -> None:
+    """Kill and remove a container; where the engine is removing it already, wait for that. Raises APIError."""
+    with contextlib.suppress(NotFound):
+        try:
+            container.remove(force=True, v=True)
+        except APIError as error:
+            if error.status_code != http.HTTPStatus.CONFLICT:
+                raise
             container.wait(timeout=_REMOVE_SECONDS, condition="removed")

@@ -18,7 +18,7 @@ from mobvibe_app.environment.container_spec import (
     FoundContainer,
     Removed,
 )
-from mobvibe_app.environment.docker_attached import AttachedContainers
+from mobvibe_app.environment.docker_attached import AttachedContainers, remove_container
 from mobvibe_app.environment.docker_calls import told
 from mobvibe_app.environment.docker_counters import Counted, counted
 from mobvibe_app.environment.docker_endpoint import endpoint, is_local, knock
@@ -106,7 +106,7 @@ class DockerEngine:
     def remove(self, name: str) -> None:
         """Kill and remove a container; harmless where there is none. Named volumes stay."""
         with told(self.address, f"remove {name}"), contextlib.suppress(NotFound):
-            self._client.containers.get(name).remove(force=True, v=True)
+            remove_container(self._client.containers.get(name))
 
     def put_file(self, name: str, path: str, content: bytes) -> None:
         """Write a file into a container that need not run: readable inside, invisible to `inspect`."""
@@ -171,7 +171,7 @@ class DockerEngine:
         with told(self.address, "remove what this home made"):
             containers = self._client.containers.list(all=True, filters=_of(home))
             for container in containers:
-                container.remove(force=True, v=True)
+                remove_container(container)
             networks = self._client.networks.list(filters=_of(home))
             for network in networks:
                 network.remove()
