@@ -86,6 +86,12 @@ class OwnEngine:
             self._process.wait(60)
             self._process = None
 
+    def kill(self) -> None:
+        """kill -9, as the kernel does when memory runs out; again is harmless."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(20)
+
     def remove(self) -> None:
         """Forget its run folder."""
         shutil.rmtree(self._run, ignore_errors=True)

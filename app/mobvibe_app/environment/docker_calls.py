@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 import requests
+import urllib3
 from docker.errors import APIError, DockerException, ImageNotFound
 
 from mobvibe_app.environment.docker_faults import EngineUnavailable, missing, refusal, unavailable
@@ -14,6 +15,7 @@ GONE = (
     requests.exceptions.ConnectionError,
     requests.exceptions.ReadTimeout,
     requests.exceptions.ChunkedEncodingError,
+    urllib3.exceptions.HTTPError,
 )
 """What the SDK raises once the engine has gone, also in the middle of an answer."""
 

@@ -237,6 +237,9 @@ def own_dockerd(
     for own in started:
         own.stop()
         own.remove()
+        # One that was killed leaves its data mounted on itself.
+        for folder in (tmp_path / "data", tmp_path / "data" / "overlay2"):
+            subprocess.run(("umount", "--lazy", folder), capture_output=True, check=False)
 
 
 async def test_a_full_disk_of_the_engine_is_said(
@@ -262,6 +265,32 @@ async def test_a_full_disk_of_the_engine_is_said(
         await postgres.gone()
     finally:
         await _run("umount", "--lazy", str(disk))
+
+
+@pytest.mark.parametrize("doing", ["pull", "build"])
+async def test_an_engine_that_dies_in_the_middle_is_said(
+    doing: str,
+    own_dockerd: Callable[..., OwnEngine],
+    engine: DockerEngine,
+    image_registry: ImageRegistry,
+    tmp_path: Path,
+) -> None:
+    with _client() as client:
+        image = image_registry.offer(client, "big:1", (60_000_000,))
+    own = await asyncio.to_thread(own_dockerd, tmp_path / "data")
+    dying = await asyncio.to_thread(DockerEngine.connect)
+    files = {"Dockerfile": b"FROM scratch\nCOPY big /big\n", "big": bytes(20_000_000)}
+
+    def kill(*_: object) -> None:
+        own.kill()
+
+    def build() -> None:
+        dying.images.build("never", files, arguments={}, labels={}, on_line=kill, time_limit=60)
+
+    do = build if doing == "build" else lambda: dying.images.pull(image, kill)
+    with pytest.raises(EngineUnavailable, match="No Docker engine answers"):
+        await asyncio.to_thread(do)
+    dying.close()
 
 
 def test_an_engine_that_cannot_see_this_machine_s_folders_says_so(
