@@ -16,7 +16,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from docker_engine import BASE_IMAGE
+from docker_engine import BASE_IMAGE, EngineOfTests
 from expo import ExpoSdk
 from expo import expo_sdk as expo_sdk
 from mobvibe_app.environment.checks.container import CheckImage, ContainerCommands
@@ -30,6 +30,7 @@ from mobvibe_worker.toolchain.check_bundler import CheckBundler
 from mobvibe_worker.toolchain.checks import ProjectChecker
 from mobvibe_worker.toolchain.sandbox import StagedCommands
 from mobvibe_worker.toolchain.starter import Starter
+from mobvibe_worker.toolchain.type_check import check_types
 from polling import until
 
 pytestmark = [pytest.mark.docker, pytest.mark.expo, pytest.mark.timeout(900)]
@@ -224,6 +225,21 @@ async def test_a_container_that_was_killed_is_replaced(
         await until(lambda: image.engine.find(first.name) is None, 10, "the first one is gone")
         (second,) = image.engine.labelled(image.home_id)
         assert second.name != first.name
+
+
+async def test_checks_outlive_a_restart_of_the_engine(
+    image: CheckImage, expo_sdk: ExpoSdk, engine_of_tests: EngineOfTests
+) -> None:
+    if engine_of_tests.own is None:
+        pytest.skip("needs a Docker daemon of our own, to restart it")
+    root = expo_sdk.stage("restarted")
+    async with StagedCommands(root, expo_sdk.starter, sandbox_of(image)) as commands:
+        runner = await commands.runner()
+        checking = asyncio.create_task(check_types(runner))
+        await until(lambda: bool(image.engine.labelled(image.home_id)), 20, "a container is there")
+        await asyncio.to_thread(engine_of_tests.own.stop)
+        await asyncio.to_thread(engine_of_tests.own.start)
+        assert (await checking).is_green
 
 
 _HOLDER = """

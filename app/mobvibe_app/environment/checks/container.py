@@ -7,7 +7,7 @@ import contextlib
 import os
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 
@@ -19,6 +19,7 @@ from mobvibe_app.environment.container_spec import (
     Mount,
 )
 from mobvibe_app.environment.docker_engine import DockerEngine
+from mobvibe_app.environment.docker_faults import EngineUnavailable
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.processes.capture import Capture
 from mobvibe_worker.processes.guarded import Finished
@@ -29,6 +30,8 @@ SERVICE = "check"
 MEMORY_BYTES = 2_000_000_000
 """For Metro and the type check at once."""
 PROCESSES = 256
+ENGINE_SECONDS = 60.0
+_RETRY_SECONDS = 0.5
 _PROJECT = "/srv/app"
 _ORDINARY_USER = 1000
 _INSIDE = Path(__file__).with_name("inside.cjs")
@@ -89,37 +92,45 @@ class ContainerCommands:
                 # The place of the folder in memory must be there, as the project itself cannot be written.
                 (self._staged / ".expo").mkdir(exist_ok=True)
                 spec = check_container(self._image, self._staged)
+                is_again = bool(self._names)
                 self._names.append(spec.name)
-                making = asyncio.create_task(asyncio.to_thread(self._engine.attached.open, spec))
-                try:
-                    await asyncio.shield(making)
-                finally:
-                    (made,) = await asyncio.gather(making, return_exceptions=True)
-                    if not isinstance(made, BaseException):
-                        self._link = Link(made)
+                await self._make(spec, ENGINE_SECONDS if is_again else 0.0)
             assert self._link is not None
             return self._link
 
+    async def _make(self, spec: ContainerSpec, patience: float) -> None:
+        """Make a container; for `patience` seconds also on an engine that is gone: it may just be restarting."""
+        deadline = time.monotonic() + patience
+        while True:
+            making = asyncio.create_task(asyncio.to_thread(self._engine.attached.open, spec))
+            try:
+                self._link = Link(await asyncio.shield(making))
+                return
+            except EngineUnavailable:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(_RETRY_SECONDS)
+            except asyncio.CancelledError:
+                (made,) = await asyncio.gather(making, return_exceptions=True)
+                if not isinstance(made, BaseException):
+                    self._link = Link(made)
+                raise
+
     async def run(self, argv: Sequence[Argument], *, time_limit: float) -> Finished:
-        """See CommandRunner."""
+        """See CommandRunner. Where the container ends under a command, it runs once more, in another one."""
         files: dict[str, str] = {}
         words = [_word(word, files) for word in argv]
-        started = time.monotonic()
-        capture = Capture(_OUTPUT_BYTES)
-        link = await self.open()
-        stream = await link.run(words[1:], files)
-        timed_out = False
-        try:
-            async with asyncio.timeout(time_limit):
-                while chunk := await stream.stdout.read(_CHUNK):
-                    capture.add(chunk)
-        except TimeoutError:
-            timed_out = True
-        finally:
-            code = await stream.stop()
-        if not link.is_up:
-            raise link.gone()
-        return Finished(code, capture.text(), time.monotonic() - started, timed_out)
+        for _ in range(2):
+            link = await self.open()
+            try:
+                finished = await _run(link, words[1:], files, time_limit)
+            except ServiceError:
+                continue
+            if link.is_up:
+                return finished
+            if finished.timed_out:
+                break
+        raise link.gone()
 
     async def port(self) -> int:
         """A port on loopback that leads to the same one inside."""
@@ -153,6 +164,24 @@ class ContainerCommands:
                     await _join(reader, writer, await self._link.connect(await self.port()))
         finally:
             writer.close()
+
+
+async def _run(
+    link: Link, words: Sequence[str], files: Mapping[str, str], time_limit: float
+) -> Finished:
+    started = time.monotonic()
+    capture = Capture(_OUTPUT_BYTES)
+    stream = await link.run(words, files)
+    timed_out = False
+    try:
+        async with asyncio.timeout(time_limit):
+            while chunk := await stream.stdout.read(_CHUNK):
+                capture.add(chunk)
+    except TimeoutError:
+        timed_out = True
+    finally:
+        code = await stream.stop()
+    return Finished(code, capture.text(), time.monotonic() - started, timed_out)
 
 
 async def _join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, stream: Stream) -> None:
