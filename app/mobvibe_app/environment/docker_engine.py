@@ -89,9 +89,7 @@ class DockerEngine:
     def labelled(self, home: str) -> tuple[FoundContainer, ...]:
         """The containers of a home, running or not."""
         with told(self.address, "list its containers"):
-            return tuple(
-                _found(one) for one in self._client.containers.list(all=True, filters=_of(home))
-            )
+            return tuple(_found(one) for one in _all_of(self._client, home))
 
     def start(self, name: str) -> None:
         """Start a container; one that runs is left alone. Raises PortTaken, ServiceError."""
@@ -169,7 +167,7 @@ class DockerEngine:
     def remove_labelled(self, home: str) -> Removed:
         """Remove exactly what carries the home's label: containers, networks, volumes, images."""
         with told(self.address, "remove what this home made"):
-            containers = self._client.containers.list(all=True, filters=_of(home))
+            containers = _all_of(self._client, home)
             for container in containers:
                 remove_container(container)
             networks = self._client.networks.list(filters=_of(home))
@@ -187,6 +185,12 @@ class DockerEngine:
             volumes=_names(volumes),
             images=tuple((image.tags or [image.short_id])[0] for image in images),
         )
+
+
+def _all_of(client: docker.DockerClient, home: str) -> list[Any]:
+    """The home's containers, without those that are being removed just now."""
+    found: list[Any] = client.containers.list(all=True, filters=_of(home), ignore_removed=True)
+    return found
 
 
 def _of(home: str) -> dict[str, str]:
