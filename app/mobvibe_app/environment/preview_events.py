@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from mobvibe_worker.toolchain.metro import WATCH_PROJECT
 TEXT_LIMIT = 4_000
 NAME_LIMIT = 200
 _LEVELS = frozenset({"log", "info", "warn", "error", "debug", "trace"})
+_EVENT_LINE = re.compile(r"@[0-9a-f]{8} \{")
 _MARK_PLACE = "__MARK__"
 _REQUIRE = (
     "import { createRequire } from 'node:module';\nconst require = createRequire('file:///');\n"
@@ -43,6 +46,16 @@ def watch_arguments(mark: str) -> tuple[str, ...]:
 
 def _data_url(source: str) -> str:
     return f"data:text/javascript;base64,{base64.b64encode(source.encode()).decode()}"
+
+
+def new_mark() -> str:
+    """A mark that nothing else in a log begins with."""
+    return f"@{secrets.token_hex(4)} "
+
+
+def is_event_line(line: str) -> bool:
+    """A line of a log that is meant for us, not for a person, whatever its mark."""
+    return _EVENT_LINE.match(line) is not None
 
 
 def parse_event(line: str, mark: str) -> PreviewEvent | None:

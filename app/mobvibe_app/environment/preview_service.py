@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 import time
 from abc import ABC, abstractmethod
 from collections import defaultdict
@@ -18,6 +17,7 @@ from filelock import FileLock, Timeout
 from mobvibe_app.environment.choices import Choices
 from mobvibe_app.environment.docker_faults import PortTaken
 from mobvibe_app.environment.ports import holder_of, is_free, pick_port
+from mobvibe_app.environment.preview_events import is_event_line, new_mark
 from mobvibe_app.environment.preview_log import PreviewLog
 from mobvibe_app.environment.supervisor.client import Exits, Supervisor
 from mobvibe_app.environment.supervisor.protocol import RunningService
@@ -171,8 +171,7 @@ class PreviewService(ABC):
         served = self._folder.served(project_slug)
         served.mkdir(parents=True, exist_ok=True)
         MetroView(served, port).write_marker()
-        mark = f"@{secrets.token_hex(4)} "
-        return Serving(project_slug, served, port, host, mark, log_offset)
+        return Serving(project_slug, served, port, host, new_mark(), log_offset)
 
     def _pick_port(self, name: str, fixed: int | None, rejected: set[int]) -> int:
         if fixed is None:
@@ -236,7 +235,8 @@ class PreviewService(ABC):
         try:
             with self.log(project_slug).open("rb") as log:
                 log.seek(offset)
-                return log.read()[-20_000:].decode(errors="replace")
+                said = log.read()[-20_000:].decode(errors="replace")
+                return "\n".join(line for line in said.splitlines() if not is_event_line(line))
         except FileNotFoundError:
             return ""
 

@@ -12,7 +12,7 @@ import pytest
 
 from expo import ExpoSdk
 from expo import expo_sdk as expo_sdk
-from mobvibe_app.environment.preview_events import parse_event
+from mobvibe_app.environment.preview_events import is_event_line, new_mark, parse_event
 from mobvibe_app.environment.preview_log import PreviewLog
 from mobvibe_app.environment.preview_process import ProcessPreview
 from mobvibe_app.environment.supervisor.client import Supervisor
@@ -95,6 +95,9 @@ async def test_a_phone_is_seen_from_its_first_question_to_its_last_word(
     (folder.root / "App.tsx").write_bytes(files["App.tsx"])
     assert len(await Phone(f"exp://{HOST}:{served.port}", "android").bundle()) > 1_000_000
     facts = await watched.until("facts.broken is None")
+    # What is meant for us is no last word of a Metro that ends.
+    assert '"is":"asked"' in previews.log("seen").read_text()
+    assert '"is":"asked"' not in previews._said("seen", 0)
     usage = await previews.usage("seen")
     assert usage is not None and usage.memory_bytes > 50_000_000
     await previews.stop("seen")
@@ -105,6 +108,7 @@ def test_only_marked_lines_of_a_known_shape_are_events() -> None:
     mark = "@cafe "
     good = json.dumps({"at": 1.0, "is": "asked", "what": "page", "platform": "web", "from": "::1"})
     assert parse_event(mark + good, mark) == Asked(1.0, "page", "web", "::1")
+    assert is_event_line(f"{new_mark()}{good}") and not is_event_line(good)
     for line in (good, f"@other {good}", f"{mark}[]", f"{mark}null", f'{mark}{{"is":"asked"}}'):
         assert parse_event(line, mark) is None
     said = {"at": 2, "is": "said", "level": "\x1b[2J", "text": "a\x1b[31mb\u202ec" + "x" * 9_000}
