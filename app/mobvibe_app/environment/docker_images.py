@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -97,10 +98,10 @@ class EngineImages:
         """Build an image from a context of files, `Dockerfile` among them. Half-built containers are removed.
 
         `is_anew` takes no step from an earlier build. Raises ServiceError when a step fails, or when it takes longer
-        than `time_limit` seconds.
+        than `time_limit` seconds; what `on_line` raises ends the build.
         """
         deadline = time.monotonic() + time_limit
-        with told(self._address, f"build {tag}"):
+        with told(self._address, f"build {tag}"), contextlib.ExitStack() as stack:
             lines = self._client.api.build(
                 fileobj=pack(files),
                 custom_context=True,
@@ -114,6 +115,7 @@ class EngineImages:
                 timeout=_SILENT_SECONDS,
             )
             last = ""
+            stack.callback(lines.close)  # The engine ends a build that nobody listens to.
             for said in lines:
                 if "error" in said:
                     raise refusal(f"build {tag}", _why(str(said["error"]), last))
@@ -121,7 +123,6 @@ class EngineImages:
                 last = (last + printed)[-_LAST_CHARACTERS:]
                 on_line(printed)
                 if time.monotonic() > deadline:
-                    lines.close()
                     raise ServiceError(
                         f"The image {tag} was not built within {time_limit:.0f} s.",
                         "Check the network and npm's registry setting, then try again.",

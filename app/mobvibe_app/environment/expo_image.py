@@ -6,7 +6,9 @@ import asyncio
 import hashlib
 import os
 import re
+import threading
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -69,17 +71,39 @@ class ExpoImage:
     ) -> str:
         """The tag, after the image was built where the engine lacks it (`is_anew`: in any case, from its first step).
 
-        What earlier inputs made is removed after a build. Raises ServiceError, InputError.
+        What earlier inputs made is removed after a build. Cancelled, the build ends within seconds: no program waits
+        at its end for minutes of npm. Raises ServiceError, InputError.
         """
         tag = self.tag
-        if is_anew or await asyncio.to_thread(self._engine.images.find, tag) is None:
-            await asyncio.to_thread(self._build, tag, on_status, time_limit, is_anew)
-            await asyncio.to_thread(self._remove_older, tag)
+        given_up = threading.Event()
+        try:
+            if is_anew or await asyncio.to_thread(self._engine.images.find, tag) is None:
+                build = partial(self._build, tag, on_status, time_limit, is_anew, given_up)
+                await asyncio.to_thread(build)
+                await asyncio.to_thread(self._remove_older, tag)
+        except asyncio.CancelledError:
+            given_up.set()
+            raise
         return tag
 
-    def _build(self, tag: str, on_status: OnStatus, time_limit: float, is_anew: bool) -> None:
+    def _build(
+        self,
+        tag: str,
+        on_status: OnStatus,
+        time_limit: float,
+        is_anew: bool,
+        given_up: threading.Event,
+    ) -> None:
+        def tell(status: ServiceStatus) -> None:
+            _require_wanted(given_up)
+            on_status(status)
+
+        def hear(line: str) -> None:
+            _require_wanted(given_up)
+            self._hear(line, on_status)
+
         if self._engine.images.find(self._base) is None:
-            self._engine.images.pull(self._base, pulling("preview", self._base, on_status))
+            self._engine.images.pull(self._base, pulling("preview", self._base, tell))
         self._require_node()
         self._fetched = 0
         self._engine.images.build(
@@ -87,7 +111,7 @@ class ExpoImage:
             {**self._context, "ca.crt": certificates(self._ca_bundle)},
             arguments={"BASE_IMAGE": self._base, **network_settings()},
             labels={HOME_LABEL: self._home_id, SERVICE_LABEL: self.service},
-            on_line=lambda line: self._hear(line, on_status),
+            on_line=hear,
             time_limit=time_limit,
             is_anew=is_anew,
         )
@@ -125,6 +149,12 @@ class ExpoImage:
     def _tell(self, on_status: OnStatus, what: str, done: float | None) -> None:
         words = f"the image of SDK {self._sdk.version}: {what}"
         on_status(ServiceStatus("preview", "building", words, progress=done))
+
+
+def _require_wanted(given_up: threading.Event) -> None:
+    """In the thread of a build or a pull: end it where nobody waits for it any more."""
+    if given_up.is_set():
+        raise ServiceError("The image's build was given up.")
 
 
 def certificates(bundle: Path | None) -> bytes:
