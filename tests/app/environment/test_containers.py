@@ -32,6 +32,7 @@ from mobvibe_app.environment.network import lan_address
 from mobvibe_app.environment.postgres_container import PostgresContainer
 from mobvibe_app.environment.preview_container import ContainerPreview
 from mobvibe_app.environment.supervisor.client import Supervisor
+from mobvibe_app.preview_facts import PreviewFacts, moved_on
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home
 from mobvibe_worker.workspace.publish import ServedFolder
@@ -146,11 +147,26 @@ async def test_two_projects_reach_a_phone_and_an_edit_follows(
     async with Phone(f"exp://{previews.host}:{one.port}") as phone:
         await asyncio.to_thread(previews.serve, "one", "Edited on this machine")
         await phone.sees("Edited on this machine")
+        await _is_watched(previews, "one")
     assert await previews.service.start("one", host=previews.host) == one
     _is_sealed_off(containers, "one")
     await previews.service.stop("one")
     names = [found.name for found in containers.engine.labelled(containers.home_id)]
     assert names == [f"mobvibe-{containers.home_id}-preview-two"]
+
+
+async def _is_watched(previews: Previews, slug: str) -> None:
+    """The container's own log tells of the phone, and the engine counts what it takes."""
+    log = await previews.service.events(slug)
+    assert log is not None
+    facts = PreviewFacts()
+    async with asyncio.timeout(20):
+        while not (facts.phones and facts.bundled_at):
+            facts = moved_on(facts, log.read())
+            await asyncio.sleep(0.05)
+    usage = await previews.service.usage(slug)
+    assert usage is not None and usage.memory_bytes > 50_000_000
+    assert usage.sent_bytes is not None and usage.sent_bytes > 1_000
 
 
 def _is_sealed_off(containers: Containers, slug: str) -> None:
