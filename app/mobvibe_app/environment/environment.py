@@ -197,6 +197,8 @@ class Environment:
             return False
         async with supervisor:
             await supervisor.shutdown()
+        if self._supervisor is not None:
+            await self._supervisor.lost.wait()
         return True
 
     async def remove_all(self) -> Removed | None:

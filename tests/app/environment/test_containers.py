@@ -22,11 +22,11 @@ import pytest
 from docker_engine import BASE_IMAGE, POSTGRES_IMAGE, EngineOfTests
 from expo import ExpoSdk
 from expo import expo_sdk as expo_sdk
+from expo_images import KEPT_BY_TESTS, certificates, kept_image
 from mobvibe_app.environment.container_keeper import LEAST_LIFE_SECONDS
 from mobvibe_app.environment.container_spec import HOME_LABEL, ContainerSpec
 from mobvibe_app.environment.docker_engine import DockerEngine
 from mobvibe_app.environment.docker_faults import ImageMissing
-from mobvibe_app.environment.expo_image import ExpoImage
 from mobvibe_app.environment.extra_packages import ExtraPackages
 from mobvibe_app.environment.network import lan_address
 from mobvibe_app.environment.postgres_container import PostgresContainer
@@ -39,9 +39,6 @@ from mobvibe_worker.workspace.publish import ServedFolder
 from phone import Phone
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
-
-KEPT_BY_TESTS = "tests"
-"""The home id of the image whose layers the next run finds again."""
 
 
 @dataclass
@@ -90,7 +87,7 @@ class Previews:
             extra=ExtraPackages(
                 containers.engine,
                 expo.starter.files("Warm-up", "warm-up")["package.json"],
-                _certificates(),
+                certificates(),
                 lambda status: None,
             ),
         )
@@ -110,22 +107,9 @@ class Previews:
         return folder
 
 
-def _certificates() -> Path | None:
-    named = os.environ.get("NODE_EXTRA_CA_CERTS")
-    return Path(named) if named else None
-
-
 @pytest.fixture
 async def previews(containers: Containers, expo_sdk: ExpoSdk) -> Previews:
-    image = ExpoImage(
-        containers.engine,
-        KEPT_BY_TESTS,
-        expo_sdk.sdk,
-        expo_sdk.starter.files("Warm-up", "warm-up"),
-        base=BASE_IMAGE,
-        ca_bundle=_certificates(),
-    )
-    tag = await image.ensure(lambda status: None)
+    tag = await kept_image(containers.engine, expo_sdk)
     return Previews(containers, expo_sdk, tag)
 
 

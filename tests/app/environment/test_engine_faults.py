@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,7 +41,8 @@ from mobvibe_worker.toolchain.sdks import sdk
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
 _LAYERS = (40_000_000, 20_000_000)
-_NO_NETWORK = ("--bridge=none", "--iptables=false", "--ip-forward=false", "--ip-masq=false")
+_BRIDGE = "mobvibe-tests0"
+_NO_NETWORK = ("--iptables=false", "--ip-forward=false", "--ip-masq=false", f"--bridge={_BRIDGE}")
 
 
 class Postgres:
@@ -165,8 +167,10 @@ async def test_a_port_that_was_stolen_is_left_to_its_owner(
     await _keep_a_row(dsn)
     port = (await postgres.environment.running())[0].facts["port"]
     await postgres.environment.shut_down()
-    thief = await asyncio.start_server(lambda *_: None, "127.0.0.1", port)
-    async with thief:
+    with socket.socket() as thief:
+        thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        thief.bind(("127.0.0.1", port))
+        thief.listen()
         again = await postgres.start()
         assert f":{port}/" not in again
         assert await _kept(again) == 7
@@ -221,9 +225,16 @@ def test_a_base_image_whose_node_is_too_old_is_refused_before_the_build(
 def own_dockerd(
     tmp_path: Path, engine: DockerEngine, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., OwnEngine]]:
-    """Starts a second dockerd, without a network of its own; DOCKER_HOST leads to it."""
-    if os.geteuid() != 0 or shutil.which("dockerd") is None:
-        pytest.skip("needs root and dockerd")
+    """Starts a second dockerd, on a bridge of its own (told to have none, it removes the first one's).
+
+    DOCKER_HOST leads to it.
+    """
+    if os.geteuid() != 0 or not shutil.which("dockerd") or not shutil.which("ip"):
+        assert os.environ.get("CI") not in ("1", "true"), "needs root, dockerd and iproute2"
+        pytest.skip("needs root, dockerd and iproute2")
+    for words in (f"add {_BRIDGE} type bridge", f"set {_BRIDGE} up"):
+        subprocess.run(("ip", "link", *words.split()), check=True)
+    subprocess.run(("ip", "address", "add", "172.31.254.1/24", "dev", _BRIDGE), check=True)
     started: list[OwnEngine] = []
 
     def start(data: Path, *, address: str | None = None, before: tuple[str, ...] = ()) -> OwnEngine:
@@ -234,6 +245,7 @@ def own_dockerd(
         return own
 
     yield start
+    subprocess.run(("ip", "link", "delete", _BRIDGE), check=True)
     for own in started:
         own.stop()
         own.remove()
@@ -318,11 +330,13 @@ def test_an_engine_that_cannot_see_this_machine_s_folders_says_so(
 async def test_an_engine_of_another_machine_is_refused_before_anything_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    settled = Postgres(tmp_path / "home", POSTGRES_IMAGE)
     for address in ("tcp://192.0.2.77:2375", "ssh://builder@192.0.2.77"):
         monkeypatch.setenv("DOCKER_HOST", address)
         with pytest.raises(EngineUnavailable, match="is on another machine") as refused:
-            await Postgres(tmp_path / "home", POSTGRES_IMAGE).start()
+            await settled.start()
         assert address in refused.value.message and "unset DOCKER_HOST" in refused.value.remedy
+    await settled.gone()
     chosen = Postgres(tmp_path / "auto", POSTGRES_IMAGE, mode="auto")
     await chosen.environment.migrate(await chosen.start())
     assert "is on another machine" in chosen.told[-1].detail

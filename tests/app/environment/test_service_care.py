@@ -12,7 +12,9 @@ import asyncpg
 import pytest
 
 from docker_engine import BASE_IMAGE, POSTGRES_IMAGE
+from expo import ExpoSdk
 from expo import make_expo_home as make_expo_home
+from expo_images import kept_image
 from mobvibe_app.changes import ServiceStatus
 from mobvibe_app.environment.choices import Choices
 from mobvibe_app.environment.docker_engine import DockerEngine
@@ -168,6 +170,7 @@ async def test_a_preview_in_a_container_is_restarted_told_of_when_removed_and_re
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     home = await asyncio.to_thread(make_expo_home, 54)
+    await kept_image(engine, ExpoSdk(home, 54))
     monkeypatch.setenv("MOBVIBE_EXPO_BASE_IMAGE", BASE_IMAGE)
     monkeypatch.setenv("MOBVIBE_PREVIEW", "docker")
     told: list[ServiceStatus] = []
