@@ -28,7 +28,7 @@ def news(before: PreviewKnown | None, known: PreviewKnown) -> list[str]:
         hint = known.hint
         lines += [f"hint: {hint.message}", f"      {hint.remedy}", f"      see {hint.page}"]
     if new.bundled_at is not None and (old is None or old.bundled_at != new.bundled_at):
-        lines.append(f"a phone at {new.address} opened the app: bundle {new.bundle_seconds:.1f}s")
+        lines.append(f"{new.address} opened the app: bundle {new.bundle_seconds:.1f}s")
     unseen = new.said - (old.said if old and old.said <= new.said else 0)
     if unseen:
         lines += [f"phone {line.level}: {line.text}" for line in new.lines[-unseen:]]

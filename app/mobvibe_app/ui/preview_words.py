@@ -51,10 +51,13 @@ def _progress(facts: PreviewFacts) -> Content:
     phones = len(facts.phones)
     if phones:
         bundle = f" · bundle {duration(facts.bundle_seconds)}" if facts.bundled_at else ""
-        return Content.styled(f"● {phones} phone{'s' if phones > 1 else ''}{bundle}", GOOD)
+        devices = f"{phones} device{'s' if phones > 1 else ''}"
+        return Content.styled(f"● open on {devices}{bundle}", GOOD)
     if facts.bundled_at is not None:
-        return Content.styled(f"○ no phone now · bundle {duration(facts.bundle_seconds)}", MUTED)
-    return Content.styled("○ waits for a phone", MUTED)
+        return Content.styled(
+            f"○ open nowhere now · bundle {duration(facts.bundle_seconds)}", MUTED
+        )
+    return Content.styled("○ not opened yet", MUTED)
 
 
 def _console(line: Said, width: int) -> Content:

@@ -132,6 +132,9 @@ def _file(event: Event, payload: FileChange) -> Entry:
 
 
 def _preview(event: Event, payload: PreviewReady) -> Entry:
+    if payload.url.startswith("http"):
+        entry = Entry(event.created_at, "▣", "good", "In the browser: ").add(one_line(payload.url))
+        return entry.add("   o opens it", "muted")
     entry = Entry(event.created_at, "▣", "good", "On the phone: ").add(one_line(payload.url))
     return entry.add(f"   scan with Expo Go, SDK {payload.sdk}", "muted")
 

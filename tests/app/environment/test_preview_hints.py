@@ -115,7 +115,7 @@ def test_run_tells_only_what_is_new() -> None:
     assert news(first, first) == []
     opened = moved_on(first.facts, [Bundled(1.0, "ios", 1.25, "h"), Said(2.0, "log", "hello")])
     second = PreviewKnown("x", opened)
-    assert news(first, second) == ["a phone at h opened the app: bundle 1.2s", "phone log: hello"]
+    assert news(first, second) == ["h opened the app: bundle 1.2s", "phone log: hello"]
     assert news(second, second) == []
     ended = PreviewKnown("x", replace(opened, ended="it crashed"))
     assert news(second, ended) == ["the preview ended: it crashed"]

@@ -69,7 +69,7 @@ async def test_the_panel_follows_a_phone_from_the_wait_to_its_console() -> None:
     facts = PreviewFacts(usage=Usage(3.2, 212_000_000, 1_200_000, 800))
     async with shown() as screen:
         screen.studio.tell(known(facts))
-        await screen.until_text("○ waits for a phone")
+        await screen.until_text("○ not opened yet")
         await screen.until_text("CPU 3 % · 212 MB · ↓1.2 MB ↑1 kB")
         facts = moved_on(facts, [Building(1.0, 212, 683)])
         screen.studio.tell(known(facts))
@@ -78,7 +78,7 @@ async def test_the_panel_follows_a_phone_from_the_wait_to_its_console() -> None:
         events: list[PreviewEvent] = [Bundled(2.0, "ios", 1.3, "h"), Came(3.0, 1, "h"), hostile]
         facts = moved_on(facts, events)
         screen.studio.tell(known(facts))
-        await screen.until_text("● 1 phone · bundle 1.3s")
+        await screen.until_text("● open on 1 device · bundle 1.3s")
         await screen.until_text("▯ it broke [red]x[/red]")
         screen.studio.tell(known(facts, HINT))
         await screen.until_text("docs/phone/not-reached.md")
