@@ -42,7 +42,8 @@ bench: install
 	PYTHONPATH=tests $(BIN)/python tests/bench/previews.py
 	PYTHONPATH=tests $(BIN)/python tests/bench/recent_events.py
 
-# Servers killed under load, disks that fill up (as root); two minutes.
+# Servers killed under load, disks that fill up, the newer SDK's image and Compose's built from nothing (as root);
+# ten minutes.
 chaos: install
 	$(BIN)/python -m pytest -m chaos -s tests/chaos
 
