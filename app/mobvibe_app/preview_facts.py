@@ -193,3 +193,5 @@ class PreviewKnown:
     slug: str
     facts: PreviewFacts
     hint: Hint | None = None
+    web_url: str = ""
+    """http://host:port: it changes when this machine joins another network."""

@@ -66,7 +66,10 @@ class PreviewsOfHome(Protocol):
 
 @dataclass(slots=True)
 class PreviewUpkeep:
-    """Runs in the host alone. `idle_after` is None where previews run for as long as the home is in use."""
+    """Runs in the host alone. `idle_after` is None where previews run for as long as the home is in use.
+
+    `address` finds this machine's address for phones, which changes with its network.
+    """
 
     home_id: str
     stores: PreviewStores
@@ -74,6 +77,7 @@ class PreviewUpkeep:
     watches: PreviewWatches
     tell: Callable[[ServiceStatus], None]
     idle_after: timedelta | None
+    address: Callable[[], str]
     _restarts: defaultdict[str, deque[float]] = field(default_factory=lambda: defaultdict(deque))
     _touched: dict[str, float] = field(default_factory=dict)
     _sessions: dict[str, SessionId] = field(default_factory=dict)
@@ -112,9 +116,8 @@ class PreviewUpkeep:
     ) -> None:
         slug, registry = project.slug, self.stores.registry
         self._sessions[slug] = row.session_id
-        if self.watches.known(slug) is None or not row.metro_url.endswith(
-            f":{service.facts['port']}"
-        ):
+        url = f"http://{self.address()}:{service.facts['port']}"
+        if self.watches.known(slug) is None or row.metro_url != url:
             await revive(project, row.session_id)
         previews = await self.running.previews(project.sdk)
         usage = await previews.usage(slug)

@@ -67,9 +67,13 @@ class ScreenPreview:
             self._due.set()
 
     async def _watch(self, session_id: SessionId, slug: str) -> None:
+        address = ""
         async for known in self._studio.connected.preview_host.upkeep.watches.follow(slug):
             self._tell(PreviewWatched(session_id, known))
             self._notice_end(known)
+            if address and known.web_url != address:
+                self._due.set()
+            address = known.web_url
 
     def _notice_end(self, known: PreviewKnown) -> None:
         """Why it ended by itself is told where it was noticed; that it sleeps, and is back, is told here."""

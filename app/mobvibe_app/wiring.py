@@ -66,6 +66,7 @@ async def _connected(
     from mobvibe_app.build_session import BuildSession
     from mobvibe_app.embedded_worker import EmbeddedWorker
     from mobvibe_app.environment.modes import Modes
+    from mobvibe_app.environment.network import lan_address
     from mobvibe_app.environment.preview_watches import PreviewWatches
     from mobvibe_app.overview import Overview
     from mobvibe_app.preview_host import PreviewHost
@@ -119,6 +120,7 @@ async def _connected(
                         watches,
                         environment.tell,
                         timedelta(minutes=idle) if idle else None,
+                        lambda: lan_address(settings.host),
                     ),
                 ),
                 worker=EmbeddedWorker(settings, dsn, pool, listener, environment.sandbox())

@@ -45,7 +45,7 @@ class _Watched:
     moved: asyncio.Event = field(default_factory=asyncio.Event)
 
     def move(self, facts: PreviewFacts) -> None:
-        known = PreviewKnown(self.known.slug, facts, self._hint(facts))
+        known = PreviewKnown(self.known.slug, facts, self._hint(facts), self.address.web_url)
         if known != self.known:
             self.known = known
             self.moved.set()

@@ -71,7 +71,7 @@ class Hosted:
             PreviewRegistry(pool),
         )
         watches, tell = PreviewWatches(self), self.told.append
-        upkeep = PreviewUpkeep(OUR_HOME, stores, self, watches, tell, None)
+        upkeep = PreviewUpkeep(OUR_HOME, stores, self, watches, tell, None, lambda: "h")
         return PreviewHost(self.home, stores, self.serve, listener, tell, upkeep)
 
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from asyncpg import Pool
@@ -50,6 +51,7 @@ class Keeping:
     session_id: SessionId
     project: Project
     told: list[ServiceStatus] = field(default_factory=list)
+    address: str = "127.0.0.1"
 
     def __post_init__(self) -> None:
         self.service = ProcessPreview(
@@ -57,7 +59,13 @@ class Keeping:
         )
         self.watches = PreviewWatches(self)
         self.upkeep = PreviewUpkeep(
-            OURS, self.stores, self, self.watches, self.told.append, timedelta(minutes=30)
+            OURS,
+            self.stores,
+            self,
+            self.watches,
+            self.told.append,
+            timedelta(minutes=30),
+            lambda: self.address,
         )
         self.host = self.host_of(self.upkeep)
 
@@ -86,8 +94,8 @@ class Keeping:
     async def serve(
         self, session_id: SessionId, slug: str, version: int, platform: Platform
     ) -> PreviewAddress:
-        served = await self.service.start(slug, host=HOST)
-        url = f"exp://{HOST}:{served.port}"
+        served = await self.service.start(slug, host=self.address)
+        url = f"exp://{self.address}:{served.port}"
         return PreviewAddress(
             session_id, url, version, "", served.metro_url, "process", slug, platform
         )
@@ -169,6 +177,15 @@ async def test_the_registry_follows_what_runs(
     await kept.pool.execute("delete from preview_containers")
     assert (await kept.until_row("running"))["metro_url"] == address.web_url
 
+    # Another network, another address: without a new Metro, in the row and in the session.
+    kept.address = "127.0.0.2"
+    assert (await kept.until_row("running"))["metro_url"] == f"http://127.0.0.2:{port_of(address)}"
+    assert await kept.url_of_session() == f"http://127.0.0.2:{port_of(address)}"
+    known = kept.watches.known(kept.project.slug)
+    assert known is not None and "127.0.0.2" in known.web_url
+    kept.address = HOST
+    await kept.until_row("running")
+
     # A phone is activity; without one for half an hour, and without a job, it is stopped.
     await kept.pool.execute(
         "update preview_containers set last_activity_at = now() - interval '1 day'"
@@ -248,7 +265,7 @@ async def test_the_apps_console_becomes_events_and_two_homes_keep_their_addresse
 
     # Another home opens the same session: it has a row of its own, and the session's address stays ours.
     theirs = kept.host_of(
-        PreviewUpkeep(THEIRS, kept.stores, kept, kept.watches, kept.told.append, None)
+        PreviewUpkeep(THEIRS, kept.stores, kept, kept.watches, kept.told.append, None, lambda: HOST)
     )
     assert await theirs.open(kept.session_id) == address
     assert await kept.row(THEIRS) is not None and await kept.row() is not None
@@ -280,6 +297,10 @@ async def test_a_web_session_is_served_as_a_page_with_its_script(
         script = await browser.get(f"{session.webview_url}{source}")
     assert script.status_code == 200 and b"Look at" in script.content
     assert "platform=web" in source and len(script.content) > 500_000
+
+
+def port_of(address: PreviewAddress) -> int | None:
+    return urlsplit(address.web_url).port
 
 
 async def _phone_events(kept: Keeping) -> list[dict[str, Any]]:
