@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from mobvibe_app.changes import PreviewAddress, ServiceStatus
 from mobvibe_app.environment.modes import Service
 from mobvibe_app.environment.network import lan_address
+from mobvibe_app.environment.preview_address import preview_address
 from mobvibe_app.environment.preview_service import PreviewService
 from mobvibe_app.environment.service_care import ServiceCare
 from mobvibe_app.environment.services import Services
@@ -138,16 +139,13 @@ class Environment:
             ServiceStatus("preview", "healthy", f"{slug} ({previews.mode})", port=served.port)
         )
         self._watch(previews, slug)
-        web_url = f"http://{host}:{served.port}"
-        is_web = platform == "web"
-        return PreviewAddress(
-            session_id=session_id,
-            url=web_url if is_web else f"exp://{host}:{served.port}",
-            sdk=version,
-            expo_go="Opens in any browser of this network." if is_web else starter.sdk.expo_go,
-            web_url=web_url,
+        return preview_address(
+            session_id,
+            slug,
+            host=host,
+            port=served.port,
+            sdk=starter.sdk,
             provider=previews.mode,
-            slug=slug,
             platform=platform,
         )
 
