@@ -58,6 +58,8 @@ class PostgresParts:
         except ImageMissing:
             if self._engine.images.find(self._image) is None:
                 raise
+            kept = f"{self._image} stays as it is: no newer one can be had"
+            on_status(ServiceStatus(NAME, "starting", kept))
 
     def ensure_container(self, port: int) -> None:
         """The container as it should be: the one that is there, running or not, else a new one. Raises ServiceError."""
