@@ -13,6 +13,8 @@ from docker.types import LogConfig
 
 from mobvibe_app.environment.container_spec import ContainerSpec
 from mobvibe_app.environment.docker_calls import told
+from mobvibe_app.environment.docker_endpoint import knock
+from mobvibe_app.environment.docker_faults import unavailable
 from mobvibe_app.environment.docker_options import sealed_options
 
 _REMOVE_SECONDS = 20
@@ -34,10 +36,14 @@ class EngineStream:
             return chunk
         finally:
             if not chunk:
-                # The answer first: it would flush itself into what is closed.
-                self._raw._response.close()
-                self._raw.close()
-                self._socket.close()
+                self.abandon()
+
+    def abandon(self) -> None:
+        """Let go of the socket."""
+        # The answer first: it would flush itself into what is closed.
+        self._raw._response.close()
+        self._raw.close()
+        self._socket.close()
 
     def send(self, data: bytes) -> None:
         """Send all of it. Raises OSError."""
@@ -61,6 +67,10 @@ class AttachedContainers:
 
         What it prints is kept nowhere. Raises ServiceError.
         """
+        try:
+            knock(self._address)
+        except OSError as error:
+            raise unavailable(self._address, str(error)) from error
         with told(self._address, f"make {spec.name}", spec.image):
             container = self._client.containers.create(
                 spec.image,
@@ -69,13 +79,13 @@ class AttachedContainers:
                 auto_remove=True,
                 log_config=LogConfig(type="none"),
             )
-            try:
+            with contextlib.ExitStack() as undone:
+                undone.callback(remove_container, container)
                 asked = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
                 stream = EngineStream(container.attach_socket(params=asked))
+                undone.callback(stream.abandon)
                 container.start()
-            except BaseException:
-                container.remove(force=True)
-                raise
+                undone.pop_all()
             return stream
 
     def end(self, name: str) -> None:
