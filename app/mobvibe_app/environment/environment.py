@@ -14,6 +14,7 @@ from mobvibe_app.environment.preview_address import preview_address
 from mobvibe_app.environment.preview_service import PreviewService
 from mobvibe_app.environment.service_care import ServiceCare
 from mobvibe_app.environment.services import Services
+from mobvibe_app.environment.starters import Starters
 from mobvibe_app.environment.supervisor.client import Exits, Supervisor
 from mobvibe_app.environment.supervisor.protocol import RunningService
 from mobvibe_app.settings import AppSettings
@@ -21,10 +22,9 @@ from mobvibe_worker.errors import InputError, MobvibeError, ServiceError
 from mobvibe_worker.home import Home
 from mobvibe_worker.jobs import Platform, SessionId
 from mobvibe_worker.store.migrations import MigrationRunner
-from mobvibe_worker.toolchain.node import Node, find_node
+from mobvibe_worker.toolchain.node import Node
 from mobvibe_worker.toolchain.sandbox import Sandbox
-from mobvibe_worker.toolchain.sdks import sdk
-from mobvibe_worker.toolchain.starter import Starter, StarterProgress
+from mobvibe_worker.toolchain.starter import Starter
 
 if TYPE_CHECKING:
     from mobvibe_app.environment.container_spec import Removed
@@ -46,7 +46,7 @@ class Environment:
         self._supervisor: Supervisor | None = None
         self._ends: Exits | None = None
         self._connecting = asyncio.Lock()
-        self._starters: dict[int, asyncio.Task[tuple[Starter, Node]]] = {}
+        self._starters = Starters(self._home, self.tell)
         self._tell: Tell = tell or _ignore
         self._services = Services(settings, self._home)
         self.care = ServiceCare(self, settings, self._services, self.tell)
@@ -95,15 +95,7 @@ class Environment:
 
         Raises InputError for an unknown SDK, ServiceError when Node or npm fails.
         """
-        task = self._starters.get(version)
-        if (
-            task is None
-            or is_anew
-            or (task.done() and (task.cancelled() or task.exception() is not None))
-        ):
-            task = asyncio.create_task(self._prepare(version), name=f"starter-{version}")
-            self._starters[version] = task
-        return await asyncio.shield(task)
+        return await self._starters.get(version, is_anew=is_anew)
 
     async def warm(self, version: int) -> None:
         """Fill the transform cache and build the Expo image behind everything else: first bundles then take seconds.
@@ -234,10 +226,10 @@ class Environment:
 
     async def close(self) -> None:
         """Give up the lease."""
-        tasks = [*self._starters.values(), *self._watching.values()]
-        for task in tasks:
+        await self._starters.close()
+        for task in self._watching.values():
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._watching.values(), return_exceptions=True)
         self._services.close()
         await self._give_up_lease()
 
@@ -257,30 +249,6 @@ class Environment:
         present = self._watching.get(slug)
         if present is None or present.done():
             self._watching[slug] = asyncio.create_task(watch(), name=f"watch {slug}")
-
-    async def _prepare(self, version: int) -> tuple[Starter, Node]:
-        wanted = sdk(version)
-        node = await asyncio.to_thread(find_node, wanted.minimum_node)
-        starter = Starter(self._home, wanted, node)
-
-        def tell(progress: StarterProgress) -> None:
-            self._tell(
-                ServiceStatus(
-                    "starter",
-                    "downloading",
-                    f"SDK {version}: {progress.detail or progress.phase}",
-                    progress=progress.fraction,
-                )
-            )
-
-        if not starter.is_prepared:
-            try:
-                await starter.prepare(tell)
-            except MobvibeError as error:
-                self._tell(ServiceStatus("starter", "failed", error.message, error.remedy))
-                raise
-        self._tell(ServiceStatus("starter", "healthy", f"SDK {version}"))
-        return starter, node
 
 
 def where(dsn: str) -> str:
