@@ -20,6 +20,7 @@ from mobvibe_app.preview_facts import PreviewKnown, Said
 from mobvibe_worker.errors import MobvibeError, NotFound
 from mobvibe_worker.events import Message
 from mobvibe_worker.jobs import LOCAL_OWNER, SessionId
+from mobvibe_worker.sanitize import clean_text
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.previews import Preview, PreviewRegistry
 from mobvibe_worker.store.projects import Project, ProjectStore
@@ -30,8 +31,10 @@ log = logging.getLogger(__name__)
 
 TEND_SECONDS = 10.0
 LINES_SECONDS = 1.0
-MOST_LINES = 20
-"""Of the app's console that become events within one second."""
+MOST_LINES = 60
+"""Of one app's console that become events within a minute: an app may print for ever."""
+_WINDOW_SECONDS = 60.0
+_LINE_LIMIT = 1_000
 MOST_RESTARTS = 3
 RESTART_WINDOW_SECONDS = 300.0
 _SETTLED_SECONDS = 60.0
@@ -82,6 +85,7 @@ class PreviewUpkeep:
     _touched: dict[str, float] = field(default_factory=dict)
     _sessions: dict[str, SessionId] = field(default_factory=dict)
     _passed_on: dict[str, float] = field(default_factory=dict)
+    _windows: dict[str, tuple[float, int]] = field(default_factory=dict)
 
     async def run(self, revive: Revive) -> None:
         """Tend to the previews until cancelled; what fails is tried again."""
@@ -91,7 +95,7 @@ class PreviewUpkeep:
             while True:
                 try:
                     await self.tend(revive)
-                except MobvibeError as error:
+                except (MobvibeError, OSError) as error:
                     log.warning("the previews cannot be tended to now: %s", error)
                 await asyncio.sleep(TEND_SECONDS)
 
@@ -196,19 +200,33 @@ class PreviewUpkeep:
                 if not new:
                     continue
                 self._passed_on[slug] = new[-1].at
+                messages = self._messages(slug, new)
                 try:
-                    await self.stores.events.append(session_id, _messages(new))
+                    if messages:
+                        await self.stores.events.append(session_id, messages)
                 except MobvibeError as error:
                     log.warning("what the app of %s said is not stored: %s", slug, error)
+
+    def _messages(self, slug: str, lines: list[Said]) -> list[Message]:
+        """What is kept of these lines: of each minute the first ones, and that there were more."""
+        now = time.monotonic()
+        began, kept = self._windows.get(slug, (now, 0))
+        if now - began > _WINDOW_SECONDS:
+            began, kept = now, 0
+        told = [_message(line) for line in lines[: max(0, MOST_LINES - kept)]]
+        if kept < MOST_LINES < kept + len(lines):
+            more = (
+                f"The app says more than is kept; `mobvibe-tui logs {service_name(slug)}` has it."
+            )
+            told.append(Message(more, "phone"))
+        self._windows[slug] = began, kept + len(lines)
+        return told
 
 
 def _lines_after(known: PreviewKnown, moment: float) -> list[Said]:
     return [line for line in known.facts.lines if line.at > moment and line.text]
 
 
-def _messages(lines: list[Said]) -> list[Message]:
-    shown = lines[:MOST_LINES]
-    told = [Message(f"{_SHOWN_LEVELS.get(one.level, '')}{one.text}", "phone") for one in shown]
-    if len(lines) > MOST_LINES:
-        told.append(Message(f"{len(lines) - MOST_LINES} more lines", "phone"))
-    return told
+def _message(line: Said) -> Message:
+    text = clean_text(f"{_SHOWN_LEVELS.get(line.level, '')}{line.text}", _LINE_LIMIT)
+    return Message(text, "phone")

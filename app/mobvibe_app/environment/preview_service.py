@@ -96,7 +96,7 @@ class PreviewService(ABC):
     async def events(self, project_slug: str) -> PreviewLog | None:
         """What the project's running Metro tells, from its start on; None where none runs."""
         running = await self._supervisor.running(service_name(project_slug))
-        if running is None:
+        if running is None or "mark" not in running.facts:
             return None
         facts = running.facts
         return PreviewLog(self.log(project_slug), facts["mark"], facts["log_offset"])
@@ -165,7 +165,8 @@ class PreviewService(ABC):
     def _is_other(self, running: RunningService, port: int | None) -> bool:
         """It runs in another way than asked for."""
         is_moved = port not in (None, running.facts["port"])
-        return is_moved or running.facts.get("mode") != self.mode
+        is_older = "mark" not in running.facts  # An earlier version of this program started it.
+        return is_moved or is_older or running.facts.get("mode") != self.mode
 
     def _prepared(self, project_slug: str, port: int, host: str, log_offset: int) -> Serving:
         served = self._folder.served(project_slug)

@@ -22,7 +22,7 @@ def measure_tree(pid: int) -> Sample | None:
     try:
         root = psutil.Process(pid)
         family = [root, *root.children(recursive=True)]
-    except psutil.NoSuchProcess:
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
         return None
     for process in family:
         try:

@@ -25,7 +25,7 @@ from mobvibe_app.environment.preview_service import PreviewService
 from mobvibe_app.environment.preview_watches import PreviewWatches
 from mobvibe_app.environment.supervisor.client import Supervisor
 from mobvibe_app.preview_host import PreviewHost
-from mobvibe_app.preview_upkeep import MOST_RESTARTS, PreviewStores, PreviewUpkeep
+from mobvibe_app.preview_upkeep import MOST_LINES, MOST_RESTARTS, PreviewStores, PreviewUpkeep
 from mobvibe_worker.jobs import Platform, SessionId
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.listener import Listener
@@ -260,7 +260,17 @@ async def test_the_apps_console_becomes_events_and_two_homes_keep_their_addresse
             while not (events := await _phone_events(kept)):
                 await phone._socket.send(json.dumps(said))
                 await asyncio.sleep(0.2)
+        for number in range(3 * MOST_LINES):
+            said = {"type": "log", "level": "log", "data": [f"line {number}"]}
+            await phone._socket.send(json.dumps(said))
+            await asyncio.sleep(0.06)
     assert events[0] == {"text": "error: it broke", "author": "phone"}
+    # An app that prints for ever fills no database.
+    deadline = time.monotonic() + 30
+    while "more than is kept" not in (await _phone_events(kept))[-1]["text"]:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.2)
+    assert len(await _phone_events(kept)) == MOST_LINES + 1
     running.cancel()
 
     # Another home opens the same session: it has a row of its own, and the session's address stays ours.
