@@ -39,6 +39,13 @@ class Building:
 
 
 @dataclass(frozen=True, slots=True)
+class Built:
+    """That bundle is made, whoever asked for it."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Broken:
     """The app does not compile. `platform` is empty where an edit of a running app broke it."""
 
@@ -75,7 +82,7 @@ class Went:
     number: int
 
 
-PreviewEvent = Asked | Bundled | Building | Broken | Said | Came | Went
+PreviewEvent = Asked | Bundled | Building | Built | Broken | Said | Came | Went
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +159,7 @@ def moved_on(facts: PreviewFacts, events: Iterable[PreviewEvent]) -> PreviewFact
     """The facts after these events, in their order."""
     for event in events:
         facts = _after(facts, event)
-        if not isinstance(event, Broken | Building):
+        if not isinstance(event, Broken | Building | Built):
             facts = replace(facts, active_at=max(facts.active_at, event.at))
     return facts
 
@@ -176,6 +183,8 @@ def _after(facts: PreviewFacts, event: PreviewEvent) -> PreviewFacts:
             )
         case Building():
             return replace(facts, building=event)
+        case Built():
+            return replace(facts, building=None)
         case Broken():
             return replace(facts, broken=event, building=None)
         case Said():

@@ -13,6 +13,7 @@ from mobvibe_app.preview_facts import (
     Asked,
     Broken,
     Building,
+    Built,
     Bundled,
     Came,
     PreviewEvent,
@@ -78,6 +79,8 @@ def _event(told: dict[str, Any], at: float) -> PreviewEvent | None:
             return Bundled(at, platform, float(told["seconds"]), address)
         case "building":
             return Building(at, int(told["done"]), int(told["total"]))
+        case "built":
+            return Built(at)
         case "broken":
             line = told["line"]
             return Broken(

@@ -11,6 +11,7 @@ const PROGRESS_MS = 300;
 
 let sockets = 0;
 let progressAt = 0;
+let isBuilding = false;
 let refused = null;
 let second = 0;
 let lines = 0;
@@ -79,9 +80,15 @@ function hear(event) {
       const { transformedFileCount: done, totalFileCount: total } = event;
       if (total < SMALLEST_BUILD || Date.now() - progressAt < PROGRESS_MS) return;
       progressAt = Date.now();
+      isBuilding = true;
       tell({ is: 'building', done, total });
       return;
     }
+    case 'bundle_build_done':
+      // Whoever asked for it, we too: it is being built no longer.
+      if (isBuilding) tell({ is: 'built' });
+      isBuilding = false;
+      return;
     case 'bundle_build_failed':
       refused = event.bundleOptions ?? {};
       return;

@@ -24,6 +24,7 @@ from mobvibe_app.environment.preview_process import ProcessPreview
 from mobvibe_app.environment.preview_service import PreviewService
 from mobvibe_app.environment.preview_watches import PreviewWatches
 from mobvibe_app.environment.supervisor.client import Supervisor
+from mobvibe_app.preview_facts import PreviewFacts, PreviewKnown
 from mobvibe_app.preview_host import PreviewHost
 from mobvibe_app.preview_upkeep import MOST_LINES, MOST_RESTARTS, PreviewStores, PreviewUpkeep
 from mobvibe_worker.jobs import Platform, SessionId
@@ -300,6 +301,11 @@ async def test_a_web_session_is_served_as_a_page_with_its_script(
     assert address is not None and address.platform == "web"
     session = await SessionStore(kept.pool).get(kept.session_id)
     assert session.webview_url == address.web_url
+    untouched = PreviewKnown(kept.project.slug, PreviewFacts(), None, address.web_url)
+    # Its first bundle was our own question: nobody has it open, and nothing is being built.
+    await until(lambda: '"is":"built"' in kept.service.log(kept.project.slug).read_text(), 20)
+    watched = kept.watches
+    await until(lambda: watched.known(kept.project.slug) == untouched, 20)
     async with httpx2.AsyncClient(trust_env=False, timeout=120) as browser:
         page = await browser.get(session.webview_url, headers={"accept": "text/html"})
         assert page.status_code == 200 and "<script" in page.text
