@@ -63,10 +63,13 @@ def hint_for(
 def _broken(facts: PreviewFacts) -> Hint:
     broken = facts.broken
     assert broken is not None
-    where = f"{broken.file}:{broken.line}: " if broken.file and broken.line else ""
     problem = broken.message.strip().split("\n", 1)[0][:_PROBLEM_LIMIT]
-    if broken.file and problem.startswith(broken.file):
-        where = ""
+    file = broken.file.rpartition("/")[2] if broken.file.startswith("/") else broken.file
+    where = ""
+    if file:
+        # The compiler names the file by its whole path, which says nothing to a person.
+        problem = problem.rpartition(file)[2].lstrip(": ") or problem
+        where = f"{file}:{broken.line}: " if broken.line else f"{file}: "
     return Hint(
         "bundle-failed",
         f"The app does not compile: {where}{problem}",

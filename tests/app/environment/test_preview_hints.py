@@ -43,7 +43,7 @@ PAGES = Path(__file__).parents[3]
 _ID = UUID(int=1)
 MANIFEST = Asked(100.0, "manifest", "ios", "192.168.1.7")
 BUNDLE = Asked(101.0, "bundle", "ios", "192.168.1.7")
-BROKEN = Broken(102.0, "ios", "App.tsx: Unexpected token (10:3)\n\n 8 | x", "App.tsx", 10)
+BROKEN = Broken(102.0, "ios", "Error: /x/App.tsx: Unexpected token (10:3)\n\n 8 | x", "App.tsx", 10)
 
 
 def hint(
@@ -85,7 +85,9 @@ def test_each_hint_comes_when_it_can_be_known_and_has_its_page() -> None:
     assert key(hint(MANIFEST, BUNDLE, waited=silent)) is None
     assert key(hint(MANIFEST, BUNDLE, Building(101.5, 1, 600), waited=silent)) is None
     broken = hint(MANIFEST, BUNDLE, BROKEN)
-    assert broken is not None and broken.message.endswith("App.tsx: Unexpected token (10:3)")
+    assert broken is not None and broken.message.endswith(
+        "compile: App.tsx:10: Unexpected token (10:3)"
+    )
     assert key(hint(MANIFEST, BUNDLE, BROKEN, Bundled(103.0, "ios", 1.0, "h"), waited=60)) is None
     assert key(hint(Asked(1.0, "page", "web", "h"))) == "opened-in-a-browser"
     for name in ("not-reached", "wrong-expo-go", "bundle-failed", "opened-in-a-browser"):
