@@ -35,12 +35,15 @@ unit: install
 	$(BIN)/python -m pytest
 	MOBVIBE_TEST_POSTGRES=15 $(BIN)/python -m pytest tests/worker/store tests/app/db
 
-# From nothing to the code on the screen; then ten million events (5 GB below the temporary folder). About 15 minutes.
+# From nothing to the code on the screen; containers (needs an engine, or Debian and root); then ten million events
+# (5 GB below the temporary folder). About 40 minutes.
 bench: install
 	PYTHONPATH=tests $(BIN)/python tests/bench/startup.py
+	PYTHONPATH=tests $(BIN)/python tests/bench/previews.py
 	PYTHONPATH=tests $(BIN)/python tests/bench/recent_events.py
 
-# Servers killed under load, disks that fill up (as root); two minutes.
+# Servers killed under load, disks that fill up, the newer SDK's image and Compose's built from nothing (as root);
+# ten minutes.
 chaos: install
 	$(BIN)/python -m pytest -m chaos -s tests/chaos
 

@@ -20,23 +20,32 @@ from mobvibe_app.environment.docker_faults import EngineUnavailable
 
 BASE_IMAGE = "mobvibe-test-base"
 POSTGRES_IMAGE = "mobvibe-test-postgres:18"
+PYTHON_IMAGE = "mobvibe-test-python"
 _IMAGES = Path(__file__).with_name("docker_images")
 _START_SECONDS = 60.0
 _SUITE = "bookworm"
 
 
 class OwnEngine:
-    """A dockerd of the tests on a socket of its own; its images stay in the cache folder for the next run."""
+    """A dockerd of the tests on a socket of its own; its images stay in the cache folder for the next run.
 
-    def __init__(self, data: Path) -> None:
+    `more` are options of dockerd, `before` what it is started through.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        *,
+        address: str | None = None,
+        more: tuple[str, ...] = (),
+        before: tuple[str, ...] = (),
+    ) -> None:
         self._data = data
         self._run = Path(tempfile.mkdtemp(prefix="mobvibe-dockerd-"))
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def address(self) -> str:
+        self.address = address or f"unix://{self._run}/docker.sock"
         """What DOCKER_HOST is set to."""
-        return f"unix://{self._run}/docker.sock"
+        self._more, self._before = more, before
+        self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start dockerd and wait until it answers."""
@@ -44,7 +53,15 @@ class OwnEngine:
         with (self._run / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 (
-                    *("dockerd", "--host", self.address, "--data-root", str(self._data)),
+                    *(
+                        *self._before,
+                        "dockerd",
+                        *self._more,
+                        "--host",
+                        self.address,
+                        "--data-root",
+                        str(self._data),
+                    ),
                     *("--exec-root", str(self._run / "exec")),
                     *("--pidfile", str(self._run / "pid")),
                 ),
@@ -68,6 +85,12 @@ class OwnEngine:
             self._process.terminate()
             self._process.wait(60)
             self._process = None
+
+    def kill(self) -> None:
+        """kill -9, as the kernel does when memory runs out; again is harmless."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(20)
 
     def remove(self) -> None:
         """Forget its run folder."""
@@ -129,10 +152,10 @@ def engine(
 
 def ensure_images(engine: DockerEngine) -> None:
     """Make the base image (Debian and the wheel's Node) and the Postgres image where the engine lacks them."""
-    if engine.image_id(BASE_IMAGE) is None:
+    if engine.images.find(BASE_IMAGE) is None:
         with tempfile.TemporaryDirectory(prefix="mobvibe-base-") as folder:
             _make_base(Path(folder) / "root")
-    if engine.image_id(POSTGRES_IMAGE) is None:
+    if engine.images.find(POSTGRES_IMAGE) is None:
         _build_postgres()
 
 
@@ -143,9 +166,24 @@ def _make_base(root: Path) -> None:
     shutil.copy2(node / "bin" / "node", root / "usr/local/bin/node")
     shutil.copytree(node / "lib/node_modules/npm", root / "usr/local/lib/node_modules/npm")
     (root / "usr/local/bin/npm").symlink_to("../lib/node_modules/npm/bin/npm-cli.js")
+    _import(root, BASE_IMAGE)
+
+
+def _import(root: Path, image: str) -> None:
     archive = root.with_suffix(".tar")
     _run("tar", "-C", str(root), "-cf", str(archive), "--exclude=./var/cache/apt/*", ".")
-    _run("docker", "import", str(archive), BASE_IMAGE)
+    _run("docker", "import", str(archive), image)
+
+
+def ensure_python_image(engine: DockerEngine) -> str:
+    """An image with Debian's Python, made where the engine lacks it; its name."""
+    if engine.images.find(PYTHON_IMAGE) is None:
+        with tempfile.TemporaryDirectory(prefix="mobvibe-python-") as folder:
+            root = Path(folder) / "root"
+            packages = "ca-certificates,python3,python3-venv,libstdc++6,libatomic1"
+            _run("debootstrap", "--variant=minbase", f"--include={packages}", _SUITE, str(root))
+            _import(root, PYTHON_IMAGE)
+    return PYTHON_IMAGE
 
 
 def _build_postgres() -> None:

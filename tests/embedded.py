@@ -9,7 +9,8 @@ from pathlib import Path
 import asyncpg
 import psutil
 
-from mobvibe_app.environment.postgres_embedded import EmbeddedPostgres, PostgresAddress
+from mobvibe_app.environment.postgres_embedded import EmbeddedPostgres
+from mobvibe_app.environment.postgres_variant import PostgresAddress
 from mobvibe_app.environment.supervisor.client import Supervisor
 from mobvibe_worker.home import Home
 from polling import Programs

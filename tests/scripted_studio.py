@@ -15,7 +15,9 @@ from mobvibe_app.changes import (
     OverviewChanged,
     PreviewAddress,
     PreviewChanged,
+    ServiceCareVerb,
     ServiceChanged,
+    ServiceName,
     ServiceStatus,
     SessionSelected,
     SessionSummary,
@@ -33,7 +35,7 @@ from mobvibe_worker.events import (
     Thinking,
     to_data,
 )
-from mobvibe_worker.jobs import JobId, JobStatus, QueueStats, SessionId
+from mobvibe_worker.jobs import JobId, JobStatus, Platform, QueueStats, SessionId
 
 URL = "exp://192.168.1.23:8081"
 SESSION = SessionId(UUID(int=1))
@@ -91,10 +93,17 @@ class ScriptedStudio:
         """See StudioPort."""
         return self._demos
 
-    async def submit(self, prompt: str, *, new_project: bool = False) -> SessionId:
+    async def submit(
+        self, prompt: str, *, new_project: bool = False, platform: Platform = "mobile"
+    ) -> SessionId:
         """See StudioPort."""
-        self._ask("submit new" if new_project else "submit", prompt)
+        how = "submit new" if new_project else "submit"
+        self._ask(how if platform == "mobile" else f"{how} {platform}", prompt)
         return SESSION
+
+    async def wake_preview(self) -> None:
+        """See StudioPort."""
+        self._ask("wake", None)
 
     async def run_demo(self, name: str) -> SessionId:
         """See StudioPort; a demo builds at once."""
@@ -111,6 +120,10 @@ class ScriptedStudio:
         """See StudioPort."""
         self._ask("cancel", None)
         return True
+
+    async def care(self, verb: ServiceCareVerb, service: ServiceName) -> None:
+        """See StudioPort."""
+        self._ask(verb, service)
 
     async def view_as(self, email: str | None) -> None:
         """See StudioPort."""

@@ -46,7 +46,8 @@ class Order:
     project: str | None = None
     """An existing project's slug, or None for a new one (or the one that `changes` names)."""
     sdk: int = 54
-    platform: Platform = "mobile"
+    platform: Platform | None = None
+    """None: as the project was shown last, a new one on a phone."""
     budget_usd: Decimal | None = None
 
 
@@ -92,14 +93,16 @@ class BuildSession:
     turns: TurnLedger
     listener: Listener
     poll_seconds: float = 10.0
+    home_id: str | None = None
+    """The home that announces where the apps of this session's prompts are served."""
 
     async def submit(self, order: Order) -> Submitted:
         """Enqueue the order. Raises InputError for an empty or too long prompt and for an unknown project."""
         prompt = checked_prompt(order.prompt)
         project = await self._project(order, prompt)
-        session_id = await self.sessions.latest_of_project(project.id)
-        if session_id is None:
-            session_id = await self.sessions.create(project.id, prompt, platform=order.platform)
+        session_id = await self._session(project.id, prompt, order.platform)
+        if self.home_id is not None:
+            await self.sessions.take_home(session_id, self.home_id)
         after_seq = (await self.sessions.get(session_id)).last_seq
         job_id = await self.queue.enqueue(
             session_id, prompt, recording=order.recording, budget_usd=order.budget_usd
@@ -124,6 +127,18 @@ class BuildSession:
         """The project that a session is about. Raises NotFound."""
         session = await self.sessions.get(session_id)
         return await self.projects.get(ProjectId(session.project_id))
+
+    async def _session(
+        self, project_id: ProjectId, prompt: str, platform: Platform | None
+    ) -> SessionId:
+        """The project's newest conversation; a new one where there is none for the platform that was asked for."""
+        latest = await self.sessions.latest_of_project(project_id)
+        if latest is not None and platform is not None:
+            session = await self.sessions.get(latest)
+            latest = latest if session.platform == platform else None
+        if latest is not None:
+            return latest
+        return await self.sessions.create(project_id, prompt, platform=platform or "mobile")
 
     async def _project(self, order: Order, prompt: str) -> Project:
         if order.project is not None:

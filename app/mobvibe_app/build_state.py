@@ -15,6 +15,7 @@ from mobvibe_app.changes import (
     OverviewChanged,
     PreviewAddress,
     PreviewChanged,
+    PreviewWatched,
     ServiceChanged,
     ServiceName,
     ServiceStatus,
@@ -23,6 +24,7 @@ from mobvibe_app.changes import (
     TroubleChanged,
     ViewChanged,
 )
+from mobvibe_app.preview_facts import PreviewKnown
 from mobvibe_worker.events import (
     Completion,
     ErrorRaised,
@@ -88,6 +90,8 @@ class BuildState:
     progress: Progress | None = None
     files: Mapping[str, FileLine] = field(default_factory=lambda: MappingProxyType({}))
     preview: PreviewAddress | None = None
+    preview_known: PreviewKnown | None = None
+    """What is known of the running preview: phones, builds, the app's console, why a phone does not show it."""
     preview_seq: int = 0
     """The seq of the newest preview_ready: it grows when another revision is served."""
     trouble: Trouble | None = None
@@ -136,12 +140,15 @@ def apply(state: BuildState, change: Change) -> BuildState:
                 progress=None,
                 files=MappingProxyType({}),
                 preview=None,
+                preview_known=None,
                 preview_seq=0,
             )
         case EventsArrived(events=events):
             return _with_events(state, events)
         case PreviewChanged(session_id=session_id, preview=preview):
             return replace(state, preview=preview) if session_id == state.selected else state
+        case PreviewWatched(session_id=session_id, known=known):
+            return replace(state, preview_known=known) if session_id == state.selected else state
         case ViewChanged(email=email):
             return BuildState(services=state.services, viewed_as=email)
         case TroubleChanged(message=message, remedy=remedy):

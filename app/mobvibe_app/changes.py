@@ -7,16 +7,20 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Literal
 
+from mobvibe_app.preview_facts import PreviewKnown
 from mobvibe_worker.events import Event
-from mobvibe_worker.jobs import JobId, JobStatus, QueueStats, SessionId
+from mobvibe_worker.jobs import JobId, JobStatus, Platform, QueueStats, SessionId
 
 ServiceName = Literal["postgres", "worker", "starter", "preview"]
-ServiceState = Literal["waiting", "downloading", "starting", "healthy", "failed", "stopped"]
+ServiceCareVerb = Literal["restart", "rebuild"]
+ServiceState = Literal[
+    "waiting", "downloading", "building", "starting", "healthy", "failed", "stopped"
+]
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
-    """One service of the environment. `progress` is 0..1 where it is known."""
+    """One service of the environment. `progress` is 0..1 where it is known, the bytes are of what is downloaded."""
 
     name: ServiceName
     state: ServiceState
@@ -24,6 +28,8 @@ class ServiceStatus:
     remedy: str = ""
     progress: float | None = None
     port: int | None = None
+    got_bytes: int | None = None
+    all_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,9 @@ class PreviewAddress:
     expo_go: str
     web_url: str
     provider: Literal["process", "docker"] = "process"
+    slug: str = ""
+    """The project's."""
+    platform: Platform = "mobile"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +102,14 @@ class PreviewChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class PreviewWatched:
+    """What is known of the selected session's preview moved on."""
+
+    session_id: SessionId
+    known: PreviewKnown
+
+
+@dataclass(frozen=True, slots=True)
 class TroubleChanged:
     """Something that the person should know and do, in one line each; None when it is over."""
 
@@ -113,6 +130,7 @@ Change = (
     | SessionSelected
     | EventsArrived
     | PreviewChanged
+    | PreviewWatched
     | TroubleChanged
     | ViewChanged
 )

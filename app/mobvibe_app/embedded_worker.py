@@ -10,15 +10,23 @@ from mobvibe_app.settings import AppSettings
 from mobvibe_worker.runner.assembly import build_worker
 from mobvibe_worker.runner.worker import Worker
 from mobvibe_worker.store.listener import Listener
+from mobvibe_worker.toolchain.sandbox import Sandbox
 
 
 class EmbeddedWorker:
     """Runs jobs beside the screens; to the queue it is a worker like any other."""
 
-    def __init__(self, settings: AppSettings, dsn: str, pool: Pool, listener: Listener) -> None:
+    def __init__(
+        self,
+        settings: AppSettings,
+        dsn: str,
+        pool: Pool,
+        listener: Listener,
+        sandbox: Sandbox | None,
+    ) -> None:
         password = urlsplit(dsn).password
         masked = (dsn, unquote(password)) if password else (dsn,)
-        self._worker: Worker = build_worker(settings, pool, listener, masked)
+        self._worker: Worker = build_worker(settings, pool, listener, masked, sandbox)
 
     async def run(self) -> None:
         """Work until `stop`; what runs then is handed back."""

@@ -6,39 +6,30 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from mobvibe_app.changes import PreviewAddress, ServiceStatus
+from mobvibe_app.preview_upkeep import PreviewStores, PreviewUpkeep
 from mobvibe_app.served_project import InStep, ServedProject
-from mobvibe_worker.errors import MobvibeError, NotFound, StoreError
+from mobvibe_worker.errors import MobvibeError, NotFound, ServiceError, StoreError
 from mobvibe_worker.events import PreviewReady
 from mobvibe_worker.home import Home
-from mobvibe_worker.jobs import LOCAL_OWNER, ProjectId, SessionId
-from mobvibe_worker.store.event_log import EventLog
+from mobvibe_worker.jobs import LOCAL_OWNER, Platform, ProjectId, SessionId
 from mobvibe_worker.store.listener import Listener
-from mobvibe_worker.store.previews import PreviewRegistry
-from mobvibe_worker.store.projects import Project, ProjectStore
-from mobvibe_worker.store.revisions import RevisionStore
-from mobvibe_worker.store.sessions import SessionStore
+from mobvibe_worker.store.previews import container_id
+from mobvibe_worker.store.projects import Project
+from mobvibe_worker.toolchain.metro import MetroClient
 from mobvibe_worker.workspace.publish import ServedFolder
 
 log = logging.getLogger(__name__)
 
 HEAD_CHANNEL = "project_head"
 RETRY_SECONDS = 2.0
-Serve = Callable[[SessionId, str, int], Awaitable[PreviewAddress]]
-"""(session, project's slug, SDK) -> the address of its Metro: Environment.serve."""
-
-
-@dataclass(frozen=True, slots=True)
-class PreviewStores:
-    """What a preview host reads and writes in Postgres."""
-
-    projects: ProjectStore
-    sessions: SessionStore
-    revisions: RevisionStore
-    events: EventLog
-    registry: PreviewRegistry
+WEB_SECONDS = 300.0
+"""The most that the first bundle of a web page may take."""
+Serve = Callable[[SessionId, str, int, Platform], Awaitable[PreviewAddress]]
+"""(session, project's slug, SDK, platform) -> the address of its Metro: Environment.serve."""
 
 
 @dataclass(slots=True)
@@ -50,6 +41,7 @@ class PreviewHost:
     serve: Serve
     listener: Listener
     tell: Callable[[ServiceStatus], None]
+    upkeep: PreviewUpkeep
     _projects: dict[ProjectId, ServedProject] = field(default_factory=dict)
     _watched: set[ProjectId] = field(default_factory=set)
     _troubles: dict[ProjectId, str] = field(default_factory=dict)
@@ -67,8 +59,9 @@ class PreviewHost:
         return await self._serve(project, session_id)
 
     async def mirror(self) -> None:
-        """Keep the projects of this home in step with their heads, until cancelled."""
+        """Keep the projects of this home in step with their heads and their previews cared for, until cancelled."""
         async with asyncio.TaskGroup() as group:
+            group.create_task(self.upkeep.run(self._serve))
             async for payload in self.listener.subscribe(HEAD_CHANNEL):
                 for project in await self._moved(payload):
                     group.create_task(self._follow_head(project, is_new=bool(payload)))
@@ -136,6 +129,8 @@ class PreviewHost:
             await self._serve(project, session_id, is_app=not is_template)
         if shown.revision.source != "agent":
             return
+        if not await self.stores.sessions.is_at_home(session_id, self.upkeep.home_id):
+            return
         if await self.stores.events.tells_preview(session_id, revision):
             return
         preview = await self._serve(project, session_id)
@@ -145,16 +140,24 @@ class PreviewHost:
     async def _serve(
         self, project: Project, session_id: SessionId, *, is_app: bool = True
     ) -> PreviewAddress:
-        """Start the project's Metro; the session shows its address once there is an app to see."""
-        preview = await self.serve(session_id, project.slug, project.sdk)
-        name = f"{preview.provider}:{project.id}"
+        """Start the project's Metro; the session shows its address once there is an app to see.
+
+        Only the session's own home writes it down there: another home's phone may not reach it.
+        """
+        session = await self.stores.sessions.get(session_id)
+        preview = await self.serve(session_id, project.slug, project.sdk, session.platform)
+        self.upkeep.watches.watch(preview)
+        home_id = self.upkeep.home_id
+        name = container_id(preview.provider, home_id, project.slug)
         await self.stores.registry.upsert(
             session_id, project.id, preview.provider, name, preview.web_url, "running"
         )
-        if is_app:
+        if is_app and await self.stores.sessions.is_at_home(session_id, home_id):
             await self.stores.sessions.set_preview(
                 session_id, preview.web_url, preview.web_url, name
             )
+        if is_app and session.platform == "web":
+            await _check_page(preview)
         return preview
 
     def _served(self, project: Project) -> ServedProject:
@@ -162,3 +165,14 @@ class PreviewHost:
             folder = ServedFolder(self.home.sdk(project.sdk).served(project.slug))
             self._projects[project.id] = ServedProject(project.id, folder, self.stores.revisions)
         return self._projects[project.id]
+
+
+async def _check_page(preview: PreviewAddress) -> None:
+    """The page and its script are there before anybody opens them. Raises ServiceError."""
+    async with MetroClient(urlsplit(preview.web_url).port or 80) as client:
+        bundle = await client.bundle(await client.web_bundle_url(), time_limit=WEB_SECONDS)
+    if not bundle.is_green:
+        raise ServiceError(
+            f"The web version of {preview.slug} does not compile.",
+            f"See `mobvibe-tui logs preview-{preview.slug}`, or describe the problem in a prompt.",
+        )

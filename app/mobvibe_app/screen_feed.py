@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from urllib.parse import urlsplit
 
 from mobvibe_app.build_session import Order
 from mobvibe_app.changes import (
@@ -13,9 +12,9 @@ from mobvibe_app.changes import (
     DemoSummary,
     EventsArrived,
     OverviewChanged,
-    PreviewAddress,
-    PreviewChanged,
+    ServiceCareVerb,
     ServiceChanged,
+    ServiceName,
     ServiceStatus,
     SessionSelected,
     TroubleChanged,
@@ -24,10 +23,11 @@ from mobvibe_app.changes import (
 from mobvibe_app.environment.environment import StoppedOnPurpose
 from mobvibe_app.environment.postgres_cluster import DiskFull
 from mobvibe_app.overview import Overview
+from mobvibe_app.screen_preview import ScreenPreview
 from mobvibe_app.studio import Connected, Studio, View, no_model
 from mobvibe_worker.errors import DatabaseUnreachable, InputError, MobvibeError, StoreError
 from mobvibe_worker.events import Event
-from mobvibe_worker.jobs import SessionId
+from mobvibe_worker.jobs import Platform, SessionId
 
 RETRY_SECONDS = 2.0
 PAUSES_SECONDS = (0.5, 1.0, 2.0, 5.0)
@@ -53,6 +53,7 @@ class ScreenFeed:
         self._starting: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._keeping: asyncio.Task[None] | None = None
+        self._preview = ScreenPreview(studio, self._tell, lambda: self._slug)
 
     async def changes(self) -> AsyncIterator[Change]:
         """Start everything and yield what changes, until closed."""
@@ -64,8 +65,10 @@ class ScreenFeed:
         """The recordings that can be replayed."""
         return self._studio.demos()
 
-    async def submit(self, prompt: str, *, new_project: bool = False) -> SessionId:
-        """Enqueue a prompt for the selected session's project, or for a new one. Raises MobvibeError."""
+    async def submit(
+        self, prompt: str, *, new_project: bool = False, platform: Platform = "mobile"
+    ) -> SessionId:
+        """Enqueue a prompt for the selected session's project, or for a new one of a platform. Raises MobvibeError."""
         self._require_own_view()
         settings = self._studio.settings
         if not settings.has_model:
@@ -73,7 +76,8 @@ class ScreenFeed:
         project = None
         if self._selected is not None and not new_project:
             project = (await self._studio.connected.session.project_of(self._selected)).slug
-        order = Order(prompt, project=project, sdk=settings.sdk, budget_usd=settings.budget_usd)
+        shown_on = platform if project is None else None
+        order = Order(prompt, None, None, project, settings.sdk, shown_on, settings.budget_usd)
         return await self._submit(order)
 
     async def run_demo(self, name: str) -> SessionId:
@@ -92,6 +96,26 @@ class ScreenFeed:
         session = self._studio.connected.session
         job_id = await session.queue.live_job(self._selected) if self._selected else None
         return job_id is not None and await session.cancel(job_id) in ("cancelled", "processing")
+
+    async def care(self, verb: ServiceCareVerb, service: ServiceName) -> None:
+        """Restart a service, or make anew what it runs from; the preview is the selected session's.
+
+        Raises MobvibeError.
+        """
+        self._require_own_view()
+        care, selected = self._studio.care, self._selected
+        if verb == "rebuild":
+            await care.rebuild(service)
+        elif service != "preview":
+            await care.restart(service)
+        elif self._slug is not None:
+            await care.start_again(self._slug)
+        if service == "preview" and selected is not None:
+            await self._preview.open(selected)
+
+    async def wake_preview(self) -> None:
+        """Start the selected session's preview again where it was stopped."""
+        self._preview.wake()
 
     async def view_as(self, email: str | None) -> None:
         """Read through that person's row-level security; None: one's own view again. Raises NotFound, StoreError."""
@@ -248,6 +272,7 @@ class ScreenFeed:
         submitted = await self._studio.connected.session.submit(order)
         if submitted.session_id != self._selected:
             await self.select(submitted.session_id)
+        self._preview.wake()
         return submitted.session_id
 
     async def _follow(self, session_id: SessionId, after: int = 0) -> None:
@@ -255,39 +280,17 @@ class ScreenFeed:
             async for events in self._view.session.follow(session_id, after):
                 self._show_events(events)
             return
-        is_due = asyncio.Event()
-        is_due.set()
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._keep_preview(session_id, is_due))
+            group.create_task(self._preview.keep(session_id))
             async for events in self._studio.connected.session.follow(session_id, after):
                 self._show_events(events)
-                if any(event.type == "preview_ready" for event in events):
-                    is_due.set()
+                # Another home's preview_ready tells of its own address: ours is opened on completion.
+                if any(event.type in ("preview_ready", "completion") for event in events):
+                    self._preview.due()
 
     def _show_events(self, events: Sequence[Event]) -> None:
         self._last_seq = events[-1].seq
         self._tell(EventsArrived(tuple(events)))
-
-    async def _keep_preview(self, session_id: SessionId, is_due: asyncio.Event) -> None:
-        """Open the session's preview now and whenever a revision became ready."""
-        while True:
-            await is_due.wait()
-            is_due.clear()
-            try:
-                preview = await self._studio.connected.preview_host.open(session_id)
-            except MobvibeError as error:
-                failed = ServiceStatus("preview", "failed", error.message, error.remedy)
-                self._tell(ServiceChanged(failed))
-            else:
-                self._tell(ServiceChanged(_preview_status(preview, self._slug)))
-                self._tell(PreviewChanged(session_id, preview))
-
-
-def _preview_status(preview: PreviewAddress | None, slug: str | None) -> ServiceStatus:
-    """The preview's row once it is known whether the selected session has one."""
-    if preview is None:
-        return ServiceStatus("preview", "waiting", "starts with the first build")
-    return ServiceStatus("preview", "healthy", slug or "", port=urlsplit(preview.web_url).port)
 
 
 async def _ended(task: asyncio.Task[None] | None) -> None:

@@ -25,6 +25,8 @@ class AppSettings(WorkerSettings):
     """The image of Postgres in a container: the official one, or another with its environment contract."""
     preview: Literal["auto", "docker", "process"] = "auto"
     """How previews run."""
+    checks: Literal["auto", "docker", "process"] = "auto"
+    """Where the checks' commands run: in containers without a network where previews do (auto), always, or never."""
     expo_base_image: str = "node:24-bookworm-slim"
     """What the Expo image is built on: any image with Node and npm."""
     ca_bundle: Path | None = Field(
@@ -41,6 +43,8 @@ class AppSettings(WorkerSettings):
     """A fixed port for embedded Postgres."""
     preview_port: int | None = Field(default=None, ge=1, le=65535)
     """A fixed port for the preview."""
+    preview_idle_minutes: float = Field(default=30.0, ge=0)
+    """A preview that no phone used for so long is stopped, and started again on demand; 0 never stops one."""
 
 
 def load_settings(flags: dict[str, Any]) -> AppSettings:

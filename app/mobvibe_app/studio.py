@@ -22,6 +22,7 @@ from mobvibe_app.changes import (
     TroubleChanged,
 )
 from mobvibe_app.environment.environment import Environment
+from mobvibe_app.environment.service_care import ServiceCare
 from mobvibe_app.overview import Overview
 from mobvibe_app.preview_host import PreviewHost
 from mobvibe_app.settings import AppSettings
@@ -43,6 +44,21 @@ class WorkerPort(Protocol):
     def stop(self) -> None:
         """Hand back what runs and end."""
         ...
+
+
+class NoWorker:
+    """In a worker's place where jobs are run elsewhere."""
+
+    def __init__(self) -> None:
+        self._stopped = asyncio.Event()
+
+    async def run(self) -> None:
+        """Wait until stopped."""
+        await self._stopped.wait()
+
+    def stop(self) -> None:
+        """End."""
+        self._stopped.set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +201,11 @@ class Studio:
             return ServiceError("The worker ended by itself.", "Start mobvibe-tui again.")
         finally:
             gone.cancel()
+
+    @property
+    def care(self) -> ServiceCare:
+        """Restarts and rebuilds single services of the environment."""
+        return self._environment.care
 
     def demos(self) -> Sequence[DemoSummary]:
         """The recordings that can be replayed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from mobvibe_app.changes import DemoSummary
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from asyncpg import Pool
 
     from mobvibe_app.environment.environment import Environment
+    from mobvibe_app.preview_host import PreviewHost
     from mobvibe_app.screen_feed import ScreenFeed
     from mobvibe_app.studio import Connected, Studio, View
     from mobvibe_app.ui.app import MobvibeApp
@@ -29,14 +31,14 @@ def demo_summaries() -> tuple[DemoSummary, ...]:
     )
 
 
-def build_studio(settings: AppSettings) -> Studio:
-    """A studio that is not open yet."""
+def build_studio(settings: AppSettings, *, has_worker: bool = True) -> Studio:
+    """A studio that is not open yet; without a worker it only serves previews."""
     from mobvibe_app.environment.environment import Environment
     from mobvibe_app.studio import Studio
 
     @asynccontextmanager
     async def connect(dsn: str, environment: Environment) -> AsyncIterator[Connected]:
-        async with _connected(settings, dsn, environment) as connected:
+        async with _connected(settings, dsn, environment, has_worker) as connected:
             yield connected
 
     return Studio(settings, Environment(settings), connect, demo_summaries())
@@ -60,56 +62,90 @@ def build_dashboard(settings: AppSettings) -> MobvibeApp:
 
 @asynccontextmanager
 async def _connected(
-    settings: AppSettings, dsn: str, environment: Environment
+    settings: AppSettings, dsn: str, environment: Environment, has_worker: bool
 ) -> AsyncIterator[Connected]:
     from mobvibe_app.build_session import BuildSession
     from mobvibe_app.embedded_worker import EmbeddedWorker
+    from mobvibe_app.environment.modes import Modes
     from mobvibe_app.overview import Overview
-    from mobvibe_app.preview_host import PreviewHost, PreviewStores
-    from mobvibe_app.studio import Connected
+    from mobvibe_app.studio import Connected, NoWorker
     from mobvibe_worker.home import Home
-    from mobvibe_worker.store.event_log import EventLog
     from mobvibe_worker.store.job_queue import JobQueue
     from mobvibe_worker.store.listener import Listener
     from mobvibe_worker.store.pool import open_pool
-    from mobvibe_worker.store.previews import PreviewRegistry
-    from mobvibe_worker.store.projects import ProjectStore
-    from mobvibe_worker.store.revisions import RevisionStore
-    from mobvibe_worker.store.sessions import SessionStore
     from mobvibe_worker.store.turns import TurnLedger
 
+    poll = settings.poll_interval_ms / 1000
     pool = await open_pool(
         dsn, application_name="mobvibe-tui", slow_seconds=settings.slow_query_ms / 1000
     )
     try:
         async with Listener(settings.session_url(dsn)) as listener:
-            queue, events = JobQueue(pool), EventLog(pool)
-            projects, sessions = ProjectStore(pool), SessionStore(pool)
-            revisions, turns = RevisionStore(pool), TurnLedger(pool)
-            registry = PreviewRegistry(pool)
-            yield Connected(
-                session=BuildSession(
+            queue, turns = JobQueue(pool), TurnLedger(pool)
+            home_id = Modes(Home(settings.home)).registered_id()
+            async with _previews(settings, environment, pool, listener, home_id) as host:
+                kept = host.stores
+                session = BuildSession(
                     queue,
-                    projects,
-                    sessions,
-                    events,
+                    kept.projects,
+                    kept.sessions,
+                    kept.events,
                     turns,
                     listener,
-                    settings.poll_interval_ms / 1000,
-                ),
-                overview=Overview(queue, sessions, turns, listener),
-                preview_host=PreviewHost(
-                    Home(settings.home),
-                    PreviewStores(projects, sessions, revisions, events, registry),
-                    environment.serve,
-                    listener,
-                    environment.tell,
-                ),
-                worker=EmbeddedWorker(settings, dsn, pool, listener),
-                see_as=lambda email: _view(pool, listener, email, settings.poll_interval_ms / 1000),
-            )
+                    poll,
+                    home_id,
+                )
+                yield Connected(
+                    session=session,
+                    overview=Overview(queue, kept.sessions, turns, listener),
+                    preview_host=host,
+                    worker=EmbeddedWorker(settings, dsn, pool, listener, environment.sandbox())
+                    if has_worker
+                    else NoWorker(),
+                    see_as=lambda email: _view(pool, listener, email, poll),
+                )
     finally:
         await pool.close()
+
+
+@asynccontextmanager
+async def _previews(
+    settings: AppSettings, environment: Environment, pool: Pool, listener: Listener, home_id: str
+) -> AsyncIterator[PreviewHost]:
+    from mobvibe_app.environment.network import lan_address
+    from mobvibe_app.environment.preview_watches import PreviewWatches
+    from mobvibe_app.preview_host import PreviewHost
+    from mobvibe_app.preview_upkeep import PreviewStores, PreviewUpkeep
+    from mobvibe_worker.home import Home
+    from mobvibe_worker.store.event_log import EventLog
+    from mobvibe_worker.store.previews import PreviewRegistry
+    from mobvibe_worker.store.projects import ProjectStore
+    from mobvibe_worker.store.revisions import RevisionStore
+    from mobvibe_worker.store.sessions import SessionStore
+
+    stores = PreviewStores(
+        ProjectStore(pool),
+        SessionStore(pool),
+        RevisionStore(pool),
+        EventLog(pool),
+        PreviewRegistry(pool),
+    )
+    idle, tell = settings.preview_idle_minutes, environment.tell
+    watches = PreviewWatches(environment)
+    upkeep = PreviewUpkeep(
+        home_id,
+        stores,
+        environment,
+        watches,
+        tell,
+        timedelta(minutes=idle) if idle else None,
+        lambda: lan_address(settings.host),
+    )
+    try:
+        home = Home(settings.home)
+        yield PreviewHost(home, stores, environment.serve, listener, tell, upkeep)
+    finally:
+        await watches.close()
 
 
 async def _view(pool: Pool, listener: Listener, email: str, poll_seconds: float) -> View:

@@ -31,6 +31,7 @@ async def test_a_demo_reaches_a_phone_and_down_all_leaves_nothing(
     )
     result = await first.result()
     assert result["status"] == "completed", first.said
+    assert result["checks"]["green"] is True and result["checks"]["sandboxed"] is True
     phone = Phone(result["url"])
     assert b"Split the bill, keep the friends." in await phone.bundle()
 

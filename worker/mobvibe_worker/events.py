@@ -27,11 +27,11 @@ class Thinking:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What the person typed, or what the agent answers to the person."""
+    """What the person typed, what the agent answers, or a line of the running app's console (`phone`)."""
 
     type: ClassVar[EventType] = "message"
     text: str
-    author: Literal["person", "agent"] = "agent"
+    author: Literal["person", "agent", "phone"] = "agent"
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,8 @@ class CheckReport:
     """All checks of one version of a project's files."""
 
     checks: tuple[Check, ...]
+    is_sandboxed: bool | None = None
+    """Their commands ran sealed off from the machine; None where nobody said so."""
 
     @property
     def is_green(self) -> bool:
@@ -76,7 +78,9 @@ class CheckReport:
 
     def to_data(self) -> dict[str, Any]:
         """The report as JSON values."""
-        return {"green": self.is_green, "checks": [asdict(check) for check in self.checks]}
+        told = {} if self.is_sandboxed is None else {"sandboxed": self.is_sandboxed}
+        checks = [asdict(check) for check in self.checks]
+        return {"green": self.is_green, "checks": checks, **told}
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> CheckReport:
@@ -90,5 +94,6 @@ class CheckReport:
                     }
                 )
                 for check in data["checks"]
-            )
+            ),
+            is_sandboxed=data.get("sandboxed"),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from importlib.metadata import version
 
 DESCRIPTION = "Describe an app. Scan the code. It is on your phone."
@@ -33,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
     command("demo", "list the builds recorded with the real loop, for those without a key")
     worker = command("worker", "only the worker, for another machine (needs DATABASE_URL)")
     worker.add_argument("--concurrency", type=int, metavar="N", default=argparse.SUPPRESS)
+    command("preview", "only the previews, where workers run elsewhere")
     command("up", "start Postgres and leave it running")
     down = command("down", "stop everything of this home")
     down.add_argument(
@@ -42,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command("status", "what runs in this home")
     command("logs", "what a service printed").add_argument("service", metavar="SERVICE")
+    _care(command)
     command("doctor", "what this machine has and lacks, with a remedy each")
     command("jobs", "the newest jobs")
     command("events", "a session's events").add_argument("session", metavar="SESSION")
@@ -49,6 +52,17 @@ def parser() -> argparse.ArgumentParser:
     command("cancel", "cancel a waiting or running job").add_argument("job", metavar="JOB")
     _db(command("db", "the database: migrate, verify, branch, seed, psql ..."))
     return top
+
+
+def _care(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
+    named = "postgres, starter, preview (all of them) or preview-NAME"
+    restart = command("restart", "stop a service and start it again")
+    restart.add_argument("service", metavar="SERVICE", help=named)
+    rebuild = command("rebuild", "make anew what a service runs from: images, packages, caches")
+    rebuild.add_argument("service", metavar="SERVICE", help=named)
+    reset = command("reset", "delete what a service has, so that it begins afresh; asks first")
+    reset.add_argument("service", metavar="SERVICE", help=named)
+    reset.add_argument("--yes", action="store_true", help="do not ask")
 
 
 def _everywhere() -> argparse.ArgumentParser:
@@ -70,7 +84,7 @@ def _run(run: argparse.ArgumentParser) -> None:
     run.add_argument("prompt", nargs="?", metavar="PROMPT", help="what to build or to change")
     run.add_argument("--demo", metavar="NAME", help="replay a recorded build: no key, no cost")
     run.add_argument("--project", metavar="NAME", help="change this project")
-    run.add_argument("--platform", choices=("mobile", "web"), default="mobile")
+    run.add_argument("--platform", choices=("mobile", "web"), help="a phone, or a browser")
     run.add_argument("--budget", metavar="USD", help="the most that this job may cost")
     run.add_argument("--keep", action="store_true", help="go on serving afterwards")
 

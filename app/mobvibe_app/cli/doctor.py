@@ -10,10 +10,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from mobvibe_app.cli.output import Output
+from mobvibe_app.environment.modes import Modes, Service
 from mobvibe_app.environment.network import is_reachable, lan_address
 from mobvibe_app.environment.postgres_cluster import Cluster
 from mobvibe_app.settings import AppSettings
-from mobvibe_worker.errors import MobvibeError
+from mobvibe_worker.errors import MobvibeError, ServiceError
 from mobvibe_worker.home import Home
 from mobvibe_worker.toolchain.node import find_node
 from mobvibe_worker.toolchain.sdks import sdk, sdk_versions
@@ -39,6 +40,7 @@ def examine(settings: AppSettings, out: Output) -> int:
     looks: dict[str, Callable[[], str]] = {
         "home": lambda: _home(home),
         "disk": lambda: _disk(home),
+        "docker": lambda: _docker(settings, home),
         **({} if settings.database_url else {"postgres": lambda: _postgres(home)}),
         **{f"node for SDK {one}": _node_for(one) for one in sdk_versions()},
         "address": lambda: _address(settings),
@@ -74,6 +76,33 @@ def _disk(home: Home) -> str:
             f"Only {free / 1e9:.1f} GB are free.", "Free some space; Expo's packages need 1 GB."
         )
     return f"{free / 1e9:.0f} GB free"
+
+
+def _docker(settings: AppSettings, home: Home) -> str:
+    """The engine, or why there is none; a fault only where something of this home is meant to use it."""
+    from mobvibe_app.environment.docker_engine import DockerEngine
+
+    modes = Modes(home)
+    asked = {"postgres": settings.postgres, "preview": settings.preview}
+    services: tuple[Service, ...] = ("postgres", "preview")
+    users = [
+        name
+        for name in services
+        if "docker" in (asked[name], modes.chosen(name) if asked[name] == "auto" else None)
+    ]
+    if settings.database_url is not None and "postgres" in users:
+        users.remove("postgres")
+    try:
+        engine = DockerEngine.connect()
+    except ServiceError as error:
+        if users:
+            raise
+        return f"not used: {error.message}"
+    try:
+        used = f"; used by {' and '.join(users)}" if users else ""
+        return f"{engine.version()} at {engine.address}{used}"
+    finally:
+        engine.close()
 
 
 def _postgres(home: Home) -> str:

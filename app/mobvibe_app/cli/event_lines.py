@@ -16,6 +16,7 @@ from mobvibe_worker.events import (
     Thinking,
 )
 
+_AUTHORS = {"person": "»", "agent": "·", "phone": "▯"}
 _CHANGES = {"created": "+", "modified": "M", "deleted": "-", "renamed": "R"}
 
 
@@ -37,7 +38,7 @@ def event_line(payload: Payload) -> str | None:
         case Thinking(text=text):
             return f"… {text.strip()}" if text.strip() else None
         case Message(text=text, author=author):
-            return f"{'»' if author == 'person' else '·'} {text}"
+            return f"{_AUTHORS[author]} {text}"
         case Terminal():
             return _terminal(payload)
         case FileChange(path=path, change=change, added=added, removed=removed):

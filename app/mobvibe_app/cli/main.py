@@ -59,10 +59,18 @@ def _dispatch(flags: argparse.Namespace, out: Output) -> int:
             from mobvibe_app.cli.worker import run_worker
 
             return run_worker(settings, out)
+        case "preview":
+            from mobvibe_app.cli import preview
+
+            return asyncio.run(preview.serve(settings, flags, out))
         case "up" | "down" | "status" | "logs":
             from mobvibe_app.cli import services
 
             return asyncio.run(services.COMMANDS[flags.command](settings, flags, out))
+        case "restart" | "rebuild" | "reset":
+            from mobvibe_app.cli import care
+
+            return asyncio.run(care.COMMANDS[flags.command](settings, flags, out))
         case "doctor":
             from mobvibe_app.cli.doctor import examine
 

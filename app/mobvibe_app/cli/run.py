@@ -14,6 +14,7 @@ from mobvibe_app.changes import Change, ServiceChanged, TroubleChanged
 from mobvibe_app.cli.job_follower import JobFollower, Outcome
 from mobvibe_app.cli.output import Output
 from mobvibe_app.cli.qr import qr_lines
+from mobvibe_app.cli.serving import follow_preview
 from mobvibe_app.settings import AppSettings
 from mobvibe_app.studio import Connected, Studio, no_model
 from mobvibe_app.wiring import build_studio
@@ -98,8 +99,17 @@ async def _until_interrupted(
             raise ServiceError("The app is built and kept, but its preview did not start.")
         if keep and outcome.status == "completed":
             out.note("serving; ctrl+c stops it")
-            await watched.first(asyncio.Event().wait())
+            await watched.first(_serve_on(connected, submitted, out))
         return EXIT_CODES[outcome.status]
+
+
+async def _serve_on(connected: Connected, submitted: Submitted, out: Output) -> None:
+    """For ever; what cannot be followed now is said and the rest goes on."""
+    try:
+        await follow_preview(connected, submitted.session_id, out)
+    except MobvibeError as error:
+        out.error(error)
+    await asyncio.Event().wait()
 
 
 class _Watched:
@@ -168,6 +178,8 @@ def _print_result(out: Output, outcome: Outcome, sdk_version: int) -> None:
     if outcome.url is not None:
         if out.is_terminal:
             out.qr(qr_lines(outcome.url))
-        out.line(f"{outcome.url}   {sdk(sdk_version).expo_go}")
+        is_page = outcome.url.startswith("http")
+        opens = "Opens in any browser." if is_page else sdk(sdk_version).expo_go
+        out.line(f"{outcome.url}   {opens}")
     if outcome.error:
         out.line(f"{outcome.status}: {outcome.error}")

@@ -9,6 +9,7 @@ from typing import Any
 
 from mobvibe_app.cli.output import Output
 from mobvibe_app.environment.environment import Environment
+from mobvibe_app.environment.preview_events import is_event_line
 from mobvibe_app.settings import AppSettings
 from mobvibe_worker.errors import InputError
 from mobvibe_worker.home import Home
@@ -50,12 +51,15 @@ async def down(settings: AppSettings, flags: argparse.Namespace, out: Output) ->
 
 async def status(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
     """Print what runs in this home, without starting anything."""
-    services = await Environment(settings).running()
-    home = Home(settings.home)
+    environment, home = Environment(settings), Home(settings.home)
+    services, modes = await environment.running(), environment.modes()
     if out.is_json:
-        out.value({"home": str(home.root), "services": [asdict(service) for service in services]})
+        found = [asdict(service) for service in services]
+        out.value({"home": str(home.root), "modes": modes, "services": found})
         return 0
     out.line(f"home: {home.root}")
+    for name, mode in modes.items():
+        out.line(f"  {name:<24} by choice: {mode}")
     for service in services:
         port = f"  port {service.facts['port']}" if "port" in service.facts else ""
         mode = f"  {service.facts['mode']}" if "mode" in service.facts else ""
@@ -73,7 +77,8 @@ async def logs(settings: AppSettings, flags: argparse.Namespace, out: Output) ->
         raise InputError(f"There is no log of {flags.service!r}.", f"There are: {known}.")
     with found[flags.service].open("rb") as log:
         log.seek(max(0, log.seek(0, 2) - MOST_BYTES))
-        lines = log.read().decode(errors="replace").splitlines()[-MOST_LINES:]
+        said = log.read().decode(errors="replace").splitlines()
+        lines = [line for line in said if not is_event_line(line)][-MOST_LINES:]
     for line in lines:
         if out.is_json:
             out.value({"service": flags.service, "line": clean_text(line)})

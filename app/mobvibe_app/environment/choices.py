@@ -51,6 +51,12 @@ class Choices:
             others = {name: held for name, held in choices.get("ports", {}).items() if held != port}
             choices["ports"] = {**others, service: port}
 
+    def forget_port(self, service: str) -> None:
+        """Let go of a service's port; harmless where it has none."""
+        with self._changing() as choices:
+            held = choices.get("ports", {})
+            choices["ports"] = {name: port for name, port in held.items() if name != service}
+
     @contextmanager
     def _changing(self) -> Iterator[dict[str, Any]]:
         lock = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)

@@ -40,14 +40,19 @@ def keeper_spec(
     stop_seconds: int,
     is_disposable: bool,
     facts: Mapping[str, object],
+    since: float | None = None,
 ) -> ServiceSpec:
-    """The service that keeps this container running for as long as it runs itself."""
+    """The service that keeps this container running for as long as it runs itself.
+
+    `since` (Unix time) is when whoever asks starts the container: what it prints from then on is passed on too.
+    """
     disposable = ("--disposable",) if is_disposable else ()
+    told_from = () if since is None else ("--since", str(since))
     return ServiceSpec(
         service,
         (
             *(sys.executable, "-P", "-m", "mobvibe_app.environment.container_keeper"),
-            *(container, "--stop-seconds", str(stop_seconds), *disposable),
+            *(container, "--stop-seconds", str(stop_seconds), *disposable, *told_from),
         ),
         cwd=log.parent,
         log=log,
@@ -65,10 +70,18 @@ def kept_words(container: str) -> str:
 class Keeper:
     """Keeps one container running until SIGTERM."""
 
-    def __init__(self, container: str, stop_seconds: int, *, is_disposable: bool) -> None:
+    def __init__(
+        self,
+        container: str,
+        stop_seconds: int,
+        *,
+        is_disposable: bool,
+        since: float | None = None,
+    ) -> None:
         self._container = container
         self._stop_seconds = stop_seconds
         self._is_disposable = is_disposable
+        self._since = since
         self._asked = threading.Event()
         self._restarts: deque[float] = deque()
 
@@ -95,7 +108,7 @@ class Keeper:
     def _run_once(self) -> int:
         engine = DockerEngine.connect()
         try:
-            since = time.time()
+            since, self._since = self._since or time.time(), None
             engine.start(self._container)
             threading.Thread(target=self._stop_when_asked, daemon=True).start()
             for piece in engine.lines(self._container, since):
@@ -150,9 +163,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("container")
     parser.add_argument("--stop-seconds", type=int, required=True)
     parser.add_argument("--disposable", action="store_true")
+    parser.add_argument("--since", type=float)
     flags = parser.parse_args(arguments)
+    keeper = Keeper(
+        flags.container, flags.stop_seconds, is_disposable=flags.disposable, since=flags.since
+    )
     try:
-        return Keeper(flags.container, flags.stop_seconds, is_disposable=flags.disposable).run()
+        return keeper.run()
     except MobvibeError as error:
         _say(str(error))
         return 1

@@ -69,6 +69,7 @@ class ContainerSpec:
 class FoundContainer:
     """A container as the engine has it now."""
 
+    id: str
     name: str
     status: str
     """created, running, restarting, exited, ..."""

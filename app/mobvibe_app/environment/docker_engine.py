@@ -1,47 +1,33 @@
-"""The engine of containers through the docker SDK, of which this is the only importer. Its calls block: use threads."""
+"""The engine of containers through the docker SDK: containers, volumes, networks. Its calls block: use threads."""
 
 from __future__ import annotations
 
 import contextlib
-import ipaddress
-import os
-import socket
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 import docker
 import requests
-from docker.context import ContextAPI
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.errors import DockerException, NotFound
 from docker.types import LogConfig
-from docker.types import Mount as EngineMount
 
 from mobvibe_app.environment.build_context import pack
 from mobvibe_app.environment.container_spec import (
     HOME_LABEL,
-    SPEC_LABEL,
     ContainerSpec,
     FoundContainer,
-    Mount,
     Removed,
 )
-from mobvibe_app.environment.docker_faults import (
-    EngineUnavailable,
-    missing,
-    refusal,
-    unavailable,
-)
-from mobvibe_worker.errors import ServiceError
+from mobvibe_app.environment.docker_attached import AttachedContainers, remove_container
+from mobvibe_app.environment.docker_calls import told
+from mobvibe_app.environment.docker_counters import Counted, counted
+from mobvibe_app.environment.docker_endpoint import endpoint, is_local, knock
+from mobvibe_app.environment.docker_faults import elsewhere, unavailable
+from mobvibe_app.environment.docker_images import EngineImages
+from mobvibe_app.environment.docker_options import sealed_options
 
 _CALL_SECONDS = 120
 _CONNECT_SECONDS = 10
-_SILENT_SECONDS = 180
-_GONE = (requests.exceptions.ConnectionError, requests.exceptions.ReadTimeout)
-
-OnBytes = Callable[[int, int], None]
-OnLine = Callable[[str], None]
 
 
 class DockerEngine:
@@ -49,141 +35,52 @@ class DockerEngine:
 
     def __init__(self, client: docker.DockerClient, address: str) -> None:
         self.address = address
+        self.images = EngineImages(client, address)
+        self.attached = AttachedContainers(client, address)
         self._client = client
 
     @classmethod
     def connect(cls) -> Self:
         """The engine that DOCKER_HOST, DOCKER_CONTEXT or docker's own current context names.
 
-        Raises EngineUnavailable where none answers, or refuses this user.
+        Raises EngineUnavailable where none answers, refuses this user, or is one of another machine.
         """
-        address = "DOCKER_HOST"
+        address, options = endpoint()
+        if not is_local(address):
+            raise elsewhere(address)
         try:
-            address, options = _endpoint()
-            _knock(address)
+            knock(address)
             client = docker.DockerClient(version="auto", timeout=_CONNECT_SECONDS, **options)
             client.api.timeout = _CALL_SECONDS
         except (DockerException, requests.exceptions.RequestException, OSError) as error:
             raise unavailable(address, str(error)) from error
         return cls(client, address)
 
-    @property
-    def is_local(self) -> bool:
-        """It sees this machine's folders and publishes ports on this machine's addresses."""
-        parts = urlsplit(self.address)
-        if parts.scheme in ("unix", "npipe", "http+unix"):
-            return True
-        try:
-            return ipaddress.ip_address(parts.hostname or "").is_loopback
-        except ValueError:
-            return parts.hostname == "localhost" and parts.scheme != "ssh"
+    def version(self) -> str:
+        """What answers, and its version: `Docker Engine 28.2`, `Podman Engine 4.3`."""
+        with told(self.address, "say its version"):
+            said = self._client.version()
+        parts = [str(one.get("Name", "")) for one in said.get("Components") or ()]
+        name = parts[0] if parts and parts[0] != "Engine" else "Docker Engine"
+        return f"{name} {said.get('Version', '?')}"
 
     def close(self) -> None:
         """Let go of its connections."""
         self._client.close()
 
-    def image_id(self, image: str) -> str | None:
-        """The id of an image that the engine has, or None."""
-        with _told(self.address, f"look for the image {image}"):
-            try:
-                return str(self._client.images.get(image).id)
-            except ImageNotFound:
-                return None
-
-    def image_environment(self, image: str) -> dict[str, str]:
-        """The variables that the image sets. Raises ServiceError where the engine lacks it."""
-        with _told(self.address, f"read the image {image}"):
-            found = self._client.images.get(image).attrs["Config"].get("Env") or ()
-            return dict(entry.split("=", 1) for entry in found)
-
-    def pull(self, image: str, on_bytes: OnBytes) -> None:
-        """Fetch an image; `on_bytes` hears (fetched, known so far). Raises ImageMissing."""
-        layers: dict[str, tuple[int, int]] = {}
-        try:
-            repository, tag = docker.utils.parse_repository_tag(image)
-            for told in self._client.api.pull(
-                repository, tag=tag or "latest", stream=True, decode=True
-            ):
-                if "error" in told:
-                    raise missing(image, str(told["error"]))
-                detail = told.get("progressDetail") or {}
-                if told.get("status") == "Downloading" and detail.get("total"):
-                    layers[told["id"]] = (detail["current"], detail["total"])
-                    fetched = [sum(column) for column in zip(*layers.values(), strict=True)]
-                    on_bytes(fetched[0], fetched[1])
-        except _GONE as error:
-            raise unavailable(self.address, str(error)) from error
-        except APIError as error:
-            raise missing(image, str(error.explanation or error)) from error
-
-    def build(
-        self,
-        tag: str,
-        files: Mapping[str, bytes],
-        *,
-        arguments: Mapping[str, str],
-        labels: Mapping[str, str],
-        on_line: OnLine,
-        time_limit: float,
-    ) -> None:
-        """Build an image from a context of files, `Dockerfile` among them. Half-built containers are removed.
-
-        Raises ServiceError when a step fails, or when it takes longer than `time_limit` seconds.
-        """
-        deadline = time.monotonic() + time_limit
-        with _told(self.address, f"build {tag}"):
-            lines = self._client.api.build(
-                fileobj=pack(files),
-                custom_context=True,
-                tag=tag,
-                buildargs=dict(arguments),
-                labels=dict(labels),
-                rm=True,
-                forcerm=True,
-                decode=True,
-                timeout=_SILENT_SECONDS,
-            )
-            for told in lines:
-                if "error" in told:
-                    raise refusal(f"build {tag}", str(told["error"]))
-                on_line(str(told.get("stream", "")))
-                if time.monotonic() > deadline:
-                    lines.close()
-                    raise ServiceError(
-                        f"The image {tag} was not built within {time_limit:.0f} s.",
-                        "Check the network and npm's registry setting, then try again.",
-                    )
-
     def create(self, spec: ContainerSpec) -> None:
         """Make the container, not started; one of that name is replaced. Raises ServiceError."""
         self.remove(spec.name)
-        with _told(self.address, f"make {spec.name}"):
+        with told(self.address, f"make {spec.name}", spec.image):
             self._client.containers.create(
                 spec.image,
-                list(spec.command) or None,
-                name=spec.name,
-                environment=dict(spec.environment),
-                labels={**spec.labels, SPEC_LABEL: spec.fingerprint},
-                user=spec.user,
-                mounts=[_mount(one) for one in spec.mounts],
-                tmpfs=dict(spec.temporary),
-                ports={f"{one.inside}/tcp": (one.address, one.outside) for one in spec.ports},
-                network=spec.network,
-                cap_drop=["ALL"],
-                cap_add=list(spec.capabilities),
-                security_opt=["no-new-privileges"],
-                read_only=spec.is_read_only,
-                mem_limit=spec.memory_bytes,
-                memswap_limit=spec.memory_bytes,
-                nano_cpus=None if spec.cpus is None else int(spec.cpus * 1e9),
-                pids_limit=spec.processes,
-                init=spec.has_init,
+                **sealed_options(spec),
                 log_config=LogConfig(type="json-file", config={"max-size": "5m", "max-file": "2"}),
             )
 
     def find(self, name: str) -> FoundContainer | None:
         """The container of that name, or None."""
-        with _told(self.address, f"look for {name}"):
+        with told(self.address, f"look for {name}"):
             try:
                 return _found(self._client.containers.get(name))
             except NotFound:
@@ -191,47 +88,56 @@ class DockerEngine:
 
     def labelled(self, home: str) -> tuple[FoundContainer, ...]:
         """The containers of a home, running or not."""
-        with _told(self.address, "list its containers"):
-            return tuple(
-                _found(one) for one in self._client.containers.list(all=True, filters=_of(home))
-            )
+        with told(self.address, "list its containers"):
+            return tuple(_found(one) for one in _all_of(self._client, home))
 
     def start(self, name: str) -> None:
         """Start a container; one that runs is left alone. Raises PortTaken, ServiceError."""
-        with _told(self.address, f"start {name}"):
+        with told(self.address, f"start {name}"):
             self._client.containers.get(name).start()
 
     def stop(self, name: str, seconds: int) -> None:
         """Ask a container to end, kill it after `seconds`; harmless where it does not run."""
-        with _told(self.address, f"stop {name}"), contextlib.suppress(NotFound):
+        with told(self.address, f"stop {name}"), contextlib.suppress(NotFound):
             self._client.containers.get(name).stop(timeout=seconds)
 
     def remove(self, name: str) -> None:
         """Kill and remove a container; harmless where there is none. Named volumes stay."""
-        with _told(self.address, f"remove {name}"), contextlib.suppress(NotFound):
-            self._client.containers.get(name).remove(force=True, v=True)
+        with told(self.address, f"remove {name}"), contextlib.suppress(NotFound):
+            remove_container(self._client.containers.get(name))
 
     def put_file(self, name: str, path: str, content: bytes) -> None:
         """Write a file into a container that need not run: readable inside, invisible to `inspect`."""
         folder, _, file = path.rpartition("/")
-        with _told(self.address, f"write into {name}"):
+        with told(self.address, f"write into {name}"):
             archive = pack({file: content}).read()
             self._client.containers.get(name).put_archive(folder or "/", archive)
 
     def lines(self, name: str, since: float) -> Iterator[bytes]:
         """What a container prints from then (Unix time) on, in pieces, until it ends."""
-        with _told(self.address, f"follow {name}"):
+        with told(self.address, f"follow {name}"):
             container = self._client.containers.get(name)
             yield from container.logs(stream=True, follow=True, since=since)
 
     def wait(self, name: str) -> int:
         """Wait until a container ends; its exit code."""
-        with _told(self.address, f"wait for {name}"):
+        with told(self.address, f"wait for {name}"):
             return int(self._client.containers.get(name).wait(timeout=None)["StatusCode"])
+
+    def counted(self, name: str) -> Counted | None:
+        """What a running container has used so far; None where it does not run. Never waits for a second sample."""
+        with told(self.address, f"measure {name}"):
+            try:
+                container = self._client.containers.get(name)
+                if container.status != "running":
+                    return None
+                return counted(self._client.api.stats(name, stream=False, one_shot=True), container)
+            except NotFound:
+                return None
 
     def volume_labels(self, name: str) -> dict[str, str] | None:
         """The labels of a volume, or None where there is none."""
-        with _told(self.address, f"look for the volume {name}"):
+        with told(self.address, f"look for the volume {name}"):
             try:
                 return dict(self._client.volumes.get(name).attrs.get("Labels") or {})
             except NotFound:
@@ -239,12 +145,17 @@ class DockerEngine:
 
     def create_volume(self, name: str, labels: Mapping[str, str]) -> None:
         """Make a named volume."""
-        with _told(self.address, f"make the volume {name}"):
+        with told(self.address, f"make the volume {name}"):
             self._client.volumes.create(name, labels=dict(labels))
+
+    def remove_volume(self, name: str) -> None:
+        """Remove a named volume with what is in it; harmless where there is none."""
+        with told(self.address, f"remove the volume {name}"), contextlib.suppress(NotFound):
+            self._client.volumes.get(name).remove()
 
     def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
         """A bridge of our own, in which containers do not reach each other."""
-        with _told(self.address, f"make the network {name}"):
+        with told(self.address, f"make the network {name}"):
             if not self._client.networks.list(names=[f"^{name}$"]):
                 self._client.networks.create(
                     name,
@@ -255,10 +166,10 @@ class DockerEngine:
 
     def remove_labelled(self, home: str) -> Removed:
         """Remove exactly what carries the home's label: containers, networks, volumes, images."""
-        with _told(self.address, "remove what this home made"):
-            containers = self._client.containers.list(all=True, filters=_of(home))
+        with told(self.address, "remove what this home made"):
+            containers = _all_of(self._client, home)
             for container in containers:
-                container.remove(force=True, v=True)
+                remove_container(container)
             networks = self._client.networks.list(filters=_of(home))
             for network in networks:
                 network.remove()
@@ -276,37 +187,10 @@ class DockerEngine:
         )
 
 
-def _endpoint() -> tuple[str, dict[str, Any]]:
-    """The engine's address, and how to speak to it."""
-    if os.environ.get("DOCKER_HOST"):
-        options = docker.utils.kwargs_from_env()
-        return str(options["base_url"]), options
-    context = ContextAPI.get_context(os.environ.get("DOCKER_CONTEXT") or None)
-    if context is None:
-        raise DockerException("no such context")
-    return str(context.Host), {"base_url": context.Host, "tls": context.TLSConfig or False}
-
-
-def _knock(address: str) -> None:
-    """Raises OSError where nothing listens on a socket of this machine: the SDK would leave its own open."""
-    parts = urlsplit(address)
-    if parts.scheme in ("unix", "http+unix"):
-        with socket.socket(socket.AF_UNIX) as probe:
-            probe.settimeout(_CONNECT_SECONDS)
-            probe.connect(parts.path or f"/{parts.netloc}")
-
-
-@contextlib.contextmanager
-def _told(address: str, what: str) -> Iterator[None]:
-    """The SDK's errors in our words."""
-    try:
-        yield
-    except _GONE as error:
-        raise unavailable(address, str(error)) from error
-    except APIError as error:
-        raise refusal(what, str(error.explanation or error)) from error
-    except DockerException as error:
-        raise EngineUnavailable(f"Docker failed to {what}: {error}.", "Try again.") from error
+def _all_of(client: docker.DockerClient, home: str) -> list[Any]:
+    """The home's containers, without those that are being removed just now."""
+    found: list[Any] = client.containers.list(all=True, filters=_of(home), ignore_removed=True)
+    return found
 
 
 def _of(home: str) -> dict[str, str]:
@@ -319,9 +203,9 @@ def _names(things: Iterable[Any]) -> tuple[str, ...]:
 
 def _found(container: Any) -> FoundContainer:
     return FoundContainer(
-        container.name, container.status, dict(container.labels), container.attrs["Image"]
+        container.id,
+        container.name,
+        container.status,
+        dict(container.labels),
+        container.attrs["Image"],
     )
-
-
-def _mount(mount: Mount) -> EngineMount:
-    return EngineMount(mount.target, mount.source, mount.kind, read_only=mount.is_read_only)

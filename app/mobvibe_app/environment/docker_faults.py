@@ -5,7 +5,10 @@ from __future__ import annotations
 from mobvibe_worker.errors import ServiceError
 
 _PORT = ("port is already allocated", "address already in use", "ports are not available")
-_FULL = ("no space left on device", "disk quota exceeded")
+_FULL = ("no space left on device", "disk quota exceeded", "not enough space")
+_FOLDER = ("bind source path does not exist", "mounts denied", "not shared from the host")
+_IMAGE = ("no such image",)
+_SILENT = ("timed out", "timeout")
 _NETWORK = (
     "no such host",
     "connection refused",
@@ -32,15 +35,54 @@ class ImageMissing(ServiceError):
     """The image is not there."""
 
 
+class DiskFull(ServiceError):
+    """The engine's disk is full."""
+
+
+class FolderUnseen(ServiceError):
+    """The engine cannot see a folder of this machine."""
+
+
 def unavailable(address: str, reason: str) -> EngineUnavailable:
     """Why no engine answers at that address."""
-    if "permission denied" in reason.lower():
+    said = reason.lower()
+    if "permission denied" in said:
         return EngineUnavailable(
             f"The Docker engine at {address} refuses this user.",
             f"Add yourself to the group docker and log in again, or {_WITHOUT}.",
         )
+    if any(words in said for words in _SILENT):
+        return EngineUnavailable(
+            f"The Docker engine at {address} did not answer in time.",
+            f"Try again; if it stays so, restart Docker, or {_WITHOUT}.",
+        )
     return EngineUnavailable(
         f"No Docker engine answers at {address}.", f"Start Docker, or {_WITHOUT}."
+    )
+
+
+def wrong_host(host: str) -> EngineUnavailable:
+    """DOCKER_HOST is no address."""
+    return EngineUnavailable(
+        f"DOCKER_HOST ({host}) is not the address of a Docker engine.",
+        f"Unset it, or write it as unix:///var/run/docker.sock; or {_WITHOUT}.",
+    )
+
+
+def wrong_context(name: str) -> EngineUnavailable:
+    """DOCKER_CONTEXT, or docker's current one, leads nowhere."""
+    return EngineUnavailable(
+        f"Docker's context {name} cannot be used.",
+        f"`docker context ls` shows which there are, `docker context use NAME` chooses one; or {_WITHOUT}.",
+    )
+
+
+def elsewhere(address: str) -> EngineUnavailable:
+    """The engine is one of another machine."""
+    return EngineUnavailable(
+        f"The Docker engine at {address} is on another machine: it cannot see this one's folders, "
+        "and its ports are not this one's.",
+        f"Use an engine of this machine (unset DOCKER_HOST, or another context), or {_WITHOUT}.",
     )
 
 
@@ -50,18 +92,29 @@ def refusal(what: str, reason: str) -> ServiceError:
     if any(words in said for words in _PORT):
         return PortTaken(f"Docker could not {what}: the port is taken.", "Set another port.")
     if any(words in said for words in _FULL):
-        return ServiceError(
-            f"Docker could not {what}: its disk is full.",
-            "Free some space (`docker system df` shows what takes it), then try again.",
+        return _full(what)
+    if any(words in said for words in _FOLDER):
+        return FolderUnseen(
+            f"Docker could not {what}: its engine cannot see this machine's folder ({_last(reason)}).",
+            "Let the engine share that folder (Docker Desktop: Settings, Resources, File sharing; "
+            f"Colima: --mount), choose another with --home, or {_WITHOUT}.",
         )
     return ServiceError(
         f"Docker could not {what}: {reason[-300:]}", "See docs/containers.md, then try again."
     )
 
 
-def missing(image: str, reason: str) -> ImageMissing:
+def missing(image: str, reason: str) -> ServiceError:
     """Why an image could not be had."""
-    if any(words in reason.lower() for words in _NETWORK):
+    said = reason.lower()
+    if any(words in said for words in _FULL):
+        return _full(f"fetch {image}")
+    if any(words in said for words in _IMAGE):
+        return ImageMissing(
+            f"The image {image} is gone from the Docker engine.",
+            "Start it again: it is then made anew.",
+        )
+    if any(words in said for words in _NETWORK):
         return ImageMissing(
             f"The image {image} is not here, and its registry does not answer.",
             f"Connect to the network and try again, or {_WITHOUT}.",
@@ -70,3 +123,16 @@ def missing(image: str, reason: str) -> ImageMissing:
         f"The image {image} cannot be had: {reason[-200:]}",
         f"Check its name, or {_WITHOUT}.",
     )
+
+
+def _full(what: str) -> DiskFull:
+    return DiskFull(
+        f"Docker could not {what}: its disk is full.",
+        "Free some space (`docker system df` shows what takes it, `docker system prune` frees it), "
+        f"then try again, or {_WITHOUT}.",
+    )
+
+
+def _last(reason: str) -> str:
+    """The folder is what the engine names last."""
+    return reason.rstrip(" .\"')").rpartition(": ")[2][-200:]

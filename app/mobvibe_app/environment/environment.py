@@ -8,20 +8,24 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mobvibe_app.changes import PreviewAddress, ServiceStatus
+from mobvibe_app.environment.modes import Service
 from mobvibe_app.environment.network import lan_address
 from mobvibe_app.environment.postgres_cluster import Cluster
+from mobvibe_app.environment.preview_address import preview_address
 from mobvibe_app.environment.preview_service import PreviewService
+from mobvibe_app.environment.service_care import ServiceCare
 from mobvibe_app.environment.services import Services
+from mobvibe_app.environment.starters import Starters
 from mobvibe_app.environment.supervisor.client import Exits, Supervisor
 from mobvibe_app.environment.supervisor.protocol import RunningService
 from mobvibe_app.settings import AppSettings
 from mobvibe_worker.errors import InputError, MobvibeError, ServiceError
 from mobvibe_worker.home import Home
-from mobvibe_worker.jobs import SessionId
+from mobvibe_worker.jobs import Platform, SessionId
 from mobvibe_worker.store.migrations import MigrationRunner
-from mobvibe_worker.toolchain.node import Node, find_node
-from mobvibe_worker.toolchain.sdks import sdk
-from mobvibe_worker.toolchain.starter import Starter, StarterProgress
+from mobvibe_worker.toolchain.node import Node
+from mobvibe_worker.toolchain.sandbox import Sandbox
+from mobvibe_worker.toolchain.starter import Starter
 
 if TYPE_CHECKING:
     from mobvibe_app.environment.container_spec import Removed
@@ -36,21 +40,26 @@ class StoppedOnPurpose(ServiceError):
 class Environment:
     """What runs on this machine for one home. Holding it open is a lease: the last one gone ends everything."""
 
-    def __init__(self, settings: AppSettings) -> None:
+    def __init__(self, settings: AppSettings, tell: Tell | None = None) -> None:
+        """`tell` hears of statuses until `start` names who does."""
         self._settings = settings
         self._home = Home(settings.home)
         self._supervisor: Supervisor | None = None
         self._ends: Exits | None = None
         self._connecting = asyncio.Lock()
-        self._starters: dict[int, asyncio.Task[tuple[Starter, Node]]] = {}
-        self._tell: Tell = _ignore
+        self._starters = Starters(self._home, self.tell)
+        self._tell: Tell = tell or _ignore
         self._services = Services(settings, self._home)
+        self.care = ServiceCare(self, settings, self._services, self.tell)
         self._postgres_words = ""
         self._watching: dict[str, asyncio.Task[None]] = {}
 
-    async def start(self, tell: Tell) -> str:
-        """Bring Postgres up, also after `lost`; returns its address (a secret). Raises ServiceError or StoreError."""
-        self._tell = tell
+    async def start(self, tell: Tell | None = None) -> str:
+        """Bring Postgres up, also after `lost`; returns its address (a secret). Raises ServiceError or StoreError.
+
+        `tell` hears of all statuses from now on; without it who heard before.
+        """
+        tell = self._tell = tell or self._tell
         self._home.prepare()
         if self._supervisor is not None and self._supervisor.lost.is_set():
             await self._give_up_lease()
@@ -80,41 +89,41 @@ class Environment:
         detail = self._postgres_words or where(dsn)
         self._tell(ServiceStatus("postgres", "healthy", detail, port=urlsplit(dsn).port))
 
-    async def starter(self, version: int) -> tuple[Starter, Node]:
+    async def starter(self, version: int, *, is_anew: bool = False) -> tuple[Starter, Node]:
         """The starter of an SDK, prepared, and its Node; the first time in a home this installs it.
+
+        `is_anew` looks again whether it is installed.
 
         Raises InputError for an unknown SDK, ServiceError when Node or npm fails.
         """
-        task = self._starters.get(version)
-        if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
-            task = asyncio.create_task(self._prepare(version), name=f"starter-{version}")
-            self._starters[version] = task
-        return await asyncio.shield(task)
+        return await self._starters.get(version, is_anew=is_anew)
 
     async def warm(self, version: int) -> None:
         """Fill the transform cache and build the Expo image behind everything else: first bundles then take seconds.
 
         Raises ServiceError.
         """
-        starter, node = await self.starter(version)
-        if not starter.is_warm:
+        starter, _ = await self.starter(version)
+        previews = await self.previews(version)
+        # In containers, previews and checks have the image's cache.
+        is_used = previews.mode == "process" or self._settings.checks == "process"
+        if is_used and not starter.is_warm:
             self._tell(ServiceStatus("starter", "starting", f"SDK {version}: warming the bundler"))
             await starter.warm()
             self._tell(ServiceStatus("starter", "healthy", f"SDK {version}"))
-        previews = await self._services.previews(await self.supervisor(), starter, node, self._tell)
         if not self._watching:
             words = f"starts with the first app ({previews.mode})"
             self._tell(ServiceStatus("preview", "waiting", words))
 
-    async def serve(self, session_id: SessionId, slug: str, version: int) -> PreviewAddress:
+    async def serve(
+        self, session_id: SessionId, slug: str, version: int, platform: Platform = "mobile"
+    ) -> PreviewAddress:
         """Start (or find running) the Metro of a project's served folder. Raises ServiceError."""
-        starter, node = await self.starter(version)
+        starter, _ = await self.starter(version)
         host = lan_address(self._settings.host)
         self._tell(ServiceStatus("preview", "starting", slug))
         try:
-            previews = await self._services.previews(
-                await self.supervisor(), starter, node, self._tell
-            )
+            previews = await self.previews(version)
             served = await previews.start(slug, host=host, port=self._settings.preview_port)
         except MobvibeError as error:
             self._tell(ServiceStatus("preview", "failed", error.message, error.remedy))
@@ -123,14 +132,30 @@ class Environment:
             ServiceStatus("preview", "healthy", f"{slug} ({previews.mode})", port=served.port)
         )
         self._watch(previews, slug)
-        return PreviewAddress(
-            session_id=session_id,
-            url=f"exp://{host}:{served.port}",
-            sdk=version,
-            expo_go=starter.sdk.expo_go,
-            web_url=f"http://{host}:{served.port}",
+        return preview_address(
+            session_id,
+            slug,
+            host=host,
+            port=served.port,
+            sdk=starter.sdk,
             provider=previews.mode,
+            platform=platform,
         )
+
+    async def previews(self, version: int) -> PreviewService:
+        """Who serves the projects of an SDK; what that needs is made the first time. Raises ServiceError."""
+        starter, node = await self.starter(version)
+        return await self._services.previews(await self.supervisor(), starter, node, self._tell)
+
+    def modes(self) -> dict[str, str]:
+        """How each service of this home runs, where that is settled."""
+        services: tuple[Service, ...] = ("postgres", "preview")
+        chosen = {service: self._services.modes.chosen(service) for service in services}
+        return {name: mode for name, mode in chosen.items() if mode is not None}
+
+    def sandbox(self) -> Sandbox | None:
+        """What seals the worker's checks off; None where the settings want them as processes."""
+        return self._services.sandbox(self.tell)
 
     def tell(self, status: ServiceStatus) -> None:
         """Say how a service fares that is kept in step from elsewhere."""
@@ -163,6 +188,8 @@ class Environment:
             return False
         async with supervisor:
             await supervisor.shutdown()
+        if self._supervisor is not None:
+            await self._supervisor.lost.wait()
         return True
 
     async def remove_all(self) -> Removed | None:
@@ -192,7 +219,8 @@ class Environment:
                 break
         if was_asked:
             return StoppedOnPurpose(
-                "The environment was stopped with `mobvibe-tui down`.", "Quit and start again."
+                "The environment was stopped with `mobvibe-tui down` or `reset`.",
+                "Quit and start again.",
             )
         return ServiceError(
             "The supervisor of the environment ended by itself.",
@@ -201,10 +229,10 @@ class Environment:
 
     async def close(self) -> None:
         """Give up the lease."""
-        tasks = [*self._starters.values(), *self._watching.values()]
-        for task in tasks:
+        await self._starters.close()
+        for task in self._watching.values():
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._watching.values(), return_exceptions=True)
         self._services.close()
         await self._give_up_lease()
 
@@ -224,30 +252,6 @@ class Environment:
         present = self._watching.get(slug)
         if present is None or present.done():
             self._watching[slug] = asyncio.create_task(watch(), name=f"watch {slug}")
-
-    async def _prepare(self, version: int) -> tuple[Starter, Node]:
-        wanted = sdk(version)
-        node = await asyncio.to_thread(find_node, wanted.minimum_node)
-        starter = Starter(self._home, wanted, node)
-
-        def tell(progress: StarterProgress) -> None:
-            self._tell(
-                ServiceStatus(
-                    "starter",
-                    "downloading",
-                    f"SDK {version}: {progress.detail or progress.phase}",
-                    progress=progress.fraction,
-                )
-            )
-
-        if not starter.is_prepared:
-            try:
-                await starter.prepare(tell)
-            except MobvibeError as error:
-                self._tell(ServiceStatus("starter", "failed", error.message, error.remedy))
-                raise
-        self._tell(ServiceStatus("starter", "healthy", f"SDK {version}"))
-        return starter, node
 
 
 def where(dsn: str) -> str:

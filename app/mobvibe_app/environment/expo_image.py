@@ -6,13 +6,18 @@ import asyncio
 import hashlib
 import os
 import re
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from mobvibe_app.changes import ServiceStatus
 from mobvibe_app.environment.container_spec import HOME_LABEL, SERVICE_LABEL
 from mobvibe_app.environment.docker_engine import DockerEngine
-from mobvibe_worker.errors import InputError
+from mobvibe_app.environment.postgres_variant import OnStatus
+from mobvibe_app.environment.pull_status import pulling
+from mobvibe_worker.errors import InputError, ServiceError
 from mobvibe_worker.revisions import FileTree
 from mobvibe_worker.toolchain.sdks import Sdk
 
@@ -22,12 +27,12 @@ _WARM = re.compile(r"^warm: (\w+)")
 _FETCHED = re.compile(r"npm http (?:fetch GET 200|cache) \S+\.tgz")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
-OnProgress = Callable[[str, float | None], None]
-"""(what is being done, 0..1 where it is known)."""
-
 
 class ExpoImage:
-    """One SDK's image. `files` are the starter's; `base` is an image that has Node and npm."""
+    """One SDK's image. `files` are the starter's; `base` is an image that has Node and npm.
+
+    `recipe` is the folder of the Dockerfile and of what it runs.
+    """
 
     def __init__(
         self,
@@ -38,13 +43,14 @@ class ExpoImage:
         *,
         base: str,
         ca_bundle: Path | None = None,
+        recipe: Path | None = None,
     ) -> None:
         self._engine = engine
         self._home_id = home_id
         self._sdk = sdk
         self._base = base
         self._ca_bundle = ca_bundle
-        self._context = _context(files)
+        self._context = _context(files, recipe or Path(__file__).with_name("expo_image"))
         self._fetched = 0
 
     @property
@@ -55,64 +61,126 @@ class ExpoImage:
             digest.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
         return f"mobvibe-expo-{self._sdk.version}:{digest.hexdigest()[:16]}"
 
-    async def ensure(self, on_progress: OnProgress, *, time_limit: float = BUILD_SECONDS) -> str:
-        """The tag, after the image was built where the engine lacks it. Raises ServiceError, InputError."""
+    @property
+    def service(self) -> str:
+        """What its label says that it is for."""
+        return f"expo-{self._sdk.version}"
+
+    async def ensure(
+        self, on_status: OnStatus, *, time_limit: float = BUILD_SECONDS, is_anew: bool = False
+    ) -> str:
+        """The tag, after the image was built where the engine lacks it (`is_anew`: in any case, from its first step).
+
+        What earlier inputs made is removed after a build. Cancelled, the build ends within seconds: no program waits
+        at its end for minutes of npm. Raises ServiceError, InputError.
+        """
         tag = self.tag
-        if await asyncio.to_thread(self._engine.image_id, tag) is None:
-            await asyncio.to_thread(self._build, tag, on_progress, time_limit)
+        given_up = threading.Event()
+        try:
+            if is_anew or await asyncio.to_thread(self._engine.images.find, tag) is None:
+                build = partial(self._build, tag, on_status, time_limit, is_anew, given_up)
+                await asyncio.to_thread(build)
+                await asyncio.to_thread(self._remove_older, tag)
+        except asyncio.CancelledError:
+            given_up.set()
+            raise
         return tag
 
-    def _build(self, tag: str, on_progress: OnProgress, time_limit: float) -> None:
-        if self._engine.image_id(self._base) is None:
-            self._engine.pull(
-                self._base, lambda got, all_: on_progress(_megabytes(got), got / all_)
-            )
+    def _build(
+        self,
+        tag: str,
+        on_status: OnStatus,
+        time_limit: float,
+        is_anew: bool,
+        given_up: threading.Event,
+    ) -> None:
+        def tell(status: ServiceStatus) -> None:
+            _require_wanted(given_up)
+            on_status(status)
+
+        def hear(line: str) -> None:
+            _require_wanted(given_up)
+            self._hear(line, on_status)
+
+        if self._engine.images.find(self._base) is None:
+            self._engine.images.pull(self._base, pulling("preview", self._base, tell))
+        self._require_node()
         self._fetched = 0
-        self._engine.build(
+        self._engine.images.build(
             tag,
-            {**self._context, "ca.crt": self._certificates()},
-            arguments={"BASE_IMAGE": self._base, **_network_settings()},
-            labels={HOME_LABEL: self._home_id, SERVICE_LABEL: f"expo-{self._sdk.version}"},
-            on_line=lambda line: self._hear(line, on_progress),
+            {**self._context, "ca.crt": certificates(self._ca_bundle)},
+            arguments={"BASE_IMAGE": self._base, **network_settings()},
+            labels={HOME_LABEL: self._home_id, SERVICE_LABEL: self.service},
+            on_line=hear,
             time_limit=time_limit,
+            is_anew=is_anew,
         )
 
-    def _hear(self, line: str, on_progress: OnProgress) -> None:
+    def _require_node(self) -> None:
+        """Official Node images say their version; a build would fail late and unclearly."""
+        base = self._engine.images.find(self._base)
+        said = "" if base is None else base.environment.get("NODE_VERSION", "")
+        found = tuple(int(part) for part in said.split(".")[:2] if part.isdigit())
+        if len(found) == 2 and found < self._sdk.minimum_node:
+            wanted = ".".join(map(str, self._sdk.minimum_node))
+            raise ServiceError(
+                f"The base image {self._base} holds Node {said}; Expo SDK {self._sdk.version} needs {wanted}.",
+                "Set MOBVIBE_EXPO_BASE_IMAGE to a newer one, such as node:24-bookworm-slim.",
+            )
+
+    def _remove_older(self, tag: str) -> None:
+        """Images of this SDK and home that other inputs made; one that a container uses stays until the next time."""
+        for image in self._engine.images.labelled(self._home_id):
+            if image.labels.get(SERVICE_LABEL) == self.service and tag not in image.tags:
+                self._engine.images.remove(image.id)
+
+    def _hear(self, line: str, on_status: OnStatus) -> None:
         """npm takes the first half of a build, the transform cache the second."""
         if match := _STEP.match(line):
-            on_progress(f"building the image, step {match[1]} of {match[2]}", None)
+            self._tell(on_status, f"step {match[1]} of {match[2]}", None)
         elif match := _WARM.match(line):
             done = {"ios": 0.75, "android": 0.95, "web": 1.0}
-            on_progress(f"warmed for {match[1]}", done.get(match[1]))
+            self._tell(on_status, f"warmed for {match[1]}", done.get(match[1]))
         elif _FETCHED.search(line):
             self._fetched += 1
             done_part = 0.5 * min(self._fetched / self._sdk.packages, 1.0)
-            on_progress(f"building the image, {self._fetched} packages", done_part)
+            self._tell(on_status, f"{self._fetched} packages", done_part)
 
-    def _certificates(self) -> bytes:
-        if self._ca_bundle is None:
-            return b""
-        try:
-            return self._ca_bundle.read_bytes()
-        except OSError as error:
-            raise InputError(
-                f"The certificates of {self._ca_bundle} cannot be read: {error.strerror}.",
-                "Set MOBVIBE_CA_BUNDLE or NODE_EXTRA_CA_CERTS to a file that can.",
-            ) from error
+    def _tell(self, on_status: OnStatus, what: str, done: float | None) -> None:
+        words = f"the image of SDK {self._sdk.version}: {what}"
+        on_status(ServiceStatus("preview", "building", words, progress=done))
 
 
-def _context(files: FileTree) -> Mapping[str, bytes]:
+def _require_wanted(given_up: threading.Event) -> None:
+    """In the thread of a build or a pull: end it where nobody waits for it any more."""
+    if given_up.is_set():
+        raise ServiceError("The image's build was given up.")
+
+
+def certificates(bundle: Path | None) -> bytes:
+    """What a build trusts beside its base image's own. Raises InputError where the file cannot be read."""
+    if bundle is None:
+        return b""
+    try:
+        return bundle.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"The certificates of {bundle} cannot be read: {error.strerror}.",
+            "Set MOBVIBE_CA_BUNDLE or NODE_EXTRA_CA_CERTS to a file that can.",
+        ) from error
+
+
+def _context(files: FileTree, recipe: Path) -> Mapping[str, bytes]:
     """What goes into the build, but for the certificates."""
-    place = Path(__file__).with_name("expo_image")
     return {
-        "Dockerfile": (place / "Dockerfile").read_bytes(),
-        "warm.mjs": (place / "warm.mjs").read_bytes(),
+        "Dockerfile": (recipe / "Dockerfile").read_bytes(),
+        "warm.mjs": (recipe / "warm.mjs").read_bytes(),
         "package.json": files["package.json"],
         **{f"project/{path}": content for path, content in files.items()},
     }
 
 
-def _network_settings() -> dict[str, str]:
+def network_settings() -> dict[str, str]:
     """The person's proxies and registry; their tokens stay here."""
     found = {name: os.environ[name] for name in _PROXIES if name in os.environ}
     registries = [
@@ -122,7 +190,3 @@ def _network_settings() -> dict[str, str]:
     if registries and not urlsplit(registries[0]).password:
         found["NPM_CONFIG_REGISTRY"] = registries[0]
     return found
-
-
-def _megabytes(count: int) -> str:
-    return f"pulling the base image, {count / 1e6:.0f} MB"

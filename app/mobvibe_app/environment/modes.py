@@ -14,6 +14,7 @@ Mode = Literal["docker", "embedded", "process"]
 _WITHOUT: dict[Service, Mode] = {"postgres": "embedded", "preview": "process"}
 _CHOICE = "modes"
 _HOME_ID = "engine_id"
+_REGISTERED_ID = "registered_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +37,17 @@ class Modes:
         """The mode that was asked for (`wanted`), else the one of before; None where this machine decides."""
         if wanted != "auto":
             return Picked(self._mode(wanted), "as asked", True)
-        remembered = (self._choices.get(_CHOICE) or {}).get(service)
+        remembered = self.chosen(service)
         if remembered is not None:
-            return Picked(self._mode(remembered), "as before", True)
+            return Picked(remembered, "as before", True)
         if service == "postgres" and (self._home.postgres / "data").is_dir():
             return Picked("embedded", "this home has its database", True)
         return None
+
+    def chosen(self, service: Service) -> Mode | None:
+        """The mode that this home keeps to; None before its first start."""
+        remembered = (self._choices.get(_CHOICE) or {}).get(service)
+        return None if remembered is None else self._mode(remembered)
 
     def without(self, service: Service) -> Mode:
         """The mode that needs no engine."""
@@ -55,8 +61,16 @@ class Modes:
         """What this home's containers, volumes and images are known by; it stays when the home is moved."""
         known = self._choices.get(_HOME_ID)
         if known is None:
-            known = secrets.token_hex(4)
+            known = self.registered_id()
             self._choices.remember(_HOME_ID, known)
+        return str(known)
+
+    def registered_id(self) -> str:
+        """The same id, for what is written into the database: asking for it says nothing of an engine."""
+        known = self._choices.get(_HOME_ID) or self._choices.get(_REGISTERED_ID)
+        if known is None:
+            known = secrets.token_hex(4)
+            self._choices.remember(_REGISTERED_ID, known)
         return str(known)
 
     def has_home_id(self) -> bool:

@@ -154,6 +154,23 @@ class Cluster:
             for partial in partials:
                 shutil.rmtree(partial, ignore_errors=True)
 
+    def remove(self) -> tuple[str, ...]:
+        """Delete the cluster of a server that does not run, and its password; what was deleted. Raises ServiceError."""
+        note = self.pid_file()
+        if note is not None and _is_alive(note.pid) and _is_server_on(note.pid, self.data):
+            raise ServiceError(
+                f"Postgres (pid {note.pid}) still runs on {self.data}.",
+                "Run `mobvibe-tui down` first.",
+            )
+        if self.data.exists():
+            # Renamed first: killed half-way, the rest is removed with the next cluster's making.
+            doomed = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=self._home.postgres)) / "data"
+            self.data.rename(doomed)
+        if self._home.postgres.exists():
+            self._remove_partials()
+        self._password.unlink(missing_ok=True)
+        return (f"the folder {self.data}",)
+
     def password(self) -> str:
         """The generated password. Raises ServiceError where its file is gone."""
         try:

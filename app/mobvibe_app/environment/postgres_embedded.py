@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, Literal
 
 from mobvibe_app.changes import ServiceName, ServiceStatus
 from mobvibe_app.environment.choices import Choices
 from mobvibe_app.environment.ports import holder_of, is_free, pick_port
 from mobvibe_app.environment.postgres_cluster import USER, Cluster, failure
+from mobvibe_app.environment.postgres_variant import OnStatus, PostgresAddress
+from mobvibe_app.environment.service_log import ServiceLog
 from mobvibe_app.environment.supervisor.client import Exits, Supervisor
 from mobvibe_app.environment.supervisor.place import try_lock
 from mobvibe_app.environment.supervisor.protocol import RunningService, ServiceSpec
-from mobvibe_worker.errors import ServiceError
+from mobvibe_worker.errors import InputError, ServiceError
 from mobvibe_worker.home import Home
 from mobvibe_worker.processes.launch import StopPolicy
 from mobvibe_worker.processes.surroundings import allowed_environment
@@ -31,24 +32,14 @@ _PORT_ATTEMPTS = 8
 _READY_SECONDS = 600.0
 """Generous: recovery after a crash replays what was written, and only a server that ended has failed."""
 _POLL_SECONDS = 0.01
-_LARGEST_LOG = 5_000_000
 _STOP = StopPolicy(signal="INT", scope="process", grace=30.0, then="QUIT")
 """SIGINT to the postmaster alone is a fast and clean shutdown; SIGQUIT leaves a recovery to the next start."""
-
-OnStatus = Callable[[ServiceStatus], None]
-
-
-@dataclass(frozen=True, slots=True)
-class PostgresAddress:
-    """Where the server is: a URL with the password in it, its port, its version (`18.6`)."""
-
-    dsn: str = field(repr=False)
-    port: int
-    version: str
 
 
 class EmbeddedPostgres:
     """The Postgres of one home. It runs for as long as a lease on the supervisor is held, or `up` holds it."""
+
+    mode: Literal["docker", "embedded"] = "embedded"
 
     def __init__(
         self,
@@ -65,7 +56,7 @@ class EmbeddedPostgres:
         self._settings = dict(settings or {})
         self._cluster = Cluster(home)
         self._choices = Choices(home.choices)
-        self._log = home.logs / "postgres.log"
+        self._log = ServiceLog(home.logs / "postgres.log")
 
     async def start(self, on_status: OnStatus) -> PostgresAddress:
         """The address of the server, which is made and started where it does not run yet. Raises ServiceError."""
@@ -89,9 +80,20 @@ class EmbeddedPostgres:
             f"postgresql://{USER}:{password}@{_HOST}:{port}/{DATABASE}", port, version
         )
 
-    async def stop(self) -> None:
+    async def stop(self, *, quietly: bool = False) -> None:
         """Stop the server for all clients of the home; every committed row stays."""
-        await self._supervisor.stop(NAME)
+        await self._supervisor.stop(NAME, quietly=quietly)
+
+    async def rebuild(self, on_status: OnStatus) -> None:
+        """Raises InputError: its programs are the wheel's, and its rows are all there is besides."""
+        raise InputError(
+            "Embedded Postgres has nothing to rebuild: its programs come with mobvibe-tui.",
+            "`mobvibe-tui restart postgres` starts it again; `reset postgres` begins with an empty one.",
+        )
+
+    async def reset(self) -> tuple[str, ...]:
+        """Delete the cluster with all rows, and its password."""
+        return await asyncio.to_thread(self._cluster.remove)
 
     @contextlib.asynccontextmanager
     async def _turn(self, on_status: OnStatus) -> AsyncIterator[None]:
@@ -116,7 +118,7 @@ class EmbeddedPostgres:
         rejected: set[int] = set()
         for _ in range(_PORT_ATTEMPTS):
             port = self._pick_port(rejected)
-            offset = self._rotate_log()
+            offset = self._log.rotate()
             running = await self._supervisor.start(self._spec(port))
             try:
                 await self._wait_until_ready(running, exits, on_status, offset)
@@ -153,22 +155,11 @@ class EmbeddedPostgres:
             NAME,
             (*self._cluster.program("postgres"), "-D", str(self._cluster.data), *options),
             cwd=self._home.postgres,
-            log=self._log,
+            log=self._log.path,
             env=allowed_environment({"LC_ALL": "C"}),
             stop=_STOP,
             facts={"port": port},
         )
-
-    def _rotate_log(self) -> int:
-        """The size of the log, in bytes, from which the next start's lines follow."""
-        try:
-            size = self._log.stat().st_size
-        except FileNotFoundError:
-            return 0
-        if size <= _LARGEST_LOG:
-            return size
-        self._log.replace(self._log.with_suffix(".log.1"))
-        return 0
 
     async def _wait_until_ready(
         self, running: RunningService, exits: Exits, on_status: OnStatus, offset: int
@@ -179,7 +170,8 @@ class EmbeddedPostgres:
                 await self._ready_or_ended(running, ending, on_status)
         except TimeoutError as error:
             raise ServiceError(
-                "Postgres does not become ready.", f"See {self._log}, then start mobvibe-tui again."
+                "Postgres does not become ready.",
+                f"See {self._log.path}, then start mobvibe-tui again.",
             ) from error
         finally:
             ending.cancel()
@@ -188,12 +180,10 @@ class EmbeddedPostgres:
             return
         if self._supervisor.lost.is_set():
             raise ServiceError("The supervisor of the environment ended.", "Try again.")
-        with self._log.open("rb") as log:
-            log.seek(offset)
-            output = log.read()[-20_000:].decode(errors="replace")
+        output = self._log.said(offset)
         if "could not bind IPv4 address" in output and not running.already:
             raise _PortTaken(f"Port {running.facts['port']} was taken just now.", "Try again.")
-        raise failure("Postgres could not start", output, f"See {self._log}, then try again.")
+        raise failure("Postgres could not start", output, f"See {self._log.path}, then try again.")
 
     async def _ready_or_ended(
         self, running: RunningService, ending: asyncio.Task[None], on_status: OnStatus
@@ -245,7 +235,7 @@ class EmbeddedPostgres:
         except (OSError, TimeoutError) as error:
             raise ServiceError(
                 f"Postgres on port {port} does not answer: {error}.",
-                f"See {self._log}, then start mobvibe-tui again.",
+                f"See {self._log.path}, then start mobvibe-tui again.",
             ) from error
 
 

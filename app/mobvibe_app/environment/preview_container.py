@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from pathlib import Path
+import time
+from dataclasses import replace
 
 from mobvibe_app.environment.container_keeper import keeper_spec
 from mobvibe_app.environment.container_spec import (
@@ -15,11 +16,17 @@ from mobvibe_app.environment.container_spec import (
     PublishedPort,
 )
 from mobvibe_app.environment.docker_engine import DockerEngine
+from mobvibe_app.environment.extra_packages import ExtraPackages
 from mobvibe_app.environment.network import is_reachable
-from mobvibe_app.environment.preview_service import PreviewService, service_name
+from mobvibe_app.environment.preview_events import watch_arguments
+from mobvibe_app.environment.preview_service import PreviewService, Serving, service_name
+from mobvibe_app.environment.preview_usage import CpuMeter
 from mobvibe_app.environment.supervisor.client import Supervisor
-from mobvibe_app.environment.supervisor.protocol import ServiceSpec
+from mobvibe_app.environment.supervisor.protocol import RunningService
+from mobvibe_app.preview_facts import Usage
+from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home
+from mobvibe_worker.toolchain.metro import NODE_FLAGS
 from mobvibe_worker.toolchain.sdks import Sdk
 
 MEMORY_BYTES = 1_500_000_000
@@ -30,7 +37,7 @@ _ORDINARY_USER = 1000
 
 
 class ContainerPreview(PreviewService):
-    """The previews of one home and SDK, in containers of `image`."""
+    """The previews of one home and SDK, in containers of `image`, with what a project adds to it."""
 
     mode = "docker"
 
@@ -43,44 +50,80 @@ class ContainerPreview(PreviewService):
         *,
         home_id: str,
         image: str,
+        extra: ExtraPackages | None = None,
     ) -> None:
         super().__init__(home, supervisor, sdk)
         self._engine = engine
         self._home_id = home_id
         self._image = image
+        self._extra = extra
+        self._cpu = CpuMeter()
 
-    async def spec(self, project_slug: str, served: Path, port: int, host: str) -> ServiceSpec:
-        """A new container, made and not started: the service starts it, and removes it when it ends."""
-        container = self.container(project_slug, served, port, host)
+    async def launch(self, serving: Serving) -> RunningService:
+        """A new container, started here while its keeper starts: who keeps it also removes it when it ends."""
+        container = await self._with_packages(self.container(serving), serving)
         # The place of the folder in memory must be there, as the project itself cannot be written.
-        (served / ".expo").mkdir(exist_ok=True)
-        labels = {HOME_LABEL: self._home_id}
-        await asyncio.to_thread(self._engine.ensure_network, str(container.network), labels)
-        await asyncio.to_thread(self._engine.create, container)
-        return keeper_spec(
-            service_name(project_slug),
+        (serving.served / ".expo").mkdir(exist_ok=True)
+        await asyncio.to_thread(self._make, container)
+        keeper = keeper_spec(
+            service_name(serving.slug),
             container.name,
-            log=self.log(project_slug),
+            log=self.log(serving.slug),
             stop_seconds=_STOP_SECONDS,
             is_disposable=True,
-            facts=self.facts(project_slug, port),
+            facts=self.facts(serving),
+            since=time.time(),
         )
+        started = asyncio.create_task(asyncio.to_thread(self._engine.start, container.name))
+        try:
+            running = await self._supervisor.start(keeper)
+            await started
+        except ServiceError:
+            await asyncio.gather(started, return_exceptions=True)
+            await self._supervisor.stop(keeper.name)
+            raise
+        return running
 
-    def container(self, project_slug: str, served: Path, port: int, host: str) -> ContainerSpec:
+    async def _with_packages(self, container: ContainerSpec, serving: Serving) -> ContainerSpec:
+        """From an image that has the project's own packages too, where it names some."""
+        if self._extra is None:
+            return container
+        return replace(container, image=await self._extra.image(container.image, serving.served))
+
+    async def usage(self, project_slug: str) -> Usage | None:
+        """What the engine counts for the project's container."""
+        name = self._name(project_slug)
+        counted = await asyncio.to_thread(self._engine.counted, name)
+        if counted is None:
+            return None
+        cpu = self._cpu.percent(project_slug, counted.started_at, counted.cpu_seconds)
+        return Usage(cpu, counted.memory_bytes, counted.received_bytes, counted.sent_bytes)
+
+    def _make(self, container: ContainerSpec) -> None:
+        self._engine.ensure_network(str(container.network), {HOME_LABEL: self._home_id})
+        self._engine.create(container)
+
+    def _name(self, project_slug: str) -> str:
+        return f"mobvibe-{self._home_id}-{service_name(project_slug)}"
+
+    def container(self, serving: Serving) -> ContainerSpec:
         """What the container may do: read the served folder, listen on one port, use memory of its own."""
         user = os.geteuid() or _ORDINARY_USER
+        port, service = serving.port, service_name(serving.slug)
+        address = "0.0.0.0" if is_reachable(serving.host) else "127.0.0.1"
         return ContainerSpec(
-            name=f"mobvibe-{self._home_id}-{service_name(project_slug)}",
+            name=self._name(serving.slug),
             image=self._image,
-            labels={HOME_LABEL: self._home_id, SERVICE_LABEL: service_name(project_slug)},
+            labels={HOME_LABEL: self._home_id, SERVICE_LABEL: service},
             command=(
-                *("node", "/srv/node_modules/expo/bin/cli"),
+                *("node", *NODE_FLAGS, *watch_arguments(serving.mark)),
+                "/srv/node_modules/expo/bin/cli",
                 *("start", "--lan", "--port", str(port)),
             ),
             user=f"{user}:{user}",
-            mounts=(Mount(str(served.resolve()), _PROJECT, is_read_only=True),),
+            mounts=(Mount(str(serving.served.resolve()), _PROJECT, is_read_only=True),),
             temporary={"/tmp": "mode=1777", f"{_PROJECT}/.expo": f"uid={user},mode=700"},
-            ports=(PublishedPort(port, port, "0.0.0.0" if is_reachable(host) else "127.0.0.1"),),
+            ports=(PublishedPort(port, port, address),),
             network=f"mobvibe-{self._home_id}",
             is_read_only=True,
             memory_bytes=MEMORY_BYTES,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import asyncio
 
-from mobvibe_app.environment.preview_service import PreviewService, service_name
+from mobvibe_app.environment.preview_events import watch_arguments
+from mobvibe_app.environment.preview_service import PreviewService, Serving, service_name
+from mobvibe_app.environment.preview_usage import CpuMeter, measure_tree
 from mobvibe_app.environment.supervisor.client import Supervisor
-from mobvibe_app.environment.supervisor.protocol import ServiceSpec
+from mobvibe_app.environment.supervisor.protocol import RunningService, ServiceSpec
+from mobvibe_app.preview_facts import Usage
 from mobvibe_worker.home import Home
 from mobvibe_worker.processes.launch import StopPolicy
 from mobvibe_worker.toolchain.metro import metro_argv, metro_environment
@@ -24,15 +27,30 @@ class ProcessPreview(PreviewService):
     def __init__(self, home: Home, supervisor: Supervisor, node: Node, sdk: Sdk) -> None:
         super().__init__(home, supervisor, sdk)
         self._node = node
+        self._cpu = CpuMeter()
 
-    async def spec(self, project_slug: str, served: Path, port: int, host: str) -> ServiceSpec:
+    async def launch(self, serving: Serving) -> RunningService:
         """Metro over the served folder, on every address of this machine."""
-        return ServiceSpec(
-            service_name(project_slug),
-            metro_argv(self._node, self._folder, port),
-            cwd=served,
-            log=self.log(project_slug),
+        spec = ServiceSpec(
+            service_name(serving.slug),
+            metro_argv(
+                self._node, self._folder, serving.port, preload=watch_arguments(serving.mark)
+            ),
+            cwd=serving.served,
+            log=self.log(serving.slug),
             env=metro_environment(self._node, self._folder),
             stop=_STOP,
-            facts={"mode": self.mode, **self.facts(project_slug, port)},
+            facts=self.facts(serving),
         )
+        return await self._supervisor.start(spec)
+
+    async def usage(self, project_slug: str) -> Usage | None:
+        """CPU and memory of Metro and all that it started; nobody counts a process's network."""
+        running = await self._supervisor.running(service_name(project_slug))
+        if running is None:
+            return None
+        sample = await asyncio.to_thread(measure_tree, running.pid)
+        if sample is None:
+            return None
+        cpu = self._cpu.percent(project_slug, running.pid, sample.cpu_seconds)
+        return Usage(cpu, sample.memory_bytes)

@@ -6,15 +6,22 @@ import asyncio
 import contextlib
 import time
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from filelock import FileLock, Timeout
+
 from mobvibe_app.environment.choices import Choices
+from mobvibe_app.environment.docker_faults import PortTaken
 from mobvibe_app.environment.ports import holder_of, is_free, pick_port
+from mobvibe_app.environment.preview_events import is_event_line, new_mark
+from mobvibe_app.environment.preview_log import PreviewLog
 from mobvibe_app.environment.supervisor.client import Exits, Supervisor
-from mobvibe_app.environment.supervisor.protocol import RunningService, ServiceSpec
+from mobvibe_app.environment.supervisor.protocol import RunningService
+from mobvibe_app.preview_facts import Usage
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home
 from mobvibe_worker.toolchain.metro import MetroClient, last_words
@@ -39,6 +46,21 @@ class ServedPreview:
     pid: int
 
 
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """One start of a project's Metro: what it serves, where, and by what its events are known in the log.
+
+    `log_offset` is the log's size before, in bytes.
+    """
+
+    slug: str
+    served: Path
+    port: int
+    host: str
+    mark: str
+    log_offset: int
+
+
 class PreviewService(ABC):
     """The previews of one home and SDK. They run for as long as a lease on the supervisor is held."""
 
@@ -50,14 +72,34 @@ class PreviewService(ABC):
         self._sdk = sdk
         self._folder = home.sdk(sdk.version)
         self._choices = Choices(home.choices)
+        self._starting: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     @abstractmethod
-    async def spec(self, project_slug: str, served: Path, port: int, host: str) -> ServiceSpec:
-        """The service that serves the folder on this port. Raises ServiceError."""
+    async def launch(self, serving: Serving) -> RunningService:
+        """Start the service that serves a folder; it may not answer yet. Raises ServiceError, PortTaken."""
 
-    def facts(self, project_slug: str, port: int) -> dict[str, Any]:
+    @abstractmethod
+    async def usage(self, project_slug: str) -> Usage | None:
+        """What the project's preview takes now; None where none runs. Raises ServiceError."""
+
+    def facts(self, serving: Serving) -> dict[str, Any]:
         """What whoever asks the supervisor for the preview learns of it."""
-        return {"port": port, "sdk": self._sdk.version, "project": project_slug}
+        return {
+            "port": serving.port,
+            "sdk": self._sdk.version,
+            "project": serving.slug,
+            "mode": self.mode,
+            "mark": serving.mark,
+            "log_offset": serving.log_offset,
+        }
+
+    async def events(self, project_slug: str) -> PreviewLog | None:
+        """What the project's running Metro tells, from its start on; None where none runs."""
+        running = await self._supervisor.running(service_name(project_slug))
+        if running is None or "mark" not in running.facts:
+            return None
+        facts = running.facts
+        return PreviewLog(self.log(project_slug), facts["mark"], facts["log_offset"])
 
     def log(self, project_slug: str) -> Path:
         """Where what Metro prints is kept."""
@@ -71,6 +113,13 @@ class PreviewService(ABC):
         `host` is this machine's address for phones. `port` is fixed by the person; without it the project's last one
         is taken, or the next that is free. Raises ServiceError: port taken, or what Metro said when it ended.
         """
+        async with (
+            self._starting[project_slug],
+            _alone(self._home.run / f"start-{project_slug}.lock"),
+        ):
+            return await self._start(project_slug, host, port)
+
+    async def _start(self, project_slug: str, host: str, port: int | None) -> ServedPreview:
         name = service_name(project_slug)
         rejected: set[int] = set()
         for _ in range(_PORT_ATTEMPTS):
@@ -81,15 +130,14 @@ class PreviewService(ABC):
                 running = None
             exits = self._supervisor.exits()
             offset = self._rotate_log(project_slug) if running is None else 0
-            if running is None:
-                chosen = await asyncio.to_thread(self._pick_port, name, port, rejected)
-                running = await self._supervisor.start(
-                    await self._prepared(project_slug, chosen, host)
-                )
-            chosen = running.facts["port"]
+            chosen = running.facts["port"] if running is not None else 0
             try:
+                if running is None:
+                    chosen = await asyncio.to_thread(self._pick_port, name, port, rejected)
+                    running = await self.launch(self._prepared(project_slug, chosen, host, offset))
+                    chosen = running.facts["port"]
                 await self._until_ready(project_slug, running, exits, host, offset)
-            except _PortTaken:
+            except PortTaken:
                 rejected.add(chosen)
                 continue
             self._choices.remember_port(name, chosen)
@@ -117,13 +165,14 @@ class PreviewService(ABC):
     def _is_other(self, running: RunningService, port: int | None) -> bool:
         """It runs in another way than asked for."""
         is_moved = port not in (None, running.facts["port"])
-        return is_moved or running.facts.get("mode") != self.mode
+        is_older = "mark" not in running.facts  # An earlier version of this program started it.
+        return is_moved or is_older or running.facts.get("mode") != self.mode
 
-    async def _prepared(self, project_slug: str, port: int, host: str) -> ServiceSpec:
+    def _prepared(self, project_slug: str, port: int, host: str, log_offset: int) -> Serving:
         served = self._folder.served(project_slug)
         served.mkdir(parents=True, exist_ok=True)
         MetroView(served, port).write_marker()
-        return await self.spec(project_slug, served, port, host)
+        return Serving(project_slug, served, port, host, new_mark(), log_offset)
 
     def _pick_port(self, name: str, fixed: int | None, rejected: set[int]) -> int:
         if fixed is None:
@@ -173,7 +222,7 @@ class PreviewService(ABC):
         port = running.facts["port"]
         # Without a terminal Expo asks nobody whether it may take another port: it ends.
         if any(words in said for words in (f"Port {port} is", "EADDRINUSE", "port is taken")):
-            raise _PortTaken(f"Port {port} was taken just now.", "Try again.")
+            raise PortTaken(f"Port {port} was taken just now.", "Try again.")
         raise self._failure(project_slug, "ended", offset)
 
     def _failure(self, project_slug: str, how: str, offset: int) -> ServiceError:
@@ -187,7 +236,8 @@ class PreviewService(ABC):
         try:
             with self.log(project_slug).open("rb") as log:
                 log.seek(offset)
-                return log.read()[-20_000:].decode(errors="replace")
+                said = log.read()[-20_000:].decode(errors="replace")
+                return "\n".join(line for line in said.splitlines() if not is_event_line(line))
         except FileNotFoundError:
             return ""
 
@@ -204,10 +254,6 @@ class PreviewService(ABC):
         return 0
 
 
-class _PortTaken(ServiceError):
-    """Another program was faster."""
-
-
 def service_name(project_slug: str) -> str:
     """What the supervisor calls a project's preview."""
     return f"preview-{project_slug}"
@@ -215,6 +261,22 @@ def service_name(project_slug: str) -> str:
 
 def _client(running: RunningService) -> MetroClient:
     return MetroClient(running.facts["port"])
+
+
+@contextlib.asynccontextmanager
+async def _alone(path: Path) -> AsyncIterator[None]:
+    """Between processes too: two clients of a home that start the same preview end up with one."""
+    lock = FileLock(path, thread_local=False)
+    while True:
+        try:
+            lock.acquire(timeout=0)
+            break
+        except Timeout:
+            await asyncio.sleep(_POLL_SECONDS)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextlib.asynccontextmanager

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mobvibe_app.changes import ServiceStatus
-from mobvibe_app.environment.modes import Modes, Picked, Service
-from mobvibe_app.environment.postgres_embedded import EmbeddedPostgres, PostgresAddress
+from mobvibe_app.environment.modes import Mode, Modes, Picked, Service
+from mobvibe_app.environment.postgres_embedded import EmbeddedPostgres
+from mobvibe_app.environment.postgres_variant import PostgresAddress, PostgresVariant
 from mobvibe_app.environment.preview_process import ProcessPreview
 from mobvibe_app.environment.preview_service import PreviewService
 from mobvibe_app.environment.supervisor.client import Supervisor
@@ -16,11 +17,14 @@ from mobvibe_app.settings import AppSettings
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home
 from mobvibe_worker.toolchain.node import Node
+from mobvibe_worker.toolchain.sandbox import Sandbox
 from mobvibe_worker.toolchain.starter import Starter
 
 if TYPE_CHECKING:
+    from mobvibe_app.environment.checks.container import CheckImage
     from mobvibe_app.environment.container_spec import Removed
     from mobvibe_app.environment.docker_engine import DockerEngine
+    from mobvibe_app.environment.expo_image import ExpoImage
 
 Tell = Callable[[ServiceStatus], None]
 
@@ -31,45 +35,99 @@ class Services:
     def __init__(self, settings: AppSettings, home: Home) -> None:
         self._settings = settings
         self._home = home
-        self._modes = Modes(home)
+        self.modes = Modes(home)
         self._engine: DockerEngine | None = None
         self._picking = asyncio.Lock()
         self._previews: dict[int, PreviewService] = {}
+        self._images: dict[int, ExpoImage] = {}
 
     async def postgres(self, supervisor: Supervisor, tell: Tell) -> tuple[PostgresAddress, str]:
         """Start Postgres; its address, and in words how it runs. Raises ServiceError."""
         picked = await self._pick("postgres", self._settings.postgres)
-        if picked.mode == "docker":
-            try:
-                address = await self._postgres_container(supervisor, tell)
-            except ServiceError as error:
-                if picked.is_settled:
-                    raise
-                picked = Picked("embedded", error.message, False)
-        if picked.mode == "embedded":
-            await self._refuse_two(supervisor)
-            address = await EmbeddedPostgres(
-                self._home, supervisor, port=self._settings.postgres_port
-            ).start(tell)
-        self._modes.remember("postgres", picked.mode)
+        try:
+            address = await (await self._variant(picked.mode, supervisor)).start(tell)
+        except ServiceError as error:
+            if picked.mode != "docker" or picked.is_settled:
+                raise
+            picked = Picked("embedded", error.message, False)
+            address = await (await self._variant(picked.mode, supervisor)).start(tell)
+        self.modes.remember("postgres", picked.mode)
         return address, _in_words(picked)
+
+    async def postgres_variant(self, supervisor: Supervisor) -> PostgresVariant:
+        """Postgres in the way that this home runs it, started or not. Raises ServiceError."""
+        picked = await self._pick("postgres", self._settings.postgres)
+        return await self._variant(picked.mode, supervisor)
 
     async def previews(
         self, supervisor: Supervisor, starter: Starter, node: Node, tell: Tell
     ) -> PreviewService:
-        """Who serves the projects of an SDK; with an engine its image is built the first time. Raises ServiceError."""
+        """Who serves the projects of an SDK; its image is built where the engine lacks it. Raises ServiceError."""
         async with self._picking:
             version = starter.sdk.version
             if version not in self._previews:
                 self._previews[version] = await self._make_previews(supervisor, starter, node, tell)
+            elif version in self._images:
+                await self._images[version].ensure(tell)
             return self._previews[version]
+
+    async def rebuild_previews(self, starter: Starter, tell: Tell) -> bool:
+        """Build the image of an SDK anew; False where its previews are processes. Raises ServiceError."""
+        async with self._picking:
+            picked = await self._pick("preview", self._settings.preview)
+            if picked.mode != "docker":
+                return False
+            image = self._image(await self._connect(), starter)
+            await image.ensure(tell, is_anew=True)
+            return True
+
+    def sandbox(self, tell: Tell) -> Sandbox | None:
+        """What seals the worker's checks off; None where the settings want them as processes."""
+        if self._settings.checks == "process":
+            return None
+        from mobvibe_app.environment.checks.sandbox import CheckSandbox
+
+        is_wanted = self._settings.checks == "docker"
+        return CheckSandbox(
+            lambda starter: self.check_image(starter, tell, is_wanted=is_wanted),
+            is_required=is_wanted,
+        )
+
+    async def check_image(self, starter: Starter, tell: Tell, *, is_wanted: bool) -> CheckImage:
+        """The image that checks are sealed off in, built where the engine lacks it.
+
+        Raises ServiceError where there is no engine, or (unless it `is_wanted`) where previews do without one.
+        """
+        from mobvibe_app.environment.checks.container import CheckImage
+
+        async with self._picking:
+            picked = await self._pick("preview", self._settings.preview)
+            if picked.mode != "docker" and not is_wanted:
+                raise ServiceError(
+                    f"Previews run as processes here ({picked.why}).",
+                    "Set MOBVIBE_CHECKS=docker to run the checks in containers all the same.",
+                )
+            engine = await self._connect()
+            tag = await self._image(engine, starter).ensure(tell)
+            return CheckImage(engine, self.modes.home_id(), tag)
+
+    async def remove_images(self) -> tuple[str, ...]:
+        """Remove the Expo images of this home that no container uses; their names. Raises ServiceError."""
+        if not self.modes.has_home_id():
+            return ()
+        images, home_id = (await self._connect()).images, self.modes.home_id()
+        removed = []
+        for image in await asyncio.to_thread(images.labelled, home_id):
+            if await asyncio.to_thread(images.remove, image.id):
+                removed.append(f"the image {(image.tags or (image.id,))[0]}")
+        return tuple(removed)
 
     async def remove_all(self) -> Removed | None:
         """Remove everything that the engine keeps for this home; None where it never used one. Raises ServiceError."""
-        if not self._home.choices.exists() or not self._modes.has_home_id():
+        if not self._home.choices.exists() or not self.modes.has_home_id():
             return None
         engine = await self._connect()
-        return await asyncio.to_thread(engine.remove_labelled, self._modes.home_id())
+        return await asyncio.to_thread(engine.remove_labelled, self.modes.home_id())
 
     def close(self) -> None:
         """Let go of the engine."""
@@ -92,44 +150,58 @@ class Services:
         if made is None:
             made = ProcessPreview(self._home, supervisor, node, starter.sdk)
         if picked.is_settled or made.mode == "docker":
-            self._modes.remember("preview", made.mode)
+            self.modes.remember("preview", made.mode)
         return made
 
     async def _container_previews(
         self, supervisor: Supervisor, starter: Starter, tell: Tell
     ) -> PreviewService:
-        from mobvibe_app.environment.expo_image import ExpoImage
+        from mobvibe_app.environment.extra_packages import ExtraPackages
         from mobvibe_app.environment.preview_container import ContainerPreview
 
-        engine, home_id = await self._connect(), self._modes.home_id()
-        image = ExpoImage(
+        engine, home_id = await self._connect(), self.modes.home_id()
+        image = self._image(engine, starter)
+        tag = await image.ensure(tell)
+        manifest = starter.files("Warm-up", "warm-up")["package.json"]
+        previews = ContainerPreview(
+            self._home,
+            supervisor,
+            starter.sdk,
             engine,
-            home_id,
+            home_id=home_id,
+            image=tag,
+            extra=ExtraPackages(engine, manifest, self._settings.ca_bundle, tell),
+        )
+        await previews.remove_strays()
+        self._images[starter.sdk.version] = image
+        return previews
+
+    def _image(self, engine: DockerEngine, starter: Starter) -> ExpoImage:
+        from mobvibe_app.environment.expo_image import ExpoImage
+
+        return ExpoImage(
+            engine,
+            self.modes.home_id(),
             starter.sdk,
             starter.files("Warm-up", "warm-up"),
             base=self._settings.expo_base_image,
             ca_bundle=self._settings.ca_bundle,
         )
-        tag = await image.ensure(
-            lambda what, done: tell(ServiceStatus("preview", "downloading", what, progress=done))
-        )
-        previews = ContainerPreview(
-            self._home, supervisor, starter.sdk, engine, home_id=home_id, image=tag
-        )
-        await previews.remove_strays()
-        return previews
 
-    async def _postgres_container(self, supervisor: Supervisor, tell: Tell) -> PostgresAddress:
-        from mobvibe_app.environment.postgres_container import PostgresContainer
+    async def _variant(self, mode: Mode, supervisor: Supervisor) -> PostgresVariant:
+        if mode == "docker":
+            from mobvibe_app.environment.postgres_container import PostgresContainer
 
-        return await PostgresContainer(
-            self._home,
-            supervisor,
-            await self._connect(),
-            self._modes.home_id(),
-            image=self._settings.postgres_image,
-            port=self._settings.postgres_port,
-        ).start(tell)
+            return PostgresContainer(
+                self._home,
+                supervisor,
+                await self._connect(),
+                self.modes.home_id(),
+                image=self._settings.postgres_image,
+                port=self._settings.postgres_port,
+            )
+        await self._refuse_two(supervisor)
+        return EmbeddedPostgres(self._home, supervisor, port=self._settings.postgres_port)
 
     async def _refuse_two(self, supervisor: Supervisor) -> None:
         running = await supervisor.running("postgres")
@@ -140,28 +212,20 @@ class Services:
             )
 
     async def _pick(self, service: Service, wanted: str) -> Picked:
-        picked = self._modes.pick(service, wanted)
+        picked = self.modes.pick(service, wanted)
         if picked is not None:
             return picked
         try:
             await self._connect()
         except ServiceError as error:
-            return Picked(self._modes.without(service), error.message, False)
+            return Picked(self.modes.without(service), error.message, False)
         return Picked("docker", "a Docker engine answers", False)
 
     async def _connect(self) -> DockerEngine:
         if self._engine is None:
             from mobvibe_app.environment.docker_engine import DockerEngine
 
-            engine = await asyncio.to_thread(DockerEngine.connect)
-            if not engine.is_local:
-                address = engine.address
-                engine.close()
-                raise ServiceError(
-                    f"The Docker engine at {address} is on another machine, and cannot see this one's folders.",
-                    "Use an engine of this machine, or --postgres embedded --preview process.",
-                )
-            self._engine = engine
+            self._engine = await asyncio.to_thread(DockerEngine.connect)
         return self._engine
 
 

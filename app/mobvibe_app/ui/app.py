@@ -107,11 +107,24 @@ class MobvibeApp(App[None]):
             yield SystemCommand("Copy the address", "What the QR holds (y)", self.action_copy_url)
         if build.state.is_job_unfinished:
             yield SystemCommand("Cancel the job", "Asks first (x)", build.action_cancel)
+        yield from self._care_commands()
         if build.state.viewed_as is not None:
             yield SystemCommand("My own view", "Leave this person's view", build.action_own_view)
         told = "What their phone would get, through row-level security"
         yield SystemCommand("View as a user", told, build.action_see_as)
         yield from super().get_system_commands(screen)
+
+    def _care_commands(self) -> Iterator[SystemCommand]:
+        build = self._build
+        if build.state.viewed_as is not None:
+            return
+        if build.state.preview is not None:
+            told = "Stops this app's Metro and starts it again"
+            yield SystemCommand("Restart the preview", told, build.care("restart", "preview"))
+        told = "Its rows and its address stay"
+        yield SystemCommand("Restart Postgres", told, build.care("restart", "postgres"))
+        told = "Builds the image, or fills the transform cache, anew: minutes"
+        yield SystemCommand("Rebuild previews", told, build.care("rebuild", "preview"))
 
     def action_help(self) -> None:
         """Every key."""

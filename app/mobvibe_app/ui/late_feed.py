@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from mobvibe_app.changes import Change, DemoSummary
+from mobvibe_app.changes import Change, DemoSummary, ServiceCareVerb, ServiceName
 from mobvibe_app.ui.studio_port import StudioPort
 from mobvibe_worker.errors import InputError
-from mobvibe_worker.jobs import SessionId
+from mobvibe_worker.jobs import Platform, SessionId
 
 
 class LateFeed:
@@ -32,9 +32,15 @@ class LateFeed:
         """The recordings; none before the feed is built."""
         return self._feed.demos() if self._feed else ()
 
-    async def submit(self, prompt: str, *, new_project: bool = False) -> SessionId:
+    async def submit(
+        self, prompt: str, *, new_project: bool = False, platform: Platform = "mobile"
+    ) -> SessionId:
         """See StudioPort."""
-        return await self._ready.submit(prompt, new_project=new_project)
+        return await self._ready.submit(prompt, new_project=new_project, platform=platform)
+
+    async def wake_preview(self) -> None:
+        """See StudioPort."""
+        await self._ready.wake_preview()
 
     async def run_demo(self, name: str) -> SessionId:
         """See StudioPort."""
@@ -47,6 +53,10 @@ class LateFeed:
     async def cancel(self) -> bool:
         """See StudioPort."""
         return await self._ready.cancel()
+
+    async def care(self, verb: ServiceCareVerb, service: ServiceName) -> None:
+        """See StudioPort."""
+        await self._ready.care(verb, service)
 
     async def view_as(self, email: str | None) -> None:
         """See StudioPort."""

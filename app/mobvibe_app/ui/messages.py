@@ -30,6 +30,11 @@ class PromptResized(Message):
 
 
 @dataclass
+class PlatformChosen(Message):
+    """The prompt box is for another platform now."""
+
+
+@dataclass
 class DemoChosen(Message):
     """The person chose a recording to replay."""
 

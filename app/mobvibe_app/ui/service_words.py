@@ -10,11 +10,14 @@ from mobvibe_app.ui.wording import MUTED, one_line, shortened
 DOTS: dict[ServiceState, tuple[str, str]] = {
     "waiting": ("○", MUTED),
     "downloading": ("◐", "$text-warning"),
+    "building": ("◐", "$text-warning"),
     "starting": ("◐", "$text-warning"),
     "healthy": ("●", "$text-success"),
     "failed": ("✖", "$text-error"),
     "stopped": ("○", MUTED),
 }
+
+UNDER_WAY: tuple[ServiceState, ...] = ("downloading", "building", "starting")
 
 
 def dot(status: ServiceStatus) -> Content:
@@ -25,7 +28,7 @@ def dot(status: ServiceStatus) -> Content:
 def state_words(status: ServiceStatus) -> str:
     """The state in words: the detail where there is one, else the state's name, and the port."""
     words = one_line(status.detail) or ("" if status.state == "healthy" else status.state)
-    if status.progress is not None and status.state in ("downloading", "starting"):
+    if status.progress is not None and status.state in UNDER_WAY:
         words = f"{words} {round(status.progress * 100)} %".strip()
     port = "" if status.port is None else f":{status.port}"
     if port and port not in words:
@@ -52,6 +55,6 @@ def service_lines(status: ServiceStatus, width: int) -> list[Content]:
             lines = [head]
         for text in filter(None, told):
             lines.extend(Content(one_line(text)).stylize(style).wrap(max(width - 2, 10)))
-    elif status.progress is not None and status.state in ("downloading", "starting"):
+    elif status.progress is not None and status.state in UNDER_WAY:
         lines.append(Content("  ") + bar(status.progress, max(width - 2, 4)))
     return lines

@@ -62,6 +62,10 @@ def entry_of(event: Event) -> Entry:
     match payload:
         case Message(text=text, author="person"):
             return Entry(event.created_at, "▸", "person", _safe(text))
+        case Message(text=text, author="phone"):
+            is_error = text.startswith("error: ")
+            tone: Tone = "bad" if is_error else "muted"
+            return Entry(event.created_at, "▯", tone, _safe(text), is_error=is_error)
         case Message(text=text):
             return Entry(event.created_at, "◆", "plain", _safe(text))
         case Thinking(text=text, block=block):
@@ -128,6 +132,9 @@ def _file(event: Event, payload: FileChange) -> Entry:
 
 
 def _preview(event: Event, payload: PreviewReady) -> Entry:
+    if payload.url.startswith("http"):
+        entry = Entry(event.created_at, "▣", "good", "In the browser: ").add(one_line(payload.url))
+        return entry.add("   o opens it", "muted")
     entry = Entry(event.created_at, "▣", "good", "On the phone: ").add(one_line(payload.url))
     return entry.add(f"   scan with Expo Go, SDK {payload.sdk}", "muted")
 
@@ -155,7 +162,11 @@ def _checks(payload: Completion) -> str:
     if not isinstance(checks, list):
         return ""
     named = [each for each in checks if isinstance(each, dict) and each.get("is_green") is True]
-    return " · ".join(f"{one_line(str(each.get('name', '')))} ✓" for each in named)
+    said = [f"{one_line(str(each.get('name', '')))} ✓" for each in named]
+    is_sandboxed = payload.report.get("sandboxed")
+    if said and isinstance(is_sandboxed, bool):
+        said.append("sandboxed" if is_sandboxed else "unsandboxed")
+    return " · ".join(said)
 
 
 def _error(event: Event, payload: ErrorRaised) -> Entry:

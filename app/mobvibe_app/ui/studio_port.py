@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
-from mobvibe_app.changes import Change, DemoSummary
-from mobvibe_worker.jobs import SessionId
+from mobvibe_app.changes import Change, DemoSummary, ServiceCareVerb, ServiceName
+from mobvibe_worker.jobs import Platform, SessionId
 
 
 class StudioPort(Protocol):
@@ -20,8 +20,14 @@ class StudioPort(Protocol):
         """The recordings that can be replayed."""
         ...
 
-    async def submit(self, prompt: str, *, new_project: bool = False) -> SessionId:
-        """Enqueue a prompt for the selected session's project, or for a new project. Raises MobvibeError."""
+    async def submit(
+        self, prompt: str, *, new_project: bool = False, platform: Platform = "mobile"
+    ) -> SessionId:
+        """Enqueue a prompt for the selected session's project, or for a new one of a platform. Raises MobvibeError."""
+        ...
+
+    async def wake_preview(self) -> None:
+        """Start the selected session's preview again where it was stopped."""
         ...
 
     async def run_demo(self, name: str) -> SessionId:
@@ -34,6 +40,13 @@ class StudioPort(Protocol):
 
     async def cancel(self) -> bool:
         """Cancel the selected session's waiting or running job; False where there is none."""
+        ...
+
+    async def care(self, verb: ServiceCareVerb, service: ServiceName) -> None:
+        """Restart a service, or make anew what it runs from; the preview is the selected session's.
+
+        Raises MobvibeError.
+        """
         ...
 
     async def view_as(self, email: str | None) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import re
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,24 +22,23 @@ import pytest
 from docker_engine import BASE_IMAGE, POSTGRES_IMAGE, EngineOfTests
 from expo import ExpoSdk
 from expo import expo_sdk as expo_sdk
+from expo_images import KEPT_BY_TESTS, certificates, kept_image
 from mobvibe_app.environment.container_keeper import LEAST_LIFE_SECONDS
 from mobvibe_app.environment.container_spec import HOME_LABEL, ContainerSpec
 from mobvibe_app.environment.docker_engine import DockerEngine
 from mobvibe_app.environment.docker_faults import ImageMissing
-from mobvibe_app.environment.expo_image import ExpoImage
+from mobvibe_app.environment.extra_packages import ExtraPackages
 from mobvibe_app.environment.network import lan_address
 from mobvibe_app.environment.postgres_container import PostgresContainer
 from mobvibe_app.environment.preview_container import ContainerPreview
 from mobvibe_app.environment.supervisor.client import Supervisor
+from mobvibe_app.preview_facts import PreviewFacts, moved_on
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home
 from mobvibe_worker.workspace.publish import ServedFolder
 from phone import Phone
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
-
-KEPT_BY_TESTS = "tests"
-"""The home id of the image whose layers the next run finds again."""
 
 
 @dataclass
@@ -83,30 +84,32 @@ class Previews:
             containers.engine,
             home_id=containers.home_id,
             image=image,
+            extra=ExtraPackages(
+                containers.engine,
+                expo.starter.files("Warm-up", "warm-up")["package.json"],
+                certificates(),
+                lambda status: None,
+            ),
         )
         self.home = containers.home
 
-    def serve(self, slug: str, text: str) -> ServedFolder:
+    def serve(
+        self, slug: str, text: str, packages: Mapping[str, str] | None = None, first: str = ""
+    ) -> ServedFolder:
+        """The starter's app with that text, `first` before its code, and `packages` asked for."""
         folder = ServedFolder(self.home.sdk(self.expo.sdk.version).served(slug))
         files = dict(self.expo.starter.files(slug, slug))
-        app = files["App.tsx"].decode().replace("Open up App.tsx", text)
-        folder.publish({**files, "App.tsx": app.encode()})
+        app = first + files["App.tsx"].decode().replace("Open up App.tsx", text)
+        manifest = json.loads(files["package.json"])
+        manifest["dependencies"] |= packages or {}
+        changed = {"App.tsx": app.encode(), "package.json": json.dumps(manifest).encode()}
+        folder.publish({**files, **changed})
         return folder
 
 
 @pytest.fixture
 async def previews(containers: Containers, expo_sdk: ExpoSdk) -> Previews:
-    certificates = os.environ.get("NODE_EXTRA_CA_CERTS")
-    image = ExpoImage(
-        containers.engine,
-        KEPT_BY_TESTS,
-        expo_sdk.sdk,
-        expo_sdk.starter.files("Warm-up", "warm-up"),
-        base=BASE_IMAGE,
-        ca_bundle=Path(certificates) if certificates else None,
-    )
-    told: list[str] = []
-    tag = await image.ensure(lambda what, done: told.append(what))
+    tag = await kept_image(containers.engine, expo_sdk)
     return Previews(containers, expo_sdk, tag)
 
 
@@ -128,11 +131,26 @@ async def test_two_projects_reach_a_phone_and_an_edit_follows(
     async with Phone(f"exp://{previews.host}:{one.port}") as phone:
         await asyncio.to_thread(previews.serve, "one", "Edited on this machine")
         await phone.sees("Edited on this machine")
+        await _is_watched(previews, "one")
     assert await previews.service.start("one", host=previews.host) == one
     _is_sealed_off(containers, "one")
     await previews.service.stop("one")
     names = [found.name for found in containers.engine.labelled(containers.home_id)]
     assert names == [f"mobvibe-{containers.home_id}-preview-two"]
+
+
+async def _is_watched(previews: Previews, slug: str) -> None:
+    """The container's own log tells of the phone, and the engine counts what it takes."""
+    log = await previews.service.events(slug)
+    assert log is not None
+    facts = PreviewFacts()
+    async with asyncio.timeout(20):
+        while not (facts.phones and facts.bundled_at):
+            facts = moved_on(facts, log.read())
+            await asyncio.sleep(0.05)
+    usage = await previews.service.usage(slug)
+    assert usage is not None and usage.memory_bytes > 50_000_000
+    assert usage.sent_bytes is not None and usage.sent_bytes > 1_000
 
 
 def _is_sealed_off(containers: Containers, slug: str) -> None:
@@ -153,6 +171,30 @@ def _is_sealed_off(containers: Containers, slug: str) -> None:
     assert said.splitlines()[0] != "0" and "wrote" not in said
     assert "CapEff:\t0000000000000000" in said and "NoNewPrivs:\t1" in said
     assert not any(word in said for word in ("ANTHROPIC", "DATABASE_URL", "POSTGRES", "MOBVIBE"))
+
+
+@pytest.mark.expo
+async def test_a_project_s_own_packages_are_in_its_container_and_in_the_next_one(
+    previews: Previews, containers: Containers
+) -> None:
+    code = "import escape from 'escape-string-regexp';\nconsole.log(escape('a.b'));\n"
+    previews.serve("extra", "With more", {"escape-string-regexp": "5.0.0"}, code)
+    for _ in range(2):
+        served = await previews.service.start("extra", host=previews.host)
+        bundle = await Phone(f"exp://{previews.host}:{served.port}").bundle()
+        assert b"With more" in bundle and b"Expected a string" in bundle
+        await previews.service.stop("extra")
+    for wanted, why in (
+        ("file:/etc", "no version in npm's registry"),
+        ("99.0.0", "No matching version found for escape-string-regexp@99.0.0"),
+    ):
+        previews.serve("extra", "With more", {"escape-string-regexp": wanted})
+        with pytest.raises(ServiceError, match=re.escape(why)):
+            await previews.service.start("extra", host=previews.host)
+    assert containers.engine.labelled(containers.home_id) == ()
+    for image in containers.engine.images.labelled(KEPT_BY_TESTS):
+        if image.tags and "-extra:" in image.tags[0]:
+            assert containers.engine.images.remove(image.id)
 
 
 @pytest.mark.expo
@@ -317,13 +359,48 @@ async def test_exactly_what_a_home_made_is_removed(containers: Containers) -> No
         engine.ensure_network(f"mobvibe-{home}", labels)
         engine.create(ContainerSpec(f"mobvibe-{home}-x", BASE_IMAGE, labels, ("sleep", "99")))
         engine.start(f"mobvibe-{home}-x")
+    foreign = _make_foreign(containers.client, other)
     removed = engine.remove_labelled(containers.home_id)
     assert removed.containers == removed.volumes == (f"mobvibe-{containers.home_id}-x",)
     assert removed.networks == (f"mobvibe-{containers.home_id}",)
     assert not engine.remove_labelled(containers.home_id)
     assert [found.is_running for found in engine.labelled(other)] == [True]
     assert engine.remove_labelled(other).volumes == (f"mobvibe-{other}-x",)
-    assert engine.image_id(BASE_IMAGE) and engine.image_id(POSTGRES_IMAGE)
+    assert foreign.container.name in [one.name for one in containers.client.containers.list()]
+    foreign.remove()
+    assert engine.images.find(BASE_IMAGE) and engine.images.find(POSTGRES_IMAGE)
+
+
+@dataclass
+class _Foreign:
+    """What somebody else made beside ours: named much like it, without our label."""
+
+    container: docker.models.containers.Container
+    volume: docker.models.volumes.Volume
+    network: docker.models.networks.Network
+
+    def remove(self) -> None:
+        """All of it is still there."""
+        self.container.remove(force=True)
+        self.volume.remove()
+        self.network.remove()
+
+
+def _make_foreign(client: docker.DockerClient, name: str) -> _Foreign:
+    foreign = f"mobvibe-foreign-{name}"
+    labels = {"dev.mobvibe.other": name}
+    volume = client.volumes.create(foreign, labels=labels)
+    network = client.networks.create(foreign)
+    container = client.containers.run(
+        BASE_IMAGE,
+        ["sleep", "99"],
+        name=foreign,
+        labels=labels,
+        network=foreign,
+        volumes=[f"{foreign}:/x"],
+        detach=True,
+    )
+    return _Foreign(container, volume, network)
 
 
 @pytest.mark.expo

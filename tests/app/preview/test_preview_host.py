@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,13 +12,19 @@ from pathlib import Path
 import pytest
 from asyncpg import Pool
 
-from database import running_job
+from database import GREEN, running_job
 from mobvibe_app.changes import PreviewAddress, ServiceStatus
-from mobvibe_app.preview_host import PreviewHost, PreviewStores
+from mobvibe_app.environment.preview_service import PreviewService
+from mobvibe_app.environment.preview_watches import PreviewWatches
+from mobvibe_app.environment.supervisor.client import Supervisor
+from mobvibe_app.preview_host import PreviewHost
+from mobvibe_app.preview_upkeep import PreviewStores, PreviewUpkeep
 from mobvibe_app.served_project import is_theirs
+from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home
-from mobvibe_worker.jobs import Job, SessionId
+from mobvibe_worker.jobs import Attempt, Job, Platform, SessionId, WorkerId
 from mobvibe_worker.store.event_log import EventLog
+from mobvibe_worker.store.job_queue import FinishedWork, JobQueue
 from mobvibe_worker.store.listener import Listener
 from mobvibe_worker.store.previews import PreviewRegistry
 from mobvibe_worker.store.projects import ProjectStore
@@ -26,6 +33,7 @@ from mobvibe_worker.store.sessions import SessionStore
 from mobvibe_worker.workspace.publish import ServedFolder
 from polling import until
 
+OUR_HOME = "cafe"
 STARTER = {"App.tsx": b"starter"}
 
 
@@ -40,10 +48,18 @@ class Hosted:
     told: list[ServiceStatus] = field(default_factory=list)
     served: list[str] = field(default_factory=list)
 
-    async def serve(self, session_id: SessionId, slug: str, version: int) -> PreviewAddress:
+    async def serve(
+        self, session_id: SessionId, slug: str, version: int, platform: Platform
+    ) -> PreviewAddress:
         self.served.append(slug)
         self.folder.served_on(8081)
         return PreviewAddress(session_id, "exp://h:8081", version, "57.0.0", "http://h:8081")
+
+    async def previews(self, version: int) -> PreviewService:
+        raise ServiceError("Here no Metro runs.")
+
+    async def supervisor(self) -> Supervisor:
+        raise ServiceError("Here nothing runs.")
 
     def host(self, listener: Listener) -> PreviewHost:
         pool = self.pool
@@ -54,7 +70,9 @@ class Hosted:
             EventLog(pool),
             PreviewRegistry(pool),
         )
-        return PreviewHost(self.home, stores, self.serve, listener, self.told.append)
+        watches, tell = PreviewWatches(self), self.told.append
+        upkeep = PreviewUpkeep(OUR_HOME, stores, self, watches, tell, None, lambda: "h")
+        return PreviewHost(self.home, stores, self.serve, listener, tell, upkeep)
 
 
 @pytest.fixture
@@ -118,6 +136,54 @@ async def test_a_starter_of_long_ago_gets_no_metro_and_a_deleted_folder_a_new_on
         assert (hosted.folder.root / "App.tsx").read_bytes() == b"edited"
         assert not hosted.folder.is_replaced and not mirror.done()
         mirror.cancel()
+
+
+async def finish(hosted: Hosted) -> None:
+    """The job's attempt ends green, with a revision that the agent made."""
+    revisions, queue = RevisionStore(hosted.pool), JobQueue(hosted.pool)
+    head = await revisions.head(hosted.job.project_id)
+    assert head is not None
+    attempt = Attempt(hosted.job.id, hosted.job.attempt, WorkerId("w1"))
+    await queue.complete(attempt, FinishedWork({"App.tsx": b"made"}, head[0].id, GREEN))
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+async def test_only_the_home_of_a_session_announces_where_it_is_served(
+    hosted: Hosted, database_url: str, is_ours: bool
+) -> None:
+    sessions, events = SessionStore(hosted.pool), EventLog(hosted.pool)
+    await sessions.take_home(hosted.job.session_id, OUR_HOME if is_ours else "beef")
+    async with Listener(database_url) as listener:
+        host = hosted.host(listener)
+        mirror = asyncio.create_task(host.mirror())
+        await until(lambda: listener.is_connected)
+        await finish(hosted)
+        # The files are brought up to date in every home; where they are served is one home's word.
+        await until(lambda: (hosted.folder.root / "App.tsx").read_bytes() == b"made")
+        if is_ours:
+            await until(lambda: bool(hosted.served))
+            await told_ready(events, hosted)
+            assert (await sessions.get(hosted.job.session_id)).metro_url == "http://h:8081"
+        else:
+            # Whoever opens it here is served here, and the session's address stays the other home's.
+            assert await host.open(hosted.job.session_id) is not None
+            assert (await sessions.get(hosted.job.session_id)).metro_url is None
+        assert await ready_urls(events, hosted) == (["exp://h:8081"] if is_ours else [])
+        mirror.cancel()
+
+
+async def told_ready(events: EventLog, hosted: Hosted) -> None:
+    """Wait for the first address."""
+    deadline = time.monotonic() + 10
+    while not await ready_urls(events, hosted):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
+
+
+async def ready_urls(events: EventLog, hosted: Hosted) -> list[str]:
+    """The addresses that the session's events tell."""
+    found = await events.read(hosted.job.session_id)
+    return [event.data["url"] for event in found if event.type == "preview_ready"]
 
 
 def test_a_home_inside_a_package_or_a_cache_is_watched_too() -> None:

@@ -17,6 +17,7 @@ from mobvibe_worker.events import Payload, Terminal
 from mobvibe_worker.revisions import CHECK_NAMES, CheckReport
 from mobvibe_worker.toolchain.check_bundler import SMALLEST_BUNDLE, CheckBundler
 from mobvibe_worker.toolchain.checks import ProjectChecker
+from mobvibe_worker.toolchain.sandbox import StagedCommands
 from polling import until_gone
 
 pytestmark = [pytest.mark.expo, pytest.mark.timeout(600)]
@@ -25,13 +26,15 @@ pytestmark = [pytest.mark.expo, pytest.mark.timeout(600)]
 class Checked:
     """One staged folder of its own, with its checker."""
 
-    def __init__(self, expo: ExpoSdk, root: Path, bundler: CheckBundler) -> None:
+    def __init__(
+        self, expo: ExpoSdk, root: Path, commands: StagedCommands, bundler: CheckBundler
+    ) -> None:
         self.root = root
         self.bundler = bundler
         self.events: list[Payload] = []
         self.app = (root / "App.tsx").read_text()
         self.checker = ProjectChecker(
-            root, expo.folder, expo.sdk, expo.node, bundler, self.events.append
+            root, expo.folder, expo.sdk, commands, bundler, self.events.append
         )
 
     async def with_app(self, app: str) -> CheckReport:
@@ -42,8 +45,11 @@ class Checked:
 @pytest.fixture
 async def checked(expo_sdk: ExpoSdk, request: pytest.FixtureRequest) -> AsyncIterator[Checked]:
     root = expo_sdk.stage(f"checked-{request.node.name}")
-    async with CheckBundler(root, expo_sdk.folder, expo_sdk.node) as bundler:
-        yield Checked(expo_sdk, root, bundler)
+    async with (
+        StagedCommands(root, expo_sdk.starter) as commands,
+        CheckBundler(root, commands) as bundler,
+    ):
+        yield Checked(expo_sdk, root, commands, bundler)
 
 
 def places(report: CheckReport, name: str) -> list[str]:
@@ -56,6 +62,7 @@ async def test_every_kind_of_mistake_is_caught_where_it_is(checked: Checked) -> 
     app, root = checked.app, checked.root
     report = await checked.checker.check()
     assert report.is_green and [check.name for check in report.checks] == list(CHECK_NAMES)
+    assert report.is_sandboxed is False
     assert all((check.size or SMALLEST_BUNDLE + 1) > SMALLEST_BUNDLE for check in report.checks)
     told = [event for event in checked.events if isinstance(event, Terminal)]
     assert len(told) == 4 and {event.outcome for event in told} == {"passed"}
@@ -132,7 +139,10 @@ async def test_folders_that_come_nested_or_come_back_are_seen(checked: Checked) 
 
 async def test_a_killed_metro_is_started_again_and_none_is_left(expo_sdk: ExpoSdk) -> None:
     root = expo_sdk.stage("killed")
-    async with CheckBundler(root, expo_sdk.folder, expo_sdk.node) as bundler:
+    async with (
+        StagedCommands(root, expo_sdk.starter) as commands,
+        CheckBundler(root, commands) as bundler,
+    ):
         assert (await bundler.compile("android")).is_green
         first = bundler.pid
         assert first is not None
@@ -154,7 +164,7 @@ async def test_leaving_while_it_starts_is_quick_and_clean(expo_sdk: ExpoSdk) -> 
     root = expo_sdk.stage("left-early")
     before = set(psutil.pids())
     started = time.monotonic()
-    async with CheckBundler(root, expo_sdk.folder, expo_sdk.node):
+    async with StagedCommands(root, expo_sdk.starter) as commands, CheckBundler(root, commands):
         await asyncio.sleep(0.3)
     assert time.monotonic() - started < 5
     left = [pid for pid in set(psutil.pids()) - before if _serves(pid, root)]

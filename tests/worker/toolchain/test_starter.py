@@ -16,6 +16,7 @@ from expo import ExpoSdk
 from mobvibe_worker.home import Home
 from mobvibe_worker.toolchain.check_bundler import CheckBundler
 from mobvibe_worker.toolchain.checks import ProjectChecker
+from mobvibe_worker.toolchain.sandbox import StagedCommands
 from polling import until_gone
 
 pytestmark = [pytest.mark.expo, pytest.mark.timeout(600)]
@@ -75,10 +76,11 @@ async def test_one_of_two_installers_is_killed_and_the_sdk_is_whole(tmp_path: Pa
         assert package["dependencies"][name] == known[name]
 
     root = expo.stage("checked")
-    async with CheckBundler(root, expo.folder, expo.node) as bundler:
-        checker = ProjectChecker(
-            root, expo.folder, expo.sdk, expo.node, bundler, lambda event: None
-        )
+    async with (
+        StagedCommands(root, expo.starter) as commands,
+        CheckBundler(root, commands) as bundler,
+    ):
+        checker = ProjectChecker(root, expo.folder, expo.sdk, commands, bundler, lambda event: None)
         report = await checker.check()
         assert report.is_green, report.problems
         (root / "App.tsx").write_text("import './nope';\nexport default 1 as string;\n")

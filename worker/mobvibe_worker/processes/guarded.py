@@ -7,11 +7,12 @@ import os
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from mobvibe_worker.processes.capture import Capture
 from mobvibe_worker.processes.launch import Launched, StopPolicy, is_group_alive, launch, send
 
 __all__ = ["DEVNULL", "PIPE", "Finished", "GuardedProcess", "StopPolicy", "run"]
@@ -142,28 +143,6 @@ class Finished:
     timed_out: bool = False
 
 
-@dataclass(slots=True)
-class _Capture:
-    """The first and the last half of `limit` bytes; what lies between is only counted."""
-
-    limit: int
-    head: bytearray = field(default_factory=bytearray)
-    tail: bytearray = field(default_factory=bytearray)
-    dropped: int = 0
-
-    def add(self, chunk: bytes) -> None:
-        room = max(0, self.limit // 2 - len(self.head))
-        self.head += chunk[:room]
-        self.tail += chunk[room:]
-        excess = max(0, len(self.tail) - (self.limit - self.limit // 2))
-        del self.tail[:excess]
-        self.dropped += excess
-
-    def text(self) -> str:
-        gap = f"\n[{self.dropped} bytes cut]\n".encode() if self.dropped else b""
-        return bytes(self.head + gap + self.tail).decode(errors="replace")
-
-
 async def run(
     argv: Sequence[str | Path],
     *,
@@ -179,7 +158,7 @@ async def run(
     that. Raises ServiceError where the program is not there; a failing command is no error, see `exit_code`.
     """
     started = time.monotonic()
-    capture = _Capture(output_limit)
+    capture = Capture(output_limit)
     process = await GuardedProcess.start(
         argv, cwd=cwd, env=env, stdout=PIPE, stop=stop or StopPolicy(grace=2.0)
     )
@@ -200,7 +179,7 @@ async def run(
     return Finished(code, capture.text(), time.monotonic() - started, timed_out)
 
 
-async def _drain(process: GuardedProcess, capture: _Capture) -> None:
+async def _drain(process: GuardedProcess, capture: Capture) -> None:
     assert process.stdout is not None
     while chunk := await process.stdout.read(_CHUNK):
         capture.add(chunk)

@@ -24,6 +24,7 @@ from mobvibe_worker.store.projects import ProjectStore
 from mobvibe_worker.store.revisions import RevisionStore
 from mobvibe_worker.store.turns import TurnLedger
 from mobvibe_worker.store.workers import WorkerRegistry
+from mobvibe_worker.toolchain.sandbox import Sandbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +54,16 @@ class ModelChoice:
 
 
 def build_worker(
-    settings: WorkerSettings, pool: Pool, listener: Listener, secrets: tuple[str, ...] = ()
+    settings: WorkerSettings,
+    pool: Pool,
+    listener: Listener,
+    secrets: tuple[str, ...] = (),
+    sandbox: Sandbox | None = None,
 ) -> Worker:
-    """A worker on an open pool; `secrets` are masked beside the settings' own. `Worker.run` does the work."""
+    """A worker on an open pool; `secrets` are masked beside the settings' own. `Worker.run` does the work.
+
+    The checks' commands run in the `sandbox` where it opens, else as processes of this machine.
+    """
     stores = Stores(
         queue=JobQueue(pool),
         events=EventLog(pool),
@@ -67,7 +75,7 @@ def build_worker(
     attempt = AttemptRunner(
         home=home,
         stores=stores,
-        toolchains=Toolchains(home),
+        toolchains=Toolchains(home, sandbox),
         model_for=ModelChoice(settings),
         redact=Redactor((*settings.secrets(), *secrets)),
         budget_usd=settings.budget_usd,

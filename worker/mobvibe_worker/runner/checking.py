@@ -17,7 +17,8 @@ from mobvibe_worker.revisions import FileTree
 from mobvibe_worker.store.projects import Project
 from mobvibe_worker.toolchain.check_bundler import CheckBundler
 from mobvibe_worker.toolchain.checks import ProjectChecker
-from mobvibe_worker.toolchain.node import Node, find_node
+from mobvibe_worker.toolchain.node import find_node
+from mobvibe_worker.toolchain.sandbox import Sandbox, StagedCommands
 from mobvibe_worker.toolchain.sdks import Sdk, sdk
 from mobvibe_worker.toolchain.starter import Starter
 from mobvibe_worker.workspace.staged import StagedFolder
@@ -37,12 +38,12 @@ class CheckingStaged:
 
 @dataclass(frozen=True, slots=True)
 class Toolchain:
-    """Node and the starter of one SDK, ready to use."""
+    """The starter of one SDK, ready to use, and the sandbox where there is one."""
 
     home: Home
     sdk: Sdk
-    node: Node
     starter: Starter
+    sandbox: Sandbox | None
 
     def starter_files(self, project: Project) -> FileTree:
         """What a new project starts with."""
@@ -61,8 +62,11 @@ class Toolchain:
         try:
             await asyncio.to_thread(root.mkdir, parents=True)
             await asyncio.to_thread(write_tree, files, root)
-            async with CheckBundler(root, folder, self.node) as bundler:
-                checker = ProjectChecker(root, folder, self.sdk, self.node, bundler, emit)
+            async with (
+                StagedCommands(root, self.starter, self.sandbox) as commands,
+                CheckBundler(root, commands) as bundler,
+            ):
+                checker = ProjectChecker(root, folder, self.sdk, commands, bundler, emit)
                 yield CheckingStaged(StagedFolder(root), checker)
         finally:
             await asyncio.shield(asyncio.to_thread(_drop, root, lock))
@@ -73,6 +77,7 @@ class Toolchains:
     """The SDKs of one home, made ready on first use."""
 
     home: Home
+    sandbox: Sandbox | None = None
     _ready: dict[int, Toolchain] = field(default_factory=dict)
 
     async def ready(self, version: int, emit: Emit) -> Toolchain:
@@ -88,7 +93,7 @@ class Toolchains:
                 emit(Terminal(f"prepare Expo SDK {version} (once)"))
                 await starter.prepare(lambda progress: None)
                 emit(Terminal(f"prepare Expo SDK {version} (once)", "passed"))
-            self._ready[version] = Toolchain(self.home, wanted, node, starter)
+            self._ready[version] = Toolchain(self.home, wanted, starter, self.sandbox)
         return self._ready[version]
 
 

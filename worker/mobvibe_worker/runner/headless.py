@@ -17,11 +17,14 @@ from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.listener import Listener
 from mobvibe_worker.store.migrations import MigrationRunner
 from mobvibe_worker.store.pool import open_pool
+from mobvibe_worker.toolchain.sandbox import Sandbox
 
 DRAIN_SECONDS = 600.0
 
 
-async def run_headless(settings: WorkerSettings, say: Callable[[str], None]) -> None:
+async def run_headless(
+    settings: WorkerSettings, say: Callable[[str], None], sandbox: Sandbox | None = None
+) -> None:
     """Work until SIGTERM or ctrl+c: the first lets running jobs finish, a second hands them back at once.
 
     Raises InputError without a database URL, StoreError when it cannot be used.
@@ -40,7 +43,7 @@ async def run_headless(settings: WorkerSettings, say: Callable[[str], None]) -> 
         )
         stack.push_async_callback(pool.close)
         listener = await stack.enter_async_context(Listener(settings.session_url(dsn)))
-        worker = build_worker(settings, pool, listener)
+        worker = build_worker(settings, pool, listener, sandbox=sandbox)
         _stop_on_signals(worker, say)
         monitor = asyncio.create_task(
             _monitor(worker, JobQueue(pool), settings.monitor_interval_ms / 1000, say)

@@ -23,6 +23,15 @@ PREVIEWS = RowSet("preview_containers", PreviewContainersRow)
 _BY_CONTAINER = RowSet("preview_containers", PreviewContainersRow, key="container_id")
 
 
+_RUNNING = "status in ('starting', 'running')"
+_OF_HOME = "container_id like '%-' || $1 || '-preview-%'"
+
+
+def container_id(provider: PreviewProvider, home_id: str, slug: str) -> str:
+    """What a project's preview is known by: of one home alone, and for Docker the container's own name."""
+    return f"{'mobvibe' if provider == 'docker' else provider}-{home_id}-preview-{slug}"
+
+
 @dataclass(frozen=True, slots=True)
 class Preview:
     """One running, or once running, Metro."""
@@ -39,7 +48,7 @@ class Preview:
 
 
 class PreviewRegistry:
-    """One row per preview, found by `container_id`: a container's id, or a process's name."""
+    """One row per preview, found by its `container_id`."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -85,6 +94,22 @@ class PreviewRegistry:
             self._source, "user_id = $1", [user_id], cursor=cursor, limit=limit
         )
         return Page(tuple(map(_preview, page.items)), page.cursor)
+
+    async def of_home(self, home_id: str) -> list[Preview]:
+        """The previews that this home runs, as far as the registry knows."""
+        rows = await PREVIEWS.find(self._source, f"{_OF_HOME} and {_RUNNING}", home_id)
+        return [_preview(row) for row in rows]
+
+    async def idle_of_home(self, home_id: str, longer_than: timedelta) -> list[Preview]:
+        """Those of them that no phone used for that long, and whose project had no job for that long."""
+        condition = (
+            f"{_OF_HOME} and {_RUNNING} and last_activity_at < now() - $2::interval"
+            " and not exists (select from public.coding_jobs j"
+            " where j.project_id = preview_containers.project_id"
+            " and (j.status in ('pending', 'processing') or j.updated_at > now() - $2::interval))"
+        )
+        rows = await PREVIEWS.find(self._source, condition, home_id, longer_than)
+        return [_preview(row) for row in rows]
 
     async def idle(self, longer_than: timedelta, limit: int = 100) -> list[Preview]:
         """Running previews that nobody used for that long, the longest idle first."""

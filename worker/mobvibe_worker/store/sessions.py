@@ -191,6 +191,43 @@ def _summary(record: Record) -> SessionSummary:
         activity_at=max(session.updated_at, job.updated_at) if job else session.updated_at,
     )
 
+    async def unset_preview(self, session_id: SessionId, container_id: str) -> None:
+        """That preview serves no longer; a later one's address stays."""
+        await repeatable(
+            self._source,
+            "update public.coding_sessions set metro_url = null, webview_url = null, container_id = null"
+            " where id = $1 and container_id = $2",
+            session_id,
+            container_id,
+        )
+
+    async def take_home(self, session_id: SessionId, home_id: str) -> None:
+        """From now on that home announces where the session's app is served: its person goes on with it there."""
+        await repeatable(
+            self._source,
+            "update public.coding_sessions set metadata = metadata || jsonb_build_object('home', $2::text)"
+            " where id = $1 and metadata ->> 'home' is distinct from $2",
+            session_id,
+            home_id,
+        )
+
+    async def is_at_home(self, session_id: SessionId, home_id: str) -> bool:
+        """Whether that home announces it; a session of no home becomes the first one's that asks."""
+        await repeatable(
+            self._source,
+            "update public.coding_sessions set metadata = metadata || jsonb_build_object('home', $2::text)"
+            " where id = $1 and metadata ->> 'home' is null",
+            session_id,
+            home_id,
+        )
+        rows = await repeatable(
+            self._source,
+            "select metadata ->> 'home' = $2 as is_ours from public.coding_sessions where id = $1",
+            session_id,
+            home_id,
+        )
+        return bool(rows and rows[0]["is_ours"])
+
 
 def _session(row: CodingSessionsRow) -> Session:
     return Session(

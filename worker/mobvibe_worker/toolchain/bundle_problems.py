@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any
 
 from mobvibe_worker.revisions import Problem
@@ -17,7 +17,7 @@ _FRAME_CARET = re.compile(r"^\s*\|(\s*)\^", re.MULTILINE)
 _PLACE = re.compile(r"\s*\((\d+):(\d+)\)\s*$")
 
 
-def parse_problems(body: bytes, root: Path) -> tuple[Problem, ...]:
+def parse_problems(body: bytes, root: PurePath) -> tuple[Problem, ...]:
     """The problems that Metro's error names, with paths relative to the project at `root`. At least one."""
     try:
         told = json.loads(body)
@@ -31,7 +31,7 @@ def parse_problems(body: bytes, root: Path) -> tuple[Problem, ...]:
     return (_failed(told, root),)
 
 
-def _unresolved(told: Mapping[str, Any], root: Path) -> Problem:
+def _unresolved(told: Mapping[str, Any], root: PurePath) -> Problem:
     message = _clean(str(told.get("message", "")), root)
     target = _clean(str(told.get("targetModuleName", "")), root)
     is_relative = target.startswith(".")
@@ -51,7 +51,7 @@ def _column_of(message: str) -> int | None:
     return len(caret[1]) if caret else None
 
 
-def _failed(told: Mapping[str, Any], root: Path) -> Problem:
+def _failed(told: Mapping[str, Any], root: PurePath) -> Problem:
     text = _clean(str(told.get("message", "")), root)
     first = text.strip().split("\n", 1)[0].removeprefix("Error: ").removeprefix("SyntaxError: ")
     path = _clean(str(told.get("filename") or told.get("originModulePath") or ""), root) or None
@@ -73,6 +73,6 @@ def _number(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _clean(text: str, root: Path) -> str:
+def _clean(text: str, root: PurePath) -> str:
     """Without ANSI sequences, and without the way to this machine's folders."""
     return clean_text(text).replace(f"{root}/", "").replace(str(root), ".")

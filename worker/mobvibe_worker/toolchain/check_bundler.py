@@ -7,18 +7,18 @@ import contextlib
 import os
 import time
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Self
 
 from mobvibe_worker.errors import ServiceError
-from mobvibe_worker.home import SdkFolder
 from mobvibe_worker.revisions import Check, Problem
 from mobvibe_worker.toolchain.bundle_problems import parse_problems
+from mobvibe_worker.toolchain.commands import CommandRunner
 from mobvibe_worker.toolchain.known_folders import KnownFolders
 from mobvibe_worker.toolchain.metro import Bundle, BundlePlatform
 from mobvibe_worker.toolchain.metro_process import MetroProcess
-from mobvibe_worker.toolchain.node import Node
+from mobvibe_worker.toolchain.sandbox import StagedCommands
 from mobvibe_worker.workspace.metro_view import MetroView
 
 SMALLEST_BUNDLE = 500_000
@@ -31,11 +31,9 @@ _SEEN_SECONDS = 20.0
 class CheckBundler:
     """Compiles a staged folder. It starts with `async with`, and warms up while the model thinks."""
 
-    def __init__(self, staged_root: Path, folder: SdkFolder, node: Node) -> None:
-        # Node names files by their real paths, which are others where the home lies behind a link (as /tmp on macOS).
+    def __init__(self, staged_root: Path, commands: StagedCommands) -> None:
         self._root = staged_root.resolve()
-        self._folder = folder
-        self._node = node
+        self._commands = commands
         self._metro: MetroProcess | None = None
         self._folders = KnownFolders(self._root)
         self._urls: dict[BundlePlatform, str] = {}
@@ -61,7 +59,7 @@ class CheckBundler:
 
     @property
     def pid(self) -> int | None:
-        """The running Metro's process group, or None."""
+        """The running Metro's process group; None where there is none on this machine."""
         return self._metro.pid if self._metro is not None and self._metro.is_alive else None
 
     async def compile(self, platform: BundlePlatform) -> Check:
@@ -69,16 +67,17 @@ class CheckBundler:
 
         A Metro that died is started again, once. Raises ServiceError when that fails too.
         """
+        runner = await self._commands.runner()
         started = time.monotonic()
         async with self._compiling:
             try:
-                bundle = await self._bundle(platform)
+                bundle = await self._bundle(platform, runner)
             except ServiceError:
-                bundle = await self._bundle(platform)
-        return self._judge(platform, bundle, time.monotonic() - started)
+                bundle = await self._bundle(platform, runner)
+        return self._judge(platform, bundle, time.monotonic() - started, runner.project)
 
-    async def _bundle(self, platform: BundlePlatform) -> Bundle:
-        metro = await self._up_to_date()
+    async def _bundle(self, platform: BundlePlatform, runner: CommandRunner) -> Bundle:
+        metro = await self._up_to_date(runner)
         try:
             if platform not in self._urls:
                 self._urls[platform] = (await metro.client.manifest(platform)).bundle_url
@@ -87,7 +86,7 @@ class CheckBundler:
             await self._forget(metro)
             raise
 
-    async def _up_to_date(self) -> MetroProcess:
+    async def _up_to_date(self, runner: CommandRunner) -> MetroProcess:
         """A Metro that knows all that was written before this call: the running one, else a new one."""
         difference = self._folders.look()
         if self._metro is not None:
@@ -96,7 +95,7 @@ class CheckBundler:
                 return self._metro
             await self._forget(self._metro)
         MetroView(self._root, 0).write_marker()
-        self._metro = metro = await MetroProcess.start(self._root, self._folder, self._node)
+        self._metro = metro = await MetroProcess.start(runner)
         if not (await self._catch_up(metro, ()) and await self._catch_up(metro, self._touched())):
             await self._forget(metro)
             raise ServiceError(
@@ -134,10 +133,12 @@ class CheckBundler:
             for platform in ("ios", "android"):
                 await self.compile(platform)
 
-    def _judge(self, platform: BundlePlatform, bundle: Bundle, seconds: float) -> Check:
+    def _judge(
+        self, platform: BundlePlatform, bundle: Bundle, seconds: float, project: PurePath
+    ) -> Check:
         size = len(bundle.body)
         if not bundle.is_green:
-            return Check(platform, False, seconds, parse_problems(bundle.body, self._root))
+            return Check(platform, False, seconds, parse_problems(bundle.body, project))
         if size < SMALLEST_BUNDLE:
             small = Problem(f"The bundle holds only {size} bytes: App.tsx or index.ts is cut off.")
             return Check(platform, False, seconds, (small,), size)

@@ -14,7 +14,8 @@ from mobvibe_worker.events import Payload, Terminal
 from mobvibe_worker.home import SdkFolder
 from mobvibe_worker.revisions import Check, CheckName, CheckReport, Problem
 from mobvibe_worker.toolchain.check_bundler import CheckBundler
-from mobvibe_worker.toolchain.node import Node
+from mobvibe_worker.toolchain.commands import CommandRunner
+from mobvibe_worker.toolchain.sandbox import StagedCommands
 from mobvibe_worker.toolchain.sdks import Sdk
 from mobvibe_worker.toolchain.type_check import check_types
 from mobvibe_worker.workspace.paths import open_root, read_bytes
@@ -41,14 +42,14 @@ class ProjectChecker:
         staged_root: Path,
         folder: SdkFolder,
         sdk: Sdk,
-        node: Node,
+        commands: StagedCommands,
         bundler: CheckBundler,
         emit: Emit,
     ) -> None:
         self._root = staged_root
         self._folder = folder
         self._sdk = sdk
-        self._node = node
+        self._commands = commands
         self._bundler = bundler
         self._emit = emit
 
@@ -57,21 +58,21 @@ class ProjectChecker:
 
         Raises ServiceError where a check could not run at all: that says nothing about the files.
         """
+        runner = await self._commands.runner()
         try:
             async with asyncio.TaskGroup() as group:
                 # Types use one core, the bundles another; the bundles share one Metro, so they go in turn.
-                types = group.create_task(
-                    self._told(check_types(self._root, self._folder, self._node))
-                )
+                types = group.create_task(self._told(check_types(runner), runner))
                 dependencies = group.create_task(self._told(self._check_dependencies()))
-                bundles = group.create_task(self._check_bundles())
+                bundles = group.create_task(self._check_bundles(runner))
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from failures
-        return CheckReport((types.result(), dependencies.result(), *bundles.result()))
+        checks = (types.result(), dependencies.result(), *bundles.result())
+        return CheckReport(checks, is_sandboxed=runner.is_sandboxed)
 
-    async def _check_bundles(self) -> tuple[Check, ...]:
-        ios = await self._told(self._bundler.compile("ios"))
-        return ios, await self._told(self._bundler.compile("android"))
+    async def _check_bundles(self, runner: CommandRunner) -> tuple[Check, ...]:
+        ios = await self._told(self._bundler.compile("ios"), runner)
+        return ios, await self._told(self._bundler.compile("android"), runner)
 
     async def _check_dependencies(self) -> Check:
         started = time.monotonic()
@@ -93,14 +94,18 @@ class ProjectChecker:
             for message in compare_manifests(actual, expected, self._sdk)
         )
 
-    async def _told(self, checking: Awaitable[Check]) -> Check:
+    async def _told(self, checking: Awaitable[Check], runner: CommandRunner | None = None) -> Check:
+        """Say how a check went, and how what it ran was sealed off; without a `runner` it ran nothing."""
         check = await checking
+        sealing = (
+            "" if runner is None else " (sandboxed)" if runner.is_sandboxed else " (unsandboxed)"
+        )
         shown = [str(problem) for problem in check.problems[:_SHOWN_PROBLEMS]]
         if len(check.problems) > _SHOWN_PROBLEMS:
             shown.append(f"... and {len(check.problems) - _SHOWN_PROBLEMS} more")
         self._emit(
             Terminal(
-                _TITLES[check.name],
+                _TITLES[check.name] + sealing,
                 "passed" if check.is_green else "failed",
                 "\n".join(shown),
                 round(check.seconds, 2),

@@ -1,6 +1,8 @@
 // Loaded into the check bundler's Node: Expo's dev server listens on every address, and Metro knows no password.
 const net = require('node:net');
 
+require('./watch_project.cjs');
+
 const listen = net.Server.prototype.listen;
 net.Server.prototype.listen = function (port, host, ...rest) {
   if (typeof port !== 'number' || typeof host === 'string') {

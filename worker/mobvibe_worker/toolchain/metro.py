@@ -19,17 +19,31 @@ from mobvibe_worker.toolchain.node import Node
 
 BundlePlatform = Literal["ios", "android"]
 
+OUR_AGENT = "mobvibe-tui"
+"""Told apart from phones by it: our own questions are no sign of one."""
+WATCH_PROJECT = Path(__file__).with_name("watch_project.cjs")
+"""A preload of Node by which Metro watches the project alone."""
+NODE_FLAGS = ("--max-semi-space-size=32",)
+"""Metro makes much garbage in its first seconds; with more room (MB) it is collected less often."""
 _QUICK_SECONDS = 30.0
 _SCRIPT = re.compile(rb'<script[^>]*\bsrc="([^"]+)"')
 
 
 def metro_argv(
-    node: Node, folder: SdkFolder, port: int, *, loopback: bool = False
+    node: Node, folder: SdkFolder, port: int, *, preload: tuple[str, ...] = ()
 ) -> tuple[str, ...]:
-    """The command that serves the project in the current folder. With `loopback` no other machine reaches it."""
-    preload = ("--require", str(Path(__file__).with_name("loopback.cjs"))) if loopback else ()
+    """The command that serves the project in the current folder, on every address. `preload` is Node's own."""
     cli = folder.modules / "expo" / "bin" / "cli"
-    return (str(node.executable), *preload, str(cli), "start", "--lan", "--port", str(port))
+    return (
+        str(node.executable),
+        *NODE_FLAGS,
+        *preload,
+        str(cli),
+        "start",
+        "--lan",
+        "--port",
+        str(port),
+    )
 
 
 def metro_environment(node: Node, folder: SdkFolder) -> dict[str, str]:
@@ -79,7 +93,9 @@ class MetroClient:
     def __init__(self, port: int, host: str = "127.0.0.1") -> None:
         self._base = f"http://{host}:{port}"
         # trust_env: a proxy of the person's network must not come between us and our own machine.
-        self._http = httpx2.AsyncClient(trust_env=False, timeout=_QUICK_SECONDS)
+        self._http = httpx2.AsyncClient(
+            trust_env=False, timeout=_QUICK_SECONDS, headers={"user-agent": OUR_AGENT}
+        )
 
     async def __aenter__(self) -> Self:
         return self

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import socket
 import time
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from mobvibe_worker.errors import ServiceError
-from mobvibe_worker.home import SdkFolder
-from mobvibe_worker.processes.guarded import PIPE, GuardedProcess, StopPolicy
-from mobvibe_worker.toolchain.metro import MetroClient, last_words, metro_argv, metro_environment
-from mobvibe_worker.toolchain.node import Node
+from mobvibe_worker.toolchain.commands import CommandRunner, RunningCommand
+from mobvibe_worker.toolchain.metro import MetroClient, last_words
 
 _START_SECONDS = 90.0
 _POLL_SECONDS = 0.05
@@ -24,7 +19,7 @@ _LOG_CHARACTERS = 20_000
 class MetroProcess:
     """One running Metro. Use `start`, or it is not there."""
 
-    def __init__(self, process: GuardedProcess, port: int) -> None:
+    def __init__(self, process: RunningCommand, port: int) -> None:
         self.port = port
         self.client = MetroClient(port)
         self._process = process
@@ -32,20 +27,11 @@ class MetroProcess:
         self._reading = asyncio.create_task(self._read_log(), name=f"log of Metro on {port}")
 
     @classmethod
-    async def start(
-        cls, project: Path, folder: SdkFolder, node: Node, *, niceness: int = 0
-    ) -> Self:
-        """Start Metro over a project and wait until it answers. Raises ServiceError with its last words."""
-        port = free_loopback_port()
-        nice = shutil.which("nice") if niceness else None
-        prefix = (nice, "-n", str(niceness)) if nice else ()
-        process = await GuardedProcess.start(
-            (*prefix, *metro_argv(node, folder, port, loopback=True)),
-            cwd=project,
-            env=metro_environment(node, folder),
-            stdout=PIPE,
-            stop=StopPolicy(grace=1.0),
-        )
+    async def start(cls, runner: CommandRunner) -> Self:
+        """Start Metro over the runner's project and wait until it answers. Raises ServiceError with its last words."""
+        port = await runner.port()
+        cli = runner.modules / "expo" / "bin" / "cli"
+        process = await runner.serve(("node", cli, "start", "--lan", "--port", str(port)))
         metro = cls(process, port)
         try:
             await metro._until_ready()
@@ -55,8 +41,8 @@ class MetroProcess:
         return metro
 
     @property
-    def pid(self) -> int:
-        """Its process group's leader."""
+    def pid(self) -> int | None:
+        """Its process group's leader; None where it runs in a container."""
         return self._process.pid
 
     @property
@@ -96,10 +82,3 @@ class MetroProcess:
         assert self._process.stdout is not None
         while chunk := await self._process.stdout.read(65_536):
             self._log = (self._log + chunk.decode(errors="replace"))[-_LOG_CHARACTERS:]
-
-
-def free_loopback_port() -> int:
-    """A TCP port that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -108,6 +108,21 @@ class Starter:
                 await warm_cache(self.folder, self.node, files)
                 self._mark(_WARM_MARKER)
 
+    def forget(self) -> None:
+        """Take the packages for not installed and the cache for not warm: `prepare` and `warm` then begin anew."""
+        for marker in (_MARKER, _WARM_MARKER):
+            (self.folder.root / marker).unlink(missing_ok=True)
+
+    def forget_warmth(self) -> None:
+        """Take the cache for not warm: `warm` then fills it again."""
+        (self.folder.root / _WARM_MARKER).unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Delete the packages and the transform cache; projects and their served folders stay."""
+        self.forget()
+        for place in (self.folder.modules, self.folder.starter, self.folder.cache):
+            shutil.rmtree(place, ignore_errors=True)
+
     async def _install(self, on_progress: OnProgress) -> None:
         root = self.folder.root
         await asyncio.to_thread(self._clear_leftovers)

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 import time
-from pathlib import Path
+from pathlib import PurePath
 
 from mobvibe_worker.errors import ServiceError
-from mobvibe_worker.home import SdkFolder
-from mobvibe_worker.processes.guarded import run
 from mobvibe_worker.revisions import Check, Problem
 from mobvibe_worker.sanitize import clean_text
-from mobvibe_worker.toolchain.metro import metro_environment
-from mobvibe_worker.toolchain.node import Node
+from mobvibe_worker.toolchain.commands import CommandRunner, InputFile
 
 _TIME_LIMIT = 180.0
 _MOST_PROBLEMS = 50
@@ -25,36 +21,22 @@ _DETAIL = re.compile(r"^\s+\S")
 _DETAIL_LIMIT = 800
 
 
-async def check_types(staged_root: Path, folder: SdkFolder, node: Node) -> Check:
-    """Run tsc over every TypeScript file of the folder. Raises ServiceError where tsc itself fails.
+async def check_types(runner: CommandRunner) -> Check:
+    """Run tsc over every TypeScript file of the staged folder. Raises ServiceError where tsc itself fails.
 
     The project's own tsconfig.json is not read, so nothing in the folder can switch the check off.
     """
     started = time.monotonic()
-    staged_root = staged_root.resolve()
-    settings = _write_settings(staged_root, folder)
-    try:
-        finished = await run(
-            (
-                node.executable,
-                folder.modules / "typescript" / "bin" / "tsc",
-                "--noEmit",
-                "--pretty",
-                "false",
-                "-p",
-                settings,
-            ),
-            cwd=staged_root,
-            env=metro_environment(node, folder),
-            time_limit=_TIME_LIMIT,
-        )
-    finally:
-        settings.unlink(missing_ok=True)
+    tsc = runner.modules / "typescript" / "bin" / "tsc"
+    finished = await runner.run(
+        ("node", tsc, "--noEmit", "--pretty", "false", "-p", _settings(runner)),
+        time_limit=_TIME_LIMIT,
+    )
     seconds = time.monotonic() - started
     if finished.timed_out:
         slow = Problem(f"The type check took longer than {_TIME_LIMIT:.0f} s; simplify the types.")
         return Check("types", False, seconds, (slow,))
-    problems = parse_types(clean_text(finished.output), staged_root)
+    problems = parse_types(clean_text(finished.output), runner.project)
     if finished.exit_code and not problems:
         raise ServiceError(
             f"The type check did not run: {clean_text(finished.output).strip()[-300:]}",
@@ -63,7 +45,7 @@ async def check_types(staged_root: Path, folder: SdkFolder, node: Node) -> Check
     return Check("types", not finished.exit_code, seconds, problems)
 
 
-def parse_types(output: str, root: Path) -> tuple[Problem, ...]:
+def parse_types(output: str, root: PurePath) -> tuple[Problem, ...]:
     """tsc's lines as problems, indented lines added to the one above; paths relative to the project at `root`."""
     found: list[Problem] = []
     for line in output.splitlines():
@@ -87,21 +69,21 @@ def parse_types(output: str, root: Path) -> tuple[Problem, ...]:
     return tuple(found)
 
 
-def _relative(text: str, root: Path) -> str:
+def _relative(text: str, root: PurePath) -> str:
     return text.replace(f"{root}/", "").replace(f"{root.parent.name}/{root.name}/", "")
 
 
-def _write_settings(staged_root: Path, folder: SdkFolder) -> Path:
-    """The starter's compiler settings, made fresh for this run beside node_modules."""
+def _settings(runner: CommandRunner) -> InputFile:
+    """The starter's compiler settings, made fresh for this run, outside of the project."""
     settings = {
-        "extends": "expo/tsconfig.base",
-        "compilerOptions": {"strict": True, "noEmit": True},
-        "files": [str(folder.modules / "expo" / "types" / "index.d.ts")],
-        "include": [f"{staged_root}/**/*.ts", f"{staged_root}/**/*.tsx"],
-        "exclude": [f"{staged_root}/node_modules", f"{staged_root}/**/.*"],
+        "extends": str(runner.modules / "expo" / "tsconfig.base.json"),
+        "compilerOptions": {
+            "strict": True,
+            "noEmit": True,
+            "typeRoots": [str(runner.modules / "@types")],
+        },
+        "files": [str(runner.modules / "expo" / "types" / "index.d.ts")],
+        "include": [f"{runner.project}/**/*.ts", f"{runner.project}/**/*.tsx"],
+        "exclude": [f"{runner.project}/node_modules", f"{runner.project}/**/.*"],
     }
-    with tempfile.NamedTemporaryFile(
-        "w", prefix=".types-", suffix=".json", dir=folder.root, delete=False, encoding="utf-8"
-    ) as file:
-        json.dump(settings, file)
-    return Path(file.name)
+    return InputFile(".json", json.dumps(settings))

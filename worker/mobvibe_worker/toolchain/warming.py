@@ -11,6 +11,7 @@ from pathlib import Path
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import SdkFolder
 from mobvibe_worker.revisions import FileTree
+from mobvibe_worker.toolchain.local_commands import LocalCommands
 from mobvibe_worker.toolchain.metro import MetroClient
 from mobvibe_worker.toolchain.metro_process import MetroProcess
 from mobvibe_worker.toolchain.node import Node
@@ -34,7 +35,8 @@ async def warm_cache(folder: SdkFolder, node: Node, files: FileTree) -> None:
     project = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=staged))
     try:
         await asyncio.to_thread(write_tree, files, project)
-        async with await MetroProcess.start(project, folder, node, niceness=_NICENESS) as metro:
+        commands = LocalCommands(project, folder, node, niceness=_NICENESS)
+        async with await MetroProcess.start(commands) as metro:
             async for url in _bundle_urls(metro.client):
                 bundle = await metro.client.bundle(url, time_limit=_BUNDLE_SECONDS)
                 if not bundle.is_green:

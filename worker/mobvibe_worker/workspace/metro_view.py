@@ -18,6 +18,8 @@ _POLL_SECONDS = 0.02
 _TOUCH_SECONDS = 1.0
 _OURS_SECONDS = 2.0
 _ANSWER_SECONDS = 60.0
+_OUR_AGENT = "mobvibe-tui"
+"""By which the preview's own watch tells our questions from a phone's."""
 
 
 class MetroView:
@@ -93,7 +95,8 @@ class MetroView:
     def _bundle(self, entry: str) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_ANSWER_SECONDS)
         try:
-            connection.request("GET", f"/{entry}.bundle?{_QUERY}")
+            path = f"/{entry}.bundle?{_QUERY}"
+            connection.request("GET", path, headers={"user-agent": _OUR_AGENT})
             answer = connection.getresponse()
             return answer.status, answer.read()
         finally:

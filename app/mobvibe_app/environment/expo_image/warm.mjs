@@ -32,6 +32,8 @@ for (const platform of ['ios', 'android']) {
   const size = (await (await answer(launchAsset.url)).arrayBuffer()).byteLength;
   console.log(`warm: ${platform}, ${size} bytes`);
 }
+// As mobvibe_worker.workspace.metro_view asks for single files: Metro's own modules are compiled anew for these options.
+await answer(`${base}/index.bundle?platform=ios&dev=true&modulesOnly=true&runModule=false&shallow=true`);
 const page = await (await answer(`${base}/`, { accept: 'text/html' })).text();
 const script = /<script[^>]*\bsrc="([^"]+)"/.exec(page)[1].replaceAll('&amp;', '&');
 await (await answer(`${base}${script}`)).arrayBuffer();

@@ -115,9 +115,12 @@ class Supervisor:
         """Start a service, or get the one that runs by that name. Raises ServiceError."""
         return RunningService(**await self._ask({"do": "start", "spec": spec.to_data()}))
 
-    async def stop(self, name: str) -> None:
-        """Stop a service and wait until nothing of it is left; harmless where it does not run."""
-        await self._ask({"do": "stop", "name": name})
+    async def stop(self, name: str, *, quietly: bool = False) -> None:
+        """Stop a service and wait until nothing of it is left; harmless where it does not run.
+
+        `quietly` tells no client of its end: who asks so starts it again at once.
+        """
+        await self._ask({"do": "stop", "name": name, "quietly": quietly})
 
     async def status(self) -> SupervisorStatus:
         """What runs, and for whom."""

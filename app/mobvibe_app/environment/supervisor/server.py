@@ -107,7 +107,7 @@ class Server:
                     raise ServiceError("The environment is being stopped.", "Try again.")
                 return asdict(await self._services.start(ServiceSpec.from_data(request["spec"])))
             case "stop":
-                await self._services.stop(request["name"])
+                await self._services.stop(request["name"], quietly=request.get("quietly", False))
             case "hold":
                 self._is_held = True
             case "release":

@@ -18,6 +18,7 @@ class _Service:
     running: RunningService
     process: GuardedProcess
     was_asked: bool = False
+    is_quiet: bool = False
     ending: asyncio.Task[None] | None = None
 
 
@@ -62,15 +63,19 @@ class Services:
     async def _watch(self, service: _Service) -> None:
         code = await service.process.wait()
         del self._services[service.running.name]
-        self._on_exit(ServiceExit(service.running.name, code, service.was_asked))
+        if not service.is_quiet:
+            self._on_exit(ServiceExit(service.running.name, code, service.was_asked))
 
-    async def stop(self, name: str) -> None:
-        """Stop a service and wait until nothing of it is left. One that does not run is stopped already."""
+    async def stop(self, name: str, *, quietly: bool = False) -> None:
+        """Stop a service and wait until nothing of it is left. One that does not run is stopped already.
+
+        `quietly` tells nobody: who asks so starts it again at once.
+        """
         async with self._locks[name]:
             service = self._services.get(name)
             if service is None or service.ending is None:
                 return
-            service.was_asked = True
+            service.was_asked, service.is_quiet = True, quietly
             service.process.ask_to_stop()
             await service.ending
 

@@ -19,6 +19,7 @@ from mobvibe_app.changes import (
     Change,
     EventsArrived,
     PreviewChanged,
+    PreviewWatched,
     SessionSelected,
     TroubleChanged,
     ViewChanged,
@@ -34,6 +35,7 @@ from mobvibe_app.ui.messages import (
 )
 from mobvibe_app.ui.screens.build_actions import BuildActions
 from mobvibe_app.ui.screens.build_panels import PANELS_SECONDS, BuildPanels
+from mobvibe_app.ui.screens.qr import QrScreen
 from mobvibe_app.ui.studio_port import StudioPort
 from mobvibe_app.ui.widgets.files_panel import FilesPanel
 from mobvibe_app.ui.widgets.preview_panel import PreviewPanel
@@ -134,6 +136,9 @@ class BuildScreen(BuildActions, BuildPanels, Screen[None]):
                 self.show_preview(self.state.preview)
             case PreviewChanged():
                 self.show_preview(self.state.preview)
+            case PreviewWatched():
+                if isinstance(self.app.screen, QrScreen):
+                    self.app.screen.show_known(self.state.preview_known)
             case TroubleChanged():
                 self.query_one(TroubleBanner).show(self.state.trouble)
         self._plan()
@@ -195,8 +200,13 @@ class BuildScreen(BuildActions, BuildPanels, Screen[None]):
             if self.focused is prompt_box and not prompt_box.text:
                 self.set_focus(self.query_one(StreamView))
 
-        new_project = prompt_box.is_for_new_app
-        self.run_command(self.studio.submit(text, new_project=new_project), taken)
+        new_project, platform = prompt_box.is_for_new_app, prompt_box.platform
+        submitting = self.studio.submit(text, new_project=new_project, platform=platform)
+        self.run_command(submitting, taken)
+
+    def on_platform_chosen(self) -> None:
+        """The prompt box says which."""
+        self.show_keys()
 
     def on_prompt_resized(self) -> None:
         """The prompt box grew or shrank."""

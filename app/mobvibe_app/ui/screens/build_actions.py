@@ -10,7 +10,7 @@ from textual.widget import Widget
 from textual.widgets import Input, TextArea
 
 from mobvibe_app.build_state import BuildState
-from mobvibe_app.changes import TroubleChanged
+from mobvibe_app.changes import ServiceCareVerb, ServiceName, TroubleChanged
 from mobvibe_app.ui.messages import ChangeArrived
 from mobvibe_app.ui.screens.confirm import ConfirmScreen
 from mobvibe_app.ui.screens.demos import DemosScreen
@@ -119,8 +119,17 @@ class BuildActions(_Base):
         """Back to the local owner's view."""
         self.run_command(self.studio.view_as(None))
 
+    def care(self, verb: ServiceCareVerb, service: ServiceName) -> Callable[[], None]:
+        """What restarts or rebuilds a service, when it is chosen in the palette."""
+
+        def run() -> None:
+            self.run_command(self.studio.care(verb, service))
+
+        return run
+
     def action_toggle_qr(self) -> None:
         """Show or hide the code beside the stream at middle width; elsewhere it is a dialog."""
+        self._wake_preview()
         if not self.has_class("-mid"):
             self.action_large_qr()
         elif not self.has_class("-preview") or self._has_been_seen():
@@ -133,8 +142,14 @@ class BuildActions(_Base):
 
     def action_large_qr(self) -> None:
         """The code as a dialog."""
+        self._wake_preview()
         if self.state.preview is not None:
-            self.app.push_screen(QrScreen(self.state.preview))
+            self.app.push_screen(QrScreen(self.state.preview, self.state.preview_known))
+
+    def _wake_preview(self) -> None:
+        known = self.state.preview_known
+        if known is not None and known.facts.ended is not None:
+            self.run_command(self.studio.wake_preview())
 
     def action_cancel(self) -> None:
         """Cancel the session's job, when the person says so again."""

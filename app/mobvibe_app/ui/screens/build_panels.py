@@ -57,6 +57,8 @@ class BuildPanels(_Base):
                 panel.show(state)
         for sessions in self.query(SessionsPanel):
             sessions.show(state)
+        for preview in self.query(PreviewPanel):
+            preview.show_known(state.preview_known if state.preview else None)
         self.show_welcome()
         self.show_stream_status()
         self.show_keys()
@@ -121,7 +123,8 @@ class BuildPanels(_Base):
         )
         prompt_box = self.query_one(PromptBox)
         prompt_box.aim(at_new_app=self.is_new_app or self.state.selected is None)
-        prompt_box.border_title = Content("New app" if prompt_box.is_for_new_app else "")
+        title = "New web app" if prompt_box.platform == "web" else "New app"
+        prompt_box.border_title = Content(title if prompt_box.is_for_new_app else "")
         if key != self.bindings_key:
             self.bindings_key = key
             self.refresh_bindings()

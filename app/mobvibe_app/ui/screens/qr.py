@@ -12,6 +12,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from mobvibe_app.changes import PreviewAddress
+from mobvibe_app.preview_facts import Hint, PreviewKnown
+from mobvibe_app.ui.preview_words import hint_lines
 from mobvibe_app.ui.qr_matrix import URL_LIMIT, Look, looks_that_fit, qr_matrix
 from mobvibe_app.ui.widgets.qr_code import QrCode
 from mobvibe_app.ui.wording import MUTED, one_line
@@ -31,9 +33,10 @@ class QrScreen(ModalScreen[None]):
         Binding("o", "app.open_web", "Open in a browser"),
     ]
 
-    def __init__(self, preview: PreviewAddress) -> None:
+    def __init__(self, preview: PreviewAddress, known: PreviewKnown | None = None) -> None:
         super().__init__()
         self._preview = preview
+        self._known = known
         self._turn = 0
 
     def compose(self) -> ComposeResult:
@@ -59,6 +62,16 @@ class QrScreen(ModalScreen[None]):
             self._preview = preview
             self._fit()
 
+    def show_known(self, known: PreviewKnown | None) -> None:
+        """Something is in the way of the phone, or no longer."""
+        was_hint, self._known = self._hint, known
+        if self._hint != was_hint:
+            self._fit()
+
+    @property
+    def _hint(self) -> Hint | None:
+        return self._known.hint if self._known else None
+
     def action_next_look(self) -> None:
         """Draw the code in another way; after the last one comes the address in words."""
         self._turn += 1
@@ -71,13 +84,18 @@ class QrScreen(ModalScreen[None]):
         columns, rows = self.size
         is_tight = columns < 37 or rows < 23
         frame = 0 if is_tight else 1
-        words = self._words(url, is_tight=is_tight)
         width = max(min(columns - 2 * frame, WORDS_WIDTH), LEAST_WORDS)
-        taken = len(words.wrap(width)) + frame * FRAME_ROWS
         fitting: list[Look | None] = []
-        if len(url) <= URL_LIMIT:
+        # A hint takes rows, but never the code itself.
+        told = self._words(url, width, is_tight=is_tight)
+        words = told[0]
+        for shorter in told if len(url) <= URL_LIMIT else ():
+            taken = len(shorter.wrap(width)) + frame * FRAME_ROWS
             room = columns - frame * FRAME_COLUMNS, rows - taken
             fitting.extend(looks_that_fit(qr_matrix(url), *room))
+            if fitting:
+                words = shorter
+                break
         fitting.append(None)
         look = fitting[self._turn % len(fitting)]
         code, dialog = self.query_one(QrCode), self.query_one("#qr-dialog")
@@ -87,12 +105,24 @@ class QrScreen(ModalScreen[None]):
             width = max(width, look.size(qr_matrix(url))[0])
         dialog.set_class(is_tight, "-tight")
         dialog.styles.width = width + 2 * frame
-        dialog.border_title = Content("Scan with Expo Go")
+        is_web = self._preview.platform == "web"
+        dialog.border_title = Content("Open in a browser" if is_web else "Scan with Expo Go")
         hints = "y copy · v can't scan? · o browser · esc"
         dialog.border_subtitle = Content(hints if width > 42 else "v can't scan? · esc")
         self.query_one("#qr-words", Static).update(words)
 
-    def _words(self, url: str, *, is_tight: bool) -> Content:
-        if is_tight:
-            return Content.styled(url, "bold")
-        return Content.assemble((url, "bold"), "\n", (one_line(self._preview.expo_go), MUTED))
+    def _words(self, url: str, width: int, *, is_tight: bool) -> list[Content]:
+        """The words below the code, the most telling first, the shortest last."""
+        address = Content.styled(url, "bold")
+        told = address if is_tight else address + "\n" + self._expo_go
+        if self._hint is None:
+            return [told]
+        in_full, in_short = (
+            Content("\n").join([address, *hint_lines(self._hint, width, in_short=short)])
+            for short in (False, True)
+        )
+        return [in_full, in_short, told]
+
+    @property
+    def _expo_go(self) -> Content:
+        return Content.styled(one_line(self._preview.expo_go), MUTED)

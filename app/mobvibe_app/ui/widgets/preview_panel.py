@@ -8,6 +8,8 @@ from textual.content import Content
 from textual.widgets import Static
 
 from mobvibe_app.changes import PreviewAddress
+from mobvibe_app.preview_facts import PreviewKnown
+from mobvibe_app.ui.preview_words import known_lines
 from mobvibe_app.ui.qr_matrix import URL_LIMIT, looks_that_fit, qr_matrix
 from mobvibe_app.ui.widgets.qr_code import QrCode
 from mobvibe_app.ui.wording import MUTED, one_line
@@ -23,17 +25,27 @@ class PreviewPanel(Vertical):
         super().__init__(id=id)
         self._preview: PreviewAddress | None = None
         self._is_shown = False
+        self._known: PreviewKnown | None = None
 
     def compose(self) -> ComposeResult:
         """The code above the words."""
         with Center():
             yield QrCode(id="panel-qr")
         yield Static(id="panel-words")
+        yield Static(id="panel-known")
 
     def on_mount(self) -> None:
         """Nothing is served yet."""
         self.border_title = Content("4 Preview")
         self.show(None)
+
+    def show_known(self, known: PreviewKnown | None) -> None:
+        """Show what is known of it: phones, builds, usage, its console, or what is in the way."""
+        if known == self._known:
+            return
+        self._known = known
+        lines = known_lines(known, INNER_WIDTH) if known else []
+        self.query_one("#panel-known", Static).update(Content("\n").join(lines))
 
     def show(self, preview: PreviewAddress | None) -> None:
         """Show this preview."""

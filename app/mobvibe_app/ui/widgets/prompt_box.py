@@ -7,11 +7,12 @@ from typing import ClassVar
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.content import Content
+from textual.strip import Strip
 from textual.widgets import TextArea
 
-from mobvibe_app.ui.messages import PromptResized, PromptSubmitted
+from mobvibe_app.ui.messages import PlatformChosen, PromptResized, PromptSubmitted
 from mobvibe_app.ui.wording import MUTED
-from mobvibe_worker.jobs import PROMPT_LIMIT
+from mobvibe_worker.jobs import PROMPT_LIMIT, Platform
 from mobvibe_worker.sanitize import clean_text
 
 COUNTER_FROM = PROMPT_LIMIT - 2_000
@@ -26,6 +27,7 @@ class PromptBox(TextArea):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "send", "Send"),
         Binding("ctrl+j,alt+enter,shift+enter", "new_line", "New line", key_display="^j"),
+        Binding("ctrl+t", "next_platform", "Phone or web", key_display="^t"),
         Binding("escape", "leave", "Leave"),
     ]
 
@@ -42,6 +44,8 @@ class PromptBox(TextArea):
         self._place = 0
         self._draft = ""
         self.is_for_new_app = True
+        self.platform: Platform = "mobile"
+        """Where the next new app is shown."""
 
     def aim(self, *, at_new_app: bool) -> None:
         """Say whether the next prompt starts an app or changes the one shown."""
@@ -63,9 +67,20 @@ class PromptBox(TextArea):
         if self.text == prompt:
             self.clear()
 
+    def render_line(self, y: int) -> Strip:
+        """One row. While the terminal shrinks there may be no room for any, which Textual does not expect."""
+        if self.wrap_width < 1 or self.content_size.width < 1:
+            return Strip.blank(self.size.width)
+        return super().render_line(y)
+
     def action_send(self) -> None:
         """Hand the prompt over."""
         self.post_message(PromptSubmitted(self.text))
+
+    def action_next_platform(self) -> None:
+        """The next new app is one for phones, or one for browsers."""
+        self.platform = "web" if self.platform == "mobile" else "mobile"
+        self.post_message(PlatformChosen())
 
     def action_new_line(self) -> None:
         """Break the line at the cursor."""

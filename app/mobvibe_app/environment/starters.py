@@ -1,0 +1,59 @@
+"""The starters of a home, one per SDK: each prepared once, however many ask for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from mobvibe_app.changes import ServiceStatus
+from mobvibe_worker.errors import MobvibeError
+from mobvibe_worker.home import Home
+from mobvibe_worker.toolchain.node import Node, find_node
+from mobvibe_worker.toolchain.sdks import sdk
+from mobvibe_worker.toolchain.starter import Starter, StarterProgress
+
+
+class Starters:
+    """`tell` hears how an install goes."""
+
+    def __init__(self, home: Home, tell: Callable[[ServiceStatus], None]) -> None:
+        self._home = home
+        self._tell = tell
+        self._tasks: dict[int, asyncio.Task[tuple[Starter, Node]]] = {}
+
+    async def get(self, version: int, *, is_anew: bool = False) -> tuple[Starter, Node]:
+        """The starter of an SDK, prepared, and its Node; the first time in a home this installs it.
+
+        `is_anew` looks again whether it is installed. Raises InputError for an unknown SDK, ServiceError when Node or
+        npm fails.
+        """
+        task = self._tasks.get(version)
+        has_failed = task is not None and task.done() and (task.cancelled() or task.exception())
+        if task is None or is_anew or has_failed:
+            task = asyncio.create_task(self._prepare(version), name=f"starter-{version}")
+            self._tasks[version] = task
+        return await asyncio.shield(task)
+
+    async def close(self) -> None:
+        """Give up what is being prepared."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def _prepare(self, version: int) -> tuple[Starter, Node]:
+        wanted = sdk(version)
+        node = await asyncio.to_thread(find_node, wanted.minimum_node)
+        starter = Starter(self._home, wanted, node)
+
+        def tell(progress: StarterProgress) -> None:
+            words = f"SDK {version}: {progress.detail or progress.phase}"
+            self._tell(ServiceStatus("starter", "downloading", words, progress=progress.fraction))
+
+        if not starter.is_prepared:
+            try:
+                await starter.prepare(tell)
+            except MobvibeError as error:
+                self._tell(ServiceStatus("starter", "failed", error.message, error.remedy))
+                raise
+        self._tell(ServiceStatus("starter", "healthy", f"SDK {version}"))
+        return starter, node

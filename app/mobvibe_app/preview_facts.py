@@ -1,0 +1,206 @@
+"""What is known of one running preview, as one frozen value, and how each event and sample moves it on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+MOST_LINES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Somebody other than us fetched something. `at` is Unix time, here and below."""
+
+    at: float
+    what: Literal["manifest", "bundle", "page"]
+    platform: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bundled:
+    """A phone was given its whole bundle."""
+
+    at: float
+    platform: str
+    seconds: float
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Building:
+    """A bundle is being made: modules done, and known so far."""
+
+    at: float
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """That bundle is made, whoever asked for it."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """The app does not compile. `platform` is empty where an edit of a running app broke it."""
+
+    at: float
+    platform: str
+    message: str
+    file: str
+    line: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A line of the running app's console."""
+
+    at: float
+    level: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Came:
+    """A phone keeps a hot-reload socket open from now on."""
+
+    at: float
+    number: int
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Went:
+    """That socket is closed."""
+
+    at: float
+    number: int
+
+
+PreviewEvent = Asked | Bundled | Building | Built | Broken | Said | Came | Went
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a preview takes of this machine; network bytes count from its start, None where nobody counts them."""
+
+    cpu_percent: float
+    """100 is one whole processor."""
+    memory_bytes: int
+    received_bytes: int | None = None
+    sent_bytes: int | None = None
+
+    def to_data(self) -> dict[str, float | int | None]:
+        """The value of preview_containers.resource_usage."""
+        return {
+            "cpu_percent": round(self.cpu_percent, 1),
+            "memory_bytes": self.memory_bytes,
+            "network_rx_bytes": self.received_bytes,
+            "network_tx_bytes": self.sent_bytes,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewFacts:
+    """Times are Unix times, None where it has not happened since this Metro's start."""
+
+    manifest_at: float | None = None
+    page_at: float | None = None
+    bundle_asked_at: float | None = None
+    bundled_at: float | None = None
+    bundle_seconds: float = 0.0
+    building: Building | None = None
+    broken: Broken | None = None
+    """Why the app does not compile now."""
+    phones: frozenset[int] = frozenset()
+    """The hot-reload sockets that are open."""
+    address: str = ""
+    """Where the last phone asked from."""
+    lines: tuple[Said, ...] = ()
+    """The newest lines of the running app's console."""
+    said: int = 0
+    """How many lines there were in all."""
+    active_at: float = 0.0
+    """The last sign of a phone."""
+    usage: Usage | None = None
+    ended: str | None = None
+    """Why nothing serves it any more: empty where somebody stopped it."""
+
+    @property
+    def was_reached(self) -> bool:
+        """Somebody other than us asked for something."""
+        return self.manifest_at is not None or self.page_at is not None
+
+    def last_sign(self, now: float) -> float:
+        """When a phone was last here: now, while one is."""
+        return now if self.phones else self.active_at
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """Why a phone does not show the app yet, and what to do. `key` names the page in docs/phone."""
+
+    key: str
+    message: str
+    remedy: str
+
+    @property
+    def page(self) -> str:
+        """Where it is explained at length."""
+        return f"docs/phone/{self.key}.md"
+
+
+def moved_on(facts: PreviewFacts, events: Iterable[PreviewEvent]) -> PreviewFacts:
+    """The facts after these events, in their order."""
+    for event in events:
+        facts = _after(facts, event)
+        if not isinstance(event, Broken | Building | Built):
+            facts = replace(facts, active_at=max(facts.active_at, event.at))
+    return facts
+
+
+def _after(facts: PreviewFacts, event: PreviewEvent) -> PreviewFacts:
+    match event:
+        case Asked(what="manifest"):
+            return replace(facts, manifest_at=event.at, address=event.address)
+        case Asked(what="page"):
+            return replace(facts, page_at=event.at, address=event.address)
+        case Asked():
+            return replace(facts, bundle_asked_at=event.at, address=event.address)
+        case Bundled():
+            return replace(
+                facts,
+                bundled_at=event.at,
+                bundle_seconds=event.seconds,
+                address=event.address,
+                building=None,
+                broken=None,
+            )
+        case Building():
+            return replace(facts, building=event)
+        case Built():
+            return replace(facts, building=None)
+        case Broken():
+            return replace(facts, broken=event, building=None)
+        case Said():
+            return replace(facts, lines=(*facts.lines, event)[-MOST_LINES:], said=facts.said + 1)
+        case Came():
+            return replace(facts, phones=facts.phones | {event.number}, address=event.address)
+        case Went():
+            return replace(facts, phones=facts.phones - {event.number})
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewKnown:
+    """What is known of a project's preview now, and why its phone does not show the app, where that can be said."""
+
+    slug: str
+    facts: PreviewFacts
+    hint: Hint | None = None
+    web_url: str = ""
+    """http://host:port: it changes when this machine joins another network."""

@@ -1,0 +1,72 @@
+"""The newer SDK in a container: its image built from nothing with the wheel's Node, and a bundle for a phone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import time
+from pathlib import Path
+
+import pytest
+
+from docker_engine import BASE_IMAGE
+from expo import ExpoSdk, make_home
+from mobvibe_app.changes import ServiceStatus
+from mobvibe_app.environment.docker_engine import DockerEngine
+from mobvibe_app.environment.expo_image import ExpoImage
+from mobvibe_app.environment.network import lan_address
+from mobvibe_app.environment.preview_container import ContainerPreview
+from mobvibe_app.environment.supervisor.client import Supervisor
+from mobvibe_worker.workspace.publish import ServedFolder
+from phone import Phone
+
+pytestmark = [
+    pytest.mark.chaos,
+    pytest.mark.expo,
+    pytest.mark.docker,
+    pytest.mark.timeout(1800),
+]
+
+
+def test_sdk_57_is_built_and_serves_a_bundle(engine: DockerEngine, tmp_path: Path) -> None:
+    expo = ExpoSdk(make_home(tmp_path / "home", 57, warm=False), 57)
+    certificates = os.environ.get("NODE_EXTRA_CA_CERTS")
+    home_id = secrets.token_hex(4)
+    image = ExpoImage(
+        engine,
+        home_id,
+        expo.sdk,
+        expo.starter.files("Warm-up", "warm-up"),
+        base=BASE_IMAGE,
+        ca_bundle=Path(certificates) if certificates else None,
+    )
+    told: list[ServiceStatus] = []
+    began = time.monotonic()
+    tag = asyncio.run(image.ensure(told.append))
+    print(f"SDK 57: image built in {time.monotonic() - began:.0f} s")
+    shares = [one.progress for one in told if one.progress is not None]
+    assert {one.state for one in told} == {"building"} and shares == sorted(shares)
+    assert {f"the image of SDK 57: warmed for {one}" for one in ("ios", "android", "web")} <= {
+        one.detail for one in told
+    }
+    asyncio.run(_serve(expo, engine, home_id, tag))
+    removed = engine.remove_labelled(home_id)
+    assert removed.images == (tag,) and removed.networks
+
+
+async def _serve(expo: ExpoSdk, engine: DockerEngine, home_id: str, tag: str) -> None:
+    served = ServedFolder(expo.folder.served("newer"))
+    served.publish(expo.starter.files("Newer", "newer"))
+    host = lan_address()
+    async with await Supervisor.connect(expo.home) as supervisor:
+        previews = ContainerPreview(
+            expo.home, supervisor, expo.sdk, engine, home_id=home_id, image=tag
+        )
+        began = time.monotonic()
+        preview = await previews.start("newer", host=host)
+        phone = Phone(f"exp://{host}:{preview.port}")
+        assert (await phone.manifest())["runtimeVersion"] == "exposdk:57.0.0"
+        assert b"Open up App.tsx" in await phone.bundle()
+        print(f"SDK 57: container to first bundle in {time.monotonic() - began:.1f} s")
+        await supervisor.shutdown()

@@ -1,0 +1,65 @@
+"""A worker by itself, beside an engine of containers: it seals its checks off too, and says so."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+
+import pytest
+from asyncpg import Pool
+
+from database import database_url as database_url
+from database import new_session
+from database import pool as pool
+from database import template_database as template_database
+from docker_engine import BASE_IMAGE
+from mobvibe_app.environment.choices import Choices
+from mobvibe_app.environment.docker_engine import DockerEngine
+from mobvibe_worker.home import Home
+from mobvibe_worker.jobs import JobId
+from mobvibe_worker.store.job_queue import JobQueue
+from program import Program
+
+pytestmark = [pytest.mark.expo, pytest.mark.docker, pytest.mark.timeout(900)]
+
+JOB_SECONDS = 600.0
+
+
+async def test_its_checks_run_in_a_container(
+    engine: DockerEngine, home: Home, pool: Pool, database_url: str
+) -> None:
+    ours = {"DATABASE_URL": database_url, "MOBVIBE_EXPO_BASE_IMAGE": BASE_IMAGE}
+    worker = await Program.start(home.root, "worker", env=ours)
+    try:
+        job = await JobQueue(pool).enqueue(
+            await new_session(pool, "Tip splitter"), "split a bill", recording="tip-splitter"
+        )
+        await _until_completed(pool, job, worker)
+        report = await pool.fetchval(
+            "select check_report from project_revisions where job_id = $1 and source = 'agent'", job
+        )
+        assert report["green"] is True and report["sandboxed"] is True
+        commands = await pool.fetch(
+            "select data ->> 'command' as said from session_events where job_id = $1", job
+        )
+        assert "check types (sandboxed)" in {row["said"] for row in commands}
+        worker.process.send_signal(signal.SIGTERM)
+        assert await worker.ended(60) == 0
+        home_id = Choices(home.choices).get("engine_id")
+        assert engine.labelled(home_id) == ()
+    finally:
+        if worker.process.returncode is None:
+            await worker.kill()
+        engine.remove_labelled(str(Choices(home.choices).get("engine_id")))
+
+
+async def _until_completed(pool: Pool, job: JobId, worker: Program) -> None:
+    deadline = time.monotonic() + JOB_SECONDS
+    while True:
+        row = await pool.fetchrow("select status, error from coding_jobs where id = $1", job)
+        if row is not None and row["status"] == "completed":
+            return
+        assert row is not None and row["status"] != "failed", row
+        assert time.monotonic() < deadline and worker.process.returncode is None, worker.said
+        await asyncio.sleep(0.2)

@@ -1,0 +1,70 @@
+"""The runner of one staged folder: sealed off where somebody brings a sandbox and it opens, else this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from mobvibe_worker.errors import ServiceError
+from mobvibe_worker.toolchain.commands import CommandRunner
+from mobvibe_worker.toolchain.local_commands import LocalCommands
+from mobvibe_worker.toolchain.starter import Starter
+
+log = logging.getLogger(__name__)
+
+
+class Sandbox(Protocol):
+    """Opens runners that are sealed off from this machine. The app has one; by itself the worker has none."""
+
+    @property
+    def is_required(self) -> bool:
+        """Without it there are no checks."""
+        ...
+
+    async def open(self, staged: Path, starter: Starter) -> CommandRunner:
+        """A runner for that staged folder. Raises ServiceError where there can be none."""
+        ...
+
+
+class StagedCommands:
+    """The one runner that all checks of a staged folder share. It opens while the model thinks."""
+
+    def __init__(self, staged: Path, starter: Starter, sandbox: Sandbox | None = None) -> None:
+        self._staged = staged
+        self._starter = starter
+        self._sandbox = sandbox
+        self._opening: asyncio.Task[CommandRunner] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._opening = asyncio.create_task(self._open(), name="open the checks' runner")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._opening is not None
+        self._opening.cancel()
+        (opened,) = await asyncio.gather(self._opening, return_exceptions=True)
+        if not isinstance(opened, BaseException):
+            await opened.close()
+
+    async def runner(self) -> CommandRunner:
+        """Wait for the runner. Raises ServiceError where a sandbox is required and does not open."""
+        assert self._opening is not None
+        return await asyncio.shield(self._opening)
+
+    async def _open(self) -> CommandRunner:
+        if self._sandbox is not None:
+            try:
+                return await self._sandbox.open(self._staged, self._starter)
+            except ServiceError as error:
+                if self._sandbox.is_required:
+                    raise
+                log.warning("the checks run unsandboxed: %s", error)
+        return LocalCommands(self._staged, self._starter.folder, self._starter.node)
