@@ -55,27 +55,6 @@ begin
 end
 $$;
 
--- Retention, a batch a call, for the table's owner alone: the events of sessions that expired before a time.
-create function private.forget_events(p_before timestamptz, p_limit integer default 10000)
-returns integer language plpgsql set search_path = '' as $$
-declare
-  forgotten integer;
-begin
-  perform set_config('mobvibe.forgetting', 'on', true);
-  with old as (
-    select e.session_id, e.seq
-    from public.coding_sessions s join public.session_events e on e.session_id = s.id
-    where s.expires_at < p_before
-    order by s.expires_at limit p_limit
-  )
-  delete from public.session_events e using old
-  where e.session_id = old.session_id and e.seq = old.seq;
-  get diagnostics forgotten = row_count;
-  perform set_config('mobvibe.forgetting', 'off', true);
-  return forgotten;
-end
-$$;
-
 -- The caller holds the project's lock. `p_contents` are those files that the project has not stored yet.
 create function private.add_revision(
   p_project uuid,
@@ -278,7 +257,6 @@ $$;
 
 revoke all on all functions in schema private from public;
 grant execute on all functions in schema private to service_role;
-revoke all on function private.forget_events(timestamptz, integer) from service_role;
 revoke all on function
   public.append_events, public.complete_attempt, public.commit_template, public.commit_person,
   public.commit_restore, public.reserve_turn, public.settle_turn

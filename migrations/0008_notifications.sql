@@ -95,7 +95,6 @@ create trigger tell_head after update of head_revision_id on public.projects
 
 revoke all on all functions in schema private from public;
 grant execute on all functions in schema private to service_role;
-revoke all on function private.forget_events(timestamptz, integer) from service_role;
 
 do $$
 declare
