@@ -14,6 +14,7 @@ from mobvibe_worker.home import Home
 from mobvibe_worker.jobs import Job
 from mobvibe_worker.runner.attempt import AttemptRunner, Stores
 from mobvibe_worker.runner.checking import Toolchains
+from mobvibe_worker.runner.tally import Tally
 from mobvibe_worker.runner.worker import Rhythm, Worker
 from mobvibe_worker.sanitize import Redactor
 from mobvibe_worker.settings import WorkerSettings
@@ -64,6 +65,7 @@ def build_worker(
         turns=TurnLedger(pool),
     )
     home = Home(settings.home)
+    tally = Tally()
     attempt = AttemptRunner(
         home=home,
         stores=stores,
@@ -71,6 +73,7 @@ def build_worker(
         model_for=ModelChoice(settings),
         redact=Redactor((*settings.secrets(), *secrets)),
         budget_usd=settings.budget_usd,
+        tally=tally,
     )
     rhythm = Rhythm(
         lease=settings.lease_seconds,
@@ -78,4 +81,4 @@ def build_worker(
         concurrency=settings.concurrency,
         recordings_only=not settings.has_model,
     )
-    return Worker(stores.queue, WorkerRegistry(pool), listener, attempt, rhythm)
+    return Worker(stores.queue, WorkerRegistry(pool), listener, attempt, rhythm, tally=tally)

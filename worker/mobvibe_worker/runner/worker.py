@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from mobvibe_worker.errors import StoreError
 from mobvibe_worker.jobs import Attempt, Job, JobId, WorkerId
+from mobvibe_worker.runner.tally import Outcome, Tally
 from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.listener import Listener
 from mobvibe_worker.store.workers import WorkerRegistry
@@ -35,6 +36,8 @@ class RunningJob:
     task: asyncio.Task[None] | None = None
     why_stopped: WhyStopped | None = None
     renewed_at: float = 0.0
+    outcome: Outcome | None = None
+    """What became of it, once that is stored."""
 
     def stop(self, why: WhyStopped) -> None:
         """Cancel the attempt's task, once, for one reason."""
@@ -74,6 +77,7 @@ class Worker:
     id: WorkerId = field(
         default_factory=lambda: WorkerId(f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}")
     )
+    tally: Tally = field(default_factory=Tally)
     running: dict[JobId, RunningJob] = field(default_factory=dict)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -124,7 +128,7 @@ class Worker:
     async def _claim(self) -> float:
         """Fill the free slots; returns how long nothing need be looked at, in seconds."""
         try:
-            await self.queue.reclaim()
+            self.tally.reclaimed += len(await self.queue.reclaim())
             free = self.rhythm.concurrency - len(self.running)
             if free > 0:
                 lease = timedelta(seconds=self.rhythm.lease)
