@@ -120,9 +120,11 @@ create index coding_jobs_ready_idx on public.coding_jobs (priority desc, created
   where status = 'pending' and is_head and run_at is null;
 -- one job of a project at a time
 create unique index coding_jobs_head_key on public.coding_jobs (project_id) where is_head;
--- who is next in a project
+-- who is next in a project: of those that are due or were tried before, else of the scheduled ones
 create index coding_jobs_line_idx on public.coding_jobs (project_id, priority desc, created_at, id)
-  where status = 'pending';
+  where status = 'pending' and (run_at is null or attempt > 0);
+create index coding_jobs_scheduled_idx on public.coding_jobs (project_id, run_at)
+  where status = 'pending' and run_at is not null and attempt = 0;
 -- what a back-off or a schedule keeps waiting
 create index coding_jobs_deferred_idx on public.coding_jobs (run_at)
   where status = 'pending' and run_at is not null;
@@ -133,6 +135,8 @@ create index coding_jobs_waiting_idx on public.coding_jobs (created_at) where st
 -- what ended lately
 create index coding_jobs_finished_idx on public.coding_jobs (completed_at)
   where completed_at is not null;
+-- dead letters
+create index coding_jobs_dead_idx on public.coding_jobs (completed_at) where status = 'failed';
 create unique index coding_jobs_idempotency_key on public.coding_jobs (project_id, idempotency_key)
   where idempotency_key is not null;
 create index coding_jobs_session_idx on public.coding_jobs (session_id, project_id, user_id, created_at);
@@ -281,7 +285,14 @@ create table public.workers (
   pid integer not null,
   version text not null,
   slots integer not null check (slots >= 0),
+  host_key text not null default '',
+  process_started text not null default '',
   started_at timestamptz not null default now(),
   last_heartbeat_at timestamptz not null default now(),
   gone_at timestamptz
 );
+comment on column public.workers.host_key is
+  'Where pids mean the same: who shares it can see whether the process lives.';
+comment on column public.workers.process_started is 'Tells the process from a later one with its pid.';
+-- the workers of a host
+create index workers_host_idx on public.workers (host_key) where gone_at is null;

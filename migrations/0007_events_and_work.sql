@@ -27,6 +27,29 @@ begin
 end
 $$;
 
+-- The same for many sessions: one event each, numbered in the order given. Sessions are locked by their ids.
+create function private.append_each(
+  p_sessions uuid[], p_types text[], p_datas jsonb[], p_jobs uuid[]
+) returns void language plpgsql set search_path = '' set enable_seqscan = off as $$
+begin
+  perform from public.coding_sessions s where s.id = any (p_sessions) order by s.id for no key update;
+  with added as (
+    select e.session_id, count(*) as events from unnest(p_sessions) as e (session_id) group by 1
+  ), counted as (
+    update public.coding_sessions s set last_seq = s.last_seq + a.events
+    from added a where s.id = a.session_id
+    returning s.id, s.user_id, s.last_seq - a.events as before
+  )
+  insert into public.session_events (session_id, seq, job_id, user_id, event_type, data)
+  select
+    e.session_id, c.before + row_number() over (partition by e.session_id order by e.n),
+    e.job_id, c.user_id, e.type, e.data
+  from unnest(p_sessions, p_types, p_datas, p_jobs)
+    with ordinality as e (session_id, type, data, job_id, n)
+  join counted c on c.id = e.session_id;
+end
+$$;
+
 create function public.append_events(
   p_session uuid,
   p_types text[],

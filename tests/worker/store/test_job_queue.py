@@ -255,7 +255,7 @@ async def test_notifications_say_what_came_and_what_moved(database_url: str, poo
         ("new_job", [{"id": second, "priority": 0}]),
         ("job_status_changed", [{"id": first, "old": "processing", "new": "cancelled"}]),
     ]
-    assert len(heard) == 16 and sum(len(items) for _, items in heard[6:]) == 500
+    assert len(heard) == 13 and sum(len(items) for _, items in heard[6:]) == 500
 
 
 async def test_summaries_projects_and_workers(pool: Pool) -> None:
