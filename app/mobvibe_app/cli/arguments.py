@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     _run(command("run", "headless: environment up, one job, its events, the QR"))
     command("demo", "list the builds recorded with the real loop, for those without a key")
     worker = command("worker", "only the worker, for another machine (needs DATABASE_URL)")
-    worker.add_argument("--concurrency", type=int, metavar="N", default=argparse.SUPPRESS)
+    _worker(worker)
     command("up", "start Postgres and leave it running")
     down = command("down", "stop everything of this home")
     down.add_argument(
@@ -73,6 +73,35 @@ def _run(run: argparse.ArgumentParser) -> None:
     run.add_argument("--platform", choices=("mobile", "web"), default="mobile")
     run.add_argument("--budget", metavar="USD", help="the most that this job may cost")
     run.add_argument("--keep", action="store_true", help="go on serving afterwards")
+
+
+def _worker(worker: argparse.ArgumentParser) -> None:
+    worker.add_argument(
+        "--concurrency", type=int, metavar="N", default=argparse.SUPPRESS, help="jobs at once"
+    )
+    worker.add_argument(
+        "--metrics",
+        dest="metrics_port",
+        type=int,
+        metavar="PORT",
+        default=argparse.SUPPRESS,
+        help="serve Prometheus text there, on this machine",
+    )
+    worker.add_argument(
+        "--drain",
+        dest="drain_seconds",
+        type=float,
+        metavar="SECONDS",
+        default=argparse.SUPPRESS,
+        help="how long jobs may still run after the first ctrl+c",
+    )
+    worker.add_argument(
+        "--reload",
+        nargs="?",
+        const="",
+        metavar="DIR",
+        help="start again when the source (or what is in DIR) changes; jobs are handed back first",
+    )
 
 
 def _db(db: argparse.ArgumentParser) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from asyncpg import Pool
 
@@ -15,6 +16,7 @@ from mobvibe_worker.jobs import Job
 from mobvibe_worker.runner.attempt import AttemptRunner, Stores
 from mobvibe_worker.runner.checking import Toolchains
 from mobvibe_worker.runner.tally import Tally
+from mobvibe_worker.runner.upkeep import Upkeep, UpkeepRhythm
 from mobvibe_worker.runner.worker import Rhythm, Worker
 from mobvibe_worker.sanitize import Redactor
 from mobvibe_worker.settings import WorkerSettings
@@ -24,6 +26,7 @@ from mobvibe_worker.store.listener import Listener
 from mobvibe_worker.store.projects import ProjectStore
 from mobvibe_worker.store.revisions import RevisionStore
 from mobvibe_worker.store.turns import TurnLedger
+from mobvibe_worker.store.upkeep import UpkeepStore
 from mobvibe_worker.store.workers import WorkerRegistry
 
 
@@ -82,3 +85,15 @@ def build_worker(
         recordings_only=not settings.has_model,
     )
     return Worker(stores.queue, WorkerRegistry(pool), listener, attempt, rhythm, tally=tally)
+
+
+def build_upkeep(settings: WorkerSettings, pool: Pool) -> Upkeep:
+    """What runs beside a worker: expiry and retention, as the settings say."""
+    rhythm = UpkeepRhythm(
+        events=_age(settings.keep_events_days), jobs=_age(settings.keep_jobs_days)
+    )
+    return Upkeep(UpkeepStore(pool), rhythm)
+
+
+def _age(days: float) -> timedelta | None:
+    return timedelta(days=days) if days else None
