@@ -45,7 +45,9 @@ def parser() -> argparse.ArgumentParser:
     command("doctor", "what this machine has and lacks, with a remedy each")
     command("jobs", "the newest jobs")
     command("events", "a session's events").add_argument("session", metavar="SESSION")
-    command("retry", "run a failed or cancelled job again").add_argument("job", metavar="JOB")
+    retry = command("retry", "run a failed or cancelled job again")
+    retry.add_argument("job", metavar="JOB", nargs="?")
+    retry.add_argument("--all-dead", action="store_true", help="every job that failed for good")
     command("cancel", "cancel a waiting or running job").add_argument("job", metavar="JOB")
     _db(command("db", "the database: migrate, verify, branch, seed, psql ..."))
     return top
