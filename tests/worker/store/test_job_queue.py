@@ -16,7 +16,8 @@ from mobvibe_worker.errors import InputError, LeaseLost, NotFound
 from mobvibe_worker.events import ErrorRaised, Message
 from mobvibe_worker.jobs import LOCAL_OWNER, Attempt, JobId, RevisionId, SessionId, WorkerId
 from mobvibe_worker.store.event_log import EventLog
-from mobvibe_worker.store.job_queue import FinishedWork, JobQueue, Renewal
+from mobvibe_worker.store.job_queue import FinishedWork, JobQueue
+from mobvibe_worker.store.leases import Renewal
 from mobvibe_worker.store.projects import ProjectStore
 from mobvibe_worker.store.revisions import RevisionStore
 from mobvibe_worker.store.sessions import SessionStore

@@ -15,9 +15,10 @@ from mobvibe_worker.home import Home
 from mobvibe_worker.jobs import Job
 from mobvibe_worker.runner.attempt import AttemptRunner, Stores
 from mobvibe_worker.runner.checking import Toolchains
+from mobvibe_worker.runner.running import Rhythm
 from mobvibe_worker.runner.tally import Tally
 from mobvibe_worker.runner.upkeep import Upkeep, UpkeepRhythm
-from mobvibe_worker.runner.worker import Rhythm, Worker
+from mobvibe_worker.runner.worker import Worker
 from mobvibe_worker.sanitize import Redactor
 from mobvibe_worker.settings import WorkerSettings
 from mobvibe_worker.store.event_log import EventLog

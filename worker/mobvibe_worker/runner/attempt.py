@@ -30,8 +30,8 @@ from mobvibe_worker.runner.checking import CheckingStaged, Toolchains
 from mobvibe_worker.runner.event_buffer import EventBuffer
 from mobvibe_worker.runner.kept import keep_aside
 from mobvibe_worker.runner.ledger import AttemptLedger
+from mobvibe_worker.runner.running import RunningJob
 from mobvibe_worker.runner.tally import Tally
-from mobvibe_worker.runner.worker import RunningJob
 from mobvibe_worker.sanitize import Redactor
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.job_queue import FinishedWork, JobQueue
