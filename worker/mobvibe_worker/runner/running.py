@@ -49,5 +49,5 @@ class Rhythm:
 
     @property
     def beat(self) -> float:
-        """Leases are renewed at a quarter of their length."""
-        return self.lease / 4
+        """Leases are renewed, and the worker heard of, at a quarter of their length; every ten seconds at least."""
+        return min(self.lease / 4, 10.0)

@@ -61,7 +61,9 @@ class WorkerRegistry:
         return [Neighbour(WorkerId(row["id"]), row["pid"], row["process_started"]) for row in rows]
 
     async def gone(self, worker: WorkerId) -> None:
-        """Say that this worker stopped."""
+        """Say that this worker stopped: with a last heartbeat, which one that was seen dead lacks."""
         await repeatable(
-            self._source, "update public.workers set gone_at = now() where id = $1", worker
+            self._source,
+            "update public.workers set gone_at = now(), last_heartbeat_at = now() where id = $1",
+            worker,
         )
