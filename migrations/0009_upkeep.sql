@@ -144,9 +144,10 @@ begin
 end
 $$;
 
-revoke all on all functions in schema private from public;
-grant execute on all functions in schema private to service_role;
-revoke all on function private.forget_events(timestamptz, integer, timestamptz, uuid) from service_role;
+revoke all on function private.may_keep_house, private.forget_events from public;
+grant execute on function private.may_keep_house to service_role;
+-- The owner's alone, whatever was granted as a whole before.
+revoke all on function private.recount_jobs() from service_role;
 revoke all on function public.expire_sessions, public.forget_jobs, public.forget_workers
 from public, anon, authenticated;
 grant execute on function public.expire_sessions, public.forget_jobs, public.forget_workers

@@ -57,13 +57,13 @@ class Overview:
         return OverviewChanged(stats, sessions, cost, finished, tuple(map(_summary, workers)))
 
     async def watch(self, tell: Callable[[OverviewChanged], None]) -> None:
-        """Tell the overview of now and whenever a job came or moved on; at least every `poll_seconds`.
+        """Tell the overview of now and whenever a job or a worker came or moved on; at least every `poll_seconds`.
 
         Runs until cancelled. Raises StoreError when the database is lost.
         """
         happened = asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            for channel in ("new_job", "job_status_changed"):
+            for channel in ("new_job", "job_status_changed", "worker_changed"):
                 group.create_task(self._listen(channel, happened))
             last: OverviewChanged | None = None
             while True:

@@ -20,15 +20,16 @@ select w.id, w.host, w.pid, w.version, w.slots, w.started_at, w.last_heartbeat_a
        w.gone_at is not null or w.last_heartbeat_at < now() - $1::interval as is_lost,
        coalesce(busy.jobs, '[]') as jobs
 from public.workers w
-left join lateral (
-  select jsonb_agg(
+left join (
+  select j.worker, jsonb_agg(
     jsonb_build_object(
       'id', j.id, 'project', p.slug, 'attempt', j.attempt, 'started_at', j.started_at
     ) order by j.started_at
   ) as jobs
   from public.coding_jobs j join public.projects p on p.id = j.project_id
-  where j.status = 'processing' and j.worker = w.id
-) busy on true
+  where j.status = 'processing'
+  group by j.worker
+) busy on busy.worker = w.id
 where w.last_heartbeat_at > now() - $2::interval
   and (w.gone_at is null or w.gone_at > w.last_heartbeat_at)
 order by is_lost, busy.jobs is null, w.last_heartbeat_at desc, w.id
