@@ -197,8 +197,9 @@ async def test_the_first_stop_lets_jobs_finish_and_the_second_hands_them_back(
         started += 1
         if running.job.prompt == "short":
             await may_end.wait()
-            return {"done": True}
-        return await asyncio.Event().wait() or {}
+        else:
+            await asyncio.Event().wait()
+        return {"done": True}
 
     queue = JobQueue(pool)
     short = await queue.enqueue(await new_session(pool), "short")

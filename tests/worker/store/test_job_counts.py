@@ -18,11 +18,10 @@ from mobvibe_worker.store.leases import Finished
 async def _agree(pool: Pool) -> bool:
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read"):
         stats = await connection.fetchrow("select * from get_queue_stats()")
-        counted = dict(
-            await connection.fetch(
-                "select status, count(*) as jobs from coding_jobs group by status"
-            )
+        rows = await connection.fetch(
+            "select status, count(*) as jobs from coding_jobs group by status"
         )
+        counted = {row["status"]: row["jobs"] for row in rows}
         oldest = await connection.fetchval(
             "select min(created_at) from coding_jobs where status = 'pending'"
         )
