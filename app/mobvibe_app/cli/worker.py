@@ -6,11 +6,13 @@ import argparse
 import asyncio
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from mobvibe_app.cli.output import Output
 from mobvibe_app.settings import AppSettings
 from mobvibe_worker.runner.headless import run_headless
+from mobvibe_worker.runner.monitor import Reading
 from mobvibe_worker.runner.reloading import ReloadingWorker, own_source
 
 _BY_FLAG = ("concurrency", "metrics_port", "drain_seconds")
@@ -20,10 +22,15 @@ def run_worker(settings: AppSettings, flags: argparse.Namespace, out: Output) ->
     """Work until stopped. Raises MobvibeError where it cannot start."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     if flags.reload is None:
-        asyncio.run(run_headless(settings, out.note))
+        tell = _teller(out) if out.is_json else None
+        asyncio.run(run_headless(settings, out.note, tell))
         return 0
     folders = (Path(flags.reload).absolute(),) if flags.reload else own_source()
     return asyncio.run(_reload(settings, folders, out))
+
+
+def _teller(out: Output) -> Callable[[Reading], None]:
+    return lambda reading: out.value({"monitor": reading.to_data()})
 
 
 async def _reload(settings: AppSettings, folders: tuple[Path, ...], out: Output) -> int:

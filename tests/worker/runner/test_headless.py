@@ -72,6 +72,21 @@ async def test_lines_and_metrics_tell_how_the_queue_is(
     assert await pool.fetchval("select count(*) from workers where gone_at is null") == 0
 
 
+async def test_beside_its_jobs_it_keeps_house_and_tells_programs(
+    tmp_path: Path, database_url: str, pool: Pool
+) -> None:
+    session = await new_session(pool)
+    await pool.execute("update coding_sessions set expires_at = now() - interval '1 minute'")
+    async with worker(tmp_path, database_url, "--json") as program:
+        await until_row(
+            pool, "select 1 from coding_sessions where id = $1 and status = 'expired'", session
+        )
+        await until(lambda: bool(program.objects), 30, "a reading")
+        reading = program.objects[0]["monitor"]
+        assert reading["queue"]["pending"] == 0
+        assert (reading["slots"], reading["running_here"], reading["hears"]) == (1, 0, True)
+
+
 async def test_metrics_without_a_database_say_so(
     tmp_path: Path, database_url: str, postgres_server: str
 ) -> None:

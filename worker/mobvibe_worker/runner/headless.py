@@ -11,7 +11,7 @@ from mobvibe_worker.errors import InputError
 from mobvibe_worker.home import Home
 from mobvibe_worker.runner.assembly import build_upkeep, build_worker
 from mobvibe_worker.runner.metrics import serving_metrics
-from mobvibe_worker.runner.monitor import monitor
+from mobvibe_worker.runner.monitor import Reading, monitor
 from mobvibe_worker.runner.worker import Worker
 from mobvibe_worker.settings import WorkerSettings
 from mobvibe_worker.store.listener import Listener
@@ -19,11 +19,15 @@ from mobvibe_worker.store.migrations import MigrationRunner
 from mobvibe_worker.store.pool import open_pool
 
 
-async def run_headless(settings: WorkerSettings, say: Callable[[str], None]) -> None:
+async def run_headless(
+    settings: WorkerSettings,
+    say: Callable[[str], None],
+    tell: Callable[[Reading], None] | None = None,
+) -> None:
     """Work until SIGTERM or ctrl+c: the first lets running jobs finish, a second hands them back at once.
 
-    So does SIGHUP. Raises InputError without a database URL, StoreError when it cannot be used, ServiceError when the
-    metrics cannot be served.
+    So does SIGHUP. `tell` gets the readings of the queue, which are said without it. Raises InputError without a
+    database URL, StoreError when it cannot be used, ServiceError when the metrics cannot be served.
     """
     if settings.database_url is None:
         raise InputError(
@@ -46,9 +50,10 @@ async def run_headless(settings: WorkerSettings, say: Callable[[str], None]) -> 
             say(f"metrics: http://{address[0]}:{address[1]}/metrics")
         _stop_on_signals(worker, settings.drain_seconds, say)
         say(f"worker {worker.id}: {settings.concurrency} slot(s), waiting for jobs")
+        told = tell or (lambda reading: say(reading.line()))
         async with asyncio.TaskGroup() as group:
             beside = [
-                group.create_task(monitor(worker, settings.monitor_interval_ms / 1000, say)),
+                group.create_task(monitor(worker, settings.monitor_interval_ms / 1000, told)),
                 group.create_task(build_upkeep(settings, pool).run()),
             ]
             await worker.run()

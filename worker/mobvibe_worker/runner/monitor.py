@@ -1,4 +1,4 @@
-"""The headless worker's line about the queue, every now and then."""
+"""The headless worker's reading of the queue, every now and then."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from mobvibe_worker.errors import StoreError
 from mobvibe_worker.jobs import QueueStats
@@ -14,8 +16,36 @@ from mobvibe_worker.runner.worker import Worker
 log = logging.getLogger(__name__)
 
 
-async def monitor(worker: Worker, seconds: float, say: Callable[[str], None]) -> None:
-    """Say how the queue is every `seconds`, until cancelled; while the database is away, that."""
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The queue and one worker at one moment; `per_minute` is how many jobs ended a minute, wherever they ran."""
+
+    queue: QueueStats
+    per_minute: float
+    running_here: int
+    slots: int
+    ended_here: int
+    hears: bool
+
+    def line(self) -> str:
+        """For a person."""
+        stats, oldest = self.queue, self.queue.oldest_pending_seconds
+        waits = "" if oldest is None else f" (oldest {oldest:.0f} s)"
+        hears = "" if self.hears else "; hears no notifications, polls"
+        return (
+            f"queue: {stats.pending} waiting{waits}, {stats.processing} running, "
+            f"{stats.completed} completed, {stats.failed} failed, {stats.cancelled} cancelled, "
+            f"{self.per_minute:.1f} a minute; here {self.running_here} of {self.slots} slots, "
+            f"{self.ended_here} ended{hears}"
+        )
+
+    def to_data(self) -> dict[str, Any]:
+        """For a program."""
+        return asdict(self)
+
+
+async def monitor(worker: Worker, seconds: float, tell: Callable[[Reading], None]) -> None:
+    """Tell a reading every `seconds`, until cancelled; while the database is away, log that."""
     before: tuple[float, QueueStats] | None = None
     while True:
         try:
@@ -24,27 +54,24 @@ async def monitor(worker: Worker, seconds: float, say: Callable[[str], None]) ->
             log.warning("no queue stats: %s", error)
         else:
             if before is not None:
-                rate = per_minute(before[1], now[1], now[0] - before[0])
-                say(line(now[1], rate, worker))
+                tell(_reading(worker, now[1], per_minute(before[1], now[1], now[0] - before[0])))
             before = now
         await asyncio.sleep(seconds)
 
 
 def per_minute(before: QueueStats, after: QueueStats, seconds: float) -> float:
-    """Jobs that ended a minute, wherever they ran; what was forgotten meanwhile never makes it negative."""
+    """Jobs that ended a minute; what was forgotten or retried meanwhile never makes it negative."""
     return max(_ended(after) - _ended(before), 0) * 60 / max(seconds, 0.001)
 
 
-def line(stats: QueueStats, rate: float, worker: Worker) -> str:
-    """The queue and this worker in one line."""
-    oldest = stats.oldest_pending_seconds
-    waits = "" if oldest is None else f" (oldest {oldest:.0f} s)"
-    hears = "" if worker.listener.is_connected else "; hears no notifications, polls"
-    return (
-        f"queue: {stats.pending} waiting{waits}, {stats.processing} running, "
-        f"{stats.completed} completed, {stats.failed} failed, {stats.cancelled} cancelled, "
-        f"{rate:.1f} a minute; here {len(worker.running)} of {worker.rhythm.concurrency} slots, "
-        f"{worker.tally.ended} ended{hears}"
+def _reading(worker: Worker, stats: QueueStats, rate: float) -> Reading:
+    return Reading(
+        queue=stats,
+        per_minute=round(rate, 2),
+        running_here=len(worker.running),
+        slots=worker.rhythm.concurrency,
+        ended_here=worker.tally.ended,
+        hears=worker.listener.is_connected,
     )
 
 
