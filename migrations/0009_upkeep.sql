@@ -9,7 +9,8 @@ create function private.may_keep_house() returns boolean language sql volatile s
   select pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended('mobvibe upkeep', 0))
 $$;
 
--- Under the project's lock, which every new job of the session needs: none can slip in between look and change.
+-- Under the project's lock, which every new job of the session needs: none can slip in between look and change, and a
+-- project that somebody works on is left for the next time instead of waited for.
 create function public.expire_sessions(p_limit integer default 100) returns integer
 language plpgsql set search_path = '' as $$
 declare

@@ -96,6 +96,16 @@ async def test_of_prompts_and_expiry_at_once_no_live_job_is_left_in_an_expired_s
     assert {await _status(pool, session) for session in sessions} == {"active"}
 
 
+async def test_expiry_waits_for_nobody_and_leaves_alone_what_is_being_revived(pool: Pool) -> None:
+    session = await new_session(pool)
+    await _time_passes(pool, session)
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("select public.enqueue_job($1, 'go on')", session)
+        async with asyncio.timeout(5):
+            assert await UpkeepStore(pool).expire_sessions() == 0
+    assert await _status(pool, session) == "active"
+
+
 async def test_one_at_a_time(pool: Pool) -> None:
     upkeep = UpkeepStore(pool)
     async with pool.acquire() as connection, connection.transaction():
