@@ -125,13 +125,15 @@ create index coding_jobs_line_idx on public.coding_jobs (project_id, priority de
   where status = 'pending' and (run_at is null or attempt > 0);
 create index coding_jobs_scheduled_idx on public.coding_jobs (project_id, run_at)
   where status = 'pending' and run_at is not null and attempt = 0;
--- what a back-off or a schedule keeps waiting
+-- What a back-off or a schedule keeps waiting. This one and the next say starts_with, and so do the queries that they
+-- serve, so that no other query can take them: where nothing waited at the last analyze, all partial indexes look alike.
 create index coding_jobs_deferred_idx on public.coding_jobs (run_at)
-  where status = 'pending' and run_at is not null;
+  where starts_with(status, 'pending') and run_at is not null;
 -- reclaim_jobs
 create index coding_jobs_leases_idx on public.coding_jobs (lease_expires_at) where status = 'processing';
 -- get_queue_stats: the oldest that waits
-create index coding_jobs_waiting_idx on public.coding_jobs (created_at) where status = 'pending';
+create index coding_jobs_waiting_idx on public.coding_jobs (created_at)
+  where starts_with(status, 'pending');
 -- what ended lately
 create index coding_jobs_finished_idx on public.coding_jobs (completed_at)
   where completed_at is not null;

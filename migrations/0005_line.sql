@@ -10,9 +10,9 @@
 -- Everything that takes several locks takes them in one order: project (by id), then job (by id), then session. A claim
 -- and a count wait for nobody.
 --
--- A plan that was made while a table was small is kept for long after it grew. So what works on batches is written so
--- that there is only one plan: look-ups by array with scans off, lateral joins with a limit, and full joins of transition
--- tables, which are never nested loops.
+-- A plan that was made while a table was small, or while nothing waited, is kept for long after that. So what works on
+-- batches is written so that there is only one plan: look-ups by array with scans off, lateral joins with a limit, which
+-- are always look-ups, and full joins, which are never nested loops.
 
 create table private.job_counts (
   slot bigint generated always as identity primary key,
@@ -258,10 +258,10 @@ begin
   end if;
   if moved.dead is not null then
     update public.coding_sessions s set status = 'failed'
-    where s.id = any (moved.dead) and s.status in ('pending', 'active') and not exists (
-      select from public.coding_jobs j
-      where j.session_id = s.id and j.status in ('pending', 'processing')
-    );
+    where s.id = any (moved.dead) and s.status in ('pending', 'active') and (
+      select j.id from public.coding_jobs j
+      where j.session_id = s.id and j.status in ('pending', 'processing') limit 1
+    ) is null;
   end if;
   if moved.revived is not null then
     perform private.revive_sessions(moved.revived);
@@ -322,7 +322,7 @@ declare
 begin
   select array_agg(d.id), array_agg(d.project_id) into due, free from (
     select j.id, j.project_id from public.coding_jobs j
-    where j.status = 'pending' and j.run_at <= statement_timestamp()
+    where starts_with(j.status, 'pending') and j.run_at <= statement_timestamp()
     order by j.run_at limit p_limit
   ) d;
   select array_agg(locked.id) into free from (

@@ -104,10 +104,11 @@ create function public.enqueue_jobs(
 ) returns setof uuid language plpgsql set search_path = '' set enable_seqscan = off as $$
 declare
   projects uuid[];
+  headed uuid[];
   first_at timestamptz;
   entered record;
 begin
-  select array_agg(locked.id) into projects from (
+  select coalesce(array_agg(locked.id), '{}') into projects from (
     select p.id from public.projects p
     where p.status <> 'deleted' and p.id in (
       select s.project_id from public.coding_sessions s where s.id = any (p_sessions)
@@ -115,45 +116,44 @@ begin
     order by p.id for no key update
   ) locked;
   if exists (
-    select from unnest(p_sessions) as w (id) where not exists (
-      select from public.coding_sessions s where s.id = w.id and s.project_id = any (projects)
-    )
+    select from unnest(p_sessions) as w (id) left join lateral (
+      select s.project_id from public.coding_sessions s where s.id = w.id limit 1
+    ) known on true
+    where known.project_id is null or known.project_id <> all (projects)
   ) then
     raise exception 'a session is unknown, or its project is deleted' using errcode = 'MV004';
   end if;
+  headed := array(
+    select p.id from unnest(projects) as p (id) cross join lateral (
+      select j.id from public.coding_jobs j where j.project_id = p.id and j.is_head limit 1
+    ) head
+  );
   first_at := clock_timestamp();
   with wanted as (
-    select w.*, s.project_id, s.user_id
+    select w.*, s.project_id, s.user_id, coalesce(w.given_priority, 0) as priority
     from unnest(p_sessions, p_prompts, p_priorities, p_recordings, p_idempotency_keys)
-      with ordinality as w (session_id, prompt, priority, recording, idempotency_key, n)
-    join public.coding_sessions s on s.id = w.session_id
-    where w.idempotency_key is null or not exists (
-      select from public.coding_jobs j
-      where j.project_id = s.project_id and j.idempotency_key = w.idempotency_key
-    )
-  ), once as (
-    select distinct on (w.project_id, coalesce(w.idempotency_key, w.n::text), w.idempotency_key is null) w.*
-    from wanted w where p_idempotency_keys is not null
-    order by w.project_id, coalesce(w.idempotency_key, w.n::text), w.idempotency_key is null, w.n
-  ), new_ones as (
-    select w.* from wanted w where p_idempotency_keys is null
-    union all select o.* from once o
-  ), headed as (
-    select p.id from unnest(projects) as p (id) where exists (
-      select from public.coding_jobs j where j.project_id = p.id and j.is_head
-    )
+      with ordinality as w (session_id, prompt, given_priority, recording, idempotency_key, n)
+    cross join lateral (
+      select o.project_id, o.user_id from public.coding_sessions o where o.id = w.session_id limit 1
+    ) s
+  ), keyed as (
+    select distinct on (w.project_id, w.idempotency_key) w.n
+    from wanted w left join lateral (
+      select j.id from public.coding_jobs j
+      where j.project_id = w.project_id and j.idempotency_key = w.idempotency_key limit 1
+    ) known on true
+    where w.idempotency_key is not null and known.id is null
+    order by w.project_id, w.idempotency_key, w.n
   ), placed as (
-    select w.*, row_number() over (
-      partition by w.project_id order by w.priority desc nulls last, w.n
-    ) as place
-    from new_ones w
+    select w.*, row_number() over (partition by w.project_id order by w.priority desc, w.n) as place
+    from wanted w where w.idempotency_key is null or w.n in (select k.n from keyed k)
   ), made as (
     insert into public.coding_jobs (
       session_id, project_id, user_id, prompt, priority, recording, idempotency_key, is_head, created_at
     )
     select
-      w.session_id, w.project_id, w.user_id, w.prompt, coalesce(w.priority, 0), w.recording,
-      w.idempotency_key, w.place = 1 and w.project_id not in (select h.id from headed h),
+      w.session_id, w.project_id, w.user_id, w.prompt, w.priority, w.recording,
+      w.idempotency_key, w.place = 1 and w.project_id <> all (headed),
       first_at + w.n * interval '1 microsecond'
     from placed w order by w.n
     returning id, session_id, prompt, created_at
@@ -161,6 +161,9 @@ begin
   select
     array_agg(m.id order by m.created_at) as jobs,
     array_agg(m.session_id order by m.created_at) as sessions,
+    array_agg(
+      round(extract(epoch from m.created_at - first_at) * 1000000)::bigint order by m.created_at
+    ) as places,
     array_agg(
       jsonb_build_object('text', m.prompt, 'author', 'person') order by m.created_at
     ) filter (where p_messages) as messages
@@ -178,14 +181,15 @@ begin
     return;
   end if;
   return query
-    select coalesce(k.id, c.id)
+    select coalesce(made.id, known.id)
     from unnest(p_sessions, p_idempotency_keys) with ordinality as w (session_id, idempotency_key, n)
-    join public.coding_sessions s on s.id = w.session_id
-    left join public.coding_jobs k
-      on k.project_id = s.project_id and k.idempotency_key = w.idempotency_key
-    left join public.coding_jobs c
-      on w.idempotency_key is null and c.id = any (entered.jobs) and c.session_id = w.session_id
-      and c.created_at = first_at + w.n * interval '1 microsecond'
+    full join unnest(entered.jobs, entered.places) as made (id, n) on made.n = w.n
+    left join lateral (
+      select j.id from public.coding_jobs j
+      where j.project_id = (select s.project_id from public.coding_sessions s where s.id = w.session_id)
+        and j.idempotency_key = w.idempotency_key
+      limit 1
+    ) known on made.id is null
     order by w.n;
 end
 $$;
@@ -197,7 +201,7 @@ create function public.claim_jobs(
 begin
   if exists (
     select from public.coding_jobs j
-    where j.status = 'pending' and j.run_at <= statement_timestamp()
+    where starts_with(j.status, 'pending') and j.run_at <= statement_timestamp()
   ) then
     perform private.release_due(100);
   end if;
@@ -236,12 +240,11 @@ language plpgsql set search_path = '' set enable_seqscan = off as $$
 declare
   held uuid[];
 begin
-  select array_agg(l.id) filter (where l.attempt = a.number) into held
+  select array_agg(l.id) filter (where l.is_ours and l.attempt = a.number) into held
   from unnest(p_jobs, p_attempts) as a (id, number)
   full join (
-    select j.id, j.attempt from public.coding_jobs j
-    where j.id = any (p_jobs) and j.worker = p_worker and j.status = 'processing'
-    order by j.id for no key update
+    select j.id, j.attempt, j.worker = p_worker and j.status = 'processing' as is_ours
+    from public.coding_jobs j where j.id = any (p_jobs) order by j.id for no key update
   ) l on l.id = a.id;
   return query
     update public.coding_jobs j set lease_expires_at = clock_timestamp() + p_lease
@@ -256,11 +259,8 @@ returns table (job_id uuid, is_cancel_requested boolean)
 language sql stable set search_path = '' as $$
   select j.id, j.cancel_requested
   from unnest(p_jobs, p_attempts) as a (id, number)
-  cross join lateral (
-    select l.id, l.cancel_requested from public.coding_jobs l
-    where l.id = a.id and l.attempt = a.number and l.worker = p_worker and l.status = 'processing'
-    limit 1
-  ) j
+  cross join lateral (select l.* from public.coding_jobs l where l.id = a.id limit 1) j
+  where j.attempt = a.number and j.worker = p_worker and j.status = 'processing'
 $$;
 
 -- Completes a batch of attempts that leave no files, p_results by job id; gives those back that did not hold their job
@@ -587,7 +587,7 @@ language sql stable set search_path = '' as $$
   from (
     select least(
       (select min(j.run_at) from public.coding_jobs j
-       where j.status = 'pending' and j.run_at is not null),
+       where starts_with(j.status, 'pending') and j.run_at is not null),
       (select min(j.lease_expires_at) from public.coding_jobs j where j.status = 'processing')
     ) as at
   ) next
@@ -611,7 +611,7 @@ create function public.get_queue_stats() returns table (
     coalesce(sum(c.cancelled), 0)::bigint,
     (
       select greatest(extract(epoch from statement_timestamp() - j.created_at), 0)::double precision
-      from public.coding_jobs j where j.status = 'pending' order by j.created_at limit 1
+      from public.coding_jobs j where starts_with(j.status, 'pending') order by j.created_at limit 1
     )
   from private.job_counts c
 $$;

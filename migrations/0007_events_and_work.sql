@@ -31,22 +31,28 @@ $$;
 create function private.append_each(
   p_sessions uuid[], p_types text[], p_datas jsonb[], p_jobs uuid[]
 ) returns void language plpgsql set search_path = '' set enable_seqscan = off as $$
+declare
+  added jsonb;
+  counted record;
 begin
+  select jsonb_object_agg(a.session_id, a.events) into added
+  from (select e.session_id, count(*) as events from unnest(p_sessions) as e (session_id) group by 1) a;
   perform from public.coding_sessions s where s.id = any (p_sessions) order by s.id for no key update;
-  with added as (
-    select e.session_id, count(*) as events from unnest(p_sessions) as e (session_id) group by 1
-  ), counted as (
-    update public.coding_sessions s set last_seq = s.last_seq + a.events
-    from added a where s.id = a.session_id
-    returning s.id, s.user_id, s.last_seq - a.events as before
+  with moved as (
+    update public.coding_sessions s set last_seq = s.last_seq + (added ->> s.id::text)::bigint
+    where s.id = any (p_sessions)
+    returning s.id, s.user_id, s.last_seq - (added ->> s.id::text)::bigint as before
   )
+  select array_agg(m.id) as sessions, array_agg(m.user_id) as owners, array_agg(m.before) as befores
+  into counted from moved m;
   insert into public.session_events (session_id, seq, job_id, user_id, event_type, data)
   select
     e.session_id, c.before + row_number() over (partition by e.session_id order by e.n),
-    e.job_id, c.user_id, e.type, e.data
+    e.job_id, c.owner, e.type, e.data
   from unnest(p_sessions, p_types, p_datas, p_jobs)
     with ordinality as e (session_id, type, data, job_id, n)
-  join counted c on c.id = e.session_id;
+  full join unnest(counted.sessions, counted.owners, counted.befores) as c (session_id, owner, before)
+    on c.session_id = e.session_id;
 end
 $$;
 
