@@ -49,6 +49,9 @@ def parser() -> argparse.ArgumentParser:
     retry.add_argument("job", metavar="JOB", nargs="?")
     retry.add_argument("--all-dead", action="store_true", help="every job that failed for good")
     command("cancel", "cancel a waiting or running job").add_argument("job", metavar="JOB")
+    bench = command("bench", "measure the queue or the events, beside the peers that are installed")
+    bench.add_argument("what", choices=("queue", "events"))
+    bench.add_argument("--quick", action="store_true", help="tiny counts, ours alone: does it run?")
     _db(command("db", "the database: migrate, verify, branch, seed, psql ..."))
     return top
 
