@@ -32,7 +32,8 @@ with made as (
   select '{_OWNER}', 'bench', 'bench-' || n from generate_series(1, $1::integer) as n
   returning id, user_id
 )
-insert into public.coding_sessions (project_id, user_id) select id, user_id from made returning id
+insert into public.coding_sessions (project_id, user_id, status)
+select id, user_id, 'active' from made returning id
 """
 _HISTORY = """
 set session_replication_role = replica;
@@ -116,7 +117,9 @@ class OwnQueue:
 async def own_queue(dsn: str, lines: int, history: int = 0) -> AsyncIterator[OwnQueue]:
     """Our queue in an empty database: `lines` projects, and `history` finished jobs from the beginning on."""
     await MigrationRunner(dsn).migrate()
-    pool = await open_pool(dsn, application_name="mobvibe-bench", command_seconds=1800)
+    pool = await open_pool(
+        dsn, application_name="mobvibe-bench", command_seconds=1800, slow_seconds=60
+    )
     try:
         made: list[UUID] = [row["id"] for row in await pool.fetch(_LINES, lines)]
         if history:

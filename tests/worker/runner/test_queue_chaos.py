@@ -1,0 +1,17 @@
+"""Workers and Postgres killed, listeners cut, clocks moved, jobs cancelled and retried: all at once, for seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from clusters import embedded_18
+from queue_chaos import Pace
+from queue_chaos_run import run_chaos
+
+PACE = Pace(
+    seconds=12, enqueue=0.04, kill_worker=1.5, cut_listeners=1.0, kill_server=5.0, shift_clock=2.0
+)
+
+
+async def test_nothing_is_lost_doubled_or_out_of_order(tmp_path: Path) -> None:
+    print(await run_chaos(embedded_18(), tmp_path, PACE))
