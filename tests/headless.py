@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from asyncpg import Pool
+from prometheus_client.parser import text_string_to_metric_families
 
-from polling import until
 from program import Program
 
 WAITS = "waiting for jobs"
+START_SECONDS = 60.0
 
 
 @asynccontextmanager
@@ -25,8 +28,10 @@ async def worker(
     given = {"DATABASE_URL": database_url, "MONITOR_INTERVAL_MS": "200", **(env or {})}
     program = await Program.start(home, "worker", *arguments, env=given)
     try:
-        await until(lambda: WAITS in program.said or _has_ended(program), 60, "the worker waits")
-        assert not _has_ended(program), program.said
+        deadline = time.monotonic() + START_SECONDS
+        while WAITS not in program.said:
+            assert not _has_ended(program) and time.monotonic() < deadline, program.said
+            await asyncio.sleep(0.02)
         yield program
         if program.process.returncode is None:
             program.process.send_signal(signal.SIGHUP)
@@ -46,3 +51,21 @@ async def until_row(pool: Pool, sql: str, *arguments: object, seconds: float = 6
     while await pool.fetchrow(sql, *arguments) is None:
         assert time.monotonic() < deadline, f"not within {seconds} s: {sql} {arguments}"
         await asyncio.sleep(0.02)
+
+
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def scrape(port: int) -> dict[str, float]:
+    """Every sample: `name{label}` -> value."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    return {
+        sample.name + "".join(f"{{{each}}}" for each in sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }

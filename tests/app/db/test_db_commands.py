@@ -73,7 +73,10 @@ async def test_migrate_seed_verify_reset(tmp_path: Path, empty_database: str) ->
     back = await db(tmp_path, empty_database, "rollback", "--json")
     assert [value["migration"]["version"] for value in back.values] == [OURS]
     state = await db(tmp_path, empty_database, "status", "--json")
-    assert [value["migration"]["state"] for value in state.values][OURS - 2 :] == ["applied", "pending"]
+    assert [value["migration"]["state"] for value in state.values][OURS - 2 :] == [
+        "applied",
+        "pending",
+    ]
     nowhere = await db(tmp_path, empty_database, "rollback", "--to", "12")
     assert nowhere.code == 2 and f"It is at {OURS - 1} now" in nowhere.err
 

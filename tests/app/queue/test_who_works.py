@@ -12,12 +12,14 @@ from asyncpg import Pool
 from database import claimed, new_session
 from headless import until_row, worker
 from mobvibe_app.changes import WorkerSummary, WorkLine
+from mobvibe_app.ui.app import MobvibeApp
 from mobvibe_app.ui.worker_words import workers_lines
 from mobvibe_worker.jobs import WorkerId
 from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.roster import Roster
 from mobvibe_worker.store.workers import WorkerRegistry
 from program import run_program
+from scripted_studio import ScriptedStudio, overview, services_up
 
 NOW = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
 BUSY = WorkerSummary(
@@ -79,6 +81,23 @@ async def test_status_lists_the_workers_of_the_database(
     gone = {"DATABASE_URL": database_url.rpartition("/")[0] + "/nothing"}
     told = await run_program(tmp_path, "status", env=gone)
     assert told.process.returncode == 0 and "workers: " in told.said, told.said
+
+
+async def test_the_dashboard_shows_who_works_also_on_a_small_screen() -> None:
+    studio = ScriptedStudio([*services_up(), overview("processing")])
+    app = MobvibeApp(studio, version="0.1.0", model_label="demo")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause(1)
+        await pilot.press("3")
+        drawn = ""
+        for _ in range(100):
+            strips = app.screen._compositor.render_strips()
+            drawn = "\n".join("".join(one.text for one in strip) for strip in strips)
+            if "laptop:4312" in drawn:
+                break
+            await pilot.pause(0.05)
+        assert "● laptop:4312  habit-tracker 0:" in drawn, drawn
+        assert "● preview" in drawn
 
 
 @pytest.mark.parametrize("width", [20, 28, 56, 120])

@@ -5,36 +5,16 @@ from __future__ import annotations
 import asyncio
 import shutil
 import signal
-import socket
-import urllib.request
 from pathlib import Path
 
 import asyncpg
 from asyncpg import Pool
-from prometheus_client.parser import text_string_to_metric_families
 
 from database import new_session
-from headless import until_row, worker
+from headless import free_port, scrape, until_row, worker
 from mobvibe_worker.store.job_queue import JobQueue
 from polling import until
 from program import run_program
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def scrape(port: int) -> dict[str, float]:
-    """Every sample: `name{label}` -> value."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-        text = answer.read().decode()
-    return {
-        sample.name + "".join(f"{{{each}}}" for each in sample.labels.values()): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
 
 
 async def test_lines_and_metrics_tell_how_the_queue_is(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 from asyncpg import Pool
 
 from database import new_session
-from headless import until_row, worker
+from headless import free_port, scrape, until_row, worker
 from journey.conftest import processes_of
 from mobvibe_worker.home import Home
 from mobvibe_worker.jobs import JobId
@@ -59,7 +60,8 @@ def children_of(home: Home, program: Program) -> list[str]:
 async def test_cancel_ends_a_running_build_and_all_its_processes_within_a_second(
     home: Home, database_url: str, pool: Pool
 ) -> None:
-    async with worker(home.root, database_url, env=SLOW) as program:
+    port = free_port()
+    async with worker(home.root, database_url, "--metrics", str(port), env=SLOW) as program:
         job = await under_way(pool)
         await until(lambda: bool(children_of(home, program)), 60, "the check bundler runs")
         asked = time.monotonic()
@@ -71,6 +73,15 @@ async def test_cancel_ends_a_running_build_and_all_its_processes_within_a_second
         await until(lambda: not children_of(home, program), 5, "no child process is left")
         print(f"cancelled after {told:.3f} s, no process left after {time.monotonic() - asked:.3f}")
         assert time.monotonic() - asked < 1.0
+        counted = await asyncio.to_thread(scrape, port)
+        assert counted["mobvibe_jobs_claimed_total"] == 1
+        assert counted["mobvibe_attempts_ended_total{cancelled}"] == 1
+        assert counted["mobvibe_attempt_seconds_count"] == 1
+        assert counted["mobvibe_running"] == 0 and counted["mobvibe_jobs{cancelled}"] == 1
+        written = (
+            "select count(*) from session_events where data ->> 'author' is distinct from 'person'"
+        )
+        assert counted["mobvibe_event_rows_total"] == await pool.fetchval(written) > 3
     assert not processes_of(home)
 
 
