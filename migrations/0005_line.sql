@@ -31,7 +31,7 @@ create policy service_all on private.job_counts for all to service_role using (t
 -- A count that waited for another writer's would stand still behind any long transaction, and deadlock with its jobs.
 create function private.count_jobs(
   p_pending bigint, p_processing bigint, p_completed bigint, p_failed bigint, p_cancelled bigint
-) returns void language plpgsql security definer set search_path = '' set enable_seqscan = off as $$
+) returns void language plpgsql security definer set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 begin
   if p_pending = 0 and p_processing = 0 and p_completed = 0 and p_failed = 0 and p_cancelled = 0 then
     return;
@@ -76,7 +76,7 @@ $$;
 -- Each project gets the head that it should have: the first that is due or was tried before; where only scheduled ones
 -- are left, the earliest. What is claimed in this moment stays the head.
 create function private.settle_heads(p_projects uuid[]) returns void
-language plpgsql set search_path = '' set enable_seqscan = off as $$
+language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
   present uuid[];
   rising uuid[];
@@ -189,7 +189,7 @@ create trigger keep_whole before update on public.coding_jobs
 
 -- A new prompt revives its session: expiry only ever freed a slot.
 create function private.revive_sessions(p_sessions uuid[]) returns void
-language sql set search_path = '' set enable_seqscan = off as $$
+language sql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
   update public.coding_sessions s
   set status = 'active', expires_at = greatest(s.expires_at, now() + interval '24 hours')
   where s.id = any (array(
@@ -315,7 +315,7 @@ create trigger emptied after truncate on public.coding_jobs
 
 -- Jobs whose time has come step into their line. Takes what is free; what is locked is being settled already.
 create function private.release_due(p_limit integer) returns void
-language plpgsql set search_path = '' set enable_seqscan = off as $$
+language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
   due uuid[];
   free uuid[];

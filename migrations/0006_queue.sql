@@ -19,7 +19,7 @@ end
 $$;
 
 create function private.lock_lines(p_jobs uuid[]) returns void
-language plpgsql set search_path = '' set enable_seqscan = off as $$
+language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
   projects uuid[] := array(
     select distinct j.project_id from public.coding_jobs j where j.id = any (p_jobs)
@@ -101,7 +101,7 @@ create function public.enqueue_jobs(
   p_recordings text[] default null,
   p_idempotency_keys text[] default null,
   p_messages boolean default true
-) returns setof uuid language plpgsql set search_path = '' set enable_seqscan = off as $$
+) returns setof uuid language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
   projects uuid[];
   headed uuid[];
@@ -197,7 +197,7 @@ $$;
 -- A worker without a model claims recordings only; the rest waits for one that has a model.
 create function public.claim_jobs(
   p_worker text, p_slots integer, p_lease interval, p_recordings_only boolean default false
-) returns setof public.coding_jobs language plpgsql set search_path = '' set enable_seqscan = off as $$
+) returns setof public.coding_jobs language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 begin
   if exists (
     select from public.coding_jobs j
@@ -236,7 +236,7 @@ $$;
 create function public.renew_jobs(
   p_worker text, p_jobs uuid[], p_attempts integer[], p_lease interval
 ) returns table (job_id uuid, is_cancel_requested boolean)
-language plpgsql set search_path = '' set enable_seqscan = off as $$
+language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
   held uuid[];
 begin
@@ -267,7 +267,7 @@ $$;
 -- any more. An attempt that completed its job before (the answer was lost on the way) is as good as one that does now.
 create function public.complete_jobs(
   p_worker text, p_jobs uuid[], p_attempts integer[], p_results jsonb default '{}'
-) returns setof uuid language plpgsql set search_path = '' set enable_seqscan = off as $$
+) returns setof uuid language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
   held uuid[];
   lost uuid[];
@@ -335,7 +335,7 @@ $$;
 create function private.end_attempts(
   p_jobs uuid[], p_reason text, p_retry boolean, p_at_once boolean
 ) returns table (id uuid, session_id uuid, status text, error text)
-language sql set search_path = '' set enable_seqscan = off as $$
+language sql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
   update public.coding_jobs j
   set status = case
         when j.cancel_requested then 'cancelled'
@@ -485,7 +485,7 @@ $$;
 
 -- Every dead job that is left in a project that is still there, the longest dead first; gives back which.
 create function public.retry_all_dead(p_limit integer default 1000) returns setof uuid
-language plpgsql set search_path = '' set enable_seqscan = off as $$
+language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
   dead uuid[];
 begin
@@ -529,7 +529,7 @@ end
 $$;
 
 create function public.reclaim_jobs(p_limit integer default 100) returns setof uuid
-language plpgsql set search_path = '' set enable_seqscan = off as $$
+language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
   late uuid[];
   free uuid[];
@@ -559,7 +559,7 @@ $$;
 -- A worker whose process was seen dead by somebody on its host: its leases end now. Nobody calls this for a worker
 -- that is merely silent.
 create function public.reclaim_worker(p_worker text, p_host_key text) returns setof uuid
-language plpgsql set search_path = '' set enable_seqscan = off as $$
+language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
   held uuid[];
 begin

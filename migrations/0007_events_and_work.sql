@@ -30,7 +30,7 @@ $$;
 -- The same for many sessions: one event each, numbered in the order given. Sessions are locked by their ids.
 create function private.append_each(
   p_sessions uuid[], p_types text[], p_datas jsonb[], p_jobs uuid[]
-) returns void language plpgsql set search_path = '' set enable_seqscan = off as $$
+) returns void language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
   added jsonb;
   counted record;
