@@ -25,12 +25,10 @@ class EmbeddedWorker:
 
     async def run(self) -> None:
         """Work until `stop`; what runs then is handed back."""
-        upkeep = asyncio.create_task(self._upkeep.run(), name="upkeep")
-        try:
+        async with asyncio.TaskGroup() as group:
+            upkeep = group.create_task(self._upkeep.run(), name="upkeep")
             await self._worker.run()
-        finally:
             upkeep.cancel()
-            await asyncio.gather(upkeep, return_exceptions=True)
 
     def stop(self) -> None:
         """Claim nothing more and hand back what runs."""
