@@ -253,7 +253,8 @@ begin
   if moved.pending is null then  -- the statement found no row
     return null;
   end if;
-  if moved.unsettled is not null then
+  -- finish_and_claim settles them itself, after it has claimed those that follow.
+  if moved.unsettled is not null and current_setting('mobvibe.settles', true) is distinct from 'later' then
     perform private.settle_heads(moved.unsettled);
   end if;
   if moved.dead is not null then

@@ -194,10 +194,16 @@ begin
 end
 $$;
 
--- A worker without a model claims recordings only; the rest waits for one that has a model.
-create function public.claim_jobs(
-  p_worker text, p_slots integer, p_lease interval, p_recordings_only boolean default false
+-- Claims the most urgent of the heads that are ready and of those that follow in p_freed, projects that the caller has
+-- locked and whose head is done: such a follower becomes head and runs in one step. The other projects get their heads.
+create function private.claim(
+  p_worker text, p_slots integer, p_lease interval, p_recordings_only boolean, p_freed uuid[]
 ) returns setof public.coding_jobs language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+declare
+  followers uuid[];
+  lines uuid[];
+  from_ready integer := p_slots;
+  chosen uuid[];
 begin
   if exists (
     select from public.coding_jobs j
@@ -205,26 +211,70 @@ begin
   ) then
     perform private.release_due(100);
   end if;
+  if cardinality(p_freed) > 0 then
+    with following as (
+      select n.* from unnest(p_freed) as line (project_id)
+      cross join lateral (
+        select j.id, j.project_id, j.priority, j.created_at, j.run_at, j.recording
+        from public.coding_jobs j
+        where j.project_id = line.project_id and j.status = 'pending'
+          and (j.run_at is null or j.attempt > 0)
+        order by j.priority desc, j.created_at, j.id limit 1
+      ) n
+      left join lateral (
+        select j.id from public.coding_jobs j
+        where j.project_id = line.project_id and j.is_head limit 1
+      ) head on true
+      where head.id is null and n.run_at is null
+        and (n.recording is not null or not p_recordings_only)
+    ), ready as (
+      select r.id, r.priority, r.created_at from public.coding_jobs r
+      where r.status = 'pending' and r.is_head and r.run_at is null
+        and (r.recording is not null or not p_recordings_only)
+      order by r.priority desc, r.created_at, r.id limit p_slots
+    ), first_ones as (
+      select f.id, f.priority, f.created_at, f.project_id from following f
+      union all select r.id, r.priority, r.created_at, null from ready r
+      order by 2 desc, 3, 1 limit p_slots
+    )
+    select
+      array_agg(o.id) filter (where o.project_id is not null),
+      array_agg(o.project_id) filter (where o.project_id is not null),
+      count(*) filter (where o.project_id is null)
+    into followers, lines, from_ready from first_ones o;
+    perform private.settle_heads(array(
+      select distinct p from unnest(p_freed) as p where p <> all (coalesce(lines, '{}'))
+    ));
+  end if;
+  chosen := followers || array(
+    select r.id from public.coding_jobs r
+    where r.status = 'pending' and r.is_head and r.run_at is null
+      and (r.recording is not null or not p_recordings_only)
+    order by r.priority desc, r.created_at, r.id
+    limit from_ready
+    for no key update skip locked
+  );
   return query
     with claimed as (
       update public.coding_jobs j
       set status = 'processing',
+          is_head = true,
           attempt = j.attempt + 1,
           worker = p_worker,
           lease_expires_at = clock_timestamp() + p_lease,
           started_at = clock_timestamp()
-      where j.id = any (array(
-        select r.id from public.coding_jobs r
-        where r.status = 'pending' and r.is_head and r.run_at is null
-          and (r.recording is not null or not p_recordings_only)
-        order by r.priority desc, r.created_at, r.id
-        limit p_slots
-        for no key update skip locked
-      ))
+      where j.id = any (chosen) and j.status = 'pending'
       returning j.*
     )
     select * from claimed c order by c.priority desc, c.created_at, c.id;
 end
+$$;
+
+-- A worker without a model claims recordings only; the rest waits for one that has a model.
+create function public.claim_jobs(
+  p_worker text, p_slots integer, p_lease interval, p_recordings_only boolean default false
+) returns setof public.coding_jobs language sql set search_path = '' as $$
+  select * from private.claim(p_worker, p_slots, p_lease, p_recordings_only, '{}')
 $$;
 
 create function public.claim_next_job(
@@ -304,15 +354,25 @@ create function public.finish_and_claim(
   p_slots integer,
   p_lease interval,
   p_recordings_only boolean default false
-) returns table (lost uuid, job public.coding_jobs) language plpgsql set search_path = '' as $$
+) returns table (lost uuid, job public.coding_jobs) language plpgsql
+set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+declare
+  freed uuid[];
 begin
+  if p_slots > 0 then
+    perform set_config('mobvibe.settles', 'later', true);
+  end if;
   return query
     select c.id, null::public.coding_jobs
     from public.complete_jobs(p_worker, p_jobs, p_attempts, p_results) as c (id);
   if p_slots > 0 then
+    perform set_config('mobvibe.settles', '', true);
+    freed := array(
+      select distinct j.project_id from public.coding_jobs j
+      where j.id = any (p_jobs) and j.completed_at is not null
+    );
     return query
-      select null::uuid, c
-      from public.claim_jobs(p_worker, p_slots, p_lease, p_recordings_only) c;
+      select null::uuid, c from private.claim(p_worker, p_slots, p_lease, p_recordings_only, freed) c;
   end if;
 end
 $$;
