@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
+import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -29,6 +31,7 @@ from mobvibe_worker.store.listener import Listener
 
 TESTS = Path(__file__).parent
 ENQUEUERS = 4
+MOST_WAITING = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class Pace:
     cancel: float = 0.4
     retry: float = 0.4
     kill_worker: float = 1.5
+    freeze_worker: float = 2.0
     cut_listeners: float = 1.7
     kill_server: float = 9.0
     shift_clock: float = 4.0
@@ -51,7 +55,9 @@ class Workers:
     """Real worker programs; which one has which name."""
 
     dsn: str
-    clock: FakeClock
+    folder: Path
+    """Where they leave what they say."""
+    environment: Mapping[str, str] = field(default_factory=dict)
     running: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
     killed: int = 0
 
@@ -60,30 +66,39 @@ class Workers:
         name = f"worker-{uuid4().hex[:8]}"
         surroundings = {
             "CHAOS_DSN": self.dsn,
-            "PYTHONPATH": str(TESTS),
-            **self.clock.environment,
+            "PYTHONPATH": os.pathsep.join([str(TESTS), *filter(None, sys.path)]),
+            **self.environment,
         }
-        self.running[name] = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-W", "ignore", "-m", "queue_chaos_worker", name),
-            env=allowed_environment(surroundings),
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        with (self.folder / name).open("wb") as said:
+            self.running[name] = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-W", "ignore", "-m", "queue_chaos_worker", name),
+                env=allowed_environment(surroundings),
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
+            )
         return name
 
+    def check(self) -> None:
+        """AssertionError when one of them ended by itself."""
+        for name, process in self.running.items():
+            said = (self.folder / name).read_text(encoding="utf-8", errors="replace")
+            assert process.returncode is None, f"a worker ended by itself: {said[-2000:]}"
+
     async def kill(self, name: str) -> None:
-        """kill -9."""
+        """kill -9 of one that must have lived until now."""
+        self.check()
         process = self.running.pop(name)
-        if process.returncode is None:
-            process.kill()
+        process.kill()
         await process.wait()
         self.killed += 1
 
     async def end(self) -> None:
         """Kill what is left."""
-        for name in list(self.running):
-            await self.kill(name)
+        for process in self.running.values():
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
 
 
 @dataclass(slots=True)
@@ -120,6 +135,7 @@ class Chaos:
     pool: Pool
     workers: Workers
     server_clock: FakeClock
+    worker_clock: FakeClock
     sessions: list[SessionId]
     pace: Pace
     readers: list[Reader] = field(default_factory=list)
@@ -135,6 +151,7 @@ class Chaos:
             (self.pace.cancel, self._cancel),
             (self.pace.retry, self._retry),
             (self.pace.kill_worker, self._kill_worker),
+            *[(self.pace.freeze_worker, self._freeze_worker)] * 2,
             (self.pace.cut_listeners, self._cut_listeners),
             (self.pace.kill_server, self._kill_server),
             (self.pace.shift_clock, self._shift_clocks),
@@ -166,6 +183,8 @@ class Chaos:
     async def _enqueue(self) -> None:
         session, key = random.choice(self.sessions), str(uuid4())
         queue = JobQueue(self.pool)
+        if (await queue.stats()).pending > MOST_WAITING:
+            return
         while True:  # until it is acknowledged: the key makes it the same job
             try:
                 job = await queue.enqueue(session, "short", idempotency_key=key)
@@ -199,6 +218,17 @@ class Chaos:
         await self.workers.start()
         self.did["workers killed"] += 1
 
+    async def _freeze_worker(self) -> None:
+        """It stands still past its lease, then goes on with jobs that others have by now."""
+        process = self.workers.running[random.choice(list(self.workers.running))]
+        try:
+            process.send_signal(signal.SIGSTOP)
+            await asyncio.sleep(random.uniform(1, 6))
+            self.did["workers frozen"] += 1
+        finally:
+            if process.returncode is None:
+                process.send_signal(signal.SIGCONT)
+
     async def _cut_listeners(self) -> None:
         cut = await self.pool.fetchval(
             "select count(*) filter (where pg_terminate_backend(pid)) from pg_stat_activity"
@@ -215,7 +245,7 @@ class Chaos:
         """The server's only forwards, past the leases; the workers' both ways."""
         if self.server_clock.is_there:
             self.server_clock.shift(random.uniform(1, 10))
-            self.workers.clock.shift(random.uniform(-300, 300))
+            self.worker_clock.shift(random.uniform(-300, 300))
             self.did["clocks shifted"] += 1
 
     async def settle(self, seconds: float) -> None:
@@ -230,6 +260,7 @@ class Chaos:
                     break
             except (DatabaseUnreachable, asyncpg.PostgresError):
                 self.did["settling again"] += 1
+            self.workers.check()
             assert time.monotonic() < deadline, f"stuck: {stats}"
             await asyncio.sleep(0.2)
         for reader in self.readers:

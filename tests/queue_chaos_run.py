@@ -30,12 +30,13 @@ async def run_chaos(programs: Path, folder: Path, pace: Pace) -> str:
         url = cluster.url("chaos")
         await MigrationRunner(url).migrate()
         await cluster.run_sql(AUDIT, "chaos")
-        pool, workers = await open_pool(url, size=20, slow_seconds=60), Workers(url, clocks[1])
+        pool = await open_pool(url, size=20, slow_seconds=60)
+        workers = Workers(url, folder, clocks[1].environment)
         try:
             sessions = [await new_session(pool, f"App {n}") for n in range(PROJECTS)]
             for _ in range(WORKERS):
                 await workers.start()
-            chaos = Chaos(cluster, pool, workers, clocks[0], sessions, pace)
+            chaos = Chaos(cluster, pool, workers, *clocks, sessions, pace)
             await chaos.run()
             await chaos.settle(SETTLE_SECONDS)
             found = await check_everything(chaos)

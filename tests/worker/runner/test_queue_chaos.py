@@ -9,7 +9,12 @@ from queue_chaos import Pace
 from queue_chaos_run import run_chaos
 
 PACE = Pace(
-    seconds=12, enqueue=0.04, kill_worker=1.5, cut_listeners=1.0, kill_server=5.0, shift_clock=2.0
+    seconds=14,
+    kill_worker=2.0,
+    freeze_worker=0.5,
+    cut_listeners=1.0,
+    kill_server=6.0,
+    shift_clock=2.0,
 )
 
 
