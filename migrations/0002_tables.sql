@@ -69,9 +69,9 @@ create index coding_sessions_user_id_idx on public.coding_sessions (user_id);
 create index coding_sessions_project_id_idx on public.coding_sessions (project_id, user_id);
 create index coding_sessions_status_idx on public.coding_sessions (status);
 create index coding_sessions_expires_at_idx on public.coding_sessions (expires_at);
--- expire_sessions
+-- expire_sessions, which says starts_with too: a person's open sessions are read by person, not through this one
 create index coding_sessions_open_idx on public.coding_sessions (expires_at)
-  where status in ('pending', 'active', 'paused');
+  where starts_with(status, 'pending') or starts_with(status, 'active') or starts_with(status, 'paused');
 create index coding_sessions_platform_idx on public.coding_sessions (platform);
 create index coding_sessions_container_id_idx on public.coding_sessions (container_id);
 

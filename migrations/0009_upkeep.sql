@@ -22,7 +22,11 @@ begin
   end if;
   for one in
     select s.id, s.project_id from public.coding_sessions s
-    where s.status in ('pending', 'active', 'paused') and s.expires_at < statement_timestamp()
+    where (
+        starts_with(s.status, 'pending') or starts_with(s.status, 'active')
+        or starts_with(s.status, 'paused')
+      )
+      and s.expires_at < statement_timestamp()
       and not exists (
         select from public.coding_jobs j
         where j.session_id = s.id and j.status in ('pending', 'processing')
