@@ -13,7 +13,7 @@ from asyncpg import Pool
 from database import new_session
 from headless import free_port, scrape, until_row, worker
 from mobvibe_worker.store.job_queue import JobQueue
-from polling import until
+from polling import until, until_gone
 from program import run_program
 
 
@@ -144,3 +144,16 @@ async def test_a_change_of_its_own_source_starts_it_again(
         assert await program.ended(30) == 0, program.said
     assert await pool.fetchval("select count(*) from workers where gone_at is null") == 0
     assert await pool.fetchval("select count(*) from workers") == 3
+
+
+async def test_a_worker_never_outlives_who_restarts_it(
+    tmp_path: Path, database_url: str, pool: Pool
+) -> None:
+    (tmp_path / "source").mkdir()
+    flags = ("--reload", str(tmp_path / "source"))
+    async with worker(tmp_path / "home", database_url, *flags) as program:
+        await until_row(pool, "select 1 from workers where gone_at is null")
+        pid = await pool.fetchval("select pid from workers")
+        await program.kill()
+        await until_gone([pid], 20)
+    assert await pool.fetchval("select count(*) from workers where gone_at is null") == 0
