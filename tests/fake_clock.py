@@ -35,13 +35,14 @@ class FakeClock:
         return {
             "LD_PRELOAD": str(self._library),
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
-            "FAKETIME_CACHE_DURATION": "1",
+            # Read at every look: all processes of one machine have one clock.
+            "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "FAKETIME_DISABLE_SHM": "1",
         }
 
     def shift(self, seconds: float) -> None:
-        """Move the clock, forwards or back; programs see it within a second."""
+        """Move the clock, forwards or back; programs see it at once."""
         self.seconds += seconds
         draft = self._file.with_suffix(".draft")
         draft.write_text(f"{self.seconds:+.3f}s\n", encoding="ascii")

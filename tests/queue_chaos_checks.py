@@ -93,14 +93,23 @@ def _one_at_a_time(events: list[Event]) -> None:
 def _in_order(jobs: list[dict[str, Any]], events: list[Event], touched: set[UUID]) -> None:
     """First in, first out: a job's events lie before those of the jobs that entered after it.
 
-    Whoever cancels or retries a job moves it; of those nothing is asked here.
+    Whoever cancels or retries a job moves it, and one that was dead let the others pass; of those nothing is asked.
     """
     first: dict[UUID, int] = {}
     last: dict[UUID, int] = {}
+    moved = set(touched)
     for event in events:
         if told := _told(event):
             first.setdefault(told[1], event.seq)
             last[told[1]] = event.seq
-    line = [job["id"] for job in jobs if job["id"] not in touched and job["id"] in first]
+        elif event.type == "error" and event.job_id and not event.data["will_retry"]:
+            moved.add(event.job_id)
+    line = [job for job in jobs if job["id"] not in moved and job["id"] in first]
     for before, after in pairwise(line):
-        assert last[before] < first[after], f"{after} ran before {before} was done"
+        theirs = [
+            (event.seq, event.type, dict(event.data), event.created_at.isoformat())
+            for event in events
+            if event.job_id in (before["id"], after["id"])
+        ]
+        in_order = last[before["id"]] < first[after["id"]]
+        assert in_order, f"{after} ran before {before} was done: {theirs}"

@@ -11,7 +11,7 @@ from queue_chaos import Pace
 from queue_chaos_run import run_chaos
 
 pytestmark = pytest.mark.chaos
-SECONDS = float(os.environ.get("MOBVIBE_TEST_CHAOS_SECONDS", "180"))
+SECONDS = float(os.environ.get("MOBVIBE_TEST_CHAOS_SECONDS", "300"))
 
 
 @pytest.mark.timeout(SECONDS + 300)

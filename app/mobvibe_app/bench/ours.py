@@ -87,12 +87,13 @@ class OwnQueue:
             rhythm = Rhythm(lease=LEASE_SECONDS, poll=POLL_SECONDS, concurrency=slots)
             queue, registry = JobQueue(self.pool), WorkerRegistry(self.pool)
             worker = Worker(queue, registry, listener, no_op, rhythm)
-            task = asyncio.create_task(worker.run(), name="bench-worker")
-            try:
-                yield
-            finally:
-                worker.stop()
-                await task
+            # A worker that dies ends the measurement with its error.
+            async with asyncio.TaskGroup() as group:
+                group.create_task(worker.run(), name="bench-worker")
+                try:
+                    yield
+                finally:
+                    worker.stop()
 
     async def unfinished(self) -> int:
         """By the index of live jobs."""

@@ -52,12 +52,12 @@ class Scale:
 
 FULL = Scale(
     rounds=3,
-    singles=1500,
+    singles=1000,
     batches=10,
-    jobs={1: 1500, 10: 6000, 100: 20_000, 500: 20_000},
-    slow_jobs=1000,
+    jobs={1: 1000, 10: 5000, 100: 20_000, 500: 20_000},
+    slow_jobs=600,
     lines=500,
-    pickups=1000,
+    pickups=600,
     deferred=50_000,
     claims=300,
     history=1_000_000,
