@@ -100,6 +100,37 @@ async def test_finishing_and_claiming_is_one_step_and_each_attempt_is_judged_by_
     assert await queue.complete_many(W, [Finished(Attempt(JobId(uuid4()), 1, W), {})]) != []
 
 
+async def test_who_follows_a_finished_job_is_claimed_with_it_only_when_most_urgent(
+    pool: Pool,
+) -> None:
+    queue = JobQueue(pool)
+    one, two = await new_session(pool), await new_session(pool, "Two")
+    other = await new_session(pool, "Other")
+    await queue.enqueue_many([NewJob(one, "1a"), NewJob(two, "2a")])
+    taken = await claimed(pool, slots=2)
+    await queue.enqueue_many([NewJob(other, "free", priority=1)])
+    await queue.enqueue_many([NewJob(one, "1b", priority=2), NewJob(two, "2b")])
+    await queue.enqueue_many([NewJob(two, "2c", recording="demo")])
+    finished = [Finished(attempt, {}) for _, attempt in taken]
+    assert (await queue.finish_and_claim(W, finished, 0, LEASE)) == ([], [])
+    assert await _heads(pool) == ["1b", "2b", "free"]
+
+    taken = await claimed(pool, slots=3)
+    assert [job.prompt for job, _ in taken] == ["1b", "free", "2b"]
+    await queue.enqueue_many([NewJob(one, "1c"), NewJob(other, "urgent", priority=5)])
+    _, jobs = await queue.finish_and_claim(W, [Finished(each, {}) for _, each in taken], 2, LEASE)
+    assert [job.prompt for job in jobs] == ["urgent", "2c"]
+    assert await _heads(pool) == ["1c", "2c", "urgent"]
+
+    await queue.fail(Attempt(jobs[1].id, jobs[1].attempt, W), "overloaded", retry=True)
+    urgent = Finished(Attempt(jobs[0].id, jobs[0].attempt, W), {})
+    await queue.enqueue(other, "keyless")
+    assert await queue.finish_and_claim(W, [urgent], 9, LEASE, recordings_only=True) == ([], [])
+    assert await _heads(pool) == ["1c", "2c", "keyless"]
+    _, jobs = await queue.finish_and_claim(W, [], 9, LEASE)
+    assert [job.prompt for job in jobs] == ["1c", "keyless"], "2c waits for its time"
+
+
 async def test_who_holds_what_is_seen_without_writing(pool: Pool) -> None:
     queue = JobQueue(pool)
     job, attempt = await running_job(pool)

@@ -8,7 +8,6 @@ import logging
 import os
 import socket
 from dataclasses import dataclass, field
-from datetime import timedelta
 from importlib.metadata import version
 from uuid import uuid4
 
@@ -16,12 +15,13 @@ from mobvibe_worker.errors import DatabaseUnreachable, MobvibeError, StoreError
 from mobvibe_worker.events import ErrorRaised
 from mobvibe_worker.jobs import Attempt, Job, JobId, WorkerId
 from mobvibe_worker.runner.exchange import Exchange
+from mobvibe_worker.runner.lease_keeper import LeaseKeeper
 from mobvibe_worker.runner.neighbours import Neighbours
 from mobvibe_worker.runner.process_identity import ProcessIdentity
 from mobvibe_worker.runner.running import Rhythm, RunAttempt, RunningJob
 from mobvibe_worker.runner.tally import Outcome, Tally
 from mobvibe_worker.store.job_queue import JobQueue
-from mobvibe_worker.store.leases import Finished, Renewal
+from mobvibe_worker.store.leases import Finished
 from mobvibe_worker.store.listener import Listener
 from mobvibe_worker.store.workers import WorkerRegistry
 
@@ -51,6 +51,7 @@ class Worker:
     running: dict[JobId, RunningJob] = field(default_factory=dict)
     identity: ProcessIdentity = field(default_factory=ProcessIdentity.own)
     exchange: Exchange = field(init=False)
+    leases: LeaseKeeper = field(init=False)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _drain_seconds: float = 0.0
@@ -64,6 +65,7 @@ class Worker:
             self._start,
             self._count_finished,
         )
+        self.leases = LeaseKeeper(self.queue, self.id, self.rhythm.lease, self.running)
 
     async def run(self) -> None:
         """Work until `stop`; then finish or hand back what runs."""
@@ -230,7 +232,7 @@ class Worker:
     async def _hear_of_changes(self) -> None:
         async for payload in self.listener.subscribe("job_status_changed"):
             if self.running and (not payload or '"cancel_requested"' in payload):
-                await self._look_after()
+                await self.leases.look_after()
             self._wake.set()
 
     async def _beat(self) -> None:
@@ -241,9 +243,9 @@ class Worker:
             if now >= renew_at:
                 renew_at = now + self.rhythm.beat
                 await self._say_alive(release)
-                await self._renew()
+                await self.leases.renew()
             else:
-                await self._look_after()
+                await self.leases.look_after()
             await asyncio.sleep(min(LOOK_SECONDS, self.rhythm.beat))
 
     async def _say_alive(self, release: str) -> None:
@@ -259,47 +261,6 @@ class Worker:
             )
         except StoreError as error:
             log.info("no heartbeat: %s", error)
-
-    async def _look_after(self) -> None:
-        """See, without writing, which running jobs are to be cancelled or are lost."""
-        held = list(self.running.values())
-        if not held:
-            return
-        try:
-            answers = await self.queue.held(self.id, [running.attempt for running in held])
-        except StoreError as error:
-            log.info("the running jobs cannot be looked after: %s", error)
-            return
-        self._heed(held, answers)
-
-    async def _renew(self) -> None:
-        held = list(self.running.values())
-        if not held:
-            return
-        now = asyncio.get_running_loop().time()
-        try:
-            answers = await self.queue.renew(
-                self.id,
-                [running.attempt for running in held],
-                timedelta(seconds=self.rhythm.lease),
-            )
-        except StoreError as error:
-            log.warning("leases cannot be renewed: %s", error)
-            for running in held:
-                if now - running.renewed_at > self.rhythm.lease:
-                    running.stop("lost")
-            return
-        for running in held:
-            running.renewed_at = now
-        self._heed(held, answers)
-
-    def _heed(self, held: list[RunningJob], answers: list[Renewal]) -> None:
-        cancelled = {answer.job_id: answer.cancel_requested for answer in answers}
-        for running in held:
-            if running.job.id not in cancelled:
-                running.stop("lost")
-            elif cancelled[running.job.id]:
-                running.stop("cancelled")
 
     async def _hand_back_all(self) -> None:
         tasks = []
