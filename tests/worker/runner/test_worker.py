@@ -13,13 +13,20 @@ import pytest
 from asyncpg import Pool
 
 from database import lose_lease, new_session
-from mobvibe_worker.errors import AgentError, ModelUnavailable
+from mobvibe_worker.errors import (
+    BudgetReached,
+    DatabaseUnreachable,
+    ModelRefused,
+    ModelRejected,
+    ModelUnavailable,
+)
 from mobvibe_worker.jobs import JobId
 from mobvibe_worker.runner.running import Rhythm, RunAttempt, RunningJob
 from mobvibe_worker.runner.worker import Worker
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.job_queue import JobQueue, NewJob
 from mobvibe_worker.store.listener import Listener
+from mobvibe_worker.store.sessions import SessionStore
 from mobvibe_worker.store.workers import WorkerRegistry
 from polling import until
 
@@ -127,32 +134,41 @@ async def _cancelled(pool: Pool, job: JobId, work: Endless, seconds: float) -> N
     assert (stopped, why) == (job, "cancelled") and at - asked < seconds
 
 
-async def test_errors_are_told_apart(database_url: str, pool: Pool) -> None:
-    errors: dict[str, Exception] = {
-        "network": ModelUnavailable(),
-        "refused": AgentError("It was refused.", "Ask otherwise."),
-        "defect": RuntimeError("oops"),
-    }
+RETRIED: tuple[Exception, ...] = (ModelUnavailable(), DatabaseUnreachable())
+FINAL: tuple[Exception, ...] = (
+    ModelRejected(),
+    ModelRefused(),
+    BudgetReached(),
+    RuntimeError("oops"),
+)
+
+
+async def test_errors_worth_another_attempt_are_told_apart_from_the_others(
+    database_url: str, pool: Pool
+) -> None:
+    errors = {type(error).__name__: error for error in (*RETRIED, *FINAL)}
 
     async def work(running: RunningJob) -> None:
         raise errors[running.job.prompt]
 
     async with Listener(database_url) as listener, at_work(pool, listener, work) as worker:
         ids = {
-            prompt: await JobQueue(pool).enqueue(await new_session(pool, prompt), prompt)
-            for prompt in errors
+            name: await JobQueue(pool).enqueue(await new_session(pool, name), name)
+            for name in errors
         }
-        await until(lambda: worker.tally.ended == 3, what="all ended")
-    jobs = {prompt: await JobQueue(pool).get(each) for prompt, each in ids.items()}
-    assert jobs["network"].status == "pending" and jobs["network"].run_at is not None
-    assert (jobs["refused"].status, jobs["refused"].error) == (
-        "failed",
-        "It was refused. Ask otherwise.",
-    )
-    assert jobs["defect"].status == "failed" and "RuntimeError" in str(jobs["defect"].error)
-    assert jobs["network"].retry_count == 1
-    told = (await EventLog(pool).read(jobs["refused"].session_id))[-1].data
-    assert (told["message"], told["will_retry"]) == ("It was refused.", False)
+        await until(lambda: worker.tally.ended == len(errors), what="all ended")
+    for name, error in errors.items():
+        job = await JobQueue(pool).get(ids[name])
+        event = (await EventLog(pool).read(job.session_id))[-1].data
+        assert job.retry_count == 1 and event["will_retry"] is (error in RETRIED)
+        if error in RETRIED:
+            assert job.status == "pending" and job.run_at is not None, name
+            continue
+        told = "RuntimeError" if name == "RuntimeError" else str(error)
+        assert job.status == "failed" and told in str(job.error), name
+        session = await SessionStore(pool).get(job.session_id)
+        assert session.status == "failed"
+    assert (worker.tally.outcomes["retried"], worker.tally.outcomes["failed"]) == (2, 4)
 
 
 async def test_a_result_that_cannot_be_stored_fails_its_job_and_no_other(
