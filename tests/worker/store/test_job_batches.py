@@ -94,6 +94,8 @@ async def test_finishing_and_claiming_is_one_step_and_each_attempt_is_judged_by_
     assert {job.session_id for job in more} == set(sessions), "the next ones of A and C, B again"
     # Its answer was lost on the way, so it is sent again: as good as before, for those that it completed.
     assert await queue.complete_many(W, finished) == [jobs[1].id]
+    again = await queue.get(jobs[1].id)
+    assert (again.status, again.attempt) == ("processing", 2)
     with pytest.raises(LeaseLost):
         await queue.fail(attempts[1], "late", retry=True)
     assert await queue.complete_many(WorkerId("other"), finished[:1]) == [jobs[0].id]
