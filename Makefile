@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: run install test lint types layers unit bench chaos requirements clean
+.PHONY: run install test lint types layers unit bench peers chaos requirements clean
 
 run: install
 	@$(BIN)/mobvibe-tui
@@ -35,12 +35,19 @@ unit: install
 	$(BIN)/python -m pytest
 	MOBVIBE_TEST_POSTGRES=15 $(BIN)/python -m pytest tests/worker/store tests/app/db
 
-# From nothing to the code on the screen; then ten million events (5 GB below the temporary folder). About 15 minutes.
+# From nothing to the code on the screen; ten million events (5 GB below the temporary folder); then the queue beside
+# its peers, where they are installed (`make peers`). About half an hour.
 bench: install
 	PYTHONPATH=tests $(BIN)/python tests/bench/startup.py
 	PYTHONPATH=tests $(BIN)/python tests/bench/recent_events.py
+	$(BIN)/mobvibe-tui bench events
+	$(BIN)/mobvibe-tui bench queue
 
-# Servers killed under load, disks that fill up (as root); two minutes.
+# What the bench measures against.
+peers: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[bench]'
+
+# Servers and workers killed under load, disks that fill up (as root); a quarter of an hour.
 chaos: install
 	$(BIN)/python -m pytest -m chaos -s tests/chaos
 

@@ -22,6 +22,7 @@ from mobvibe_app.changes import (
     SessionSummary,
     TroubleChanged,
     ViewChanged,
+    WorkerSummary,
 )
 from mobvibe_worker.events import (
     Completion,
@@ -82,6 +83,7 @@ class BuildState:
     sessions: tuple[SessionSummary, ...] = ()
     cost_today_usd: Decimal = Decimal(0)
     finished_per_minute: tuple[int, ...] = ()
+    workers: tuple[WorkerSummary, ...] = ()
     is_overview_known: bool = False
     selected: SessionId | None = None
     last_seq: int = 0
@@ -126,6 +128,7 @@ def apply(state: BuildState, change: Change) -> BuildState:
                 sessions=sessions,
                 cost_today_usd=cost,
                 finished_per_minute=change.finished_per_minute,
+                workers=change.workers,
                 is_overview_known=True,
             )
         case SessionSelected(session_id=session_id):

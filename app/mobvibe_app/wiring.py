@@ -75,6 +75,7 @@ async def _connected(
     from mobvibe_worker.store.previews import PreviewRegistry
     from mobvibe_worker.store.projects import ProjectStore
     from mobvibe_worker.store.revisions import RevisionStore
+    from mobvibe_worker.store.roster import Roster
     from mobvibe_worker.store.sessions import SessionStore
     from mobvibe_worker.store.turns import TurnLedger
 
@@ -97,7 +98,7 @@ async def _connected(
                     listener,
                     settings.poll_interval_ms / 1000,
                 ),
-                overview=Overview(queue, sessions, turns, listener),
+                overview=Overview(queue, sessions, turns, listener, Roster(pool)),
                 preview_host=PreviewHost(
                     Home(settings.home),
                     PreviewStores(projects, sessions, revisions, events, registry),

@@ -14,7 +14,7 @@ INTERRUPTED = 130
 NOT_SETTINGS = frozenset(
     {"command", "plain", "json", "prompt", "demo", "project", "platform", "budget", "keep"}
     | {"session", "job", "verb", "to", "on_branch", "yes", "seed", "name", "dropped", "check"}
-    | {"branch", "arguments", "all", "service"}
+    | {"branch", "arguments", "all", "service", "reload", "all_dead", "what", "quick"}
 )
 
 
@@ -58,7 +58,7 @@ def _dispatch(flags: argparse.Namespace, out: Output) -> int:
         case "worker":
             from mobvibe_app.cli.worker import run_worker
 
-            return run_worker(settings, out)
+            return run_worker(settings, flags, out)
         case "up" | "down" | "status" | "logs":
             from mobvibe_app.cli import services
 
@@ -71,6 +71,10 @@ def _dispatch(flags: argparse.Namespace, out: Output) -> int:
             from mobvibe_app.cli import queue
 
             return asyncio.run(queue.COMMANDS[flags.command](settings, flags, out))
+        case "bench":
+            from mobvibe_app.cli.bench import bench
+
+            return bench(settings, flags, out)
         case "db":
             from mobvibe_app.cli.db import commands
 

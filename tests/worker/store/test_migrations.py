@@ -112,23 +112,23 @@ async def test_disagreement_with_the_database_is_refused_by_name(
     assert spoiled.name in await refusal(MigrationRefused, runner)
     spoiled.write_text(text)
 
-    late = folder / "0010_second.sql"
+    late = folder / "0099_second.sql"
     late.write_text("create table second (id int);")
-    assert [one.version for one in await runner.migrate()] == [10]
-    (folder / "0009_first.sql").write_text("create table first (id int);")
-    assert "0009_first.sql" in await refusal(MigrationRefused, runner)
+    assert [one.version for one in await runner.migrate()] == [99]
+    (folder / "0098_first.sql").write_text("create table first (id int);")
+    assert "0098_first.sql" in await refusal(MigrationRefused, runner)
 
-    assert "0010" in await refusal(SchemaTooNew, MigrationRunner(database_url))
-    with pytest.raises(MigrationRefused, match=r"0010_second\.down\.sql"):
-        await runner.rollback(9)
+    assert "0099" in await refusal(SchemaTooNew, MigrationRunner(database_url))
+    with pytest.raises(MigrationRefused, match=r"0099_second\.down\.sql"):
+        await runner.rollback(98)
 
 
 async def test_a_failing_file_keeps_nothing_and_names_its_line(
     database_url: str, folder: Path
 ) -> None:
-    (folder / "0009_wrong.sql").write_text("create table halfway (id int);\n\nselect nonsense;\n")
+    (folder / "0098_wrong.sql").write_text("create table halfway (id int);\n\nselect nonsense;\n")
     runner = MigrationRunner(database_url, folder)
-    with pytest.raises(MigrationFailed, match=r"0009_wrong\.sql .* at line 3: .*nonsense"):
+    with pytest.raises(MigrationFailed, match=r"0098_wrong\.sql .* at line 3: .*nonsense"):
         await runner.migrate()
     assert (await runner.status())[-1].state == "pending"
     assert "halfway" not in str(await _fingerprint(database_url))
