@@ -24,7 +24,9 @@ _VERBS = frozenset({"list", "drop"})
 _OTHERS = """
 select coalesce(nullif(application_name, ''), usename) as name, count(*) as sessions
 from pg_catalog.pg_stat_activity
-where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'
+where datname = current_database() and pid <> pg_backend_pid()
+  -- Of another role's connection only a superuser is told the type; the server's own processes have no user.
+  and (backend_type = 'client backend' or (backend_type is null and usename is not null))
 group by 1 order by 2 desc, 1 limit 5
 """
 
