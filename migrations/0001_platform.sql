@@ -3,7 +3,8 @@
 -- Three roles (anon, authenticated, service_role), the schema `auth` with its users and the functions that read the
 -- caller's claims, and a schema `private` of our own for helpers that no client may reach through an API.
 -- Roles belong to the whole cluster, so they are created when missing (two databases may race for that) and never
--- dropped. The schema `auth` carries a comment when it is ours: the way down removes it only then.
+-- dropped. The schema `auth`, its users and `auth.uid()` are looked for one by one, since a host may have some of them
+-- only; each carries a comment when it is ours, and the way down removes it only then.
 
 do $$
 declare
@@ -48,55 +49,59 @@ $$;
 
 do $$
 begin
-  if to_regclass('auth.users') is not null then
-    return;
+  if to_regnamespace('auth') is null then
+    create schema auth;
+    comment on schema auth is 'mobvibe-shim';
+    grant usage on schema auth to anon, authenticated, service_role;
+
+    create function auth.role() returns text language sql stable as $body$
+      select coalesce(
+        nullif(current_setting('request.jwt.claim.role', true), ''),
+        (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'role')
+      )::text
+    $body$;
+
+    create function auth.email() returns text language sql stable as $body$
+      select coalesce(
+        nullif(current_setting('request.jwt.claim.email', true), ''),
+        (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'email')
+      )::text
+    $body$;
+
+    create function auth.jwt() returns jsonb language sql stable as $body$
+      select coalesce(
+        nullif(current_setting('request.jwt.claim', true), ''),
+        nullif(current_setting('request.jwt.claims', true), '')
+      )::jsonb
+    $body$;
   end if;
 
-  create schema if not exists auth;
-  comment on schema auth is 'mobvibe-shim';
-  grant usage on schema auth to anon, authenticated, service_role;
+  if to_regclass('auth.users') is null then
+    create table auth.users (
+      id uuid primary key default gen_random_uuid(),
+      email text unique,
+      phone text unique,
+      raw_app_meta_data jsonb,
+      raw_user_meta_data jsonb,
+      is_anonymous boolean not null default false,
+      created_at timestamptz default now(),
+      updated_at timestamptz default now(),
+      deleted_at timestamptz
+    );
+    comment on table auth.users is 'mobvibe-shim';
+    alter table auth.users enable row level security;
+    grant all on auth.users to service_role;
+  end if;
 
-  create table auth.users (
-    id uuid primary key default gen_random_uuid(),
-    email text unique,
-    phone text unique,
-    raw_app_meta_data jsonb,
-    raw_user_meta_data jsonb,
-    is_anonymous boolean not null default false,
-    created_at timestamptz default now(),
-    updated_at timestamptz default now(),
-    deleted_at timestamptz
-  );
-  alter table auth.users enable row level security;
-  grant all on auth.users to service_role;
-
-  create function auth.uid() returns uuid language sql stable as $body$
-    select coalesce(
-      nullif(current_setting('request.jwt.claim.sub', true), ''),
-      (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')
-    )::uuid
-  $body$;
-
-  create function auth.role() returns text language sql stable as $body$
-    select coalesce(
-      nullif(current_setting('request.jwt.claim.role', true), ''),
-      (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'role')
-    )::text
-  $body$;
-
-  create function auth.email() returns text language sql stable as $body$
-    select coalesce(
-      nullif(current_setting('request.jwt.claim.email', true), ''),
-      (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'email')
-    )::text
-  $body$;
-
-  create function auth.jwt() returns jsonb language sql stable as $body$
-    select coalesce(
-      nullif(current_setting('request.jwt.claim', true), ''),
-      nullif(current_setting('request.jwt.claims', true), '')
-    )::jsonb
-  $body$;
+  if to_regprocedure('auth.uid()') is null then
+    create function auth.uid() returns uuid language sql stable as $body$
+      select coalesce(
+        nullif(current_setting('request.jwt.claim.sub', true), ''),
+        (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')
+      )::uuid
+    $body$;
+    comment on function auth.uid() is 'mobvibe-shim';
+  end if;
 end
 $$;
 
