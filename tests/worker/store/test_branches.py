@@ -152,6 +152,30 @@ async def test_verify_names_each_object_that_differs(database_url: str, folder: 
     assert found.differences[0].startswith("- index CREATE INDEX late_idx")
 
 
+async def test_verify_sees_every_kind_of_object(database_url: str, folder: Path) -> None:
+    made = {
+        "view": "create view public.few as select 1 as one",
+        "sequence": "create sequence public.counter",
+        "type": "create type public.mood as enum ('calm')",
+        "comment on table": "comment on table public.projects is 'An app.'",
+        "comment on function": "comment on function public.get_queue_stats() is 'Counts.'",
+        "trigger": "create trigger late before update on public.workers"
+        " for each row execute function private.touch_updated_at()",
+        "policy": "create policy late on public.workers for select using (false)",
+        "table": "alter table public.workers force row level security",
+    }
+    statements = ";\n".join(made.values())
+    (folder / "0099_once.sql").write_text(
+        "do $$ begin if to_regnamespace('marker') is null then\n"
+        f"create schema marker; {statements}; end if; end $$;\n"
+    )
+    (folder / "0099_once.down.sql").write_text(
+        "drop view public.few; drop sequence public.counter; drop type public.mood;\n"
+    )
+    lost = [line for line in (await verify(database_url, folder)).differences if line[0] == "-"]
+    assert [kind for kind in made if not any(line.startswith(f"- {kind} ") for line in lost)] == []
+
+
 async def test_a_busy_database_is_verified_on_an_empty_one(pool: Pool, database_url: str) -> None:
     found = await verify(database_url)
     assert not found.has_data and "others are connected" in found.why_empty
