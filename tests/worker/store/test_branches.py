@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -92,11 +93,23 @@ async def test_with_people_connected_it_says_who_or_copies_another_way(
     async def cannot(source: str, target: str) -> None:
         raise BranchRefused("no room")
 
+    begun = asyncio.Event()
+
+    async def never_ends(source: str, target: str) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
     try:
         with pytest.raises(BranchRefused, match=r"mobvibe-tui \(1\)"):
             await Branches(database_url).create("busy")
         with pytest.raises(BranchRefused, match="no room"):
             await Branches(database_url, cannot).create("busy")
+        assert await Branches(database_url).list() == []
+        stopped = asyncio.create_task(Branches(database_url, never_ends).create("half"))
+        await begun.wait()
+        stopped.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await stopped
         assert await Branches(database_url).list() == []
         branches = Branches(database_url, copy)
         await branches.create("busy")
@@ -197,6 +210,11 @@ async def test_a_rehearsal_fails_on_the_real_data_and_harms_nothing(
     (folder / "0009_strict.sql").write_text("alter table public.profiles add nickname text;\n")
     assert [one.version for one in await rehearse(database_url, folder)] == [9]
     assert await MigrationRunner(database_url, folder).status() == before
+
+
+async def test_where_nothing_is_pending_no_copy_is_made(pool: Pool, database_url: str) -> None:
+    """With the pool connected a copy would be refused."""
+    assert await rehearse(database_url) == []
 
 
 async def test_the_data_set_is_believable_and_nothing_of_it_waits(database_url: str) -> None:

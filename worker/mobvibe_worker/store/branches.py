@@ -68,13 +68,16 @@ class Branches:
             if not others or self._copy_in_use is None:
                 await _create(connection, database, self._source, template=self._source)
                 return await self.get(name)
-        branch = await self.create_empty(name)
+        await self.create_empty(name)
+        is_whole = False
         try:
             await self._copy_in_use(self._dsn, self.url(name))
-        except BranchRefused:
-            await self.drop(name)
-            raise
-        return branch
+            is_whole = True
+        finally:
+            # Also where the person stopped it: half a copy would pass for a branch.
+            if not is_whole:
+                await self.drop(name)
+        return await self.get(name)
 
     async def create_empty(self, name: str) -> Branch:
         """A branch without anything in it. Raises as `create` does."""
