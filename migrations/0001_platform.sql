@@ -9,6 +9,10 @@
 do $$
 declare
   wanted text;
+  -- From Postgres 16 on, whoever creates a role is its member and administrator, but may not yet take it on.
+  taken_on constant text := case
+    when current_setting('server_version_num')::integer >= 160000 then 'set' else 'member'
+  end;
 begin
   foreach wanted in array array['anon', 'authenticated', 'service_role'] loop
     if not exists (select from pg_catalog.pg_roles where rolname = wanted) then
@@ -31,9 +35,8 @@ begin
     end;
   end if;
 
-  -- From Postgres 16 on, whoever creates a role may administer it but not yet become it.
   foreach wanted in array array['anon', 'authenticated', 'service_role'] loop
-    if not pg_catalog.pg_has_role(current_user, wanted, 'member') then
+    if not pg_catalog.pg_has_role(current_user, wanted, taken_on) then
       begin
         execute format('grant %I to current_user', wanted);
       exception

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import asyncpg
 import pytest
 
-from database_kinds import PreparedDatabase
+from clusters import ClusterOfOurs, embedded_18, running
+from database_kinds import PreparedDatabase, prepare
 from mobvibe_worker.errors import BranchRefused, Denied
 from mobvibe_worker.store.branches import Branches
 from mobvibe_worker.store.contracts import contracts_file, generate
@@ -82,3 +85,18 @@ async def test_a_connection_of_the_hosts_own_is_seen_as_one(migrated: PreparedDa
             await Branches(migrated.url).create("busy")
     finally:
         await held.close()
+
+
+async def test_from_16_on_who_makes_a_role_is_let_take_it_on(tmp_path: Path) -> None:
+    """Neon's owner on Postgres 18, on a server where no superuser made the roles before."""
+    async with running(ClusterOfOurs(embedded_18(), tmp_path, fsync="off")) as server:
+        database = await prepare(server, "neon-18")
+        await MigrationRunner(database.url).migrate()
+        await seed(database.url)
+        pool = await open_pool(database.url, size=2)
+        try:
+            grace = await ProfileStore(pool).person("grace@example.com")
+            assert len(await SessionStore(UserView(pool, grace)).summaries(grace.id)) == 2
+        finally:
+            await pool.close()
+        assert (await verify(database.url)).differences == ()
