@@ -134,6 +134,21 @@ async def test_a_failing_file_keeps_nothing_and_names_its_line(
     assert "halfway" not in str(await _fingerprint(database_url))
 
 
+async def test_it_does_not_wait_for_ever_for_who_uses_a_table(
+    database_url: str, folder: Path
+) -> None:
+    (folder / "0098_wide.sql").write_text("alter table public.projects add wide text;\n")
+    holder = await asyncpg.connect(database_url)
+    try:
+        await holder.execute("begin; lock table public.projects")
+        with pytest.raises(MigrationFailed, match="0098_wide") as failed:
+            await MigrationRunner(database_url, folder).migrate()
+        assert "Another program is using" in failed.value.remedy
+    finally:
+        await holder.close()
+    assert [one.version for one in await MigrationRunner(database_url, folder).migrate()] == [98]
+
+
 async def test_a_file_may_run_outside_of_a_transaction_and_says_what_it_left(
     database_url: str, folder: Path
 ) -> None:

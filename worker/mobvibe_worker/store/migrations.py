@@ -225,12 +225,18 @@ async def _run(
             raise
         raise MigrationFailed(
             f"{file.file_name} ({direction}) failed{_place(script, error)}: {str(error).rstrip('.')}.",
-            await _what_to_do(connection, script),
+            await _what_to_do(connection, script, error),
         ) from error
     return Applied(file.version, file.name, took)
 
 
-async def _what_to_do(connection: asyncpg.Connection, script: str) -> str:
+async def _what_to_do(
+    connection: asyncpg.Connection, script: str, error: asyncpg.PostgresError
+) -> str:
+    if isinstance(error, asyncpg.LockNotAvailableError):
+        return (
+            "Another program is using what it changes; nothing was kept. Close it, then try again."
+        )
     if not runs_by_itself(script):
         return "Nothing of it was kept. Correct it, or report it with this line."
     half_made = ", ".join(row["name"] for row in await connection.fetch(_HALF_MADE))
