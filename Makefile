@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: run install test lint types layers unit bench chaos requirements clean
+.PHONY: run install test lint types layers unit bench peers chaos requirements clean
 
 run: install
 	@$(BIN)/mobvibe-tui
@@ -35,15 +35,21 @@ unit: install
 	$(BIN)/python -m pytest
 	MOBVIBE_TEST_POSTGRES=15 $(BIN)/python -m pytest tests/worker/store tests/app/db
 
-# From nothing to the code on the screen; containers (needs an engine, or Debian and root); then ten million events
-# (5 GB below the temporary folder). About 40 minutes.
+# From nothing to the code on the screen; containers (needs an engine, or Debian and root); ten million events (5 GB
+# below the temporary folder); then the queue beside its peers, where they are installed (`make peers`). About an hour.
 bench: install
 	PYTHONPATH=tests $(BIN)/python tests/bench/startup.py
 	PYTHONPATH=tests $(BIN)/python tests/bench/previews.py
 	PYTHONPATH=tests $(BIN)/python tests/bench/recent_events.py
+	$(BIN)/mobvibe-tui bench events
+	$(BIN)/mobvibe-tui bench queue
 
-# Servers killed under load, disks that fill up, the newer SDK's image and Compose's built from nothing (as root);
-# ten minutes.
+# What the bench measures against.
+peers: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[bench]'
+
+# Servers and workers killed under load, disks that fill up, the newer SDK's image and Compose's built from nothing
+# (as root); half an hour.
 chaos: install
 	$(BIN)/python -m pytest -m chaos -s tests/chaos
 

@@ -3,11 +3,16 @@
 -- Three roles (anon, authenticated, service_role), the schema `auth` with its users and the functions that read the
 -- caller's claims, and a schema `private` of our own for helpers that no client may reach through an API.
 -- Roles belong to the whole cluster, so they are created when missing (two databases may race for that) and never
--- dropped. The schema `auth` carries a comment when it is ours: the way down removes it only then.
+-- dropped. The schema `auth`, its users and `auth.uid()` are looked for one by one, since a host may have some of them
+-- only; each carries a comment when it is ours, and the way down removes it only then.
 
 do $$
 declare
   wanted text;
+  -- From Postgres 16 on, whoever creates a role is its member and administrator, but may not yet take it on.
+  taken_on constant text := case
+    when current_setting('server_version_num')::integer >= 160000 then 'set' else 'member'
+  end;
 begin
   foreach wanted in array array['anon', 'authenticated', 'service_role'] loop
     if not exists (select from pg_catalog.pg_roles where rolname = wanted) then
@@ -30,9 +35,8 @@ begin
     end;
   end if;
 
-  -- From Postgres 16 on, whoever creates a role may administer it but not yet become it.
   foreach wanted in array array['anon', 'authenticated', 'service_role'] loop
-    if not pg_catalog.pg_has_role(current_user, wanted, 'member') then
+    if not pg_catalog.pg_has_role(current_user, wanted, taken_on) then
       begin
         execute format('grant %I to current_user', wanted);
       exception
@@ -48,55 +52,59 @@ $$;
 
 do $$
 begin
-  if to_regclass('auth.users') is not null then
-    return;
+  if to_regnamespace('auth') is null then
+    create schema auth;
+    comment on schema auth is 'mobvibe-shim';
+    grant usage on schema auth to anon, authenticated, service_role;
+
+    create function auth.role() returns text language sql stable as $body$
+      select coalesce(
+        nullif(current_setting('request.jwt.claim.role', true), ''),
+        (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'role')
+      )::text
+    $body$;
+
+    create function auth.email() returns text language sql stable as $body$
+      select coalesce(
+        nullif(current_setting('request.jwt.claim.email', true), ''),
+        (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'email')
+      )::text
+    $body$;
+
+    create function auth.jwt() returns jsonb language sql stable as $body$
+      select coalesce(
+        nullif(current_setting('request.jwt.claim', true), ''),
+        nullif(current_setting('request.jwt.claims', true), '')
+      )::jsonb
+    $body$;
   end if;
 
-  create schema if not exists auth;
-  comment on schema auth is 'mobvibe-shim';
-  grant usage on schema auth to anon, authenticated, service_role;
+  if to_regclass('auth.users') is null then
+    create table auth.users (
+      id uuid primary key default gen_random_uuid(),
+      email text unique,
+      phone text unique,
+      raw_app_meta_data jsonb,
+      raw_user_meta_data jsonb,
+      is_anonymous boolean not null default false,
+      created_at timestamptz default now(),
+      updated_at timestamptz default now(),
+      deleted_at timestamptz
+    );
+    comment on table auth.users is 'mobvibe-shim';
+    alter table auth.users enable row level security;
+    grant all on auth.users to service_role;
+  end if;
 
-  create table auth.users (
-    id uuid primary key default gen_random_uuid(),
-    email text unique,
-    phone text unique,
-    raw_app_meta_data jsonb,
-    raw_user_meta_data jsonb,
-    is_anonymous boolean not null default false,
-    created_at timestamptz default now(),
-    updated_at timestamptz default now(),
-    deleted_at timestamptz
-  );
-  alter table auth.users enable row level security;
-  grant all on auth.users to service_role;
-
-  create function auth.uid() returns uuid language sql stable as $body$
-    select coalesce(
-      nullif(current_setting('request.jwt.claim.sub', true), ''),
-      (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')
-    )::uuid
-  $body$;
-
-  create function auth.role() returns text language sql stable as $body$
-    select coalesce(
-      nullif(current_setting('request.jwt.claim.role', true), ''),
-      (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'role')
-    )::text
-  $body$;
-
-  create function auth.email() returns text language sql stable as $body$
-    select coalesce(
-      nullif(current_setting('request.jwt.claim.email', true), ''),
-      (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'email')
-    )::text
-  $body$;
-
-  create function auth.jwt() returns jsonb language sql stable as $body$
-    select coalesce(
-      nullif(current_setting('request.jwt.claim', true), ''),
-      nullif(current_setting('request.jwt.claims', true), '')
-    )::jsonb
-  $body$;
+  if to_regprocedure('auth.uid()') is null then
+    create function auth.uid() returns uuid language sql stable as $body$
+      select coalesce(
+        nullif(current_setting('request.jwt.claim.sub', true), ''),
+        (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')
+      )::uuid
+    $body$;
+    comment on function auth.uid() is 'mobvibe-shim';
+  end if;
 end
 $$;
 

@@ -69,6 +69,9 @@ create index coding_sessions_user_id_idx on public.coding_sessions (user_id);
 create index coding_sessions_project_id_idx on public.coding_sessions (project_id, user_id);
 create index coding_sessions_status_idx on public.coding_sessions (status);
 create index coding_sessions_expires_at_idx on public.coding_sessions (expires_at);
+-- expire_sessions, which says starts_with too: a person's open sessions are read by person, not through this one
+create index coding_sessions_open_idx on public.coding_sessions (expires_at)
+  where starts_with(status, 'pending') or starts_with(status, 'active') or starts_with(status, 'paused');
 create index coding_sessions_platform_idx on public.coding_sessions (platform);
 create index coding_sessions_container_id_idx on public.coding_sessions (container_id);
 
@@ -109,31 +112,47 @@ create table public.coding_jobs (
 ) with (
   fillfactor = 80, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0
 );
+-- The server's own function, where it has one, without ours around it: the queue makes thousands a second.
+do $$
+begin
+  if to_regprocedure('pg_catalog.uuidv7()') is not null then
+    alter table public.coding_jobs alter column id set default uuidv7();
+  end if;
+end
+$$;
 comment on column public.coding_jobs.max_retries is 'Attempts in all; a lost worker counts as one.';
 comment on column public.coding_jobs.run_at is 'Not before; null is as soon as it is its turn.';
 comment on column public.coding_jobs.attempt is 'Grows with every claim: the fencing token of every write.';
--- claim_jobs
-create index coding_jobs_ready_idx on public.coding_jobs (priority desc, created_at, id)
-  where status = 'pending' and is_head and run_at is null;
--- one job of a project at a time
-create unique index coding_jobs_head_key on public.coding_jobs (project_id) where is_head;
--- who is next in a project
-create index coding_jobs_line_idx on public.coding_jobs (project_id, priority desc, created_at, id)
-  where status = 'pending';
--- what a back-off or a schedule keeps waiting
-create index coding_jobs_deferred_idx on public.coding_jobs (run_at)
-  where status = 'pending' and run_at is not null;
--- reclaim_jobs
-create index coding_jobs_leases_idx on public.coding_jobs (lease_expires_at) where status = 'processing';
--- get_queue_stats: the oldest that waits
-create index coding_jobs_waiting_idx on public.coding_jobs (created_at) where status = 'pending';
+-- Where the table looks empty to the planner, two indexes often cost the same: it takes the one that was made last. So
+-- the ones for single look-ups in the queue come last.
+create index coding_jobs_session_idx on public.coding_jobs (session_id, project_id, user_id, created_at);
+create index coding_jobs_user_id_idx on public.coding_jobs (user_id);
 -- what ended lately
 create index coding_jobs_finished_idx on public.coding_jobs (completed_at)
   where completed_at is not null;
+-- dead letters
+create index coding_jobs_dead_idx on public.coding_jobs (completed_at) where status = 'failed';
+-- What a back-off or a schedule keeps waiting. This one and the next say starts_with, and so do the queries that they
+-- serve, so that no other query can take them: where nothing waited at the last analyze, all partial indexes look alike.
+create index coding_jobs_deferred_idx on public.coding_jobs (run_at)
+  where starts_with(status, 'pending') and run_at is not null;
+-- get_queue_stats: the oldest that waits
+create index coding_jobs_waiting_idx on public.coding_jobs (created_at)
+  where starts_with(status, 'pending');
+-- reclaim_jobs
+create index coding_jobs_leases_idx on public.coding_jobs (lease_expires_at) where status = 'processing';
 create unique index coding_jobs_idempotency_key on public.coding_jobs (project_id, idempotency_key)
   where idempotency_key is not null;
-create index coding_jobs_session_idx on public.coding_jobs (session_id, project_id, user_id, created_at);
-create index coding_jobs_user_id_idx on public.coding_jobs (user_id);
+-- claim_jobs
+create index coding_jobs_ready_idx on public.coding_jobs (priority desc, created_at, id)
+  where status = 'pending' and is_head and run_at is null;
+-- who is next in a project: of those that are due or were tried before, else of the scheduled ones
+create index coding_jobs_scheduled_idx on public.coding_jobs (project_id, run_at)
+  where status = 'pending' and run_at is not null and attempt = 0;
+create index coding_jobs_line_idx on public.coding_jobs (project_id, priority desc, created_at, id)
+  where status = 'pending' and (run_at is null or attempt > 0);
+-- one job of a project at a time
+create unique index coding_jobs_head_key on public.coding_jobs (project_id) where is_head;
 
 create table public.session_events (
   session_id uuid not null,
@@ -278,7 +297,14 @@ create table public.workers (
   pid integer not null,
   version text not null,
   slots integer not null check (slots >= 0),
+  host_key text not null default '',
+  process_started text not null default '',
   started_at timestamptz not null default now(),
   last_heartbeat_at timestamptz not null default now(),
   gone_at timestamptz
 );
+comment on column public.workers.host_key is
+  'Where pids mean the same: who shares it can see whether the process lives.';
+comment on column public.workers.process_started is 'Tells the process from a later one with its pid.';
+-- the workers of a host
+create index workers_host_idx on public.workers (host_key) where gone_at is null;

@@ -2,7 +2,6 @@
 -- auth.users belongs to somebody else, and only a table's owner may drop a trigger by name.
 
 drop trigger touch on public.preview_containers;
-drop trigger touch on public.coding_jobs;
 drop trigger touch on public.coding_sessions;
 drop trigger touch on public.projects;
 drop trigger touch on public.profiles;

@@ -211,8 +211,6 @@ create trigger touch before update on public.projects
   for each row execute function private.touch_updated_at();
 create trigger touch before update on public.coding_sessions
   for each row execute function private.touch_updated_at();
-create trigger touch before update on public.coding_jobs
-  for each row execute function private.touch_updated_at();
 create trigger touch before update on public.preview_containers
   for each row execute function private.touch_updated_at();
 

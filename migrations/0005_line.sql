@@ -1,46 +1,132 @@
--- The line of each project: which of its jobs is the head, and what follows from a job's change of status.
+-- The line of each project: which of its jobs is the head, what follows from a job's change of status, and how many
+-- jobs there are of each status.
 --
 -- At most one job of a project is its head: the one that is next or running. Only heads can be claimed, so jobs of one
 -- project run one at a time and in order (priority, then first in first out) however many workers there are, and a
 -- claim never looks at what waits behind. A head that backs off stays head unless a higher priority overtakes it: its
--- successors build on its result. All of it hangs on triggers, so that plain INSERT, UPDATE and DELETE keep it true.
+-- successors build on its result. All of it hangs on triggers, so that plain INSERT, UPDATE and DELETE keep it true;
+-- they work on whole statements, so that a batch costs little more than one job.
 --
--- Everything that takes several locks takes them in one order: project, then job, then session.
+-- Everything that takes several locks takes them in one order: project (by id), then job (by id), then session. A claim
+-- and a count wait for nobody.
+--
+-- A plan that was made while a table was small, or while nothing waited, is kept for long after that. So what works on
+-- batches is written so that there is only one plan: look-ups by array with scans off, lateral joins with a limit, which
+-- are always look-ups, and full joins, which are never nested loops.
 
-create function private.settle_head(p_project uuid) returns void
-language plpgsql set search_path = '' as $$
-declare
-  head record;
-  next_id uuid;
+create table private.job_counts (
+  slot bigint generated always as identity primary key,
+  pending bigint not null default 0,
+  processing bigint not null default 0,
+  completed bigint not null default 0,
+  failed bigint not null default 0,
+  cancelled bigint not null default 0
+) with (fillfactor = 10, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0);
+comment on table private.job_counts is
+  'Jobs by status: the sum over all rows. A writer takes a row that nobody holds, or adds one.';
+alter table private.job_counts enable row level security;
+grant select on private.job_counts to service_role;
+create policy service_all on private.job_counts for all to service_role using (true) with check (true);
+
+-- A count that waited for another writer's would stand still behind any long transaction, and deadlock with its jobs.
+create function private.count_jobs(
+  p_pending bigint, p_processing bigint, p_completed bigint, p_failed bigint, p_cancelled bigint
+) returns void language plpgsql security definer set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 begin
-  perform from public.projects p where p.id = p_project for no key update;
-  if not found then
+  if p_pending = 0 and p_processing = 0 and p_completed = 0 and p_failed = 0 and p_cancelled = 0 then
     return;
   end if;
-  select j.id, j.status into head from public.coding_jobs j
-  where j.project_id = p_project and j.is_head;
-  if head.status = 'processing' then
-    return;
-  end if;
-  select j.id into next_id from public.coding_jobs j
-  where j.project_id = p_project and j.status = 'pending' and (j.run_at is null or j.attempt > 0)
-  order by j.priority desc, j.created_at, j.id limit 1;
-  if next_id is null then  -- nothing but scheduled ones: the earliest
-    select j.id into next_id from public.coding_jobs j
-    where j.project_id = p_project and j.status = 'pending'
-    order by j.run_at, j.priority desc, j.created_at, j.id limit 1;
-  end if;
-  if next_id is not distinct from head.id then
-    return;
-  end if;
-  if head.id is not null then
-    update public.coding_jobs j set is_head = false
-    where j.id = head.id and j.is_head and j.status = 'pending';
-    if not found then  -- claimed in this moment: it stays the head
+  -- With an older snapshot a row that another writer moved since is an error: there a new one is added.
+  if current_setting('transaction_isolation') = 'read committed' then
+    update private.job_counts c
+    set pending = c.pending + p_pending,
+        processing = c.processing + p_processing,
+        completed = c.completed + p_completed,
+        failed = c.failed + p_failed,
+        cancelled = c.cancelled + p_cancelled
+    where c.slot = (
+      select f.slot from private.job_counts f order by f.slot limit 1 for update skip locked
+    );
+    if found then
       return;
     end if;
   end if;
-  update public.coding_jobs j set is_head = true where j.id = next_id and j.status = 'pending';
+  insert into private.job_counts (pending, processing, completed, failed, cancelled)
+  values (p_pending, p_processing, p_completed, p_failed, p_cancelled);
+end
+$$;
+
+-- Counts anew and in one row: after data came in with triggers off, or when there are too many rows.
+create function private.recount_jobs() returns void
+language plpgsql security definer set search_path = '' as $$
+begin
+  lock table public.coding_jobs in share row exclusive mode;
+  delete from private.job_counts c where c.slot > 0;
+  insert into private.job_counts (pending, processing, completed, failed, cancelled)
+  select
+    count(*) filter (where j.status = 'pending'),
+    count(*) filter (where j.status = 'processing'),
+    count(*) filter (where j.status = 'completed'),
+    count(*) filter (where j.status = 'failed'),
+    count(*) filter (where j.status = 'cancelled')
+  from public.coding_jobs j;
+end
+$$;
+
+-- Each project gets the head that it should have: the first that is due or was tried before; where only scheduled ones
+-- are left, the earliest. What is claimed in this moment stays the head.
+create function private.settle_heads(p_projects uuid[]) returns void
+language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+declare
+  present uuid[];
+  rising uuid[];
+  overtaken uuid[];
+  overtaking uuid[];
+begin
+  select array_agg(locked.id) into present from (
+    select p.id from public.projects p where p.id = any (p_projects) order by p.id for no key update
+  ) locked;
+  select
+    array_agg(n.id) filter (where h.id is null),
+    array_agg(h.id) filter (where h.id is not null),
+    array_agg(n.id) filter (where h.id is not null)
+  into rising, overtaken, overtaking
+  from unnest(present) as line (project_id)
+  left join lateral (
+    select j.id, j.status from public.coding_jobs j
+    where j.project_id = line.project_id and j.is_head limit 1
+  ) h on true
+  cross join lateral (
+    (
+      select j.id from public.coding_jobs j
+      where j.project_id = line.project_id and j.status = 'pending'
+        and (j.run_at is null or j.attempt > 0)
+      order by j.priority desc, j.created_at, j.id limit 1
+    )
+    union all
+    (
+      select j.id from public.coding_jobs j
+      where j.project_id = line.project_id and j.status = 'pending'
+        and j.run_at is not null and j.attempt = 0
+      order by j.run_at, j.priority desc, j.created_at, j.id limit 1
+    )
+    limit 1
+  ) n
+  where h.status is distinct from 'processing' and n.id is distinct from h.id;
+  if overtaken is not null then
+    with demoted as (
+      update public.coding_jobs j set is_head = false
+      where j.id = any (overtaken) and j.is_head and j.status = 'pending'
+      returning j.id
+    )
+    select rising || array_agg(o.next_id) into rising
+    from unnest(overtaken, overtaking) as o (head_id, next_id)
+    join demoted d on d.id = o.head_id;
+  end if;
+  if cardinality(rising) > 0 then
+    update public.coding_jobs j set is_head = true
+    where j.id = any (rising) and j.status = 'pending' and not j.is_head;
+  end if;
 end
 $$;
 
@@ -69,11 +155,14 @@ begin
   return new;
 end
 $$;
+-- Who names both has looked already, under the project's lock: enqueue_jobs.
 create trigger enter_line before insert on public.coding_jobs
-  for each row execute function private.enter_line();
+  for each row when (new.project_id is null or new.user_id is null)
+  execute function private.enter_line();
 
 create function private.keep_job_whole() returns trigger language plpgsql set search_path = '' as $$
 begin
+  new.updated_at := now();
   if new.status = old.status then
     return new;
   end if;
@@ -100,43 +189,39 @@ create trigger keep_whole before update on public.coding_jobs
 
 -- A new prompt revives its session: expiry only ever freed a slot.
 create function private.revive_sessions(p_sessions uuid[]) returns void
-language sql set search_path = '' as $$
-  with locked as (
-    select s.id from public.coding_sessions s
-    where s.id = any (p_sessions)
-      and (s.status <> 'active' or s.expires_at < now() + interval '23 hours')
-    order by s.id for no key update
-  )
+language sql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
   update public.coding_sessions s
   set status = 'active', expires_at = greatest(s.expires_at, now() + interval '24 hours')
-  from locked where s.id = locked.id
-$$;
-
-create function private.settle_heads(p_projects uuid[]) returns void
-language plpgsql set search_path = '' as $$
-declare
-  one uuid;
-begin
-  for one in select distinct p from unnest(p_projects) p order by p loop
-    perform private.settle_head(one);
-  end loop;
-end
+  where s.id = any (array(
+    select asleep.id from public.coding_sessions asleep
+    where asleep.id = any (p_sessions)
+      and (asleep.status <> 'active' or asleep.expires_at < now() + interval '23 hours')
+    order by asleep.id for no key update
+  ))
 $$;
 
 create function private.jobs_entered() returns trigger language plpgsql set search_path = '' as $$
 declare
-  overtaking uuid[];
-  revived uuid[];
+  entered record;
 begin
-  select array_agg(n.project_id) filter (where not n.is_head), array_agg(distinct n.session_id)
-  into overtaking, revived
-  from new_rows n where n.status = 'pending';
-  if overtaking is not null then
-    perform private.settle_heads(overtaking);
+  select
+    count(*) filter (where n.status = 'pending') as pending,
+    count(*) filter (where n.status = 'processing') as processing,
+    count(*) filter (where n.status = 'completed') as completed,
+    count(*) filter (where n.status = 'failed') as failed,
+    count(*) filter (where n.status = 'cancelled') as cancelled,
+    array_agg(distinct n.project_id) filter (where n.status = 'pending' and not n.is_head) as behind,
+    array_agg(distinct n.session_id) filter (where n.status = 'pending') as revived
+  into entered from new_rows n;
+  if entered.behind is not null then
+    perform private.settle_heads(entered.behind);
   end if;
-  if revived is not null then
-    perform private.revive_sessions(revived);
+  if entered.revived is not null then
+    perform private.revive_sessions(entered.revived);
   end if;
+  perform private.count_jobs(
+    entered.pending, entered.processing, entered.completed, entered.failed, entered.cancelled
+  );
   return null;
 end
 $$;
@@ -146,36 +231,45 @@ create trigger entered after insert on public.coding_jobs
 
 create function private.jobs_moved() returns trigger language plpgsql set search_path = '' as $$
 declare
-  moved uuid[];
-  dead uuid[];
-  revived uuid[];
+  moved record;
 begin
   select
-    array_agg(n.project_id) filter (
+    sum((n.status = 'pending')::integer - (o.status = 'pending')::integer) as pending,
+    sum((n.status = 'processing')::integer - (o.status = 'processing')::integer) as processing,
+    sum((n.status = 'completed')::integer - (o.status = 'completed')::integer) as completed,
+    sum((n.status = 'failed')::integer - (o.status = 'failed')::integer) as failed,
+    sum((n.status = 'cancelled')::integer - (o.status = 'cancelled')::integer) as cancelled,
+    array_agg(distinct n.project_id) filter (
       where (n.status <> o.status and n.status <> 'processing')
         or (
           n.status = 'pending'
           and (n.priority <> o.priority or (not n.is_head and n.run_at is distinct from o.run_at))
         )
-    ),
-    array_agg(n.session_id) filter (where n.status = 'failed' and o.status <> 'failed'),
+    ) as unsettled,
+    array_agg(n.session_id) filter (where n.status = 'failed' and o.status <> 'failed') as dead,
     array_agg(n.session_id)
-      filter (where n.status = 'pending' and o.status in ('failed', 'cancelled'))
-  into moved, dead, revived
-  from new_rows n join old_rows o on o.id = n.id;
-  if moved is not null then
-    perform private.settle_heads(moved);
+      filter (where n.status = 'pending' and o.status in ('failed', 'cancelled')) as revived
+  into moved from new_rows n full join old_rows o on o.id = n.id;
+  if moved.pending is null then  -- the statement found no row
+    return null;
   end if;
-  if dead is not null then
+  -- finish_and_claim settles them itself, after it has claimed those that follow.
+  if moved.unsettled is not null and current_setting('mobvibe.settles', true) is distinct from 'later' then
+    perform private.settle_heads(moved.unsettled);
+  end if;
+  if moved.dead is not null then
     update public.coding_sessions s set status = 'failed'
-    where s.id = any (dead) and s.status in ('pending', 'active') and not exists (
-      select from public.coding_jobs j
-      where j.session_id = s.id and j.status in ('pending', 'processing')
-    );
+    where s.id = any (moved.dead) and s.status in ('pending', 'active') and (
+      select j.id from public.coding_jobs j
+      where j.session_id = s.id and j.status in ('pending', 'processing') limit 1
+    ) is null;
   end if;
-  if revived is not null then
-    perform private.revive_sessions(revived);
+  if moved.revived is not null then
+    perform private.revive_sessions(moved.revived);
   end if;
+  perform private.count_jobs(
+    moved.pending, moved.processing, moved.completed, moved.failed, moved.cancelled
+  );
   return null;
 end
 $$;
@@ -187,12 +281,22 @@ create trigger moved after update on public.coding_jobs
 create function private.jobs_left() returns trigger
 language plpgsql security definer set search_path = '' as $$
 declare
-  headless uuid[];
+  gone record;
 begin
-  select array_agg(o.project_id) filter (where o.is_head) into headless from old_rows o;
-  if headless is not null then
-    perform private.settle_heads(headless);
+  select
+    count(*) filter (where o.status = 'pending') as pending,
+    count(*) filter (where o.status = 'processing') as processing,
+    count(*) filter (where o.status = 'completed') as completed,
+    count(*) filter (where o.status = 'failed') as failed,
+    count(*) filter (where o.status = 'cancelled') as cancelled,
+    array_agg(o.project_id) filter (where o.is_head) as headless
+  into gone from old_rows o;
+  if gone.headless is not null then
+    perform private.settle_heads(gone.headless);
   end if;
+  perform private.count_jobs(
+    -gone.pending, -gone.processing, -gone.completed, -gone.failed, -gone.cancelled
+  );
   return null;
 end
 $$;
@@ -200,23 +304,35 @@ create trigger gone after delete on public.coding_jobs
   referencing old table as old_rows
   for each statement execute function private.jobs_left();
 
+create function private.jobs_emptied() returns trigger
+language plpgsql security definer set search_path = '' as $$
+begin
+  delete from private.job_counts c where c.slot > 0;
+  return null;
+end
+$$;
+create trigger emptied after truncate on public.coding_jobs
+  for each statement execute function private.jobs_emptied();
+
 -- Jobs whose time has come step into their line. Takes what is free; what is locked is being settled already.
 create function private.release_due(p_limit integer) returns void
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
-  one record;
+  due uuid[];
+  free uuid[];
 begin
-  for one in
+  select array_agg(d.id), array_agg(d.project_id) into due, free from (
     select j.id, j.project_id from public.coding_jobs j
-    where j.status = 'pending' and j.run_at <= statement_timestamp()
+    where starts_with(j.status, 'pending') and j.run_at <= statement_timestamp()
     order by j.run_at limit p_limit
-  loop
-    perform from public.projects p where p.id = one.project_id for no key update skip locked;
-    if found then
-      update public.coding_jobs j set run_at = null
-      where j.id = one.id and j.status = 'pending' and j.run_at <= clock_timestamp();
-    end if;
-  end loop;
+  ) d;
+  select array_agg(locked.id) into free from (
+    select p.id from public.projects p where p.id = any (free)
+    order by p.id for no key update skip locked
+  ) locked;
+  update public.coding_jobs j set run_at = null
+  where j.id = any (due) and j.project_id = any (free)
+    and j.status = 'pending' and j.run_at <= clock_timestamp();
 end
 $$;
 
@@ -229,3 +345,4 @@ $$;
 
 revoke all on all functions in schema private from public;
 grant execute on all functions in schema private to service_role;
+revoke all on function private.recount_jobs() from service_role;

@@ -2,8 +2,9 @@
 --
 -- The short forms (claim_next_job, complete_job, fail_job, get_queue_stats) are for people who type SQL. The worker calls
 -- the wider forms, which carry the attempt: (job, attempt, worker) must be the claim that holds the job now, checked
--- under the job's row lock, or nothing of the write is kept. A lease is the truth about who works; a job whose lease ran
--- out is reclaimed, which counts as an attempt, and after max_retries attempts it is dead.
+-- under the job's row lock, or nothing of the write is kept; of a batch, each job is judged by itself. A lease is the
+-- truth about who works; a job whose lease ran out is reclaimed, which counts as an attempt, and after max_retries
+-- attempts it is dead. reclaim_worker cuts the leases of one worker short: only whoever saw its process dead calls it.
 --
 -- Errors carry their own SQLSTATE, so that programs need not read texts: MV001 the lease is lost, MV002 the head moved,
 -- MV003 the budget is reached, MV004 there is no such thing, MV005 history is immutable, MV006 wrong status,
@@ -14,6 +15,17 @@ begin
   perform from public.projects p
   where p.id = (select j.project_id from public.coding_jobs j where j.id = p_job)
   for no key update;
+end
+$$;
+
+create function private.lock_lines(p_jobs uuid[]) returns void
+language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+declare
+  projects uuid[] := array(
+    select distinct j.project_id from public.coding_jobs j where j.id = any (p_jobs)
+  );
+begin
+  perform from public.projects p where p.id = any (projects) order by p.id for no key update;
 end
 $$;
 
@@ -80,37 +92,189 @@ begin
 end
 $$;
 
--- A worker without a model claims recordings only; the rest waits for one that has a model.
-create function public.claim_jobs(
-  p_worker text, p_slots integer, p_lease interval, p_recordings_only boolean default false
-) returns setof public.coding_jobs language plpgsql set search_path = '' as $$
+-- Many prompts at once, each with the person's message unless told otherwise. The ids come in the order given; a key
+-- that its project has already is the job that has it.
+create function public.enqueue_jobs(
+  p_sessions uuid[],
+  p_prompts text[],
+  p_priorities integer[] default null,
+  p_recordings text[] default null,
+  p_idempotency_keys text[] default null,
+  p_messages boolean default true
+) returns setof uuid language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+declare
+  projects uuid[];
+  headed uuid[];
+  first_at timestamptz;
+  entered record;
+begin
+  select coalesce(array_agg(locked.id), '{}') into projects from (
+    select p.id from public.projects p
+    where p.status <> 'deleted' and p.id in (
+      select s.project_id from public.coding_sessions s where s.id = any (p_sessions)
+    )
+    order by p.id for no key update
+  ) locked;
+  if exists (
+    select from unnest(p_sessions) as w (id) left join lateral (
+      select s.project_id from public.coding_sessions s where s.id = w.id limit 1
+    ) known on true
+    where known.project_id is null or known.project_id <> all (projects)
+  ) then
+    raise exception 'a session is unknown, or its project is deleted' using errcode = 'MV004';
+  end if;
+  headed := array(
+    select p.id from unnest(projects) as p (id) cross join lateral (
+      select j.id from public.coding_jobs j where j.project_id = p.id and j.is_head limit 1
+    ) head
+  );
+  first_at := clock_timestamp();
+  with wanted as (
+    select w.*, s.project_id, s.user_id, coalesce(w.given_priority, 0) as priority
+    from unnest(p_sessions, p_prompts, p_priorities, p_recordings, p_idempotency_keys)
+      with ordinality as w (session_id, prompt, given_priority, recording, idempotency_key, n)
+    cross join lateral (
+      select o.project_id, o.user_id from public.coding_sessions o where o.id = w.session_id limit 1
+    ) s
+  ), keyed as (
+    select distinct on (w.project_id, w.idempotency_key) w.n
+    from wanted w left join lateral (
+      select j.id from public.coding_jobs j
+      where j.project_id = w.project_id and j.idempotency_key = w.idempotency_key limit 1
+    ) known on true
+    where w.idempotency_key is not null and known.id is null
+    order by w.project_id, w.idempotency_key, w.n
+  ), placed as (
+    select w.*, row_number() over (partition by w.project_id order by w.priority desc, w.n) as place
+    from wanted w where w.idempotency_key is null or w.n in (select k.n from keyed k)
+  ), made as (
+    insert into public.coding_jobs (
+      session_id, project_id, user_id, prompt, priority, recording, idempotency_key, is_head, created_at
+    )
+    select
+      w.session_id, w.project_id, w.user_id, w.prompt, w.priority, w.recording,
+      w.idempotency_key, w.place = 1 and w.project_id <> all (headed),
+      first_at + w.n * interval '1 microsecond'
+    from placed w order by w.n
+    returning id, session_id, prompt, created_at
+  )
+  select
+    array_agg(m.id order by m.created_at) as jobs,
+    array_agg(m.session_id order by m.created_at) as sessions,
+    array_agg(
+      round(extract(epoch from m.created_at - first_at) * 1000000)::bigint order by m.created_at
+    ) as places,
+    array_agg(
+      jsonb_build_object('text', m.prompt, 'author', 'person') order by m.created_at
+    ) filter (where p_messages) as messages
+  into entered from made m;
+  if p_messages and entered.jobs is not null then
+    perform private.append_each(
+      entered.sessions,
+      array_fill('message'::text, array[cardinality(entered.jobs)]),
+      entered.messages,
+      entered.jobs
+    );
+  end if;
+  if p_idempotency_keys is null then
+    return query select j.id from unnest(entered.jobs) with ordinality as j (id, n) order by j.n;
+    return;
+  end if;
+  return query
+    select coalesce(made.id, known.id)
+    from unnest(p_sessions, p_idempotency_keys) with ordinality as w (session_id, idempotency_key, n)
+    full join unnest(entered.jobs, entered.places) as made (id, n) on made.n = w.n
+    left join lateral (
+      select j.id from public.coding_jobs j
+      where j.project_id = (select s.project_id from public.coding_sessions s where s.id = w.session_id)
+        and j.idempotency_key = w.idempotency_key
+      limit 1
+    ) known on made.id is null
+    order by w.n;
+end
+$$;
+
+-- Claims the most urgent of the heads that are ready and of those that follow in p_freed, projects that the caller has
+-- locked and whose head is done: such a follower becomes head and runs in one step. The other projects get their heads.
+create function private.claim(
+  p_worker text, p_slots integer, p_lease interval, p_recordings_only boolean, p_freed uuid[]
+) returns setof public.coding_jobs language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+declare
+  followers uuid[];
+  lines uuid[];
+  from_ready integer := p_slots;
+  chosen uuid[];
 begin
   if exists (
     select from public.coding_jobs j
-    where j.status = 'pending' and j.run_at <= statement_timestamp()
+    where starts_with(j.status, 'pending') and j.run_at <= statement_timestamp()
   ) then
     perform private.release_due(100);
   end if;
+  if cardinality(p_freed) > 0 then
+    with following as (
+      select n.* from unnest(p_freed) as line (project_id)
+      cross join lateral (
+        select j.id, j.project_id, j.priority, j.created_at, j.run_at, j.recording
+        from public.coding_jobs j
+        where j.project_id = line.project_id and j.status = 'pending'
+          and (j.run_at is null or j.attempt > 0)
+        order by j.priority desc, j.created_at, j.id limit 1
+      ) n
+      left join lateral (
+        select j.id from public.coding_jobs j
+        where j.project_id = line.project_id and j.is_head limit 1
+      ) head on true
+      where head.id is null and n.run_at is null
+        and (n.recording is not null or not p_recordings_only)
+    ), ready as (
+      select r.id, r.priority, r.created_at from public.coding_jobs r
+      where r.status = 'pending' and r.is_head and r.run_at is null
+        and (r.recording is not null or not p_recordings_only)
+      order by r.priority desc, r.created_at, r.id limit p_slots
+    ), first_ones as (
+      select f.id, f.priority, f.created_at, f.project_id from following f
+      union all select r.id, r.priority, r.created_at, null from ready r
+      order by 2 desc, 3, 1 limit p_slots
+    )
+    select
+      array_agg(o.id) filter (where o.project_id is not null),
+      array_agg(o.project_id) filter (where o.project_id is not null),
+      count(*) filter (where o.project_id is null)
+    into followers, lines, from_ready from first_ones o;
+    perform private.settle_heads(array(
+      select distinct p from unnest(p_freed) as p where p <> all (coalesce(lines, '{}'))
+    ));
+  end if;
+  chosen := followers || array(
+    select r.id from public.coding_jobs r
+    where r.status = 'pending' and r.is_head and r.run_at is null
+      and (r.recording is not null or not p_recordings_only)
+    order by r.priority desc, r.created_at, r.id
+    limit from_ready
+    for no key update skip locked
+  );
   return query
     with claimed as (
       update public.coding_jobs j
       set status = 'processing',
+          is_head = true,
           attempt = j.attempt + 1,
           worker = p_worker,
           lease_expires_at = clock_timestamp() + p_lease,
           started_at = clock_timestamp()
-      where j.id = any (array(
-        select r.id from public.coding_jobs r
-        where r.status = 'pending' and r.is_head and r.run_at is null
-          and (r.recording is not null or not p_recordings_only)
-        order by r.priority desc, r.created_at, r.id
-        limit p_slots
-        for no key update skip locked
-      ))
+      where j.id = any (chosen) and j.status = 'pending'
       returning j.*
     )
     select * from claimed c order by c.priority desc, c.created_at, c.id;
 end
+$$;
+
+-- A worker without a model claims recordings only; the rest waits for one that has a model.
+create function public.claim_jobs(
+  p_worker text, p_slots integer, p_lease interval, p_recordings_only boolean default false
+) returns setof public.coding_jobs language sql set search_path = '' as $$
+  select * from private.claim(p_worker, p_slots, p_lease, p_recordings_only, '{}')
 $$;
 
 create function public.claim_next_job(
@@ -122,16 +286,95 @@ $$;
 create function public.renew_jobs(
   p_worker text, p_jobs uuid[], p_attempts integer[], p_lease interval
 ) returns table (job_id uuid, is_cancel_requested boolean)
-language sql set search_path = '' as $$
-  with held as (
-    select j.id from public.coding_jobs j
-    join unnest(p_jobs, p_attempts) as a (id, number) on a.id = j.id and a.number = j.attempt
-    where j.worker = p_worker and j.status = 'processing'
-    order by j.id for no key update of j
-  )
-  update public.coding_jobs j set lease_expires_at = clock_timestamp() + p_lease
-  from held where j.id = held.id
-  returning j.id, j.cancel_requested
+language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+declare
+  held uuid[];
+begin
+  select array_agg(l.id) filter (where l.is_ours and l.attempt = a.number) into held
+  from unnest(p_jobs, p_attempts) as a (id, number)
+  full join (
+    select j.id, j.attempt, j.worker = p_worker and j.status = 'processing' as is_ours
+    from public.coding_jobs j where j.id = any (p_jobs) order by j.id for no key update
+  ) l on l.id = a.id;
+  return query
+    update public.coding_jobs j set lease_expires_at = clock_timestamp() + p_lease
+    where j.id = any (held)
+    returning j.id, j.cancel_requested;
+end
+$$;
+
+-- The same without writing: which attempts still hold their job, and whether they should stop.
+create function public.held_jobs(p_worker text, p_jobs uuid[], p_attempts integer[])
+returns table (job_id uuid, is_cancel_requested boolean)
+language sql stable set search_path = '' as $$
+  select j.id, j.cancel_requested
+  from unnest(p_jobs, p_attempts) as a (id, number)
+  cross join lateral (select l.* from public.coding_jobs l where l.id = a.id limit 1) j
+  where j.attempt = a.number and j.worker = p_worker and j.status = 'processing'
+$$;
+
+-- Completes a batch of attempts that leave no files, p_results by job id; gives those back that did not hold their job
+-- any more. An attempt that completed its job before (the answer was lost on the way) is as good as one that does now.
+create function public.complete_jobs(
+  p_worker text, p_jobs uuid[], p_attempts integer[], p_results jsonb default '{}'
+) returns setof uuid language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+declare
+  held uuid[];
+  lost uuid[];
+begin
+  if cardinality(p_jobs) = 0 then
+    return;
+  end if;
+  perform private.lock_lines(p_jobs);
+  select
+    array_agg(l.id) filter (where l.is_ours and l.attempt = a.number and l.status = 'processing'),
+    array_agg(a.id) filter (where l.id is null or not l.is_ours or l.attempt <> a.number)
+  into held, lost
+  from unnest(p_jobs, p_attempts) as a (id, number)
+  full join (
+    select
+      j.id, j.attempt, j.status,
+      j.worker = p_worker and j.status in ('processing', 'completed') as is_ours
+    from public.coding_jobs j where j.id = any (p_jobs) order by j.id for no key update
+  ) l on l.id = a.id;
+  update public.coding_jobs j
+  set status = 'completed', error = null, result = p_results -> j.id::text
+  where j.id = any (held);
+  return query select unnest(lost);
+end
+$$;
+
+-- Completes a batch and claims up to p_slots, which may be what follows in the same projects: one round trip, one commit.
+-- A row is a claimed job; or, with `lost`, an attempt of the batch that did not hold its job any more.
+create function public.finish_and_claim(
+  p_worker text,
+  p_jobs uuid[],
+  p_attempts integer[],
+  p_results jsonb,
+  p_slots integer,
+  p_lease interval,
+  p_recordings_only boolean default false
+) returns table (lost uuid, job public.coding_jobs) language plpgsql
+set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+declare
+  freed uuid[];
+begin
+  if p_slots > 0 then
+    perform set_config('mobvibe.settles', 'later', true);
+  end if;
+  return query
+    select c.id, null::public.coding_jobs
+    from public.complete_jobs(p_worker, p_jobs, p_attempts, p_results) as c (id);
+  if p_slots > 0 then
+    perform set_config('mobvibe.settles', '', true);
+    freed := array(
+      select distinct j.project_id from public.coding_jobs j
+      where j.id = any (p_jobs) and j.completed_at is not null
+    );
+    return query
+      select null::uuid, c from private.claim(p_worker, p_slots, p_lease, p_recordings_only, freed) c;
+  end if;
+end
 $$;
 
 create function public.complete_job(p_job uuid, p_result jsonb default null) returns boolean
@@ -148,26 +391,30 @@ begin
 end
 $$;
 
--- The one place that says what a failed attempt becomes. The caller holds the locks. True: it will be retried.
-create function private.end_attempt(
-  p_job public.coding_jobs, p_reason text, p_retry boolean, p_at_once boolean
-) returns boolean language plpgsql set search_path = '' as $$
-declare
-  failures integer := p_job.retry_count + 1;
-  will_retry boolean := p_retry and not p_job.cancel_requested and failures < p_job.max_retries;
-begin
+-- The one place that says what failed attempts become. The caller holds the locks. Without a reason the worker was lost.
+create function private.end_attempts(
+  p_jobs uuid[], p_reason text, p_retry boolean, p_at_once boolean
+) returns table (id uuid, session_id uuid, status text, error text)
+language sql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
   update public.coding_jobs j
   set status = case
-        when will_retry then 'pending' when p_job.cancel_requested then 'cancelled' else 'failed'
+        when j.cancel_requested then 'cancelled'
+        when p_retry and j.retry_count + 1 < j.max_retries then 'pending'
+        else 'failed'
       end,
-      retry_count = failures,
-      error = p_reason,
+      retry_count = j.retry_count + 1,
+      error = case
+        when p_reason is not null then p_reason
+        when j.cancel_requested then 'Cancelled.'
+        when j.retry_count = 0 then 'The worker was lost.'
+        else format('The worker was lost %s times.', j.retry_count + 1)
+      end,
       run_at = case
-        when will_retry and not p_at_once then clock_timestamp() + private.backoff(failures)
+        when p_retry and not p_at_once and not j.cancel_requested and j.retry_count + 1 < j.max_retries
+          then clock_timestamp() + private.backoff(j.retry_count + 1)
       end
-  where j.id = p_job.id;
-  return will_retry;
-end
+  where j.id = any (p_jobs)
+  returning j.id, j.session_id, j.status, j.error
 $$;
 
 create function public.fail_job(p_job uuid, p_reason text) returns boolean
@@ -178,7 +425,7 @@ begin
   if job.status <> 'processing' then
     raise exception 'job % is %, not processing', p_job, job.status using errcode = 'MV006';
   end if;
-  return private.end_attempt(job, p_reason, true, false);
+  return (select e.status = 'pending' from private.end_attempts(array[p_job], p_reason, true, false) e);
 end
 $$;
 
@@ -197,7 +444,8 @@ declare
 begin
   perform private.lock_line(p_job);
   job := private.fence(p_job, p_attempt, p_worker);
-  will_retry := private.end_attempt(job, p_reason, p_retry, false);
+  select e.status = 'pending' into will_retry
+  from private.end_attempts(array[p_job], p_reason, p_retry, false) e;
   perform private.append(
     job.session_id,
     p_types,
@@ -295,34 +543,100 @@ begin
 end
 $$;
 
-create function public.reclaim_jobs(p_limit integer default 100) returns setof uuid
+-- Every dead job that is left in a project that is still there, the longest dead first; gives back which.
+create function public.retry_all_dead(p_limit integer default 1000) returns setof uuid
+language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+declare
+  dead uuid[];
+begin
+  select array_agg(d.id) into dead from (
+    select j.id from public.coding_jobs j
+    join public.projects p on p.id = j.project_id and p.status <> 'deleted'
+    where j.status = 'failed' order by j.completed_at limit p_limit
+  ) d;
+  perform private.lock_lines(dead);
+  perform from public.coding_jobs j where j.id = any (dead) order by j.id for no key update;
+  return query
+    update public.coding_jobs j
+    set status = 'pending', retry_count = 0, run_at = null, error = null
+    where j.id = any (dead) and j.status = 'failed'
+    returning j.id;
+end
+$$;
+
+-- The caller holds the projects' locks and the jobs'. A lost worker counts as an attempt.
+create function private.take_back(p_jobs uuid[]) returns setof uuid
 language plpgsql set search_path = '' as $$
 declare
-  one record;
-  job public.coding_jobs;
-  reason text;
-  will_retry boolean;
+  ended record;
 begin
-  for one in
+  select
+    array_agg(e.id order by e.id) as jobs,
+    array_agg(e.session_id order by e.id) as sessions,
+    array_agg('error'::text) as types,
+    array_agg(jsonb_build_object(
+      'message', e.error,
+      'remedy', '',
+      'will_retry', e.status = 'pending',
+      'is_cancelled', e.status = 'cancelled'
+    ) order by e.id) as datas
+  into ended from private.end_attempts(p_jobs, null, true, true) e;
+  if ended.jobs is not null then
+    perform private.append_each(ended.sessions, ended.types, ended.datas, ended.jobs);
+    return query select unnest(ended.jobs);
+  end if;
+end
+$$;
+
+create function public.reclaim_jobs(p_limit integer default 100) returns setof uuid
+language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+declare
+  late uuid[];
+  free uuid[];
+begin
+  select array_agg(l.id), array_agg(l.project_id) into late, free from (
     select j.id, j.project_id from public.coding_jobs j
     where j.status = 'processing' and j.lease_expires_at < statement_timestamp()
     order by j.lease_expires_at limit p_limit
-  loop
-    perform from public.projects p where p.id = one.project_id for no key update skip locked;
-    continue when not found;
-    select * into job from public.coding_jobs j
-    where j.id = one.id and j.status = 'processing' and j.lease_expires_at < clock_timestamp()
-    for no key update skip locked;
-    continue when not found;
-    reason := case
-      when job.cancel_requested then 'Cancelled.'
-      when job.retry_count = 0 then 'The worker was lost.'
-      else format('The worker was lost %s times.', job.retry_count + 1)
-    end;
-    will_retry := private.end_attempt(job, reason, true, true);
-    perform private.append_error(job.session_id, job.id, reason, will_retry, job.cancel_requested);
-    return next job.id;
-  end loop;
+  ) l;
+  if late is null then
+    return;
+  end if;
+  select array_agg(locked.id) into free from (
+    select p.id from public.projects p where p.id = any (free)
+    order by p.id for no key update skip locked
+  ) locked;
+  select array_agg(locked.id) into late from (
+    select j.id from public.coding_jobs j
+    where j.id = any (late) and j.project_id = any (free)
+      and j.status = 'processing' and j.lease_expires_at < clock_timestamp()
+    order by j.id for no key update skip locked
+  ) locked;
+  return query select private.take_back(late);
+end
+$$;
+
+-- A worker whose process was seen dead by somebody on its host: its leases end now. Nobody calls this for a worker
+-- that is merely silent.
+create function public.reclaim_worker(p_worker text, p_host_key text) returns setof uuid
+language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+declare
+  held uuid[];
+begin
+  update public.workers w set gone_at = coalesce(w.gone_at, clock_timestamp())
+  where w.id = p_worker and w.host_key = p_host_key;
+  if not found then
+    return;
+  end if;
+  perform private.lock_lines(array(
+    select j.id from public.coding_jobs j where j.status = 'processing' and j.worker = p_worker
+  ));
+  select array_agg(locked.id) into held from (
+    select j.id from public.coding_jobs j
+    where j.status = 'processing' and j.worker = p_worker
+    order by j.id for no key update
+  ) locked;
+  return query select private.take_back(held);
 end
 $$;
 
@@ -333,13 +647,14 @@ language sql stable set search_path = '' as $$
   from (
     select least(
       (select min(j.run_at) from public.coding_jobs j
-       where j.status = 'pending' and j.run_at is not null),
+       where starts_with(j.status, 'pending') and j.run_at is not null),
       (select min(j.lease_expires_at) from public.coding_jobs j where j.status = 'processing')
     ) as at
   ) next
   where next.at is not null
 $$;
 
+-- As dear with a million jobs as with one.
 create function public.get_queue_stats() returns table (
   pending bigint,
   processing bigint,
@@ -349,27 +664,32 @@ create function public.get_queue_stats() returns table (
   oldest_pending_seconds double precision
 ) language sql stable set search_path = '' as $$
   select
-    (select count(*) from public.coding_jobs j where j.status = 'pending'),
-    (select count(*) from public.coding_jobs j where j.status = 'processing'),
-    count(*) filter (where f.status = 'completed'),
-    count(*) filter (where f.status = 'failed'),
-    count(*) filter (where f.status = 'cancelled'),
+    coalesce(sum(c.pending), 0)::bigint,
+    coalesce(sum(c.processing), 0)::bigint,
+    coalesce(sum(c.completed), 0)::bigint,
+    coalesce(sum(c.failed), 0)::bigint,
+    coalesce(sum(c.cancelled), 0)::bigint,
     (
       select greatest(extract(epoch from statement_timestamp() - j.created_at), 0)::double precision
-      from public.coding_jobs j where j.status = 'pending' order by j.created_at limit 1
+      from public.coding_jobs j where starts_with(j.status, 'pending') order by j.created_at limit 1
     )
-  from public.coding_jobs f where f.status in ('completed', 'failed', 'cancelled')
+  from private.job_counts c
 $$;
 
 revoke all on all functions in schema private from public;
 grant execute on all functions in schema private to service_role;
+revoke all on function private.recount_jobs() from service_role;
 revoke all on function
-  public.enqueue_job, public.claim_jobs, public.claim_next_job, public.renew_jobs, public.complete_job,
-  public.fail_job, public.fail_attempt, public.cancel_attempt, public.hand_back_attempt, public.cancel_job,
-  public.retry_job, public.reclaim_jobs, public.next_due_seconds, public.get_queue_stats
+  public.enqueue_job, public.enqueue_jobs, public.claim_jobs, public.claim_next_job, public.renew_jobs,
+  public.held_jobs, public.complete_job, public.complete_jobs, public.finish_and_claim, public.fail_job,
+  public.fail_attempt, public.cancel_attempt, public.hand_back_attempt, public.cancel_job, public.retry_job,
+  public.retry_all_dead, public.reclaim_jobs, public.reclaim_worker, public.next_due_seconds,
+  public.get_queue_stats
 from public, anon, authenticated;
 grant execute on function
-  public.enqueue_job, public.claim_jobs, public.claim_next_job, public.renew_jobs, public.complete_job,
-  public.fail_job, public.fail_attempt, public.cancel_attempt, public.hand_back_attempt, public.cancel_job,
-  public.retry_job, public.reclaim_jobs, public.next_due_seconds, public.get_queue_stats
+  public.enqueue_job, public.enqueue_jobs, public.claim_jobs, public.claim_next_job, public.renew_jobs,
+  public.held_jobs, public.complete_job, public.complete_jobs, public.finish_and_claim, public.fail_job,
+  public.fail_attempt, public.cancel_attempt, public.hand_back_attempt, public.cancel_job, public.retry_job,
+  public.retry_all_dead, public.reclaim_jobs, public.reclaim_worker, public.next_due_seconds,
+  public.get_queue_stats
 to service_role;

@@ -27,6 +27,35 @@ begin
 end
 $$;
 
+-- The same for many sessions: one event each, numbered in the order given. Sessions are locked by their ids.
+create function private.append_each(
+  p_sessions uuid[], p_types text[], p_datas jsonb[], p_jobs uuid[]
+) returns void language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+declare
+  added jsonb;
+  counted record;
+begin
+  select jsonb_object_agg(a.session_id, a.events) into added
+  from (select e.session_id, count(*) as events from unnest(p_sessions) as e (session_id) group by 1) a;
+  perform from public.coding_sessions s where s.id = any (p_sessions) order by s.id for no key update;
+  with moved as (
+    update public.coding_sessions s set last_seq = s.last_seq + (added ->> s.id::text)::bigint
+    where s.id = any (p_sessions)
+    returning s.id, s.user_id, s.last_seq - (added ->> s.id::text)::bigint as before
+  )
+  select array_agg(m.id) as sessions, array_agg(m.user_id) as owners, array_agg(m.before) as befores
+  into counted from moved m;
+  insert into public.session_events (session_id, seq, job_id, user_id, event_type, data)
+  select
+    e.session_id, c.before + row_number() over (partition by e.session_id order by e.n),
+    e.job_id, c.owner, e.type, e.data
+  from unnest(p_sessions, p_types, p_datas, p_jobs)
+    with ordinality as e (session_id, type, data, job_id, n)
+  full join unnest(counted.sessions, counted.owners, counted.befores) as c (session_id, owner, before)
+    on c.session_id = e.session_id;
+end
+$$;
+
 create function public.append_events(
   p_session uuid,
   p_types text[],
@@ -52,27 +81,6 @@ begin
     end if;
   end if;
   return private.append(p_session, p_types, p_datas, p_job, p_batch);
-end
-$$;
-
--- Retention, a batch a call, for the table's owner alone: the events of sessions that expired before a time.
-create function private.forget_events(p_before timestamptz, p_limit integer default 10000)
-returns integer language plpgsql set search_path = '' as $$
-declare
-  forgotten integer;
-begin
-  perform set_config('mobvibe.forgetting', 'on', true);
-  with old as (
-    select e.session_id, e.seq
-    from public.coding_sessions s join public.session_events e on e.session_id = s.id
-    where s.expires_at < p_before
-    order by s.expires_at limit p_limit
-  )
-  delete from public.session_events e using old
-  where e.session_id = old.session_id and e.seq = old.seq;
-  get diagnostics forgotten = row_count;
-  perform set_config('mobvibe.forgetting', 'off', true);
-  return forgotten;
 end
 $$;
 
@@ -278,7 +286,6 @@ $$;
 
 revoke all on all functions in schema private from public;
 grant execute on all functions in schema private to service_role;
-revoke all on function private.forget_events(timestamptz, integer) from service_role;
 revoke all on function
   public.append_events, public.complete_attempt, public.commit_template, public.commit_person,
   public.commit_restore, public.reserve_turn, public.settle_turn

@@ -17,10 +17,13 @@ begin
 end
 $$;
 
+drop trigger tell_worker_went on public.workers;
+drop trigger tell_worker_came on public.workers;
 drop trigger tell_head on public.projects;
 drop trigger tell on public.session_events;
 drop trigger tell_moved on public.coding_jobs;
 drop trigger tell_new on public.coding_jobs;
+drop function private.tell_worker();
 drop function private.tell_head();
 drop function private.tell_events();
 drop function private.tell_moved_jobs();

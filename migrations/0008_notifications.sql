@@ -4,6 +4,7 @@
 -- job_status_changed   JSON [{"id", "old", "new"}, ...]; a request to cancel a running job says "cancel_requested": true
 -- session_events       session:last_seq, separated by commas where one statement touched several sessions
 -- project_head         the id of a project whose head revision moved
+-- worker_changed       the id of a worker that came or went
 --
 -- One notification a statement, in pieces that stay below Postgres's limit of 8,000 bytes, and never the content: a
 -- notification is a hint to look into the table, and a lost one loses nothing. Supabase Realtime gets the same two
@@ -16,9 +17,9 @@ declare
 begin
   while first <= cardinality(p_items) loop
     perform pg_notify(
-      p_channel, p_open || array_to_string(p_items[first:first + 49], ',') || p_close
+      p_channel, p_open || array_to_string(p_items[first:first + 74], ',') || p_close
     );
-    first := first + 50;
+    first := first + 75;
   end loop;
 end
 $$;
@@ -26,7 +27,7 @@ $$;
 create function private.tell_new_jobs() returns trigger language plpgsql set search_path = '' as $$
 begin
   perform private.notify_in_pieces('new_job', array(
-    select jsonb_build_object('id', n.id, 'priority', n.priority)::text
+    select '{"id": "' || n.id || '", "priority": ' || n.priority || '}'
     from new_rows n where n.status = 'pending'
     order by n.priority desc, n.created_at, n.id
   ), '[', ']');
@@ -44,24 +45,19 @@ declare
 begin
   select
     array_agg(
-      case
-        when n.status <> o.status
-          then jsonb_build_object('id', n.id, 'old', o.status, 'new', n.status)::text
-        else jsonb_build_object(
-          'id', n.id, 'old', o.status, 'new', n.status, 'cancel_requested', true
-        )::text
-      end
+      '{"id": "' || n.id || '", "old": "' || o.status || '", "new": "' || n.status
+        || case when n.status <> o.status then '"}' else '", "cancel_requested": true}' end
       order by n.id
     ) filter (where n.status <> o.status or (n.cancel_requested and not o.cancel_requested)),
     array_agg(
-      jsonb_build_object('id', n.id, 'priority', n.priority)::text
+      '{"id": "' || n.id || '", "priority": ' || n.priority || '}'
       order by n.priority desc, n.created_at, n.id
     ) filter (
       where n.status = 'pending' and n.is_head and n.run_at is null
         and not (o.status = 'pending' and o.is_head and o.run_at is null)
     )
   into changed, ready
-  from new_rows n join old_rows o on o.id = n.id;
+  from new_rows n full join old_rows o on o.id = n.id;
   perform private.notify_in_pieces('job_status_changed', changed, '[', ']');
   perform private.notify_in_pieces('new_job', ready, '[', ']');
   return null;
@@ -93,9 +89,20 @@ create trigger tell_head after update of head_revision_id on public.projects
   for each row when (new.head_revision_id is distinct from old.head_revision_id)
   execute function private.tell_head();
 
+create function private.tell_worker() returns trigger language plpgsql set search_path = '' as $$
+begin
+  perform pg_notify('worker_changed', new.id);
+  return null;
+end
+$$;
+create trigger tell_worker_came after insert on public.workers
+  for each row execute function private.tell_worker();
+create trigger tell_worker_went after update of gone_at on public.workers
+  for each row when ((new.gone_at is null) <> (old.gone_at is null))
+  execute function private.tell_worker();
+
 revoke all on all functions in schema private from public;
 grant execute on all functions in schema private to service_role;
-revoke all on function private.forget_events(timestamptz, integer) from service_role;
 
 do $$
 declare

@@ -35,6 +35,8 @@ class ClusterOfOurs:
         self._password = secrets.token_urlsafe(16)
         self._port = pick_port(None)
         self._process: asyncio.subprocess.Process | None = None
+        self.environment: Mapping[str, str] = {}
+        """More variables for the server's next start."""
 
     def url(self, database: str = "", user: str = OWNER) -> str:
         """The URL of a database, or of the server without one. Every role that a test makes has one password."""
@@ -65,7 +67,7 @@ class ClusterOfOurs:
                 *self._argv("postgres", "-D", str(self.folder / "data"), *self._options()),
                 stdout=log,
                 stderr=log,
-                env=allowed_environment({"LC_ALL": "C"}),
+                env=allowed_environment({"LC_ALL": "C", **self.environment}),
                 start_new_session=True,
             )
         async with asyncio.timeout(_READY_SECONDS):

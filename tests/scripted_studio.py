@@ -22,6 +22,8 @@ from mobvibe_app.changes import (
     SessionSelected,
     SessionSummary,
     ViewChanged,
+    WorkerSummary,
+    WorkLine,
 )
 from mobvibe_worker.errors import MobvibeError
 from mobvibe_worker.events import (
@@ -223,7 +225,19 @@ def overview(status: JobStatus | None = "processing") -> OverviewChanged:
         0,
         1,
     ) * 2
-    return OverviewChanged(stats, sessions, Decimal("0.41"), (*finished, 0, 2, 1, 3))
+    return OverviewChanged(
+        stats, sessions, Decimal("0.41"), (*finished, 0, 2, 1, 3), (worker_here(status),)
+    )
+
+
+def worker_here(status: JobStatus | None = "processing") -> WorkerSummary:
+    """The worker of this machine; it builds the first session's app while that runs."""
+    now = datetime.now(UTC)
+    work = (WorkLine("habit-tracker", now - timedelta(seconds=48)),)
+    return WorkerSummary(
+        *("laptop", 4312, "0.1.0", 1, now - timedelta(seconds=2), False),
+        work if status == "processing" else (),
+    )
 
 
 def build_payloads() -> list[Payload]:

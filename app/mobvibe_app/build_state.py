@@ -23,6 +23,7 @@ from mobvibe_app.changes import (
     SessionSummary,
     TroubleChanged,
     ViewChanged,
+    WorkerSummary,
 )
 from mobvibe_app.preview_facts import PreviewKnown
 from mobvibe_worker.events import (
@@ -84,6 +85,7 @@ class BuildState:
     sessions: tuple[SessionSummary, ...] = ()
     cost_today_usd: Decimal = Decimal(0)
     finished_per_minute: tuple[int, ...] = ()
+    workers: tuple[WorkerSummary, ...] = ()
     is_overview_known: bool = False
     selected: SessionId | None = None
     last_seq: int = 0
@@ -130,6 +132,7 @@ def apply(state: BuildState, change: Change) -> BuildState:
                 sessions=sessions,
                 cost_today_usd=cost,
                 finished_per_minute=change.finished_per_minute,
+                workers=change.workers,
                 is_overview_known=True,
             )
         case SessionSelected(session_id=session_id):

@@ -47,6 +47,27 @@ class SessionSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkLine:
+    """A job that a worker runs: of which project, and since when."""
+
+    project: str
+    started_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSummary:
+    """A worker that lives, or is lost; `heard_at` is its last heartbeat."""
+
+    host: str
+    pid: int
+    version: str
+    slots: int
+    heard_at: datetime
+    is_lost: bool
+    work: tuple[WorkLine, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PreviewAddress:
     """Where a project is served. `url` is what the QR holds; `expo_go` says in words what opens it."""
 
@@ -77,6 +98,8 @@ class OverviewChanged:
     cost_today_usd: Decimal
     finished_per_minute: tuple[int, ...] = ()
     """Jobs that ended in each of the last 60 minutes, oldest first; empty where nobody counted."""
+    workers: tuple[WorkerSummary, ...] = ()
+    """Who works on this database, the busy ones first, the lost ones last; empty where nobody looked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from urllib.parse import unquote, urlsplit
 
 from asyncpg import Pool
 
 from mobvibe_app.settings import AppSettings
-from mobvibe_worker.runner.assembly import build_worker
+from mobvibe_worker.runner.assembly import build_upkeep, build_worker
+from mobvibe_worker.runner.upkeep import Upkeep
 from mobvibe_worker.runner.worker import Worker
 from mobvibe_worker.store.listener import Listener
 from mobvibe_worker.toolchain.sandbox import Sandbox
@@ -27,10 +29,14 @@ class EmbeddedWorker:
         password = urlsplit(dsn).password
         masked = (dsn, unquote(password)) if password else (dsn,)
         self._worker: Worker = build_worker(settings, pool, listener, masked, sandbox)
+        self._upkeep: Upkeep = build_upkeep(settings, pool)
 
     async def run(self) -> None:
         """Work until `stop`; what runs then is handed back."""
-        await self._worker.run()
+        async with asyncio.TaskGroup() as group:
+            upkeep = group.create_task(self._upkeep.run(), name="upkeep")
+            await self._worker.run()
+            upkeep.cancel()
 
     def stop(self) -> None:
         """Claim nothing more and hand back what runs."""

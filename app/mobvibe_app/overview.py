@@ -7,10 +7,11 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mobvibe_app.changes import OverviewChanged, SessionSummary
+from mobvibe_app.changes import OverviewChanged, SessionSummary, WorkerSummary, WorkLine
 from mobvibe_worker.jobs import LOCAL_OWNER, UserId
 from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.listener import Listener
+from mobvibe_worker.store.roster import Roster, SeenWorker
 from mobvibe_worker.store.sessions import SessionStore
 from mobvibe_worker.store.turns import TurnLedger
 
@@ -26,6 +27,8 @@ class Overview:
     sessions: SessionStore
     turns: TurnLedger
     listener: Listener
+    roster: Roster | None = None
+    """None for another person's view, which has no right to see the workers."""
     poll_seconds: float = 5.0
     owner: UserId = LOCAL_OWNER
     is_own: bool = True
@@ -49,16 +52,18 @@ class Overview:
             for row in rows
         )
         cost = await self.turns.cost_today(self.owner)
-        return OverviewChanged(stats, sessions, cost, await self.queue.finished_per_minute())
+        finished = await self.queue.finished_per_minute()
+        workers = await self.roster.read() if self.roster else []
+        return OverviewChanged(stats, sessions, cost, finished, tuple(map(_summary, workers)))
 
     async def watch(self, tell: Callable[[OverviewChanged], None]) -> None:
-        """Tell the overview of now and whenever a job came or moved on; at least every `poll_seconds`.
+        """Tell the overview of now and whenever a job or a worker came or moved on; at least every `poll_seconds`.
 
         Runs until cancelled. Raises StoreError when the database is lost.
         """
         happened = asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            for channel in ("new_job", "job_status_changed"):
+            for channel in ("new_job", "job_status_changed", "worker_changed"):
                 group.create_task(self._listen(channel, happened))
             last: OverviewChanged | None = None
             while True:
@@ -75,3 +80,15 @@ class Overview:
     async def _listen(self, channel: str, happened: asyncio.Event) -> None:
         async for _ in self.listener.subscribe(channel):
             happened.set()
+
+
+def _summary(worker: SeenWorker) -> WorkerSummary:
+    return WorkerSummary(
+        host=worker.host,
+        pid=worker.pid,
+        version=worker.version,
+        slots=worker.slots,
+        heard_at=worker.last_heartbeat_at,
+        is_lost=worker.is_lost,
+        work=tuple(WorkLine(each.project, each.started_at) for each in worker.work),
+    )

@@ -73,6 +73,7 @@ async def _connected(
     from mobvibe_worker.store.job_queue import JobQueue
     from mobvibe_worker.store.listener import Listener
     from mobvibe_worker.store.pool import open_pool
+    from mobvibe_worker.store.roster import Roster
     from mobvibe_worker.store.turns import TurnLedger
 
     poll = settings.poll_interval_ms / 1000
@@ -97,7 +98,7 @@ async def _connected(
                 )
                 yield Connected(
                     session=session,
-                    overview=Overview(queue, kept.sessions, turns, listener),
+                    overview=Overview(queue, kept.sessions, turns, listener, Roster(pool)),
                     preview_host=host,
                     worker=EmbeddedWorker(settings, dsn, pool, listener, environment.sandbox())
                     if has_worker

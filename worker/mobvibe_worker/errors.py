@@ -55,6 +55,7 @@ class StoreError(MobvibeError):
     """The database could not be used."""
 
     exit_code = 3
+    default_remedy = "Correct what it names, or report it with this line."
 
 
 class DatabaseUnreachable(StoreError):
@@ -92,6 +93,9 @@ class NotFound(StoreError):
     """There is no such thing in the database."""
 
     exit_code = 2
+    default_remedy = (
+        "It may have been deleted; `mobvibe-tui jobs` and `db psql` show what there is."
+    )
 
 
 class Conflict(StoreError):
@@ -122,9 +126,15 @@ class SchemaUnknown(StoreError):
 class LeaseLost(StoreError):
     """Another worker holds this job now; this attempt's work is dropped."""
 
+    default_remedy = (
+        "Nothing needs to be done: the job goes on there, or waits for its next attempt."
+    )
+
 
 class HeadMoved(StoreError):
     """The project's files changed while the job ran."""
+
+    default_remedy = "Try again: it then starts from the newest version."
 
 
 class AgentError(MobvibeError):

@@ -67,6 +67,16 @@ class WorkerSettings(BaseSettings):
         validation_alias=AliasChoices("MONITOR_INTERVAL_MS", "MOBVIBE_MONITOR_INTERVAL_MS"),
     )
     """How often the headless worker prints a line about the queue."""
+    metrics_port: int | None = Field(default=None, ge=1, le=65535)
+    """Where the headless worker serves its metrics for Prometheus; nowhere by default."""
+    metrics_host: str = "127.0.0.1"
+    """The address of the metrics: this machine alone by default."""
+    drain_seconds: float = Field(default=600.0, ge=0.0)
+    """How long a headless worker that was asked to stop lets its jobs finish before it hands them back."""
+    keep_events_days: float = Field(default=90.0, ge=0.0, le=36_500.0)
+    """How long events stay after their session expired; 0 is for ever."""
+    keep_jobs_days: float = Field(default=365.0, ge=0.0, le=36_500.0)
+    """How long jobs that ended stay, with their turns; 0 is for ever."""
     lease_seconds: float = Field(default=20.0, ge=0.5)
     """How long a claim holds without being renewed."""
     demo_pace: float = Field(default=1.0, ge=0.0)

@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     _run(command("run", "headless: environment up, one job, its events, the QR"))
     command("demo", "list the builds recorded with the real loop, for those without a key")
     worker = command("worker", "only the worker, for another machine (needs DATABASE_URL)")
-    worker.add_argument("--concurrency", type=int, metavar="N", default=argparse.SUPPRESS)
+    _worker(worker)
     command("preview", "only the previews, where workers run elsewhere")
     command("up", "start Postgres and leave it running")
     down = command("down", "stop everything of this home")
@@ -48,8 +48,13 @@ def parser() -> argparse.ArgumentParser:
     command("doctor", "what this machine has and lacks, with a remedy each")
     command("jobs", "the newest jobs")
     command("events", "a session's events").add_argument("session", metavar="SESSION")
-    command("retry", "run a failed or cancelled job again").add_argument("job", metavar="JOB")
+    retry = command("retry", "run a failed or cancelled job again")
+    retry.add_argument("job", metavar="JOB", nargs="?")
+    retry.add_argument("--all-dead", action="store_true", help="every job that failed for good")
     command("cancel", "cancel a waiting or running job").add_argument("job", metavar="JOB")
+    bench = command("bench", "measure the queue or the events, beside the peers that are installed")
+    bench.add_argument("what", choices=("queue", "events"))
+    bench.add_argument("--quick", action="store_true", help="tiny counts, ours alone: does it run?")
     _db(command("db", "the database: migrate, verify, branch, seed, psql ..."))
     return top
 
@@ -87,6 +92,35 @@ def _run(run: argparse.ArgumentParser) -> None:
     run.add_argument("--platform", choices=("mobile", "web"), help="a phone, or a browser")
     run.add_argument("--budget", metavar="USD", help="the most that this job may cost")
     run.add_argument("--keep", action="store_true", help="go on serving afterwards")
+
+
+def _worker(worker: argparse.ArgumentParser) -> None:
+    worker.add_argument(
+        "--concurrency", type=int, metavar="N", default=argparse.SUPPRESS, help="jobs at once"
+    )
+    worker.add_argument(
+        "--metrics",
+        dest="metrics_port",
+        type=int,
+        metavar="PORT",
+        default=argparse.SUPPRESS,
+        help="serve Prometheus text there, on this machine",
+    )
+    worker.add_argument(
+        "--drain",
+        dest="drain_seconds",
+        type=float,
+        metavar="SECONDS",
+        default=argparse.SUPPRESS,
+        help="how long jobs may still run after the first ctrl+c",
+    )
+    worker.add_argument(
+        "--reload",
+        nargs="?",
+        const="",
+        metavar="DIR",
+        help="start again when the source (or what is in DIR) changes; jobs are handed back first",
+    )
 
 
 def _db(db: argparse.ArgumentParser) -> None:

@@ -13,7 +13,8 @@ def open_dashboard(settings: AppSettings, out: Output, *, is_plain: bool) -> int
     """Open the dashboard, or say in lines what it would show. Raises MobvibeError where the home is unusable."""
     from mobvibe_worker.home import Home
 
-    Home(settings.home).prepare()
+    home = Home(settings.home)
+    home.prepare()
     if is_plain:
         from mobvibe_app.cli.plain import show_plainly
 
@@ -21,7 +22,9 @@ def open_dashboard(settings: AppSettings, out: Output, *, is_plain: bool) -> int
     # Nothing is freed while the imports run; a collection in between costs a tenth of the first paint.
     gc.disable()
     from mobvibe_app.wiring import build_dashboard
+    from mobvibe_worker.store.query_log import write_to
 
+    write_to(home.logs / "queries.log")
     dashboard = build_dashboard(settings)
     gc.enable()
     gc.freeze()

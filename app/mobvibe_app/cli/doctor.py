@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
 import shutil
@@ -16,6 +17,7 @@ from mobvibe_app.environment.postgres_cluster import Cluster
 from mobvibe_app.settings import AppSettings
 from mobvibe_worker.errors import MobvibeError, ServiceError
 from mobvibe_worker.home import Home
+from mobvibe_worker.store.pool import check_health, open_pool
 from mobvibe_worker.toolchain.node import find_node
 from mobvibe_worker.toolchain.sdks import sdk, sdk_versions
 
@@ -41,7 +43,7 @@ def examine(settings: AppSettings, out: Output) -> int:
         "home": lambda: _home(home),
         "disk": lambda: _disk(home),
         "docker": lambda: _docker(settings, home),
-        **({} if settings.database_url else {"postgres": lambda: _postgres(home)}),
+        "postgres": lambda: _database(settings) if settings.database_url else _postgres(home),
         **{f"node for SDK {one}": _node_for(one) for one in sdk_versions()},
         "address": lambda: _address(settings),
         "model": lambda: _model(settings),
@@ -119,6 +121,20 @@ def _postgres(home: Home) -> str:
             "As root it needs user namespaces; use another account, or set DATABASE_URL.",
         )
     return f"{finished.stdout.strip()}, embedded"
+
+
+def _database(settings: AppSettings) -> str:
+    assert settings.database_url is not None
+    return asyncio.run(_health(settings.database_url.get_secret_value()))
+
+
+async def _health(dsn: str) -> str:
+    pool = await open_pool(dsn, size=1)
+    try:
+        health = await check_health(pool)
+    finally:
+        await pool.close()
+    return f"PostgreSQL {health.server_version} answers in {health.milliseconds:.0f} ms"
 
 
 def _node_for(version: int) -> Callable[[], str]:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from typing import TYPE_CHECKING
 
 from mobvibe_app.cli.arguments import parser
 from mobvibe_app.cli.output import Output
 from mobvibe_worker.errors import InputError, MobvibeError
 
+if TYPE_CHECKING:
+    from mobvibe_app.settings import AppSettings
+
 INTERRUPTED = 130
 NOT_SETTINGS = frozenset(
     {"command", "plain", "json", "prompt", "demo", "project", "platform", "budget", "keep"}
     | {"session", "job", "verb", "to", "on_branch", "yes", "seed", "name", "dropped", "check"}
-    | {"branch", "arguments", "all", "service"}
+    | {"branch", "arguments", "all", "service", "reload", "all_dead", "what", "quick"}
 )
 
 
@@ -44,7 +48,10 @@ def _dispatch(flags: argparse.Namespace, out: Output) -> int:
     given = {name: value for name, value in vars(flags).items() if name not in NOT_SETTINGS}
     if flags.command == "run" and flags.budget is not None:
         given["budget_usd"] = flags.budget
-    settings = load_settings(given)
+    return _answer(load_settings(given), flags, out)
+
+
+def _answer(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
     match flags.command:
         case None:
             from mobvibe_app.cli.dashboard import open_dashboard
@@ -58,11 +65,28 @@ def _dispatch(flags: argparse.Namespace, out: Output) -> int:
         case "worker":
             from mobvibe_app.cli.worker import run_worker
 
-            return run_worker(settings, out)
+            return run_worker(settings, flags, out)
         case "preview":
             from mobvibe_app.cli import preview
 
             return asyncio.run(preview.serve(settings, flags, out))
+        case "doctor":
+            from mobvibe_app.cli.doctor import examine
+
+            return examine(settings, out)
+        case "bench":
+            from mobvibe_app.cli.bench import bench
+
+            return bench(settings, flags, out)
+        case "db":
+            from mobvibe_app.cli.db import commands
+
+            return asyncio.run(commands.COMMANDS[flags.verb](settings, flags, out))
+    return _manage(settings, flags, out)
+
+
+def _manage(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
+    match flags.command:
         case "up" | "down" | "status" | "logs":
             from mobvibe_app.cli import services
 
@@ -71,18 +95,10 @@ def _dispatch(flags: argparse.Namespace, out: Output) -> int:
             from mobvibe_app.cli import care
 
             return asyncio.run(care.COMMANDS[flags.command](settings, flags, out))
-        case "doctor":
-            from mobvibe_app.cli.doctor import examine
-
-            return examine(settings, out)
         case "jobs" | "events" | "retry" | "cancel":
             from mobvibe_app.cli import queue
 
             return asyncio.run(queue.COMMANDS[flags.command](settings, flags, out))
-        case "db":
-            from mobvibe_app.cli.db import commands
-
-            return asyncio.run(commands.COMMANDS[flags.verb](settings, flags, out))
     raise InputError(f"Unknown command {flags.command}.", "See mobvibe-tui --help.")
 
 

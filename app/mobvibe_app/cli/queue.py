@@ -17,6 +17,7 @@ from mobvibe_worker.errors import InputError
 from mobvibe_worker.events import parse_payload
 from mobvibe_worker.jobs import Job, JobId, SessionId
 from mobvibe_worker.sanitize import clean_text
+from mobvibe_worker.store.job_queue import JobQueue
 
 PAGE = 500
 MOST_JOBS = 50
@@ -57,7 +58,19 @@ async def jobs(settings: AppSettings, flags: argparse.Namespace, out: Output) ->
             f"{job.id}  {job.status:<10} attempt {job.attempt}  session {job.session_id}"
             f"  {slugs[job.project_id]}  {prompt[:PROMPT_START]}"
         )
+        if reason := _reason(job):
+            out.line(f"    {reason}")
     return 0
+
+
+def _reason(job: Job) -> str:
+    """Why a job is dead, or waits for another attempt; where it runs."""
+    if job.status == "processing":
+        return f"runs on {job.worker}"
+    said = " ".join(clean_text(job.error or "").split())
+    if job.status == "pending" and said:
+        return f"tried {job.retry_count} of {job.max_retries} times: {said}"
+    return said if job.status == "failed" else ""
 
 
 def _job_data(job: Job, project: str, prompt: str) -> dict[str, Any]:
@@ -67,6 +80,12 @@ def _job_data(job: Job, project: str, prompt: str) -> dict[str, Any]:
         "project": project,
         "status": job.status,
         "attempt": job.attempt,
+        "retry_count": job.retry_count,
+        "max_retries": job.max_retries,
+        "priority": job.priority,
+        "run_at": job.run_at,
+        "worker": job.worker,
+        "error": job.error,
         "prompt": prompt[:PROMPT_START],
     }
 
@@ -89,13 +108,35 @@ async def events(settings: AppSettings, flags: argparse.Namespace, out: Output) 
 
 
 async def retry(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
-    """Put a failed or cancelled job back into the queue."""
-    job_id = JobId(_id(flags.job, "job"))
+    """Put a failed or cancelled job back into the queue, or with --all-dead every failed one."""
+    if flags.all_dead == (flags.job is not None):
+        raise InputError(
+            "Say which job to retry.", "`mobvibe-tui retry JOB`, or `mobvibe-tui retry --all-dead`."
+        )
     async with _connected(settings, out) as connected:
-        await connected.session.queue.retry(job_id)
-        status = (await connected.session.queue.get(job_id)).status
-    out.note(f"{job_id} is {status}; it runs where a worker runs, for example in `mobvibe-tui`")
+        queue = connected.session.queue
+        if flags.all_dead:
+            retried = await _retry_all(queue, out)
+        else:
+            job_id = JobId(_id(flags.job, "job"))
+            await queue.retry(job_id)
+            retried = 1
+            _tell(out, job_id, (await queue.get(job_id)).status)
+    if retried:
+        out.note("it runs where a worker runs, for example in `mobvibe-tui`")
+    else:
+        out.note("no job is dead")
     return 0
+
+
+async def _retry_all(queue: JobQueue, out: Output) -> int:
+    """Retry until no job is dead: those that are at the beginning, not one that dies again meanwhile."""
+    retried: set[JobId] = set()
+    while batch := set(await queue.retry_all_dead()) - retried:
+        for job_id in sorted(batch):
+            _tell(out, job_id, "pending")
+        retried |= batch
+    return len(retried)
 
 
 async def cancel(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
@@ -103,8 +144,14 @@ async def cancel(settings: AppSettings, flags: argparse.Namespace, out: Output) 
     job_id = JobId(_id(flags.job, "job"))
     async with _connected(settings, out) as connected:
         status = await connected.session.cancel(job_id)
-    out.note(f"{job_id} is {'being cancelled' if status == 'processing' else status}")
+    _tell(out, job_id, status, "being cancelled" if status == "processing" else status)
     return 0
+
+
+def _tell(out: Output, job_id: JobId, status: str, words: str = "") -> None:
+    out.note(f"{job_id} is {words or status}")
+    if out.is_json:
+        out.value({"job": {"id": str(job_id), "status": status}})
 
 
 Command = Callable[[AppSettings, argparse.Namespace, Output], Coroutine[Any, Any, int]]

@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 from mobvibe_app.cli.output import Output
 from mobvibe_app.environment.environment import Environment
 from mobvibe_app.environment.preview_events import is_event_line
 from mobvibe_app.settings import AppSettings
-from mobvibe_worker.errors import InputError
+from mobvibe_worker.errors import InputError, MobvibeError
 from mobvibe_worker.home import Home
 from mobvibe_worker.sanitize import clean_text
+from mobvibe_worker.store.pool import open_pool
+from mobvibe_worker.store.roster import Roster, SeenWorker
 
 MOST_BYTES = 200_000
 MOST_LINES = 200
@@ -50,12 +53,20 @@ async def down(settings: AppSettings, flags: argparse.Namespace, out: Output) ->
 
 
 async def status(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
-    """Print what runs in this home, without starting anything."""
+    """Print what runs in this home and who works on its database, without starting anything."""
     environment, home = Environment(settings), Home(settings.home)
     services, modes = await environment.running(), environment.modes()
+    is_up = settings.database_url is not None or any(one.name == "postgres" for one in services)
+    workers = await _workers(settings, out) if is_up else []
     if out.is_json:
-        found = [asdict(service) for service in services]
-        out.value({"home": str(home.root), "modes": modes, "services": found})
+        out.value(
+            {
+                "home": str(home.root),
+                "modes": modes,
+                "services": [asdict(service) for service in services],
+                "workers": [asdict(worker) for worker in workers],
+            }
+        )
         return 0
     out.line(f"home: {home.root}")
     for name, mode in modes.items():
@@ -66,7 +77,38 @@ async def status(settings: AppSettings, flags: argparse.Namespace, out: Output) 
         out.line(f"  {service.name:<24} running{port}  pid {service.pid}{mode}")
     if not services:
         out.line("  nothing runs; `mobvibe-tui` or `mobvibe-tui up` starts it")
+    for line in map(_worker_line, workers):
+        out.line(line)
     return 0
+
+
+async def _workers(settings: AppSettings, out: Output) -> list[SeenWorker]:
+    """Who works on this home's database; nobody where that cannot be asked, and why."""
+    environment = Environment(settings)
+    try:
+        pool = await open_pool(await environment.start(lambda status: None), size=1)
+        try:
+            return await Roster(pool).read()
+        finally:
+            await pool.close()
+    except MobvibeError as error:
+        out.note(f"workers: {error}")
+        return []
+    finally:
+        await environment.close()
+
+
+def _worker_line(worker: SeenWorker) -> str:
+    now = datetime.now(UTC)
+    heard = f"{(now - worker.last_heartbeat_at).total_seconds():.0f} s ago"
+    doing = ", ".join(
+        f"{job.project} (attempt {job.attempt}, {(now - job.started_at).total_seconds():.0f} s)"
+        for job in worker.work
+    )
+    state = "lost" if worker.is_lost else doing or "idle"
+    place = f"{worker.host}:{worker.pid}"
+    slots = f"{len(worker.work)}/{worker.slots} slots"
+    return f"  worker {place:<24} {state}  {slots}  version {worker.version}  heard {heard}"
 
 
 async def logs(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:

@@ -2,22 +2,53 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
 
 from mobvibe_app.cli.output import Output
 from mobvibe_app.environment.services import Services
 from mobvibe_app.settings import AppSettings
 from mobvibe_worker.home import Home
 from mobvibe_worker.runner.headless import run_headless
+from mobvibe_worker.runner.monitor import Reading
+from mobvibe_worker.runner.reloading import ReloadingWorker, own_source
+
+_BY_FLAG = ("concurrency", "metrics_port", "drain_seconds")
 
 
-def run_worker(settings: AppSettings, out: Output) -> int:
+def run_worker(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
     """Work until stopped. Raises MobvibeError where it cannot start."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    if flags.reload is not None:
+        folders = (Path(flags.reload).absolute(),) if flags.reload else own_source()
+        return asyncio.run(_reload(settings, folders, out))
     services = Services(settings, Home(settings.home))
+    tell = _teller(out) if out.is_json else None
     try:
-        asyncio.run(run_headless(settings, out.note, services.sandbox(out.status)))
+        asyncio.run(run_headless(settings, out.note, tell, services.sandbox(out.status)))
     finally:
         services.close()
     return 0
+
+
+def _teller(out: Output) -> Callable[[Reading], None]:
+    return lambda reading: out.value({"monitor": reading.to_data()})
+
+
+async def _reload(settings: AppSettings, folders: tuple[Path, ...], out: Output) -> int:
+    return await ReloadingWorker(_environment(settings), folders, out.note).run()
+
+
+def _environment(settings: AppSettings) -> dict[str, str]:
+    """What the flags said, in the environment of the worker's own process: secrets in no command line."""
+    env = {**os.environ, "MOBVIBE_HOME": str(settings.home)}
+    if settings.database_url is not None:
+        env["DATABASE_URL"] = settings.database_url.get_secret_value()
+    given = {name: getattr(settings, name) for name in _BY_FLAG}
+    return env | {
+        f"MOBVIBE_{name.upper()}": str(value) for name, value in given.items() if value is not None
+    }

@@ -14,7 +14,10 @@ import pytest
 
 from mobvibe_app.environment.postgres_programs import libpq_environment
 from mobvibe_worker.processes.surroundings import allowed_environment
+from mobvibe_worker.store.migration_files import migrations_folder
 from terminal import Terminal
+
+OURS = len(list(migrations_folder().glob("*.down.sql")))
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ async def test_migrate_seed_verify_reset(tmp_path: Path, empty_database: str) ->
     up = await db(tmp_path, empty_database, "migrate", "--on-branch", "--json")
     assert up.code == 0, up.err
     states = [value["migration"]["state"] for value in up.values]
-    assert states == ["tried on a copy"] * 8 + ["applied"] * 8
+    assert states == ["tried on a copy"] * OURS + ["applied"] * OURS
 
     seeded = await db(tmp_path, empty_database, "seed", "--json")
     assert seeded.values[0]["seeded"]["projects"] == 6
@@ -68,11 +71,14 @@ async def test_migrate_seed_verify_reset(tmp_path: Path, empty_database: str) ->
         await connection.close()
 
     back = await db(tmp_path, empty_database, "rollback", "--json")
-    assert [value["migration"]["version"] for value in back.values] == [8]
+    assert [value["migration"]["version"] for value in back.values] == [OURS]
     state = await db(tmp_path, empty_database, "status", "--json")
-    assert [value["migration"]["state"] for value in state.values][6:] == ["applied", "pending"]
+    assert [value["migration"]["state"] for value in state.values][OURS - 2 :] == [
+        "applied",
+        "pending",
+    ]
     nowhere = await db(tmp_path, empty_database, "rollback", "--to", "12")
-    assert nowhere.code == 2 and "It is at 7 now" in nowhere.err
+    assert nowhere.code == 2 and f"It is at {OURS - 1} now" in nowhere.err
 
 
 @pytest.mark.terminal

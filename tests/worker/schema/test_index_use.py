@@ -51,6 +51,12 @@ QUERIES: dict[str, tuple[str, set[str]]] = {
         " order by expires_at limit 100",
         {"coding_sessions_status_idx", "coding_sessions_expires_at_idx"},
     ),
+    "sessions to expire": (
+        "select s.id from public.coding_sessions s where (starts_with(s.status, 'pending')"
+        " or starts_with(s.status, 'active') or starts_with(s.status, 'paused'))"
+        " and s.expires_at < statement_timestamp() order by s.expires_at limit 100",
+        {"coding_sessions_open_idx"},
+    ),
     "a session by its container": (
         "select * from public.coding_sessions where container_id = 'session-77'",
         {"coding_sessions_container_id_idx"},

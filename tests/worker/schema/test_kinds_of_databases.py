@@ -6,6 +6,7 @@ import asyncio
 from uuid import uuid4
 
 import asyncpg
+import pytest
 
 from clusters import ClusterOfOurs
 from database_kinds import PreparedDatabase, prepare
@@ -39,6 +40,33 @@ async def test_up_again_down_up_leaves_the_same_and_down_only_what_was_there(
     assert await schema_lines(prepared.administrator_url) == before
     await runner.migrate()
     assert await schema_lines(prepared.administrator_url) == first
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        "",
+        "create function auth.user_id() returns text language sql as 'select null::text'",
+        "create function auth.uid() returns uuid language sql stable as 'select null::uuid'",
+        "create table auth.users (id uuid primary key, email text, raw_user_meta_data jsonb,"
+        " created_at timestamptz default now())",
+    ],
+    ids=["nothing", "another function", "uid", "users"],
+)
+async def test_of_a_schema_auth_that_lacks_something_only_that_is_made_and_taken_back(
+    server_15: ClusterOfOurs, theirs: str
+) -> None:
+    database = await prepare(server_15, "plain-15")
+    await server_15.run_sql(f"create schema auth; {theirs}", database.name)
+    before = await schema_lines(database.url)
+    runner = MigrationRunner(database.url)
+    await runner.migrate()
+    assert set(await schema_lines(database.url)) > set(before)
+    await server_15.run_sql(
+        f"insert into auth.users (id, email) values ('{uuid4()}', 'ann@example.com')", database.name
+    )
+    await runner.rollback(0)
+    assert await schema_lines(database.url) == before
 
 
 async def test_eight_at_once_apply_each_file_once(prepared: PreparedDatabase) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -92,11 +93,23 @@ async def test_with_people_connected_it_says_who_or_copies_another_way(
     async def cannot(source: str, target: str) -> None:
         raise BranchRefused("no room")
 
+    begun = asyncio.Event()
+
+    async def never_ends(source: str, target: str) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
     try:
         with pytest.raises(BranchRefused, match=r"mobvibe-tui \(1\)"):
             await Branches(database_url).create("busy")
         with pytest.raises(BranchRefused, match="no room"):
             await Branches(database_url, cannot).create("busy")
+        assert await Branches(database_url).list() == []
+        stopped = asyncio.create_task(Branches(database_url, never_ends).create("half"))
+        await begun.wait()
+        stopped.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await stopped
         assert await Branches(database_url).list() == []
         branches = Branches(database_url, copy)
         await branches.create("busy")
@@ -123,14 +136,14 @@ async def test_verify_finds_what_the_way_down_forgets(database_url: str, folder:
     await seed(database_url)
     clean = await verify(database_url)
     assert clean.differences == () and clean.has_data
-    assert clean.migrations == 8 and clean.objects > 300
+    assert clean.migrations == len(list(folder.glob("*.down.sql"))) and clean.objects > 300
 
-    (folder / "0009_more.sql").write_text(
+    (folder / "0098_more.sql").write_text(
         "alter table public.profiles add column if not exists nickname text default 'a';\n"
         "alter table public.profiles alter column nickname set default gen_random_uuid()::text;\n"
         "drop policy if exists kept on public.projects;\n"
     )
-    (folder / "0009_more.down.sql").write_text("create policy kept on auth.users using (true);\n")
+    (folder / "0098_more.down.sql").write_text("create policy kept on auth.users using (true);\n")
     (folder / "0001_platform.down.sql").write_text(
         (folder / "0001_platform.down.sql").read_text().replace("drop function auth.jwt();", "")
     )
@@ -142,14 +155,38 @@ async def test_verify_finds_what_the_way_down_forgets(database_url: str, folder:
 
 async def test_verify_names_each_object_that_differs(database_url: str, folder: Path) -> None:
     """A file that makes something only the first time."""
-    (folder / "0009_once.sql").write_text(
+    (folder / "0098_once.sql").write_text(
         "do $$ begin if to_regnamespace('marker') is null then\n"
         "create schema marker; create index late_idx on public.projects (name); end if; end $$;\n"
     )
-    (folder / "0009_once.down.sql").write_text("drop index if exists public.late_idx;\n")
+    (folder / "0098_once.down.sql").write_text("drop index if exists public.late_idx;\n")
     found = await verify(database_url, folder)
     assert len(found.differences) == 1
     assert found.differences[0].startswith("- index CREATE INDEX late_idx")
+
+
+async def test_verify_sees_every_kind_of_object(database_url: str, folder: Path) -> None:
+    made = {
+        "view": "create view public.few as select 1 as one",
+        "sequence": "create sequence public.counter",
+        "type": "create type public.mood as enum ('calm')",
+        "comment on table": "comment on table public.projects is 'An app.'",
+        "comment on function": "comment on function public.get_queue_stats() is 'Counts.'",
+        "trigger": "create trigger late before update on public.workers"
+        " for each row execute function private.touch_updated_at()",
+        "policy": "create policy late on public.workers for select using (false)",
+        "table": "alter table public.workers force row level security",
+    }
+    statements = ";\n".join(made.values())
+    (folder / "0099_once.sql").write_text(
+        "do $$ begin if to_regnamespace('marker') is null then\n"
+        f"create schema marker; {statements}; end if; end $$;\n"
+    )
+    (folder / "0099_once.down.sql").write_text(
+        "drop view public.few; drop sequence public.counter; drop type public.mood;\n"
+    )
+    lost = [line for line in (await verify(database_url, folder)).differences if line[0] == "-"]
+    assert [kind for kind in made if not any(line.startswith(f"- {kind} ") for line in lost)] == []
 
 
 async def test_a_busy_database_is_verified_on_an_empty_one(pool: Pool, database_url: str) -> None:
@@ -162,7 +199,7 @@ async def test_a_rehearsal_fails_on_the_real_data_and_harms_nothing(
     database_url: str, folder: Path
 ) -> None:
     await seed(database_url)
-    (folder / "0009_strict.sql").write_text(
+    (folder / "0098_strict.sql").write_text(
         "alter table public.profiles alter column email set not null;\n"
     )
     before = await MigrationRunner(database_url, folder).status()
@@ -170,9 +207,14 @@ async def test_a_rehearsal_fails_on_the_real_data_and_harms_nothing(
         await rehearse(database_url, folder)
     assert await MigrationRunner(database_url, folder).status() == before
     assert await Branches(database_url).list() == []
-    (folder / "0009_strict.sql").write_text("alter table public.profiles add nickname text;\n")
-    assert [one.version for one in await rehearse(database_url, folder)] == [9]
+    (folder / "0098_strict.sql").write_text("alter table public.profiles add nickname text;\n")
+    assert [one.version for one in await rehearse(database_url, folder)] == [98]
     assert await MigrationRunner(database_url, folder).status() == before
+
+
+async def test_where_nothing_is_pending_no_copy_is_made(pool: Pool, database_url: str) -> None:
+    """With the pool connected a copy would be refused."""
+    assert await rehearse(database_url) == []
 
 
 async def test_the_data_set_is_believable_and_nothing_of_it_waits(database_url: str) -> None:

@@ -55,6 +55,14 @@ def test_what_is_never_repeated(error: Exception, told: type[MobvibeError]) -> N
     assert not isinstance(caught.value, DatabaseUnreachable)
 
 
+def test_each_error_of_the_store_says_what_to_do_next() -> None:
+    def kinds(top: type[StoreError]) -> list[type[StoreError]]:
+        return [top, *(each for kind in top.__subclasses__() for each in kinds(kind))]
+
+    assert len(kinds(StoreError)) > 12
+    assert [kind.__name__ for kind in kinds(StoreError) if not kind("It is so.").remedy] == []
+
+
 def test_wrong_use_stays_what_it_is() -> None:
     with pytest.raises(asyncpg.InterfaceError), translated():
         raise asyncpg.InterfaceError("the server expects 1 argument for this query, 2 were passed")

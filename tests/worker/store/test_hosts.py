@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import asyncpg
 import pytest
 
-from database_kinds import PreparedDatabase
-from mobvibe_worker.errors import Denied
+from clusters import ClusterOfOurs, embedded_18, running
+from database_kinds import PreparedDatabase, prepare
+from mobvibe_worker.errors import BranchRefused, Denied
 from mobvibe_worker.store.branches import Branches
 from mobvibe_worker.store.contracts import contracts_file, generate
 from mobvibe_worker.store.diagram import document, draw
@@ -60,3 +64,39 @@ async def test_branches_and_rehearsals_on_every_host(migrated: PreparedDatabase)
         await branches.drop("try")
     found = await verify(migrated.url)
     assert found.differences == () and found.has_data
+
+
+async def test_a_connection_of_the_hosts_own_is_seen_as_one(migrated: PreparedDatabase) -> None:
+    """Postgres hides much of other roles' connections; that they are there must not be missed."""
+    held = await asyncpg.connect(
+        migrated.administrator_url, server_settings={"application_name": "the host"}
+    )
+    copied: list[str] = []
+
+    async def copy(source: str, target: str) -> None:
+        copied.append(target)
+
+    try:
+        branches = Branches(migrated.url, copy)
+        await branches.create("busy")
+        assert copied == [branches.url("busy")]
+        await branches.drop("busy")
+        with pytest.raises(BranchRefused, match=r"the host \(1\)"):
+            await Branches(migrated.url).create("busy")
+    finally:
+        await held.close()
+
+
+async def test_from_16_on_who_makes_a_role_is_let_take_it_on(tmp_path: Path) -> None:
+    """Neon's owner on Postgres 18, on a server where no superuser made the roles before."""
+    async with running(ClusterOfOurs(embedded_18(), tmp_path, fsync="off")) as server:
+        database = await prepare(server, "neon-18")
+        await MigrationRunner(database.url).migrate()
+        await seed(database.url)
+        pool = await open_pool(database.url, size=2)
+        try:
+            grace = await ProfileStore(pool).person("grace@example.com")
+            assert len(await SessionStore(UserView(pool, grace)).summaries(grace.id)) == 2
+        finally:
+            await pool.close()
+        assert (await verify(database.url)).differences == ()

@@ -16,7 +16,8 @@ from mobvibe_worker.errors import InputError, LeaseLost, NotFound
 from mobvibe_worker.events import ErrorRaised, Message
 from mobvibe_worker.jobs import LOCAL_OWNER, Attempt, JobId, RevisionId, SessionId, WorkerId
 from mobvibe_worker.store.event_log import EventLog
-from mobvibe_worker.store.job_queue import FinishedWork, JobQueue, Renewal
+from mobvibe_worker.store.job_queue import FinishedWork, JobQueue
+from mobvibe_worker.store.leases import Renewal
 from mobvibe_worker.store.projects import ProjectStore
 from mobvibe_worker.store.revisions import RevisionStore
 from mobvibe_worker.store.sessions import SessionStore
@@ -255,7 +256,7 @@ async def test_notifications_say_what_came_and_what_moved(database_url: str, poo
         ("new_job", [{"id": second, "priority": 0}]),
         ("job_status_changed", [{"id": first, "old": "processing", "new": "cancelled"}]),
     ]
-    assert len(heard) == 16 and sum(len(items) for _, items in heard[6:]) == 500
+    assert len(heard) == 13 and sum(len(items) for _, items in heard[6:]) == 500
 
 
 async def test_summaries_projects_and_workers(pool: Pool) -> None:

@@ -112,26 +112,72 @@ async def test_disagreement_with_the_database_is_refused_by_name(
     assert spoiled.name in await refusal(MigrationRefused, runner)
     spoiled.write_text(text)
 
-    late = folder / "0010_second.sql"
+    late = folder / "0099_second.sql"
     late.write_text("create table second (id int);")
-    assert [one.version for one in await runner.migrate()] == [10]
-    (folder / "0009_first.sql").write_text("create table first (id int);")
-    assert "0009_first.sql" in await refusal(MigrationRefused, runner)
+    assert [one.version for one in await runner.migrate()] == [99]
+    (folder / "0098_first.sql").write_text("create table first (id int);")
+    assert "0098_first.sql" in await refusal(MigrationRefused, runner)
 
-    assert "0010" in await refusal(SchemaTooNew, MigrationRunner(database_url))
-    with pytest.raises(MigrationRefused, match=r"0010_second\.down\.sql"):
-        await runner.rollback(9)
+    assert "0099" in await refusal(SchemaTooNew, MigrationRunner(database_url))
+    with pytest.raises(MigrationRefused, match=r"0099_second\.down\.sql"):
+        await runner.rollback(98)
 
 
 async def test_a_failing_file_keeps_nothing_and_names_its_line(
     database_url: str, folder: Path
 ) -> None:
-    (folder / "0009_wrong.sql").write_text("create table halfway (id int);\n\nselect nonsense;\n")
+    (folder / "0098_wrong.sql").write_text("create table halfway (id int);\n\nselect nonsense;\n")
     runner = MigrationRunner(database_url, folder)
-    with pytest.raises(MigrationFailed, match=r"0009_wrong\.sql .* at line 3: .*nonsense"):
+    with pytest.raises(MigrationFailed, match=r"0098_wrong\.sql .* at line 3: .*nonsense"):
         await runner.migrate()
     assert (await runner.status())[-1].state == "pending"
     assert "halfway" not in str(await _fingerprint(database_url))
+
+
+async def test_it_does_not_wait_for_ever_for_who_uses_a_table(
+    database_url: str, folder: Path
+) -> None:
+    (folder / "0098_wide.sql").write_text("alter table public.projects add wide text;\n")
+    holder = await asyncpg.connect(database_url)
+    try:
+        await holder.execute("begin; lock table public.projects")
+        with pytest.raises(MigrationFailed, match="0098_wide") as failed:
+            await MigrationRunner(database_url, folder).migrate()
+        assert "Another program is using" in failed.value.remedy
+    finally:
+        await holder.close()
+    assert [one.version for one in await MigrationRunner(database_url, folder).migrate()] == [98]
+
+
+async def test_a_file_may_run_outside_of_a_transaction_and_says_what_it_left(
+    database_url: str, folder: Path
+) -> None:
+    """As `create index concurrently` must; failing it leaves an index that is there and serves nobody."""
+    alone = "-- mobvibe:no-transaction\n"
+    (folder / "0098_tier.sql").write_text(
+        f"{alone}create index concurrently tiers_idx on public.profiles (tier, id);\n"
+    )
+    (folder / "0098_tier.down.sql").write_text(
+        f"{alone}drop index concurrently public.tiers_idx;\n"
+    )
+    runner = MigrationRunner(database_url, folder)
+    assert [one.version for one in await runner.migrate()] == [98]
+    assert "tiers_idx" in str(await _fingerprint(database_url))
+    assert [one.version for one in await runner.rollback(97)] == [98]
+    assert "tiers_idx" not in str(await _fingerprint(database_url))
+
+    (folder / "0099_once.sql").write_text(
+        f"{alone}create unique index concurrently once_idx on public.profiles ((1));\n"
+    )
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute("insert into auth.users (email) values ('a@x.org'), ('b@x.org')")
+    finally:
+        await connection.close()
+    with pytest.raises(MigrationFailed, match="0099_once") as failed:
+        await runner.migrate()
+    assert "invalid index once_idx" in failed.value.remedy
+    assert [state.state for state in await runner.status()][-2:] == ["applied", "pending"]
 
 
 @pytest.mark.parametrize(

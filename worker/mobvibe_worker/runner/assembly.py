@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from asyncpg import Pool
 
@@ -14,7 +15,10 @@ from mobvibe_worker.home import Home
 from mobvibe_worker.jobs import Job
 from mobvibe_worker.runner.attempt import AttemptRunner, Stores
 from mobvibe_worker.runner.checking import Toolchains
-from mobvibe_worker.runner.worker import Rhythm, Worker
+from mobvibe_worker.runner.running import Rhythm
+from mobvibe_worker.runner.tally import Tally
+from mobvibe_worker.runner.upkeep import Upkeep, UpkeepRhythm
+from mobvibe_worker.runner.worker import Worker
 from mobvibe_worker.sanitize import Redactor
 from mobvibe_worker.settings import WorkerSettings
 from mobvibe_worker.store.event_log import EventLog
@@ -23,6 +27,7 @@ from mobvibe_worker.store.listener import Listener
 from mobvibe_worker.store.projects import ProjectStore
 from mobvibe_worker.store.revisions import RevisionStore
 from mobvibe_worker.store.turns import TurnLedger
+from mobvibe_worker.store.upkeep import UpkeepStore
 from mobvibe_worker.store.workers import WorkerRegistry
 from mobvibe_worker.toolchain.sandbox import Sandbox
 
@@ -72,6 +77,7 @@ def build_worker(
         turns=TurnLedger(pool),
     )
     home = Home(settings.home)
+    tally = Tally()
     attempt = AttemptRunner(
         home=home,
         stores=stores,
@@ -79,6 +85,7 @@ def build_worker(
         model_for=ModelChoice(settings),
         redact=Redactor((*settings.secrets(), *secrets)),
         budget_usd=settings.budget_usd,
+        tally=tally,
     )
     rhythm = Rhythm(
         lease=settings.lease_seconds,
@@ -86,4 +93,16 @@ def build_worker(
         concurrency=settings.concurrency,
         recordings_only=not settings.has_model,
     )
-    return Worker(stores.queue, WorkerRegistry(pool), listener, attempt, rhythm)
+    return Worker(stores.queue, WorkerRegistry(pool), listener, attempt, rhythm, tally=tally)
+
+
+def build_upkeep(settings: WorkerSettings, pool: Pool) -> Upkeep:
+    """What runs beside a worker: expiry and retention, as the settings say."""
+    rhythm = UpkeepRhythm(
+        events=_age(settings.keep_events_days), jobs=_age(settings.keep_jobs_days)
+    )
+    return Upkeep(UpkeepStore(pool), rhythm)
+
+
+def _age(days: float) -> timedelta | None:
+    return timedelta(days=days) if days else None

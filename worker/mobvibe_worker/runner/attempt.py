@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 from time import monotonic
@@ -30,7 +30,8 @@ from mobvibe_worker.runner.checking import CheckingStaged, Toolchains
 from mobvibe_worker.runner.event_buffer import EventBuffer
 from mobvibe_worker.runner.kept import keep_aside
 from mobvibe_worker.runner.ledger import AttemptLedger
-from mobvibe_worker.runner.worker import RunningJob
+from mobvibe_worker.runner.running import RunningJob
+from mobvibe_worker.runner.tally import Tally
 from mobvibe_worker.sanitize import Redactor
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.job_queue import FinishedWork, JobQueue
@@ -75,9 +76,18 @@ class AttemptRunner:
     model_for: Callable[[Job], Model]
     redact: Redactor
     budget_usd: Decimal
+    tally: Tally = field(default_factory=Tally)
 
     async def __call__(self, running: RunningJob) -> None:
         """Never raises for a failed job: its outcome is stored. Raises CancelledError when stopped."""
+        self.tally.claimed += 1
+        started = monotonic()
+        try:
+            await self._run(running)
+        finally:
+            self.tally.end(running.outcome or "lost", monotonic() - started)
+
+    async def _run(self, running: RunningJob) -> None:
         job, attempt = running.job, running.attempt
         buffer = EventBuffer(
             self.stores.events,
@@ -85,24 +95,29 @@ class AttemptRunner:
             attempt,
             on_lost=lambda: running.stop("lost"),
             redact=self.redact,
+            on_stored=self._count_events,
         )
         async with buffer:
             try:
                 await self._work(running, buffer)
+                running.outcome = "completed"
             except asyncio.CancelledError:
                 await asyncio.shield(self._end_stopped(running, buffer))
                 raise
             except LeaseLost as lost:
                 log.warning("job %s attempt %s: %s", job.id, attempt.number, lost)
             except MobvibeError as error:
-                await self._fail(job, attempt, buffer, error)
+                await self._fail(running, buffer, error)
             except Exception as error:  # the border: a defect ends one job, not the worker
                 log.exception("job %s attempt %s ended by a defect", job.id, attempt.number)
                 defect = MobvibeError(
                     f"An unexpected {type(error).__name__} ended the job: {error}",
                     "Run it again with `mobvibe-tui retry`, or see the worker's log.",
                 )
-                await self._fail(job, attempt, buffer, defect)
+                await self._fail(running, buffer, defect)
+
+    def _count_events(self, rows: int) -> None:
+        self.tally.event_rows += rows
 
     async def _work(self, running: RunningJob, buffer: EventBuffer) -> None:
         job, attempt = running.job, running.attempt
@@ -117,7 +132,9 @@ class AttemptRunner:
                     model=self.model_for(job),
                     staged=staging.staged,
                     checker=staging.checker,
-                    ledger=AttemptLedger(self.stores.turns, attempt, self.budget_usd),
+                    ledger=AttemptLedger(
+                        self.stores.turns, attempt, self.budget_usd, self.tally.spend
+                    ),
                     emit=buffer.emit,
                     redact=self.redact,
                     sdk=project.sdk,
@@ -203,9 +220,8 @@ class AttemptRunner:
         buffer.emit(Terminal("merge your own edits", "passed", output))
         return Base(revision.id, theirs)
 
-    async def _fail(
-        self, job: Job, attempt: Attempt, buffer: EventBuffer, error: MobvibeError
-    ) -> None:
+    async def _fail(self, running: RunningJob, buffer: EventBuffer, error: MobvibeError) -> None:
+        job, attempt = running.job, running.attempt
         # As private.end_attempt decides it.
         will_retry = error.is_worth_retrying and job.retry_count + 1 < job.max_retries
         message = self.redact(error.message)
@@ -213,12 +229,13 @@ class AttemptRunner:
 
         async def store() -> None:
             await buffer.flush()
-            await self.stores.queue.fail(
+            is_retried = await self.stores.queue.fail(
                 attempt,
                 f"{message} {remedy}".strip(),
                 retry=error.is_worth_retrying,
                 events=[ErrorRaised(message, remedy)],
             )
+            running.outcome = "retried" if is_retried else "failed"
 
         await _until_stored(store, attempt)
 
@@ -234,6 +251,7 @@ class AttemptRunner:
                 await queue.finish_cancelled(attempt, [cancelled])
             else:
                 await queue.hand_back(attempt)
+            running.outcome = running.why_stopped
         except StoreError as error:
             log.warning("job %s attempt %s: %s", attempt.job_id, attempt.number, error)
 

@@ -45,7 +45,7 @@ class EventBuffer:
     """`emit` never blocks and masks secrets; what gathered within 40 ms is one statement.
 
     While the database is away the events wait here, in order. When the attempt is fenced off, `on_lost` is
-    called once and the rest is dropped.
+    called once and the rest is dropped. `on_stored` is told how many rows each batch had.
     """
 
     def __init__(
@@ -55,12 +55,14 @@ class EventBuffer:
         attempt: Attempt,
         on_lost: Callable[[], None],
         redact: Redactor,
+        on_stored: Callable[[int], None] | None = None,
     ) -> None:
         self._log = log
         self._redact = redact
         self._session_id = session_id
         self._attempt = attempt
         self._on_lost = on_lost
+        self._on_stored = on_stored
         self._waiting: list[Payload] = []
         self._unanswered: Batch | None = None
         self._arrived = asyncio.Event()
@@ -93,6 +95,8 @@ class EventBuffer:
         await self._log.append(
             self._session_id, batch.payloads, attempt=self._attempt, batch_id=batch.id
         )
+        if self._on_stored is not None:
+            self._on_stored(len(batch.payloads))
 
     async def _send_in_batches(self) -> None:
         while True:

@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
-from mobvibe_worker.errors import InputError, StoreError
+from mobvibe_worker.errors import InputError
 from mobvibe_worker.home import Home
-from mobvibe_worker.runner.assembly import build_worker
+from mobvibe_worker.runner.assembly import build_upkeep, build_worker
+from mobvibe_worker.runner.metrics import serving_metrics
+from mobvibe_worker.runner.monitor import Reading, monitor
 from mobvibe_worker.runner.worker import Worker
 from mobvibe_worker.settings import WorkerSettings
-from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.listener import Listener
 from mobvibe_worker.store.migrations import MigrationRunner
 from mobvibe_worker.store.pool import open_pool
 from mobvibe_worker.toolchain.sandbox import Sandbox
 
-DRAIN_SECONDS = 600.0
-
 
 async def run_headless(
-    settings: WorkerSettings, say: Callable[[str], None], sandbox: Sandbox | None = None
+    settings: WorkerSettings,
+    say: Callable[[str], None],
+    tell: Callable[[Reading], None] | None = None,
+    sandbox: Sandbox | None = None,
 ) -> None:
     """Work until SIGTERM or ctrl+c: the first lets running jobs finish, a second hands them back at once.
 
-    Raises InputError without a database URL, StoreError when it cannot be used.
+    So does SIGHUP. `tell` gets the readings of the queue, which are said without it. Raises InputError without a
+    database URL, StoreError when it cannot be used, ServiceError when the metrics cannot be served.
     """
     if settings.database_url is None:
         raise InputError(
@@ -44,38 +46,33 @@ async def run_headless(
         stack.push_async_callback(pool.close)
         listener = await stack.enter_async_context(Listener(settings.session_url(dsn)))
         worker = build_worker(settings, pool, listener, sandbox=sandbox)
-        _stop_on_signals(worker, say)
-        monitor = asyncio.create_task(
-            _monitor(worker, JobQueue(pool), settings.monitor_interval_ms / 1000, say)
-        )
-        stack.callback(monitor.cancel)
+        if settings.metrics_port is not None:
+            address = settings.metrics_host, settings.metrics_port
+            await stack.enter_async_context(serving_metrics(worker, *address))
+            say(f"metrics: http://{address[0]}:{address[1]}/metrics")
+        _stop_on_signals(worker, settings.drain_seconds, say)
         say(f"worker {worker.id}: {settings.concurrency} slot(s), waiting for jobs")
-        await worker.run()
-        say(f"worker {worker.id}: stopped")
+        told = tell or (lambda reading: say(reading.line()))
+        async with asyncio.TaskGroup() as group:
+            beside = [
+                group.create_task(monitor(worker, settings.monitor_interval_ms / 1000, told)),
+                group.create_task(build_upkeep(settings, pool).run()),
+            ]
+            await worker.run()
+            for task in beside:
+                task.cancel()
+        handed_back = worker.tally.outcomes["handed back"]
+        also = f", {handed_back} job(s) handed back" if handed_back else ""
+        say(f"worker {worker.id}: stopped{also}")
 
 
-def _stop_on_signals(worker: Worker, say: Callable[[str], None]) -> None:
-    def stop() -> None:
-        if worker.running:
+def _stop_on_signals(worker: Worker, drain_seconds: float, say: Callable[[str], None]) -> None:
+    def finish() -> None:
+        if worker.running and drain_seconds:
             say("finishing what runs; once more hands it back at once")
-        worker.stop(DRAIN_SECONDS)
+        worker.stop(drain_seconds)
 
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop)
-
-
-async def _monitor(
-    worker: Worker, queue: JobQueue, seconds: float, say: Callable[[str], None]
-) -> None:
-    while True:
-        await asyncio.sleep(seconds)
-        try:
-            stats = await queue.stats()
-        except StoreError as error:
-            logging.getLogger(__name__).warning("no queue stats: %s", error)
-            continue
-        say(
-            f"queue: {stats.pending} waiting, {stats.processing} running ({len(worker.running)} here), "
-            f"{stats.completed} completed, {stats.failed} failed, {stats.cancelled} cancelled"
-        )
+    loop.add_signal_handler(signal.SIGINT, finish)
+    loop.add_signal_handler(signal.SIGTERM, finish)
+    loop.add_signal_handler(signal.SIGHUP, worker.stop, 0.0)

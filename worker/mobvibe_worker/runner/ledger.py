@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -18,6 +19,8 @@ class AttemptLedger:
     attempt: Attempt
     default_budget_usd: Decimal
     """The cap of a job that names none."""
+    on_spent: Callable[[Decimal | None], None]
+    """Told what each settled turn cost."""
 
     async def reserve(self, turn: int, model: str, usd: Decimal | None) -> None:
         """Set `usd` aside before a request. Raises BudgetReached or LeaseLost."""
@@ -38,3 +41,4 @@ class AttemptLedger:
     ) -> None:
         """Keep what was said and what it cost; what was set aside beyond that is free again."""
         await self.turns.settle(self.attempt, turn, record, usage, cost_usd)
+        self.on_spent(cost_usd)

@@ -7,59 +7,32 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
 from importlib.metadata import version
-from typing import Literal
 from uuid import uuid4
 
-from mobvibe_worker.errors import StoreError
+from mobvibe_worker.errors import DatabaseUnreachable, MobvibeError, StoreError
+from mobvibe_worker.events import ErrorRaised
 from mobvibe_worker.jobs import Attempt, Job, JobId, WorkerId
+from mobvibe_worker.runner.exchange import Exchange
+from mobvibe_worker.runner.lease_keeper import LeaseKeeper
+from mobvibe_worker.runner.neighbours import Neighbours
+from mobvibe_worker.runner.process_identity import ProcessIdentity
+from mobvibe_worker.runner.running import Rhythm, RunAttempt, RunningJob
+from mobvibe_worker.runner.tally import Outcome, Tally
 from mobvibe_worker.store.job_queue import JobQueue
+from mobvibe_worker.store.leases import Finished
 from mobvibe_worker.store.listener import Listener
 from mobvibe_worker.store.workers import WorkerRegistry
 
 log = logging.getLogger(__name__)
 
-WhyStopped = Literal["cancelled", "lost", "handed back"]
 RECONNECT_SECONDS = 1.0
-
-
-@dataclass(slots=True)
-class RunningJob:
-    """One attempt under way. `why_stopped` is set before its task is cancelled."""
-
-    job: Job
-    attempt: Attempt
-    task: asyncio.Task[None] | None = None
-    why_stopped: WhyStopped | None = None
-    renewed_at: float = 0.0
-
-    def stop(self, why: WhyStopped) -> None:
-        """Cancel the attempt's task, once, for one reason."""
-        if self.why_stopped is None and self.task is not None:
-            self.why_stopped = why
-            self.task.cancel()
-
-
-RunAttempt = Callable[[RunningJob], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Rhythm:
-    """How often things happen, in seconds, how many jobs run at once, and which."""
-
-    lease: float
-    poll: float
-    concurrency: int
-    recordings_only: bool = False
-    """Without a model, jobs that need one are left to other workers."""
-
-    @property
-    def beat(self) -> float:
-        """Leases are renewed at a quarter of their length."""
-        return self.lease / 4
+LOOK_SECONDS = 1.0
+"""How often running jobs are looked after: who asked to cancel, which lease is lost. Renewing them is rarer."""
+LEAST_PAUSE = 0.25
+"""Between two looks at what falls due, however many notifications come."""
+CLOSE_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -74,28 +47,54 @@ class Worker:
     id: WorkerId = field(
         default_factory=lambda: WorkerId(f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}")
     )
+    tally: Tally = field(default_factory=Tally)
     running: dict[JobId, RunningJob] = field(default_factory=dict)
+    identity: ProcessIdentity = field(default_factory=ProcessIdentity.own)
+    exchange: Exchange = field(init=False)
+    leases: LeaseKeeper = field(init=False)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _drain_seconds: float = 0.0
 
+    def __post_init__(self) -> None:
+        self.exchange = Exchange(
+            self.queue,
+            self.id,
+            self.rhythm,
+            self.running.__len__,
+            self._start,
+            self._count_finished,
+        )
+        self.leases = LeaseKeeper(self.queue, self.id, self.rhythm.lease, self.running)
+
     async def run(self) -> None:
         """Work until `stop`; then finish or hand back what runs."""
+        neighbours = Neighbours(
+            self.queue, self.registry, self.listener, self.id, self.identity, self._count_reclaimed
+        )
         try:
+            with contextlib.suppress(StoreError):
+                await neighbours.look()
             async with asyncio.TaskGroup() as group:
                 beside = [
-                    group.create_task(self._listen("new_job"), name="worker-new-jobs"),
-                    group.create_task(self._listen("job_status_changed"), name="worker-cancels"),
+                    group.create_task(self._hear_of_jobs(), name="worker-new-jobs"),
+                    group.create_task(self._hear_of_changes(), name="worker-cancels"),
                     group.create_task(self._beat(), name="worker-beat"),
+                    group.create_task(neighbours.run(), name="worker-neighbours"),
                 ]
-                while not self._stopping.is_set():
-                    await self._pause(await self._claim())
+                trading = group.create_task(self.exchange.run(), name="worker-exchange")
+                await self._watch_the_clock()
+                self.exchange.stop_claiming()
                 await self._drain()
-                for task in beside:
+                await self._hand_back_all()
+                self.exchange.close()
+                await asyncio.wait([trading], timeout=CLOSE_SECONDS)
+                for task in (*beside, trading):
                     task.cancel()
         finally:
             await self._hand_back_all()
             with contextlib.suppress(StoreError):
+                await self.exchange.store_rest()
                 await self.registry.gone(self.id)
 
     def stop(self, drain_seconds: float = 0.0) -> None:
@@ -121,82 +120,147 @@ class Worker:
                 await self._wake.wait()
         self._wake.clear()
 
-    async def _claim(self) -> float:
-        """Fill the free slots; returns how long nothing need be looked at, in seconds."""
+    async def _watch_the_clock(self) -> None:
+        """Until `stop`: take back what others lost, and see to it that what falls due is claimed."""
+        while not self._stopping.is_set():
+            seconds = await self._look_ahead()
+            self.exchange.look()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LEAST_PAUSE):
+                    await self._stopping.wait()
+            await self._pause(max(seconds - LEAST_PAUSE, 0.0))
+
+    async def _look_ahead(self) -> float:
+        """How long nothing need be looked at, in seconds."""
         try:
-            await self.queue.reclaim()
-            free = self.rhythm.concurrency - len(self.running)
-            if free > 0:
-                lease = timedelta(seconds=self.rhythm.lease)
-                for job in await self.queue.claim(
-                    self.id, free, lease, recordings_only=self.rhythm.recordings_only
-                ):
-                    self._start(job)
+            self._count_reclaimed(len(await self.queue.reclaim()))
             due = await self.queue.next_due_seconds()
         except StoreError as error:
             log.warning("the queue cannot be read: %s", error)
             return RECONNECT_SECONDS
-        return min(self.rhythm.poll, max(due, 0.05)) if due is not None else self.rhythm.poll
+        # A lease that somebody took meanwhile is seen before it runs out.
+        longest = min(self.rhythm.poll, self.rhythm.lease / 2)
+        if due is None:
+            return longest
+        soonest = 0.0 if self.exchange.free_slots > 0 else RECONNECT_SECONDS
+        return min(longest, max(due, soonest))
 
     def _start(self, job: Job) -> None:
         now = asyncio.get_running_loop().time()
         running = RunningJob(job, Attempt(job.id, job.attempt, self.id), renewed_at=now)
+        if before := self.running.get(job.id):
+            before.stop("lost")
         self.running[job.id] = running
-        running.task = asyncio.create_task(self._run_one(running), name=f"job-{job.id}")
+        running.task = asyncio.create_task(self._run_one(running))
 
     async def _run_one(self, running: RunningJob) -> None:
+        result = None
         try:
-            await self.run_attempt(running)
+            result = await self.run_attempt(running)
         except asyncio.CancelledError:
             if running.why_stopped is None:
                 raise
+            await self._end_stopped(running)
+        except MobvibeError as error:
+            await self._fail(running, error)
+        except Exception as error:  # the border: a defect ends one job, not the worker
+            log.exception("job %s ended by a defect", running.job.id)
+            await self._fail(
+                running, MobvibeError(f"An unexpected {type(error).__name__}: {error}")
+            )
         finally:
-            del self.running[running.job.id]
+            if self.running.get(running.job.id) is running:
+                del self.running[running.job.id]
+            if result is None:
+                self.exchange.slot_is_free()
+            else:
+                self.exchange.finish(Finished(running.attempt, result))
+            if self._stopping.is_set():
+                self._wake.set()
+
+    async def _end_stopped(self, running: RunningJob) -> None:
+        """Store why an attempt was stopped, unless it did so itself; where that fails, its lease runs out."""
+        why = running.why_stopped
+        if running.outcome is not None or why is None or why == "lost":
+            return
+        try:
+            if why == "cancelled":
+                cancelled = ErrorRaised("Cancelled.", is_cancelled=True)
+                await self.queue.finish_cancelled(running.attempt, [cancelled])
+            else:
+                await self.queue.hand_back(running.attempt)
+            self._count(running, why)
+        except StoreError as error:
+            log.warning("job %s: %s", running.job.id, error)
+
+    async def _fail(self, running: RunningJob, error: MobvibeError) -> None:
+        while running.why_stopped is None:
+            try:
+                will_retry = await self.queue.fail(
+                    running.attempt,
+                    str(error),
+                    retry=error.is_worth_retrying,
+                    events=[ErrorRaised(error.message, error.remedy)],
+                )
+                self._count(running, "retried" if will_retry else "failed")
+                return
+            except DatabaseUnreachable as away:
+                log.warning("job %s: %s", running.job.id, away)
+                await asyncio.sleep(RECONNECT_SECONDS)
+            except StoreError as refused:
+                log.warning("job %s: %s", running.job.id, refused)
+                return
+
+    def _count(self, running: RunningJob, outcome: Outcome) -> None:
+        running.outcome = outcome
+        self.tally.claimed += 1
+        self.tally.outcomes[outcome] += 1
+
+    def _count_finished(self, completed: int, lost: int) -> None:
+        self.tally.claimed += completed + lost
+        self.tally.outcomes["completed"] += completed
+        self.tally.outcomes["lost"] += lost
+
+    def _count_reclaimed(self, jobs: int) -> None:
+        self.tally.reclaimed += jobs
+
+    async def _hear_of_jobs(self) -> None:
+        async for _ in self.listener.subscribe("new_job"):
+            self.exchange.look()
             self._wake.set()
 
-    async def _listen(self, channel: str) -> None:
-        async for _ in self.listener.subscribe(channel):
-            if self.running:
-                await self._renew()
+    async def _hear_of_changes(self) -> None:
+        async for payload in self.listener.subscribe("job_status_changed"):
+            if self.running and (not payload or '"cancel_requested"' in payload):
+                await self.leases.look_after()
             self._wake.set()
 
     async def _beat(self) -> None:
+        release = version("mobvibe-tui")
+        renew_at = 0.0
         while True:
-            with contextlib.suppress(StoreError):
-                await self.registry.beat(
-                    self.id,
-                    host=socket.gethostname(),
-                    pid=os.getpid(),
-                    version=version("mobvibe-tui"),
-                    slots=self.rhythm.concurrency,
-                )
-            await self._renew()
-            await asyncio.sleep(self.rhythm.beat)
+            now = asyncio.get_running_loop().time()
+            if now >= renew_at:
+                renew_at = now + self.rhythm.beat
+                await self._say_alive(release)
+                await self.leases.renew()
+            else:
+                await self.leases.look_after()
+            await asyncio.sleep(min(LOOK_SECONDS, self.rhythm.beat))
 
-    async def _renew(self) -> None:
-        held = list(self.running.values())
-        if not held:
-            return
-        now = asyncio.get_running_loop().time()
+    async def _say_alive(self, release: str) -> None:
         try:
-            answers = await self.queue.renew(
+            await self.registry.beat(
                 self.id,
-                [running.attempt for running in held],
-                timedelta(seconds=self.rhythm.lease),
+                host=socket.gethostname(),
+                pid=self.identity.pid,
+                version=release,
+                slots=self.rhythm.concurrency,
+                host_key=self.identity.host_key,
+                process_started=self.identity.started,
             )
         except StoreError as error:
-            log.warning("leases cannot be renewed: %s", error)
-            for running in held:
-                if now - running.renewed_at > self.rhythm.lease:
-                    running.stop("lost")
-            return
-        cancelled = {answer.job_id: answer.cancel_requested for answer in answers}
-        for running in held:
-            running.renewed_at = now
-            if running.job.id not in cancelled:
-                running.stop("lost")
-            elif cancelled[running.job.id]:
-                running.stop("cancelled")
+            log.info("no heartbeat: %s", error)
 
     async def _hand_back_all(self) -> None:
         tasks = []

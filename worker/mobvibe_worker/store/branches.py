@@ -24,7 +24,9 @@ _VERBS = frozenset({"list", "drop"})
 _OTHERS = """
 select coalesce(nullif(application_name, ''), usename) as name, count(*) as sessions
 from pg_catalog.pg_stat_activity
-where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'
+where datname = current_database() and pid <> pg_backend_pid()
+  -- Of another role's connection only a superuser is told the type; the server's own processes have no user.
+  and (backend_type = 'client backend' or (backend_type is null and usename is not null))
 group by 1 order by 2 desc, 1 limit 5
 """
 
@@ -66,13 +68,16 @@ class Branches:
             if not others or self._copy_in_use is None:
                 await _create(connection, database, self._source, template=self._source)
                 return await self.get(name)
-        branch = await self.create_empty(name)
+        await self.create_empty(name)
+        is_whole = False
         try:
             await self._copy_in_use(self._dsn, self.url(name))
-        except BranchRefused:
-            await self.drop(name)
-            raise
-        return branch
+            is_whole = True
+        finally:
+            # Also where the person stopped it: half a copy would pass for a branch.
+            if not is_whole:
+                await self.drop(name)
+        return await self.get(name)
 
     async def create_empty(self, name: str) -> Branch:
         """A branch without anything in it. Raises as `create` does."""

@@ -12,6 +12,21 @@ with ours as (
   select format('schema %s %s %s', nspname, obj_description(oid, 'pg_namespace'), nspacl) as line
   from pg_catalog.pg_namespace where nspname in ('private', 'auth')
   union all
+  select format('view %s %s %s', oid::regclass, relacl, pg_get_viewdef(oid))
+  from pg_catalog.pg_class where relkind in ('v', 'm') and relnamespace in (select oid from ours)
+  union all
+  select format('sequence %s %s', oid::regclass, relacl)
+  from pg_catalog.pg_class where relkind = 'S' and relnamespace in (select oid from ours)
+  union all
+  select format('type %s %s %s', t.oid::regtype, t.typacl,
+    array(select enumlabel from pg_catalog.pg_enum where enumtypid = t.oid order by enumsortorder))
+  from pg_catalog.pg_type t where t.typtype in ('e', 'd', 'r') and t.typnamespace in (select oid from ours)
+  union all
+  select format('comment on %s %s: %s', i.type, i.identity, d.description)
+  from pg_catalog.pg_description d
+  cross join lateral pg_identify_object(d.classoid, d.objoid, d.objsubid) i
+  where d.objoid >= 16384 and i.schema in ('public', 'private', 'auth')
+  union all
   select format('column %s.%s %s%s default %s %s', a.attrelid::regclass, a.attname,
     format_type(a.atttypid, a.atttypmod), case when a.attnotnull then ' not null' else '' end,
     pg_get_expr(d.adbin, d.adrelid), a.attacl)
@@ -49,7 +64,7 @@ select line from lines order by line collate "C"
 
 
 async def fingerprint(connection: asyncpg.Connection) -> tuple[str, ...]:
-    """Columns, grants, functions, triggers, constraints, indexes, policies and publications, in a stable order."""
+    """Everything that a dump of the schema would hold, one line an object, in a stable order."""
     return tuple(row["line"] for row in await connection.fetch(_LINES))
 
 

@@ -4,41 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
-from mobvibe_worker.errors import InputError, NotFound
+from mobvibe_worker.errors import InputError
 from mobvibe_worker.events import Payload, to_data
 from mobvibe_worker.jobs import (
     PROMPT_LIMIT,
     Attempt,
-    Job,
     JobId,
     JobStatus,
-    ProjectId,
-    QueueStats,
     RevisionId,
     SessionId,
-    UserId,
     WorkerId,
 )
 from mobvibe_worker.revisions import CheckReport, FileTree
 from mobvibe_worker.store.calls import Source, once, repeatable
 from mobvibe_worker.store.file_packing import pack
-from mobvibe_worker.store.rows import CodingJobsRow
-from mobvibe_worker.store.rowset import RowSet
-
-JOBS = RowSet("coding_jobs", CodingJobsRow)
-
-
-@dataclass(frozen=True, slots=True)
-class Renewal:
-    """A lease that still holds, and whether the person wants the job cancelled."""
-
-    job_id: JobId
-    cancel_requested: bool
+from mobvibe_worker.store.job_views import JobViews
+from mobvibe_worker.store.leases import Leases
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +37,18 @@ class FinishedWork:
     result: dict[str, Any] = field(default_factory=dict)
 
 
-class JobQueue:
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A prompt on its way into the line of its session's project."""
+
+    session_id: SessionId
+    prompt: str
+    priority: int = 0
+    recording: str | None = None
+    idempotency_key: str | None = None
+
+
+class JobQueue(Leases, JobViews):
     """Every write of a running job carries its attempt; LeaseLost says that another one holds the job."""
 
     def __init__(self, source: Source) -> None:
@@ -72,8 +68,7 @@ class JobQueue:
 
         Raises InputError for an empty or too long prompt, NotFound for an unknown session or a deleted project.
         """
-        if not prompt.strip() or len(prompt) > PROMPT_LIMIT:
-            raise InputError(f"A prompt has 1 to {PROMPT_LIMIT:,} characters, not {len(prompt):,}.")
+        _check(prompt)
         # With a key of its own the call may be repeated when its answer is lost.
         rows = await repeatable(
             self._source,
@@ -87,36 +82,27 @@ class JobQueue:
         )
         return JobId(rows[0]["id"])
 
-    async def claim(
-        self, worker: WorkerId, slots: int, lease: timedelta, *, recordings_only: bool = False
-    ) -> list[Job]:
-        """Up to `slots` jobs that are now this worker's for `lease`, the most urgent first.
+    async def enqueue_many(self, jobs: Sequence[NewJob], *, messages: bool = True) -> list[JobId]:
+        """Put many prompts into their lines in one transaction, each with the person's message; ids in that order.
 
-        `recordings_only` leaves what needs a model to other workers.
+        A key that its project has already is the job that has it. Raises InputError, and NotFound when a session is
+        unknown or its project deleted: then none of them is kept.
         """
-        rows = await once(
+        for job in jobs:
+            _check(job.prompt)
+        run = repeatable if all(job.idempotency_key for job in jobs) else once
+        has_keys = any(job.idempotency_key for job in jobs)
+        rows = await run(
             self._source,
-            f"select {JOBS.columns()} from public.claim_jobs($1, $2, $3, $4)",
-            worker,
-            slots,
-            lease,
-            recordings_only,
+            "select id from public.enqueue_jobs($1, $2, $3, $4, $5, $6) as id",
+            [job.session_id for job in jobs],
+            [job.prompt for job in jobs],
+            [job.priority for job in jobs],
+            [job.recording for job in jobs],
+            [job.idempotency_key for job in jobs] if has_keys else None,
+            messages,
         )
-        return [_job(row) for row in JOBS.read(rows)]
-
-    async def renew(
-        self, worker: WorkerId, attempts: Sequence[Attempt], lease: timedelta
-    ) -> list[Renewal]:
-        """Prolong leases. An attempt that is missing from the answer is lost."""
-        rows = await repeatable(
-            self._source,
-            "select * from public.renew_jobs($1, $2, $3, $4)",
-            worker,
-            [attempt.job_id for attempt in attempts],
-            [attempt.number for attempt in attempts],
-            lease,
-        )
-        return [Renewal(JobId(row["job_id"]), row["is_cancel_requested"]) for row in rows]
+        return [JobId(row["id"]) for row in rows]
 
     async def complete(self, attempt: Attempt, work: FinishedWork) -> RevisionId:
         """Commit the files as the project's head together with the job's completion; all of it or nothing.
@@ -185,68 +171,15 @@ class JobQueue:
         """Put a failed or cancelled job back into its line. Raises NotFound, InputError for any other status."""
         await once(self._source, "select public.retry_job($1)", job_id)
 
-    async def reclaim(self, limit: int = 100) -> list[JobId]:
-        """Take jobs back whose lease ran out; they wait again, or are dead after their last attempt."""
-        rows = await repeatable(self._source, "select public.reclaim_jobs($1) as id", limit)
+    async def retry_all_dead(self, limit: int = 1000) -> list[JobId]:
+        """Put up to `limit` dead jobs back into their lines, the longest dead first. Empty: none is left."""
+        rows = await once(self._source, "select public.retry_all_dead($1) as id", limit)
         return [JobId(row["id"]) for row in rows]
 
-    async def next_due_seconds(self) -> float | None:
-        """Seconds until a job falls due or a lease runs out; None when neither is in sight."""
-        rows = await repeatable(self._source, "select public.next_due_seconds() as seconds")
-        seconds: float | None = rows[0]["seconds"]
-        return seconds
 
-    async def stats(self) -> QueueStats:
-        """Counts by status, and the age of the oldest job that waits."""
-        rows = await repeatable(self._source, "select * from public.get_queue_stats()")
-        return QueueStats(**rows[0])
-
-    async def visible_stats(self) -> QueueStats:
-        """The counts of those jobs that the caller may see: what a person's own view has."""
-        rows = await repeatable(
-            self._source,
-            "select status, count(*) as jobs, extract(epoch from now() - min(created_at))::float8 as age"
-            " from public.coding_jobs group by status",
-        )
-        counts = {row["status"]: row["jobs"] for row in rows}
-        ages = {row["status"]: row["age"] for row in rows}
-        return QueueStats(**counts, oldest_pending_seconds=ages.get("pending"))
-
-    async def finished_per_minute(self, minutes: int = 60) -> tuple[int, ...]:
-        """How many jobs ended in each of the last minutes, the oldest first."""
-        rows = await repeatable(
-            self._source,
-            "select floor(extract(epoch from now() - completed_at) / 60)::int as age, count(*) as jobs"
-            " from public.coding_jobs where completed_at > now() - make_interval(mins => $1)"
-            " group by 1",
-            minutes,
-        )
-        by_age = {row["age"]: row["jobs"] for row in rows}
-        return tuple(by_age.get(age, 0) for age in reversed(range(minutes)))
-
-    async def newest(self, limit: int = 50) -> list[Job]:
-        """The newest jobs of all sessions, the newest first."""
-        rows = await JOBS.find(
-            self._source, "true order by created_at desc, id desc limit $1", limit
-        )
-        return [_job(row) for row in rows]
-
-    async def live_job(self, session_id: SessionId) -> JobId | None:
-        """The session's running job, else the one that is next; None when nothing is left to do."""
-        rows = await JOBS.find(
-            self._source,
-            "session_id = $1 and status in ('processing', 'pending')"
-            " order by status = 'processing' desc, is_head desc, created_at, id limit 1",
-            session_id,
-        )
-        return JobId(rows[0].id) if rows else None
-
-    async def get(self, job_id: JobId) -> Job:
-        """One job. Raises NotFound."""
-        rows = await JOBS.find(self._source, "id = $1", job_id)
-        if not rows:
-            raise NotFound(f"There is no job {job_id}.", "`mobvibe-tui jobs` lists them.")
-        return _job(rows[0])
+def _check(prompt: str) -> None:
+    if not prompt.strip() or len(prompt) > PROMPT_LIMIT:
+        raise InputError(f"A prompt has 1 to {PROMPT_LIMIT:,} characters, not {len(prompt):,}.")
 
 
 def _fence(attempt: Attempt) -> tuple[JobId, int, WorkerId]:
@@ -255,27 +188,3 @@ def _fence(attempt: Attempt) -> tuple[JobId, int, WorkerId]:
 
 def _columns(events: Sequence[Payload]) -> tuple[list[str], list[dict[str, Any]]]:
     return [payload.type for payload in events], [to_data(payload) for payload in events]
-
-
-def _job(row: CodingJobsRow) -> Job:
-    return Job(
-        id=JobId(row.id),
-        session_id=SessionId(row.session_id),
-        project_id=ProjectId(row.project_id),
-        user_id=UserId(row.user_id),
-        prompt=row.prompt,
-        status=row.status,
-        priority=row.priority,
-        retry_count=row.retry_count,
-        max_retries=row.max_retries,
-        attempt=row.attempt,
-        recording=row.recording,
-        budget_usd=row.budget_usd,
-        cancel_requested=row.cancel_requested,
-        created_at=row.created_at,
-        started_at=row.started_at,
-        completed_at=row.completed_at,
-        run_at=row.run_at,
-        worker=row.worker,
-        error=row.error,
-    )

@@ -37,6 +37,10 @@ create table if not exists mobvibe_migrations.applied (
   applied_by text not null default current_user
 );
 """
+# What `create index concurrently` leaves when it fails.
+_HALF_MADE = """
+select indexrelid::regclass::text as name from pg_catalog.pg_index where not indisvalid order by 1
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,10 +224,27 @@ async def _run(
         if is_lost(error):
             raise
         raise MigrationFailed(
-            f"{file.file_name} ({direction}) failed{_place(script, error)}: {error}.",
-            "Nothing of it was kept. Correct it, or report it with this line.",
+            f"{file.file_name} ({direction}) failed{_place(script, error)}: {str(error).rstrip('.')}.",
+            await _what_to_do(connection, script, error),
         ) from error
     return Applied(file.version, file.name, took)
+
+
+async def _what_to_do(
+    connection: asyncpg.Connection, script: str, error: asyncpg.PostgresError
+) -> str:
+    if isinstance(error, asyncpg.LockNotAvailableError):
+        return (
+            "Another program is using what it changes; nothing was kept. Close it, then try again."
+        )
+    if not runs_by_itself(script):
+        return "Nothing of it was kept. Correct it, or report it with this line."
+    half_made = ", ".join(row["name"] for row in await connection.fetch(_HALF_MADE))
+    if half_made:
+        return (
+            f"It ran outside of a transaction: drop the invalid index {half_made}, then try again."
+        )
+    return "It ran outside of a transaction: look at what there is of it, then try again."
 
 
 async def _record(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +15,7 @@ log = logging.getLogger(__name__)
 
 SLOW_SECONDS = 0.25
 LONGEST_STATEMENT = 400
+LARGEST_FILE = 1_000_000
 _HOUSEKEEPING = "pg_advisory_unlock_all"
 
 
@@ -45,6 +48,17 @@ class QueryLog:
         if query.elapsed >= self._slow_seconds:
             return logging.WARNING
         return logging.INFO if query.exception else logging.DEBUG
+
+
+def write_to(path: Path) -> logging.Handler:
+    """Let slow statements go into a file: a screen has no stderr. `LARGEST_FILE` bytes are kept, and as many older."""
+    handler = RotatingFileHandler(
+        path, maxBytes=LARGEST_FILE, backupCount=1, encoding="utf-8", delay=True
+    )
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log.addHandler(handler)
+    return handler
 
 
 def described(arguments: Sequence[object] | None) -> str:

@@ -45,8 +45,12 @@ async def rehearse(
 ) -> list[Applied]:
     """Apply what is pending to a copy with the real data, and drop it; returns what was applied there.
 
-    Raises MigrationFailed when that fails (nothing happened to the database), BranchRefused without a copy.
+    Makes no copy where nothing is pending. Raises MigrationFailed when that fails (nothing happened to the database),
+    BranchRefused without a copy.
     """
+    states = await MigrationRunner(dsn, folder).status()
+    if all(state.state == "applied" for state in states):
+        return []
     async with Branches(dsn, copy_in_use).scratch() as copy:
         return await MigrationRunner(copy, folder).migrate()
 

@@ -25,7 +25,7 @@ from mobvibe_worker.store.rows import (
     CodingSessionsRow,
     CodingSessionsUpdate,
 )
-from mobvibe_worker.store.rowset import Page, RowSet
+from mobvibe_worker.store.rowset import Page, RowSet, only
 from mobvibe_worker.store.rules import SESSION_CHANGES
 
 SESSIONS = RowSet("coding_sessions", CodingSessionsRow)
@@ -173,24 +173,6 @@ class SessionStore:
         )
         await SESSIONS.change(self._source, session_id, values)
 
-
-def _summary(record: Record) -> SessionSummary:
-    session = SESSIONS.read_part(record)
-    project = PROJECTS.read_part(record, len(SESSIONS))
-    job = _JOBS.read_part(record, len(SESSIONS) + len(PROJECTS))
-    assert session is not None and project is not None
-    return SessionSummary(
-        session_id=SessionId(session.id),
-        project_name=project.name,
-        project_slug=project.slug,
-        initial_prompt=session.initial_prompt,
-        sdk=sdk_of(project),
-        job_id=JobId(job.id) if job else None,
-        job_status=job.status if job else None,
-        attempt=job.attempt if job else None,
-        activity_at=max(session.updated_at, job.updated_at) if job else session.updated_at,
-    )
-
     async def unset_preview(self, session_id: SessionId, container_id: str) -> None:
         """That preview serves no longer; a later one's address stays."""
         await repeatable(
@@ -222,11 +204,29 @@ def _summary(record: Record) -> SessionSummary:
         )
         rows = await repeatable(
             self._source,
-            "select metadata ->> 'home' = $2 as is_ours from public.coding_sessions where id = $1",
+            "select metadata ->> 'home' = $2 from public.coding_sessions where id = $1",
             session_id,
             home_id,
         )
-        return bool(rows and rows[0]["is_ours"])
+        return bool(rows) and only(rows, bool)
+
+
+def _summary(record: Record) -> SessionSummary:
+    session = SESSIONS.read_part(record)
+    project = PROJECTS.read_part(record, len(SESSIONS))
+    job = _JOBS.read_part(record, len(SESSIONS) + len(PROJECTS))
+    assert session is not None and project is not None
+    return SessionSummary(
+        session_id=SessionId(session.id),
+        project_name=project.name,
+        project_slug=project.slug,
+        initial_prompt=session.initial_prompt,
+        sdk=sdk_of(project),
+        job_id=JobId(job.id) if job else None,
+        job_status=job.status if job else None,
+        attempt=job.attempt if job else None,
+        activity_at=max(session.updated_at, job.updated_at) if job else session.updated_at,
+    )
 
 
 def _session(row: CodingSessionsRow) -> Session:

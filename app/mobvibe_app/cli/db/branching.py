@@ -23,8 +23,11 @@ async def branch(settings: AppSettings, flags: argparse.Namespace, out: Output) 
         branches = Branches(dsn, copy_with_dump)
         match flags.name:
             case "list":
-                for each in await branches.list():
+                found = await branches.list()
+                for each in found:
                     _tell(out, each)
+                if not found:
+                    out.note("there are no branches; `db branch NAME` makes one")
             case "drop":
                 await branches.drop(flags.dropped)
                 out.note(f"dropped {flags.dropped}")

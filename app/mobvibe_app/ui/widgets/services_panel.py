@@ -1,18 +1,34 @@
-"""The services of the environment: state, detail, progress, and what to do where one failed."""
+"""The services of the environment, and below them who works on this database."""
 
 from __future__ import annotations
+
+from datetime import UTC, datetime
 
 from mobvibe_app.build_state import BuildState
 from mobvibe_app.ui.service_words import service_lines
 from mobvibe_app.ui.widgets.panel import Panel
+from mobvibe_app.ui.worker_words import workers_lines
 
 
 class ServicesPanel(Panel):
-    """One service after another."""
+    """Each service: state, detail, progress, what to do where it failed. Then each worker."""
 
     def show(self, state: BuildState) -> None:
         """Show this state."""
         width = self.line_width
         lines = [line for status in state.services for line in service_lines(status, width)]
         ready = sum(status.state == "healthy" for status in state.services)
-        self.show_lines(lines, f"{ready} of {len(state.services)} ready" if lines else "starting")
+        words = f"{ready} of {len(state.services)} ready" if lines else "starting"
+        lines += workers_lines(state.workers, width, datetime.now(UTC))
+        alive = sum(not worker.is_lost for worker in state.workers)
+        self.show_lines(lines, f"{words} · {_workers(alive)}" if state.workers else words)
+        self.call_after_refresh(self._fit, state, width)
+
+    def _fit(self, state: BuildState, width: int) -> None:
+        """A scrollbar that came with these lines took a cell of each."""
+        if self.line_width < width:
+            self.show(state)
+
+
+def _workers(number: int) -> str:
+    return f"{number} worker" if number == 1 else f"{number} workers"

@@ -1,0 +1,1 @@
+"""Measures the queue and the events, beside other queues on the same server."""

@@ -1,0 +1,77 @@
+"""pgqueuer, as its documentation says to use it: a pool of asyncpg, batches of half its slots."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+from pgqueuer import PgQueuer
+from pgqueuer.db import AsyncpgPoolDriver
+from pgqueuer.models import Job
+from pgqueuer.queries import Queries
+
+from mobvibe_app.bench.contender import OnStart
+from mobvibe_app.bench.server import run_sql
+
+
+@dataclass(slots=True)
+class PgQueuerQueue:
+    """pgqueuer in an empty database."""
+
+    dsn: str
+    pool: Any
+    queries: Any
+    name: str = "pgqueuer"
+    fewest_slots: int = 2
+
+    async def enqueue(self, tag: int) -> None:
+        """One job."""
+        await self.queries.enqueue("bench", str(tag).encode())
+
+    async def enqueue_batch(self, count: int, lines: int | None = None) -> None:
+        """It has no lines: all of them may run at once."""
+        payloads = [str(tag).encode() for tag in range(count)]
+        await self.queries.enqueue(["bench"] * count, payloads, [0] * count)
+
+    @asynccontextmanager
+    async def working(self, slots: int, on_start: OnStart) -> AsyncIterator[None]:
+        """Its queue manager; the batch is as large as it allows."""
+        program = PgQueuer.from_asyncpg_pool(self.pool)
+
+        @program.entrypoint("bench")
+        async def run(job: Job) -> None:
+            on_start(int(job.payload or b"0"))
+
+        task = asyncio.create_task(
+            program.qm.run(batch_size=max(slots // 2, 1), max_concurrent_tasks=max(slots, 2))
+        )
+        try:
+            yield
+        finally:
+            program.shutdown.set()
+            await task
+
+    async def unfinished(self) -> int:
+        """A job that is done has left the table."""
+        return int(await self.pool.fetchval("select count(*) from pgqueuer"))
+
+    async def clear(self) -> None:
+        """All jobs, and the log of the finished ones."""
+        await run_sql(
+            self.dsn,
+            "truncate pgqueuer, pgqueuer_log, pgqueuer_statistics",
+            "vacuum pgqueuer",
+        )
+
+
+@asynccontextmanager
+async def pgqueuer_queue(dsn: str) -> AsyncIterator[PgQueuerQueue]:
+    """pgqueuer's schema, as it installs it."""
+    async with asyncpg.create_pool(dsn, min_size=2, max_size=20) as pool:
+        queries = Queries(AsyncpgPoolDriver(pool))
+        await queries.install()
+        yield PgQueuerQueue(dsn, pool, queries)

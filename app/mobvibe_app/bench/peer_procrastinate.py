@@ -1,0 +1,90 @@
+"""procrastinate, as its documentation says to use it: psycopg's pool, notifications on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from procrastinate import App, PsycopgConnector
+
+from mobvibe_app.bench.contender import OnStart
+from mobvibe_app.bench.server import run_sql
+from mobvibe_worker.store.pool import connect
+
+
+@dataclass(slots=True)
+class ProcrastinateQueue:
+    """procrastinate in an empty database."""
+
+    dsn: str
+    app: Any
+    task: Any
+    watching: Any
+    on_start: list[OnStart] = field(default_factory=list)
+    name: str = "procrastinate"
+    fewest_slots: int = 1
+
+    async def enqueue(self, tag: int) -> None:
+        """One job."""
+        await self.task.defer_async(tag=tag)
+
+    async def enqueue_batch(self, count: int, lines: int | None = None) -> None:
+        """Without its locks, all of them may run at once; with `lines`, a lock each."""
+        if lines is None:
+            await self.task.batch_defer_async(*({"tag": tag} for tag in range(count)))
+            return
+        for line in range(lines):
+            tags = [{"tag": tag} for tag in range(line, count, lines)]
+            await self.task.configure(lock=str(line)).batch_defer_async(*tags)
+
+    @asynccontextmanager
+    async def working(self, slots: int, on_start: OnStart) -> AsyncIterator[None]:
+        """Its worker, with notifications."""
+        self.on_start.append(on_start)
+        worker = asyncio.create_task(
+            self.app.run_worker_async(concurrency=slots, install_signal_handlers=False)
+        )
+        try:
+            yield
+        finally:
+            worker.cancel()
+            await asyncio.gather(worker, return_exceptions=True)
+            self.on_start.clear()
+
+    async def unfinished(self) -> int:
+        """Jobs that wait or run."""
+        sql = "select count(*) from procrastinate_jobs where status in ('todo', 'doing')"
+        return int(await self.watching.fetchval(sql))
+
+    async def clear(self) -> None:
+        """All jobs and their events."""
+        await run_sql(
+            self.dsn,
+            "truncate procrastinate_jobs, procrastinate_events cascade",
+            "vacuum procrastinate_jobs",
+        )
+
+
+@asynccontextmanager
+async def procrastinate_queue(dsn: str) -> AsyncIterator[ProcrastinateQueue]:
+    """procrastinate's schema, as it installs it."""
+    logging.getLogger("procrastinate").setLevel(logging.ERROR)
+    app = App(connector=PsycopgConnector(conninfo=dsn, min_size=2, max_size=20))
+    listeners: list[OnStart] = []
+
+    @app.task(name="bench")
+    async def run(tag: int) -> None:
+        for on_start in listeners:
+            on_start(tag)
+
+    async with app.open_async():
+        await app.schema_manager.apply_schema_async()
+        watching = await connect(dsn, application_name="mobvibe-bench")
+        try:
+            yield ProcrastinateQueue(dsn, app, run, watching, listeners)
+        finally:
+            await watching.close()

@@ -1,0 +1,123 @@
+"""`bench queue`: ours beside those peers that are installed, in interleaved rounds on one server."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from mobvibe_app.bench.contender import Contender
+from mobvibe_app.bench.figures import Figures
+from mobvibe_app.bench.ours import OwnQueue, own_queue
+from mobvibe_app.bench.queue_scenarios import (
+    FULL,
+    QUICK,
+    Scale,
+    time_claim_behind_deferred,
+    time_enqueueing,
+    time_pickup,
+    time_stats,
+    time_working,
+)
+from mobvibe_app.bench.server import bench_database, bench_server
+
+Say = Callable[[str], None]
+SLOW = "procrastinate"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """Everything that is measured against each other."""
+
+    own: OwnQueue
+    with_history: OwnQueue
+    peers: tuple[Contender, ...]
+
+    @property
+    def all(self) -> tuple[Contender, ...]:
+        """Ours and the peers, without history."""
+        return (self.own, *self.peers)
+
+
+async def bench_queue(server_url: str | None, *, is_quick: bool, say: Say) -> Figures:
+    """Measure everything. A quick run measures ours alone, with tiny counts. Raises ServiceError, StoreError."""
+    scale = QUICK if is_quick else FULL
+    figures = Figures()
+    async with (
+        bench_server(server_url) as server,
+        _field(server, scale, with_peers=not is_quick, say=say) as field,
+    ):
+        for number in range(scale.rounds):
+            say(f"round {number + 1} of {scale.rounds}")
+            await _round(field, scale, figures, say)
+    return figures
+
+
+async def _round(field: Field, scale: Scale, figures: Figures, say: Say) -> None:
+    say("  enqueueing")
+    for queue in field.all:
+        await time_enqueueing(queue, scale, figures)
+    say("  pick-up")
+    for queue in field.all:
+        await time_pickup(queue, scale, figures)
+    for slots, jobs in scale.jobs.items():
+        say(f"  working with {slots} slot(s)")
+        label = f"claim + complete, {slots} slots"
+        for queue in field.all:
+            count = scale.slow_jobs if queue.name == SLOW else jobs
+            await time_working(queue, slots, count, None, label, figures)
+        ruled = f"{label}, one at a time in each of {scale.lines} projects"
+        await time_working(field.own, slots, jobs, scale.lines, ruled, figures)
+        aged = f"{label}, {scale.history:,} finished"
+        await time_working(field.with_history, slots, jobs, None, aged, figures)
+    say("  claims and counts")
+    await time_claim_behind_deferred(field.own, scale, figures)
+    await time_stats(field.with_history, scale, figures)
+
+
+@asynccontextmanager
+async def _field(server: str, scale: Scale, *, with_peers: bool, say: Say) -> AsyncIterator[Field]:
+    async with AsyncExitStack() as stack:
+
+        async def opened(
+            make: Callable[[str], AbstractAsyncContextManager[Contender]],
+        ) -> Contender:
+            dsn = await stack.enter_async_context(bench_database(server))
+            return await stack.enter_async_context(make(dsn))
+
+        peers = []
+        for name, make in _peers(say) if with_peers else ():
+            say(f"preparing {name}")
+            peers.append(await opened(make))
+        say(f"preparing ours, and {scale.history:,} finished jobs")
+        own_dsn = await stack.enter_async_context(bench_database(server))
+        own = await stack.enter_async_context(own_queue(own_dsn, scale.most_jobs))
+        aged_dsn = await stack.enter_async_context(bench_database(server))
+        aged = await stack.enter_async_context(
+            own_queue(aged_dsn, scale.most_jobs, history=scale.history)
+        )
+        yield Field(own, aged, tuple(peers))
+
+
+def _peers(
+    say: Say,
+) -> list[tuple[str, Callable[[str], AbstractAsyncContextManager[Contender]]]]:
+    """Those that are installed; the others are named."""
+    found: list[tuple[str, Callable[[str], AbstractAsyncContextManager[Contender]]]] = []
+    missing = []
+    if importlib.util.find_spec("pgqueuer"):
+        from mobvibe_app.bench.peer_pgqueuer import pgqueuer_queue
+
+        found.append(("pgqueuer", pgqueuer_queue))
+    else:
+        missing.append("pgqueuer")
+    if importlib.util.find_spec("procrastinate") and importlib.util.find_spec("psycopg"):
+        from mobvibe_app.bench.peer_procrastinate import procrastinate_queue
+
+        found.append(("procrastinate", procrastinate_queue))
+    else:
+        missing.append("procrastinate")
+    for name in missing:
+        say(f"{name} is not installed, so it is left out; pip install 'mobvibe-tui[bench]'")
+    return found

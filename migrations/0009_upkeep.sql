@@ -1,0 +1,159 @@
+-- What time does: sessions expire, and what is older than somebody chose to keep is forgotten.
+--
+-- Every worker calls these every now and then; an advisory lock, held until the end of the transaction, lets one of them do
+-- it and the others pass by (they get null). Each call does one bounded batch, skips rows that are being worked with, and
+-- so never keeps a worker waiting. Expiry only frees a slot: a session that has a live job stays open, and a new prompt
+-- revives one that expired. Head revisions, and everything that they need, are never forgotten.
+
+create function private.may_keep_house() returns boolean language sql volatile set search_path = '' as $$
+  select pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended('mobvibe upkeep', 0))
+$$;
+
+-- Under the project's lock, which every new job of the session needs: none can slip in between look and change, and a
+-- project that somebody works on is left for the next time instead of waited for.
+create function public.expire_sessions(p_limit integer default 100) returns integer
+language plpgsql set search_path = '' as $$
+declare
+  one record;
+  expired integer := 0;
+begin
+  if not private.may_keep_house() then
+    return null;
+  end if;
+  for one in
+    select s.id, s.project_id from public.coding_sessions s
+    where (
+        starts_with(s.status, 'pending') or starts_with(s.status, 'active')
+        or starts_with(s.status, 'paused')
+      )
+      and s.expires_at < statement_timestamp()
+      and not exists (
+        select from public.coding_jobs j
+        where j.session_id = s.id and j.status in ('pending', 'processing')
+      )
+    order by s.expires_at limit p_limit
+  loop
+    perform from public.projects p where p.id = one.project_id for no key update skip locked;
+    continue when not found;
+    update public.coding_sessions s set status = 'expired'
+    where s.id = one.id
+      and s.status in ('pending', 'active', 'paused') and s.expires_at < statement_timestamp()
+      and not exists (
+        select from public.coding_jobs j
+        where j.session_id = s.id and j.status in ('pending', 'processing')
+      );
+    if found then
+      expired := expired + 1;
+    end if;
+  end loop;
+  return expired;
+end
+$$;
+
+-- Jobs that ended before a time, with their turns. Their events and revisions stay, and forget which job it was.
+create function public.forget_jobs(p_before timestamptz, p_limit integer default 200) returns integer
+language plpgsql set search_path = '' as $$
+declare
+  forgotten integer;
+begin
+  if not private.may_keep_house() then
+    return null;
+  end if;
+  delete from public.coding_jobs j
+  where j.id = any (array(
+    select o.id from public.coding_jobs o
+    where o.completed_at < p_before and o.status in ('completed', 'failed', 'cancelled')
+    order by o.completed_at limit p_limit
+    for update skip locked
+  ));
+  get diagnostics forgotten = row_count;
+  return forgotten;
+end
+$$;
+
+-- Workers that said goodbye, or were not heard of, before a time.
+create function public.forget_workers(p_before timestamptz, p_limit integer default 1000) returns integer
+language plpgsql set search_path = '' as $$
+declare
+  forgotten integer;
+begin
+  if not private.may_keep_house() then
+    return null;
+  end if;
+  delete from public.workers w
+  where w.id = any (array(
+    select o.id from public.workers o
+    where o.last_heartbeat_at < p_before and (o.gone_at is null or o.gone_at < p_before)
+    limit p_limit
+    for update skip locked
+  ));
+  get diagnostics forgotten = row_count;
+  return forgotten;
+end
+$$;
+
+-- For the table's owner alone: the events of sessions that expired before a time and have no live job, the oldest first.
+-- Where the batch ended is where the next one goes on; null is the end. At most 1,000 sessions are looked at in a call.
+create function private.forget_events(
+  p_before timestamptz,
+  p_limit integer default 10000,
+  p_after timestamptz default '-infinity',
+  p_after_session uuid default '00000000-0000-0000-0000-000000000000',
+  out forgotten integer,
+  out reached timestamptz,
+  out reached_session uuid
+) language plpgsql set search_path = '' as $$
+declare
+  one record;
+  looked_at integer := 0;
+  deleted integer;
+begin
+  if not private.may_keep_house() then
+    return;
+  end if;
+  forgotten := 0;
+  perform set_config('mobvibe.forgetting', 'on', true);
+  for one in
+    select s.id, s.expires_at from public.coding_sessions s
+    where s.expires_at < p_before and (s.expires_at, s.id) > (p_after, p_after_session)
+    order by s.expires_at, s.id limit 1000
+  loop
+    looked_at := looked_at + 1;
+    perform from public.coding_sessions s
+    where s.id = one.id and s.expires_at < p_before and not exists (
+      select from public.coding_jobs j
+      where j.session_id = s.id and j.status in ('pending', 'processing')
+    )
+    for no key update skip locked;
+    if found then
+      delete from public.session_events e
+      where e.session_id = one.id and e.seq = any (array(
+        select o.seq from public.session_events o
+        where o.session_id = one.id order by o.seq limit p_limit - forgotten
+      ));
+      get diagnostics deleted = row_count;
+      forgotten := forgotten + deleted;
+      exit when forgotten >= p_limit;  -- of this session more may be left
+    end if;
+    reached := one.expires_at;
+    reached_session := one.id;
+  end loop;
+  if looked_at < 1000 and forgotten < p_limit then
+    reached := null;
+    reached_session := null;
+  elsif reached is null then
+    reached := p_after;
+    reached_session := p_after_session;
+  end if;
+  perform set_config('mobvibe.forgetting', 'off', true);
+end
+$$;
+
+revoke all on function private.may_keep_house, private.forget_events from public;
+grant execute on function private.may_keep_house to service_role;
+-- The owner's alone, whatever was granted as a whole before.
+revoke all on function private.recount_jobs() from service_role;
+revoke all on function public.expire_sessions, public.forget_jobs, public.forget_workers
+from public, anon, authenticated;
+grant execute on function public.expire_sessions, public.forget_jobs, public.forget_workers
+to service_role;

@@ -1,0 +1,135 @@
+"""How soon a killed worker's job runs again, and how soon a cancelled one stops: measured, printed, and held to."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from asyncpg import Pool
+
+from clusters import ClusterOfOurs, running
+from database import new_session
+from mobvibe_worker.jobs import JobId, SessionId
+from mobvibe_worker.runner.running import Rhythm, RunningJob
+from mobvibe_worker.runner.worker import Worker
+from mobvibe_worker.store.job_queue import JobQueue
+from mobvibe_worker.store.listener import Listener
+from mobvibe_worker.store.migrations import MigrationRunner
+from mobvibe_worker.store.pool import open_pool
+from mobvibe_worker.store.workers import WorkerRegistry
+from queue_chaos import Workers
+from queue_chaos_worker import LONG_PROMPT
+
+ROUNDS = 20
+_STARTS = "select data ->> 'command' from public.session_events where session_id = $1 and event_type = 'terminal'"
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
+
+
+@pytest_asyncio.fixture
+async def url(programs: Path, tmp_path: Path) -> AsyncIterator[str]:
+    """A migrated database on a durable server of its own."""
+    async with running(ClusterOfOurs(programs, tmp_path / "cluster")) as cluster:
+        await cluster.run_sql("create database chaos")
+        await MigrationRunner(cluster.url("chaos")).migrate()
+        yield cluster.url("chaos")
+
+
+async def _until_started(pool: Pool, session: SessionId, attempt: int) -> float:
+    async with asyncio.timeout(30):
+        while True:
+            said = [row[0] for row in await pool.fetch(_STARTS, session)]
+            if any(word.startswith("start") and word.endswith(f" {attempt}") for word in said):
+                return time.perf_counter()
+            await asyncio.sleep(0.002)
+
+
+async def test_killed_to_running_again_on_the_same_host(url: str, tmp_path: Path) -> None:
+    """kill -9 of the worker that runs a job, to its next attempt's first event, elsewhere on this host."""
+    pool, workers = await open_pool(url, size=5), Workers(url, tmp_path)
+    seconds = []
+    try:
+        for _ in range(2):
+            await workers.start()
+        for number in range(ROUNDS):
+            session = await new_session(pool, f"App {number}")
+            job = await JobQueue(pool).enqueue(session, LONG_PROMPT)
+            await _until_started(pool, session, 1)
+            holder = (await JobQueue(pool).get(job)).worker
+            assert holder is not None
+            killed = time.perf_counter()
+            await workers.kill(holder)
+            seconds.append(await _until_started(pool, session, 2) - killed)
+            await JobQueue(pool).cancel(job)
+            await workers.start()
+            await _until_watched(pool, len(workers.running))
+    finally:
+        await workers.end()
+        await pool.close()
+    print(
+        f"\nkilled to running again: p50 {statistics.median(seconds):.3f} s, max {max(seconds):.3f} s"
+    )
+    assert max(seconds) < 1.0
+
+
+async def _until_watched(pool: Pool, count: int) -> None:
+    """Every worker is in the registry; a moment later each watches the others."""
+    sql = "select count(*) from public.workers where gone_at is null"
+    async with asyncio.timeout(20):
+        while True:
+            if await pool.fetchval(sql) >= count:
+                break
+            await asyncio.sleep(0.05)
+    await asyncio.sleep(0.5)
+
+
+@pytest.mark.parametrize(("hears", "goal"), [(True, 0.05), (False, 1.5)])
+async def test_cancel_to_cancelled(url: str, hears: bool, goal: float) -> None:
+    """From the call that cancels to CancelledError in the job's code; without LISTEN by the worker's beat alone."""
+    pool = await open_pool(url, size=8)
+    started, stopped = asyncio.Event(), asyncio.Event()
+    seconds: list[float] = []
+
+    async def endless(job: RunningJob) -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            seconds.append(time.perf_counter() - asked[job.job.id])
+            stopped.set()
+
+    asked: dict[JobId, float] = {}
+    async with AsyncExitStack() as stack:
+        listener = Listener(url)
+        if hears:
+            await stack.enter_async_context(listener)
+        rhythm = Rhythm(lease=20.0, poll=0.2, concurrency=2)
+        worker = Worker(JobQueue(pool), WorkerRegistry(pool), listener, endless, rhythm)
+        task = asyncio.create_task(worker.run())
+        try:
+            for number in range(ROUNDS):
+                session = await new_session(pool, f"App {number}")
+                job = await JobQueue(pool).enqueue(session, "go")
+                async with asyncio.timeout(30):
+                    await started.wait()
+                await asyncio.sleep(0.1 + 0.05 * (number % 20))
+                asked[job] = time.perf_counter()
+                await JobQueue(pool).cancel(job)
+                async with asyncio.timeout(30):
+                    await stopped.wait()
+                started.clear()
+                stopped.clear()
+        finally:
+            worker.stop()
+            await task
+            await pool.close()
+    p50, most = statistics.median(seconds), max(seconds)
+    how = "with LISTEN" if hears else "by the beat alone"
+    print(f"\ncancel to cancelled, {how}: p50 {p50:.3f} s, max {most:.3f} s")
+    assert (p50 if hears else most) < goal

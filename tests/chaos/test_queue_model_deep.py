@@ -1,0 +1,24 @@
+"""The queue beside its plain model again, with many more and longer random histories."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from clusters import ClusterOfOurs, running
+from mobvibe_worker.store.migrations import MigrationRunner
+from queue_histories import check_against_the_model
+
+EXAMPLES, STEPS = 150, 120
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(1800)
+async def test_long_histories(programs: Path, tmp_path: Path) -> None:
+    async with running(ClusterOfOurs(programs, tmp_path / "cluster", fsync="off")) as cluster:
+        await cluster.run_sql("create database chaos")
+        await MigrationRunner(cluster.url("chaos")).migrate()
+        url = cluster.url("chaos")
+        await asyncio.to_thread(check_against_the_model, url, examples=EXAMPLES, steps=STEPS)

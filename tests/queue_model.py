@@ -1,0 +1,258 @@
+"""The queue as plain Python: what migrations/0005 and 0006 promise, written down a second time without any SQL."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+Status = Literal["pending", "processing", "completed", "failed", "cancelled"]
+Due = tuple[int, datetime, UUID]
+
+
+@dataclass(slots=True)
+class ModelJob:
+    """One job. `entered` is its place among equals; `run_at` is a time that does not come by itself."""
+
+    id: UUID
+    session: UUID
+    project: UUID
+    priority: int
+    entered: datetime
+    key: str | None = None
+    run_at: datetime | None = None
+    status: Status = "pending"
+    retry_count: int = 0
+    max_retries: int = 3
+    attempt: int = 0
+    worker: str | None = None
+    cancel_requested: bool = False
+    is_expired: bool = False
+    is_head: bool = False
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it waits or runs."""
+        return self.status in ("pending", "processing")
+
+    @property
+    def place(self) -> Due:
+        """What comes first in a line: priority, then first in first out."""
+        return (-self.priority, self.entered, self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One attempt that a worker was given, current or long lost."""
+
+    job: UUID
+    number: int
+    worker: str
+
+
+class Refused(Exception):
+    """The queue has to refuse that."""
+
+
+@dataclass(slots=True)
+class ModelQueue:
+    """All jobs of all projects; each method changes it as the queue's verb of that name must."""
+
+    jobs: dict[UUID, ModelJob] = field(default_factory=dict)
+    session_status: dict[UUID, str] = field(default_factory=dict)
+
+    def enter(self, job: ModelJob) -> None:
+        """A job steps into its project's line."""
+        self.jobs[job.id] = replace(job)
+        self.session_status[job.session] = "active"
+        self._settle(job.project)
+
+    def known(self, project: UUID, key: str) -> ModelJob | None:
+        """The job of this project that was entered under this idempotency key."""
+        same = (job for job in self.jobs.values() if (job.project, job.key) == (project, key))
+        return next(same, None)
+
+    def claimable(self) -> list[ModelJob]:
+        """What claims would give now, in their order."""
+        ready = (job for job in self.jobs.values() if self._is_ready(job))
+        return sorted(ready, key=lambda job: job.place)
+
+    def claim(self, worker: str, slots: int) -> list[Claim]:
+        """Up to `slots` heads become this worker's."""
+        taken = self.claimable()[:slots]
+        for job in taken:
+            job.status, job.worker, job.is_expired = "processing", worker, False
+            job.attempt += 1
+        return [Claim(job.id, job.attempt, worker) for job in taken]
+
+    def holder(self, claim: Claim) -> ModelJob:
+        """The job, while this claim holds it. Raises Refused."""
+        job = self.jobs.get(claim.job)
+        held = (job.status, job.attempt, job.worker) if job else None
+        if job is None or held != ("processing", claim.number, claim.worker):
+            raise Refused
+        return job
+
+    def holds(self, claim: Claim) -> bool:
+        """Whether this claim is its job's current one."""
+        try:
+            self.holder(claim)
+        except Refused:
+            return False
+        return True
+
+    def renew(self, claims: list[Claim]) -> dict[UUID, bool]:
+        """The claims that still hold, each with whether its cancellation is asked for."""
+        answer = {}
+        for claim in claims:
+            if self.holds(claim):
+                job = self.jobs[claim.job]
+                job.is_expired = False
+                answer[job.id] = job.cancel_requested
+        return answer
+
+    def complete(self, claim: Claim) -> None:
+        """The attempt did its work."""
+        self._end(self.holder(claim), "completed")
+
+    def complete_all(self, claims: list[Claim]) -> set[UUID]:
+        """Completes those that hold; the rest is in the answer, but for what the same attempt completed before."""
+        lost = set()
+        for claim in claims:
+            job = self.jobs.get(claim.job)
+            held = (job.attempt, job.worker) if job else None
+            if job is None or held != (claim.number, claim.worker):
+                lost.add(claim.job)
+            elif job.status == "processing":
+                self._end(job, "completed")
+            elif job.status != "completed":
+                lost.add(claim.job)
+        return lost
+
+    def fail(self, claim: Claim, *, retry: bool, run_at: datetime | None) -> bool:
+        """The attempt failed; True when the job waits for `run_at` and is tried again."""
+        return self._end_attempt(self.holder(claim), retry=retry, run_at=run_at)
+
+    def finish_cancelled(self, claim: Claim) -> None:
+        """The attempt stopped because the person cancelled."""
+        self._end(self.holder(claim), "cancelled")
+
+    def hand_back(self, claim: Claim) -> None:
+        """The worker stops: no attempt is counted."""
+        job = self.holder(claim)
+        if job.cancel_requested:
+            self._end(job, "cancelled")
+        else:
+            self._wait_again(job, None)
+
+    def cancel(self, job_id: UUID) -> Status:
+        """A waiting job is cancelled, a running one is asked to stop. Raises Refused for an unknown one."""
+        job = self.find(job_id)
+        if job.status == "pending":
+            self._end(job, "cancelled")
+        elif job.status == "processing":
+            job.cancel_requested = True
+        return job.status
+
+    def retry(self, job_id: UUID) -> None:
+        """A failed or cancelled job waits again, with all its attempts. Raises Refused for any other."""
+        job = self.find(job_id)
+        if job.status not in ("failed", "cancelled"):
+            raise Refused
+        job.retry_count = 0
+        self.session_status[job.session] = "active"
+        self._wait_again(job, None)
+
+    def retry_all_dead(self, deleted: set[UUID]) -> set[UUID]:
+        """Every failed job waits again, but those of deleted projects."""
+        dead = [
+            job.id
+            for job in self.jobs.values()
+            if job.status == "failed" and job.project not in deleted
+        ]
+        for job_id in dead:
+            self.retry(job_id)
+        return set(dead)
+
+    def reclaim(self, worker: str | None = None) -> set[UUID]:
+        """Every job whose lease ran out, or all of a dead worker's, wait again at once, or are dead."""
+        lost = [
+            job
+            for job in self.jobs.values()
+            if job.status == "processing"
+            and (job.worker == worker if worker is not None else job.is_expired)
+        ]
+        for job in lost:
+            self._end_attempt(job, retry=True, run_at=None)
+        return {job.id for job in lost}
+
+    def change_priority(self, job_id: UUID, priority: int) -> None:
+        """Somebody typed an UPDATE."""
+        job = self.find(job_id)
+        job.priority = priority
+        self._settle(job.project)
+
+    def come_due(self) -> None:
+        """All times have come; they count from the next claim on."""
+        for job in self.jobs.values():
+            if job.status == "pending":
+                job.run_at = None
+        for project in {job.project for job in self.jobs.values()}:
+            self._settle(project)
+
+    def delete_project(self, project: UUID) -> None:
+        """Everything of it is gone."""
+        for job in [job for job in self.jobs.values() if job.project == project]:
+            del self.jobs[job.id]
+            self.session_status.pop(job.session, None)
+
+    def find(self, job_id: UUID) -> ModelJob:
+        """One job. Raises Refused when there is none."""
+        if job_id not in self.jobs:
+            raise Refused
+        return self.jobs[job_id]
+
+    def counts(self) -> Counter[str]:
+        """How many jobs there are of each status."""
+        return Counter(job.status for job in self.jobs.values())
+
+    @staticmethod
+    def _is_ready(job: ModelJob) -> bool:
+        return job.status == "pending" and job.is_head and job.run_at is None
+
+    def _wait_again(self, job: ModelJob, run_at: datetime | None) -> None:
+        job.status, job.worker, job.cancel_requested = "pending", None, False
+        job.run_at = run_at
+        self._settle(job.project)
+
+    def _end(self, job: ModelJob, status: Status) -> None:
+        job.status, job.is_head, job.run_at = status, False, None
+        self._settle(job.project)
+        if status == "failed" and not any(
+            other.is_live for other in self.jobs.values() if other.session == job.session
+        ):
+            self.session_status[job.session] = "failed"
+
+    def _end_attempt(self, job: ModelJob, *, retry: bool, run_at: datetime | None) -> bool:
+        job.retry_count += 1
+        if retry and not job.cancel_requested and job.retry_count < job.max_retries:
+            self._wait_again(job, run_at)
+            return True
+        self._end(job, "cancelled" if job.cancel_requested else "failed")
+        return False
+
+    def _settle(self, project: UUID) -> None:
+        """The head is the running job, else the first in line; scheduled ones come when nothing else is there.
+
+        A job that backs off keeps its place: what waits behind it builds on its result.
+        """
+        line = [job for job in self.jobs.values() if job.project == project and job.is_live]
+        running = [job for job in line if job.status == "processing"]
+        waiting = [job for job in line if job.run_at is None or job.attempt > 0]
+        scheduled = sorted(line, key=lambda job: (job.run_at or job.entered, *job.place))
+        in_order = sorted(waiting, key=lambda job: job.place)
+        head = next(iter([*running, *in_order, *scheduled]), None)
+        for job in line:
+            job.is_head = job is head

@@ -1,0 +1,8 @@
+"""Tests of the runner: real workers as processes, on a database of their own, and prepared SDKs."""
+
+from __future__ import annotations
+
+from database import database_url, empty_database, pool, template_database
+from expo import make_expo_home as make_expo_home
+
+__all__ = ["database_url", "empty_database", "make_expo_home", "pool", "template_database"]

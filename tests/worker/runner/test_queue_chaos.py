@@ -1,0 +1,22 @@
+"""Workers and Postgres killed, listeners cut, clocks moved, jobs cancelled and retried: all at once, for seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from clusters import embedded_18
+from queue_chaos import Pace
+from queue_chaos_run import run_chaos
+
+PACE = Pace(
+    seconds=14,
+    kill_worker=2.0,
+    freeze_worker=0.5,
+    cut_listeners=1.0,
+    kill_server=6.0,
+    shift_clock=2.0,
+)
+
+
+async def test_nothing_is_lost_doubled_or_out_of_order(tmp_path: Path) -> None:
+    print(await run_chaos(embedded_18(), tmp_path, PACE))

@@ -1,0 +1,124 @@
+"""A real build under way, with its real Metro: cancelled, interrupted, handed back. No process of it is left."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from asyncpg import Pool
+
+from database import new_session
+from headless import free_port, scrape, until_row, worker
+from journey.conftest import processes_of
+from mobvibe_worker.home import Home
+from mobvibe_worker.jobs import JobId
+from mobvibe_worker.store.job_queue import JobQueue
+from polling import until
+from program import Program
+
+pytestmark = [pytest.mark.expo, pytest.mark.timeout(600)]
+
+SLOW = {"MOBVIBE_DEMO_PACE": "1"}
+
+
+@pytest.fixture(scope="module")
+def home(make_expo_home: Callable[[int], Home]) -> Home:
+    """A home whose SDK is prepared."""
+    return make_expo_home(54)
+
+
+async def under_way(pool: Pool) -> JobId:
+    """A job whose agent writes files, beside its check bundler."""
+    job = await JobQueue(pool).enqueue(
+        await new_session(pool), "an app for tips", recording="tip-splitter"
+    )
+    await until_writing(pool, job, attempt=1)
+    return job
+
+
+async def until_writing(pool: Pool, job: UUID, attempt: int) -> None:
+    await until_row(
+        pool,
+        "select 1 from coding_jobs j join session_events e on e.job_id = j.id"
+        " where j.id = $1 and j.attempt = $2 and j.status = 'processing'"
+        " and e.event_type = 'file_change' and e.created_at > j.started_at",
+        *(job, attempt),
+        seconds=120,
+    )
+
+
+def children_of(home: Home, program: Program) -> list[str]:
+    """What the worker started and what those started, by the staged folder that they work in."""
+    return [one for one in processes_of(home) if f"{program.process.pid} " not in f"{one} "]
+
+
+async def test_cancel_ends_a_running_build_and_all_its_processes_within_a_second(
+    home: Home, database_url: str, pool: Pool
+) -> None:
+    port = free_port()
+    async with worker(home.root, database_url, "--metrics", str(port), env=SLOW) as program:
+        job = await under_way(pool)
+        await until(lambda: bool(children_of(home, program)), 60, "the check bundler runs")
+        asked = time.monotonic()
+        await JobQueue(pool).cancel(job)
+        await until_row(
+            pool, "select 1 from coding_jobs where id = $1 and status = 'cancelled'", job, seconds=5
+        )
+        told = time.monotonic() - asked
+        await until(lambda: not children_of(home, program), 5, "no child process is left")
+        print(f"cancelled after {told:.3f} s, no process left after {time.monotonic() - asked:.3f}")
+        assert time.monotonic() - asked < 1.0
+        counted = await asyncio.to_thread(scrape, port)
+        assert counted["mobvibe_jobs_claimed_total"] == 1
+        assert counted["mobvibe_attempts_ended_total{cancelled}"] == 1
+        assert counted["mobvibe_attempt_seconds_count"] == 1
+        assert counted["mobvibe_running"] == 0 and counted["mobvibe_jobs{cancelled}"] == 1
+        written = (
+            "select count(*) from session_events where data ->> 'author' is distinct from 'person'"
+        )
+        assert counted["mobvibe_event_rows_total"] == await pool.fetchval(written) > 3
+    assert not processes_of(home)
+
+
+async def test_the_second_ctrl_c_hands_back_at_once(
+    home: Home, database_url: str, pool: Pool
+) -> None:
+    async with worker(home.root, database_url, env=SLOW) as program:
+        job = await under_way(pool)
+        program.process.send_signal(signal.SIGINT)
+        await until(lambda: "once more hands it back" in program.said, 10)
+        assert (await JobQueue(pool).get(job)).status == "processing"
+        program.process.send_signal(signal.SIGINT)
+        asked = time.monotonic()
+        assert await program.ended(10) == 0
+        print(f"ended {time.monotonic() - asked:.2f} s after the second ctrl+c")
+    assert "1 job(s) handed back" in program.said
+    found = await JobQueue(pool).get(job)
+    assert (found.status, found.retry_count, found.worker) == ("pending", 0, None)
+    assert not processes_of(home)
+
+
+async def test_a_change_of_the_source_hands_the_job_back_first(
+    home: Home, database_url: str, pool: Pool, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    flags = ("--reload", str(source), "--drain", "0")
+    async with worker(home.root, database_url, *flags, env=SLOW) as program:
+        job = await under_way(pool)
+        first = (await JobQueue(pool).get(job)).worker
+        (source / "changed.py").write_text("answer = 42\n")
+        await until_writing(pool, job, attempt=2)
+        found = await JobQueue(pool).get(job)
+        assert (found.retry_count, found.error) == (0, None)
+        assert found.worker not in (None, first)
+        assert "1 job(s) handed back" in program.said
+        program.process.send_signal(signal.SIGTERM)
+        assert await program.ended(20) == 0, program.said
+    assert (await JobQueue(pool).get(job)).status == "pending"
+    await until(lambda: not processes_of(home), 5, "nothing is left running")

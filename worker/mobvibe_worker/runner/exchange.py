@@ -1,0 +1,176 @@
+"""Trades finished attempts for new jobs: one statement completes a batch and claims what fits into the free slots."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from mobvibe_worker.errors import DatabaseUnreachable, LeaseLost, StoreError
+from mobvibe_worker.jobs import Attempt, Job, WorkerId
+from mobvibe_worker.runner.running import Rhythm
+from mobvibe_worker.store.job_queue import JobQueue
+from mobvibe_worker.store.leases import Finished
+
+log = logging.getLogger(__name__)
+
+LANES = 2
+"""While the database works on one batch, the next one gathers and is sent: no timer, no waiting."""
+RECONNECT_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class Exchange:
+    """`finish` hands an attempt over, `look` says that there may be jobs. Nothing is claimed beyond the free slots."""
+
+    queue: JobQueue
+    worker: WorkerId
+    rhythm: Rhythm
+    count_running: Callable[[], int]
+    start: Callable[[Job], None]
+    on_stored: Callable[[int, int], None]
+    """Told how many attempts that were handed over completed, and how many were lost."""
+    _finished: list[Finished] = field(default_factory=list)
+    _asked: int = 0
+    _looks: int = 0
+    _is_hungry: bool = True
+    _is_looking: bool = False
+    _claims: bool = True
+    _is_closing: bool = False
+    _stirred: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def finish(self, finished: Finished) -> None:
+        """Have an attempt completed with the next batch."""
+        self._finished.append(finished)
+        self._stirred.set()
+
+    def look(self) -> None:
+        """Claim what there is, as soon as a slot is free."""
+        self._looks += 1
+        self._is_hungry = True
+        self._stirred.set()
+
+    def slot_is_free(self) -> None:
+        """A job ended in another way than by `finish`."""
+        self._stirred.set()
+
+    def stop_claiming(self) -> None:
+        """From now on only complete."""
+        self._claims = False
+
+    @property
+    def free_slots(self) -> int:
+        """Slots that neither run a job nor are being filled."""
+        return self.rhythm.concurrency - self.count_running() - self._asked
+
+    async def run(self) -> None:
+        """Trade until `close`; then until everything is stored."""
+        async with asyncio.TaskGroup() as group:
+            for number in range(LANES):
+                group.create_task(self._serve(), name=f"exchange-{number}")
+
+    def close(self) -> None:
+        """Let `run` return when all that was handed over is stored."""
+        self._claims = False
+        self._is_closing = True
+        self._stirred.set()
+
+    async def store_rest(self) -> None:
+        """Complete what is left over, once. Raises StoreError."""
+        batch, self._finished = self._finished, []
+        if batch:
+            lost = len(await self.queue.complete_many(self.worker, batch))
+            self.on_stored(len(batch) - lost, lost)
+
+    async def _serve(self) -> None:
+        while True:
+            if self._finished:
+                await self._trade()
+            elif self._has_reason_to_look():
+                self._is_looking = True
+                try:
+                    await self._trade()
+                finally:
+                    self._is_looking = False
+            elif self._is_closing:
+                return
+            else:
+                self._stirred.clear()
+                await self._stirred.wait()
+
+    def _has_reason_to_look(self) -> bool:
+        wants = self._claims and self._is_hungry and not self._is_looking
+        return wants and self.free_slots > 0
+
+    def _share(self) -> int:
+        """How many to ask for: half of all slots at most, so that both lanes have something to do."""
+        if not self._claims:
+            return 0
+        return max(0, min(self.free_slots, -(-self.rhythm.concurrency // LANES)))
+
+    async def _trade(self) -> None:
+        batch, self._finished = self._finished, []
+        slots, looks = self._share(), self._looks
+        self._asked += slots
+        try:
+            lost, jobs = await self.queue.finish_and_claim(
+                self.worker,
+                batch,
+                slots,
+                timedelta(seconds=self.rhythm.lease),
+                recordings_only=self.rhythm.recordings_only,
+            )
+        except asyncio.CancelledError:
+            self._finished[:0] = batch
+            raise
+        except DatabaseUnreachable as away:
+            # Completed or not: sent again it is the same. What was claimed in vain comes back when its lease is over.
+            log.warning("the queue cannot be reached: %s", away)
+            self._finished[:0] = batch
+            await asyncio.sleep(RECONNECT_SECONDS)
+            return
+        except StoreError as error:
+            log.warning("a batch of %s was refused: %s", len(batch), error)
+            await self._store_one_by_one(batch)
+            return
+        finally:
+            self._asked -= slots
+        if len(jobs) < slots and looks == self._looks:
+            self._is_hungry = False
+        self.on_stored(len(batch) - len(lost), len(lost))
+        await self._take(jobs)
+
+    async def _take(self, jobs: list[Job]) -> None:
+        if self._is_closing:
+            for job in jobs:
+                with suppress(StoreError):  # its lease runs out
+                    await self.queue.hand_back(Attempt(job.id, job.attempt, self.worker))
+            return
+        for job in jobs:
+            self.start(job)
+
+    async def _store_one_by_one(self, batch: list[Finished]) -> None:
+        """One bad result must not keep the others of its batch from being stored."""
+        if not batch:
+            await asyncio.sleep(RECONNECT_SECONDS)
+        for each in batch:
+            try:
+                lost = len(await self.queue.complete_many(self.worker, [each]))
+                self.on_stored(1 - lost, lost)
+            except DatabaseUnreachable:
+                self._finished.append(each)
+            except StoreError as error:
+                await self._fail(each, error)
+
+    async def _fail(self, finished: Finished, error: StoreError) -> None:
+        try:
+            await self.queue.fail(
+                finished.attempt, f"The result cannot be stored: {error}", retry=False
+            )
+        except DatabaseUnreachable:
+            self._finished.append(finished)
+        except LeaseLost:
+            self.on_stored(0, 1)

@@ -1,0 +1,143 @@
+"""The worker's side of the queue: claims, leases, completions in batches, and what lost workers leave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from mobvibe_worker.jobs import Attempt, Job, JobId, WorkerId
+from mobvibe_worker.store.calls import Source, once, repeatable
+from mobvibe_worker.store.job_views import COLUMNS, read_job
+
+_CLAIMED = ", ".join(f"(given.job).{name}" for name in COLUMNS)
+_FINISH_AND_CLAIM = (
+    f"select given.lost, {_CLAIMED}"
+    " from public.finish_and_claim($1, $2, $3, $4, $5, $6, $7) as given"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """A lease that still holds, and whether the person wants the job cancelled."""
+
+    job_id: JobId
+    cancel_requested: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """An attempt whose work is done and leaves no files, and what is kept as the job's result."""
+
+    attempt: Attempt
+    result: Mapping[str, Any]
+
+
+class Leases:
+    """What only a worker does."""
+
+    _source: Source
+
+    async def claim(
+        self, worker: WorkerId, slots: int, lease: timedelta, *, recordings_only: bool = False
+    ) -> list[Job]:
+        """Up to `slots` jobs that are now this worker's for `lease`, the most urgent first.
+
+        `recordings_only` leaves what needs a model to other workers.
+        """
+        rows = await once(
+            self._source,
+            f"select {', '.join(COLUMNS)} from public.claim_jobs($1, $2, $3, $4)",
+            worker,
+            slots,
+            lease,
+            recordings_only,
+        )
+        return [read_job(row) for row in rows]
+
+    async def renew(
+        self, worker: WorkerId, attempts: Sequence[Attempt], lease: timedelta
+    ) -> list[Renewal]:
+        """Prolong leases. An attempt that is missing from the answer is lost."""
+        rows = await repeatable(
+            self._source,
+            "select * from public.renew_jobs($1, $2, $3, $4)",
+            worker,
+            *_pairs(attempts),
+            lease,
+        )
+        return [Renewal(JobId(row["job_id"]), row["is_cancel_requested"]) for row in rows]
+
+    async def held(self, worker: WorkerId, attempts: Sequence[Attempt]) -> list[Renewal]:
+        """Look, without writing, which attempts still hold their job. One that is missing is lost."""
+        rows = await repeatable(
+            self._source,
+            "select * from public.held_jobs($1, $2, $3)",
+            worker,
+            *_pairs(attempts),
+        )
+        return [Renewal(JobId(row["job_id"]), row["is_cancel_requested"]) for row in rows]
+
+    async def finish_and_claim(
+        self,
+        worker: WorkerId,
+        finished: Sequence[Finished],
+        slots: int,
+        lease: timedelta,
+        *,
+        recordings_only: bool = False,
+    ) -> tuple[list[JobId], list[Job]]:
+        """Complete a batch and claim up to `slots` in one transaction: which attempts were lost, and the new jobs.
+
+        After DatabaseUnreachable the batch may be completed or not: complete it again with `complete_many`.
+        """
+        rows = await once(
+            self._source,
+            _FINISH_AND_CLAIM,
+            worker,
+            *_pairs([each.attempt for each in finished]),
+            _results(finished),
+            slots,
+            lease,
+            recordings_only,
+        )
+        lost = [JobId(row[0]) for row in rows if row[0] is not None]
+        return lost, [Job(*tuple(row)[1:]) for row in rows if row[0] is None]
+
+    async def complete_many(self, worker: WorkerId, finished: Sequence[Finished]) -> list[JobId]:
+        """Complete a batch of attempts without files; returns the lost ones. May be repeated."""
+        rows = await repeatable(
+            self._source,
+            "select public.complete_jobs($1, $2, $3, $4) as id",
+            worker,
+            *_pairs([each.attempt for each in finished]),
+            _results(finished),
+        )
+        return [JobId(row["id"]) for row in rows]
+
+    async def reclaim(self, limit: int = 100) -> list[JobId]:
+        """Take jobs back whose lease ran out; they wait again, or are dead after their last attempt."""
+        rows = await repeatable(self._source, "select public.reclaim_jobs($1) as id", limit)
+        return [JobId(row["id"]) for row in rows]
+
+    async def next_due_seconds(self) -> float | None:
+        """Seconds until a job falls due or a lease runs out; None when neither is in sight."""
+        rows = await repeatable(self._source, "select public.next_due_seconds() as seconds")
+        seconds: float | None = rows[0]["seconds"]
+        return seconds
+
+    async def reclaim_worker(self, worker: WorkerId, host_key: str) -> list[JobId]:
+        """End the leases of a worker whose process was seen dead on its own host, and only then."""
+        rows = await repeatable(
+            self._source, "select public.reclaim_worker($1, $2) as id", worker, host_key
+        )
+        return [JobId(row["id"]) for row in rows]
+
+
+def _pairs(attempts: Sequence[Attempt]) -> tuple[list[JobId], list[int]]:
+    return [attempt.job_id for attempt in attempts], [attempt.number for attempt in attempts]
+
+
+def _results(finished: Sequence[Finished]) -> dict[str, Any]:
+    return {str(each.attempt.job_id): dict(each.result) for each in finished if each.result}
