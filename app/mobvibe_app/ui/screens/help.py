@@ -16,6 +16,7 @@ KEYS = (
         "Build",
         (
             ("i", "write a prompt: enter sends, ctrl+j a new line"),
+            ("ctrl+t", "in the prompt: an app for phones, or one for browsers"),
             ("↑ ↓", "in the prompt: earlier prompts"),
             ("n", "a prompt for a new app"),
             ("d", "replay a recorded build: no key, no cost"),
