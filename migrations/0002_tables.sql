@@ -11,7 +11,7 @@
 create table public.profiles (
   id uuid primary key references auth.users (id) on delete cascade,
   email text unique,
-  display_name text not null default '',
+  display_name text not null default '' check (length(display_name) <= 100),
   tier text not null default 'free' check (tier in ('free', 'pro', 'team', 'local')),
   sessions_limit integer default 3 check (sessions_limit >= 0),
   stripe_customer_id text,
@@ -20,6 +20,7 @@ create table public.profiles (
   deleted_at timestamptz
 );
 comment on column public.profiles.sessions_limit is 'How many sessions may be open at once; null is no limit.';
+create index profiles_email_lower_idx on public.profiles (lower(email));
 create index profiles_tier_idx on public.profiles (tier);
 create index profiles_created_at_idx on public.profiles (created_at);
 

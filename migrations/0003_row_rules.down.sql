@@ -28,3 +28,4 @@ drop function private.fill_session();
 drop function private.fill_project();
 drop function private.slug_from(text);
 drop function public.handle_new_user() cascade;
+drop function private.shown_name(jsonb, text);

@@ -6,15 +6,20 @@
 -- How many sessions a person may have open at once is counted here, under the lock of their profile, so that no race and
 -- no client gets past it. A sign-up must never fail for lack of an email, or because somebody else has the same one.
 
+create function private.shown_name(p_said jsonb, p_email text) returns text
+language sql immutable set search_path = '' as $$
+  select left(coalesce(
+    nullif(btrim(p_said ->> 'display_name'), ''),
+    nullif(btrim(p_said ->> 'full_name'), ''),
+    nullif(split_part(coalesce(p_email, ''), '@', 1), ''),
+    'someone'
+  ), 100)
+$$;
+
 create function public.handle_new_user() returns trigger
 language plpgsql security definer set search_path = '' as $$
 declare
-  shown text := coalesce(
-    nullif(btrim(new.raw_user_meta_data ->> 'display_name'), ''),
-    nullif(btrim(new.raw_user_meta_data ->> 'full_name'), ''),
-    nullif(split_part(coalesce(new.email, ''), '@', 1), ''),
-    'someone'
-  );
+  shown text := private.shown_name(new.raw_user_meta_data, new.email);
 begin
   insert into public.profiles (id, email, display_name)
   values (new.id, nullif(new.email, ''), shown)
