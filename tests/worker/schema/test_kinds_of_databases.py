@@ -69,11 +69,17 @@ async def test_of_a_schema_auth_that_lacks_something_only_that_is_made_and_taken
     assert await schema_lines(database.url) == before
 
 
-@pytest.mark.parametrize("server", ["server_15", "server_18"])
+@pytest.fixture(params=["server_15", "server_18"])
+def server(request: pytest.FixtureRequest) -> ClusterOfOurs:
+    """Both versions."""
+    found: ClusterOfOurs = request.getfixturevalue(request.param)
+    return found
+
+
 async def test_a_publication_for_all_tables_is_left_alone_and_a_lost_one_is_not_missed(
-    server: str, request: pytest.FixtureRequest
+    server: ClusterOfOurs,
 ) -> None:
-    prepared = await prepare(request.getfixturevalue(server), "plain")
+    prepared = await prepare(server, "plain")
     owner = prepared.administrator_url
     await _run(owner, "create publication supabase_realtime for all tables")
     runner = MigrationRunner(prepared.url)
