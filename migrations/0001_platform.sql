@@ -91,6 +91,7 @@ begin
       updated_at timestamptz default now(),
       deleted_at timestamptz
     );
+    create index users_email_lower_idx on auth.users (lower(email));
     comment on table auth.users is 'mobvibe-shim';
     alter table auth.users enable row level security;
     grant all on auth.users to service_role;

@@ -11,7 +11,7 @@
 create table public.profiles (
   id uuid primary key references auth.users (id) on delete cascade,
   email text unique,
-  display_name text not null default '',
+  display_name text not null default '' check (length(display_name) <= 100),
   tier text not null default 'free' check (tier in ('free', 'pro', 'team', 'local')),
   sessions_limit integer default 3 check (sessions_limit >= 0),
   stripe_customer_id text,
@@ -20,6 +20,7 @@ create table public.profiles (
   deleted_at timestamptz
 );
 comment on column public.profiles.sessions_limit is 'How many sessions may be open at once; null is no limit.';
+create index profiles_email_lower_idx on public.profiles (lower(email));
 create index profiles_tier_idx on public.profiles (tier);
 create index profiles_created_at_idx on public.profiles (created_at);
 
@@ -103,8 +104,7 @@ create table public.coding_jobs (
   updated_at timestamptz not null default now(),
   foreign key (session_id, project_id, user_id)
     references public.coding_sessions (id, project_id, user_id) on delete cascade,
-  unique (id, session_id),
-  unique (id, project_id),
+  unique (user_id, id),
   constraint coding_jobs_running_is_head check (
     status <> 'processing' or (is_head and worker is not null and lease_expires_at is not null)
   ),
@@ -126,7 +126,6 @@ comment on column public.coding_jobs.attempt is 'Grows with every claim: the fen
 -- Where the table looks empty to the planner, two indexes often cost the same: it takes the one that was made last. So
 -- the ones for single look-ups in the queue come last.
 create index coding_jobs_session_idx on public.coding_jobs (session_id, project_id, user_id, created_at);
-create index coding_jobs_user_id_idx on public.coding_jobs (user_id);
 -- what ended lately
 create index coding_jobs_finished_idx on public.coding_jobs (completed_at)
   where completed_at is not null;
@@ -167,8 +166,8 @@ create table public.session_events (
   created_at timestamptz not null default clock_timestamp(),
   primary key (session_id, seq),
   foreign key (user_id, session_id) references public.coding_sessions (user_id, id) on delete cascade,
-  foreign key (job_id, session_id)
-    references public.coding_jobs (id, session_id) on delete set null (job_id),
+  foreign key (job_id, user_id)
+    references public.coding_jobs (id, user_id) on delete set null (job_id),
   -- The program says when a job is done, and never with a red check.
   constraint session_events_completion_is_green check (
     event_type <> 'completion' or (
@@ -182,7 +181,7 @@ comment on column public.session_events.batch_id is
 create unique index session_events_batch_key on public.session_events (session_id, batch_id)
   where batch_id is not null;
 create index session_events_user_id_idx on public.session_events (user_id, session_id);
-create index session_events_job_id_idx on public.session_events (job_id, session_id)
+create index session_events_job_id_idx on public.session_events (job_id, user_id)
   where job_id is not null;
 
 create table public.project_revisions (
@@ -198,8 +197,8 @@ create table public.project_revisions (
   unique (id, project_id),
   foreign key (user_id, project_id) references public.projects (user_id, id) on delete cascade,
   foreign key (parent_id, project_id) references public.project_revisions (id, project_id),
-  foreign key (job_id, project_id)
-    references public.coding_jobs (id, project_id) on delete set null (job_id),
+  foreign key (job_id, user_id)
+    references public.coding_jobs (id, user_id) on delete set null (job_id),
   constraint project_revisions_agent_is_green check (
     source <> 'agent' or (
       coalesce(check_report ->> 'green', 'false') = 'true'
@@ -211,7 +210,7 @@ create table public.project_revisions (
 create index project_revisions_project_idx on public.project_revisions (project_id, created_at desc);
 create index project_revisions_user_id_idx on public.project_revisions (user_id, project_id);
 create index project_revisions_parent_idx on public.project_revisions (parent_id, project_id);
-create index project_revisions_job_idx on public.project_revisions (job_id, project_id);
+create index project_revisions_job_idx on public.project_revisions (job_id, user_id);
 
 alter table public.projects
   add constraint projects_head_revision_fkey
@@ -259,7 +258,7 @@ create table public.job_turns (
   created_at timestamptz not null default clock_timestamp(),
   settled_at timestamptz,
   primary key (job_id, attempt, turn),
-  foreign key (job_id, project_id) references public.coding_jobs (id, project_id) on delete cascade,
+  foreign key (job_id, user_id) references public.coding_jobs (id, user_id) on delete cascade,
   foreign key (project_id, user_id) references public.projects (id, user_id) on delete cascade
 );
 comment on column public.job_turns.record is
@@ -267,7 +266,7 @@ comment on column public.job_turns.record is
 comment on column public.job_turns.cost_usd is 'Null until settled, and where the price is unknown.';
 create index job_turns_user_id_idx on public.job_turns (user_id, created_at);
 create index job_turns_project_idx on public.job_turns (project_id, user_id);
-create index job_turns_job_idx on public.job_turns (job_id, project_id);
+create index job_turns_job_idx on public.job_turns (job_id, user_id);
 
 create table public.preview_containers (
   id uuid primary key default private.uuid7(),

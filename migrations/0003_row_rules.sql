@@ -6,15 +6,20 @@
 -- How many sessions a person may have open at once is counted here, under the lock of their profile, so that no race and
 -- no client gets past it. A sign-up must never fail for lack of an email, or because somebody else has the same one.
 
+create function private.shown_name(p_said jsonb, p_email text) returns text
+language sql immutable set search_path = '' as $$
+  select left(coalesce(
+    nullif(btrim(p_said ->> 'display_name'), ''),
+    nullif(btrim(p_said ->> 'full_name'), ''),
+    nullif(split_part(coalesce(p_email, ''), '@', 1), ''),
+    'someone'
+  ), 100)
+$$;
+
 create function public.handle_new_user() returns trigger
 language plpgsql security definer set search_path = '' as $$
 declare
-  shown text := coalesce(
-    nullif(btrim(new.raw_user_meta_data ->> 'display_name'), ''),
-    nullif(btrim(new.raw_user_meta_data ->> 'full_name'), ''),
-    nullif(split_part(coalesce(new.email, ''), '@', 1), ''),
-    'someone'
-  );
+  shown text := private.shown_name(new.raw_user_meta_data, new.email);
 begin
   insert into public.profiles (id, email, display_name)
   values (new.id, nullif(new.email, ''), shown)
@@ -101,6 +106,23 @@ create trigger fill before insert on public.project_files
 create trigger fill before insert on public.job_turns
   for each row execute function private.fill_from_project();
 
+-- The key to the job keeps tenants apart; every index of coding_jobs is written with each job, so that there is one key
+-- for all. That a job is of the same project, and that of an event of the same session, is seen to here.
+create function private.require_job_of_project() returns trigger language plpgsql set search_path = '' as $$
+begin
+  if exists (
+    select from public.coding_jobs j where j.id = new.job_id and j.project_id <> new.project_id
+  ) then
+    raise exception 'job % is of another project', new.job_id using errcode = 'foreign_key_violation';
+  end if;
+  return null;
+end
+$$;
+create trigger same_project after insert or update of job_id, project_id on public.project_revisions
+  for each row when (new.job_id is not null) execute function private.require_job_of_project();
+create trigger same_project after insert or update of job_id, project_id on public.job_turns
+  for each row execute function private.require_job_of_project();
+
 create function private.number_event() returns trigger language plpgsql set search_path = '' as $$
 begin
   update public.coding_sessions s set last_seq = s.last_seq + 1
@@ -117,6 +139,8 @@ create trigger number before insert on public.session_events
   for each row when (new.seq is null) execute function private.number_event();
 
 create function private.check_event_numbers() returns trigger language plpgsql set search_path = '' as $$
+declare
+  strange uuid;
 begin
   if exists (
     select from new_rows n join public.coding_sessions s on s.id = n.session_id
@@ -124,6 +148,17 @@ begin
   ) then
     raise exception 'seq is given by the session''s counter: leave it out'
       using errcode = 'check_violation';
+  end if;
+  select n.job_id into strange
+  from (
+    select distinct e.job_id, e.session_id from new_rows e where e.job_id is not null
+  ) n
+  cross join lateral (
+    select j.session_id from public.coding_jobs j where j.id = n.job_id limit 1
+  ) job
+  where job.session_id <> n.session_id limit 1;
+  if found then
+    raise exception 'job % is of another session', strange using errcode = 'foreign_key_violation';
   end if;
   return null;
 end

@@ -302,6 +302,7 @@ begin
     returning j.id, j.cancel_requested;
 end
 $$;
+comment on function public.renew_jobs is 'Leases that hold. Never null: job_id, is_cancel_requested.';
 
 -- The same without writing: which attempts still hold their job, and whether they should stop.
 create function public.held_jobs(p_worker text, p_jobs uuid[], p_attempts integer[])
@@ -312,6 +313,7 @@ language sql stable set search_path = '' as $$
   cross join lateral (select l.* from public.coding_jobs l where l.id = a.id limit 1) j
   where j.attempt = a.number and j.worker = p_worker and j.status = 'processing'
 $$;
+comment on function public.held_jobs is 'Leases that hold. Never null: job_id, is_cancel_requested.';
 
 -- Completes a batch of attempts that leave no files, p_results by job id; gives those back that did not hold their job
 -- any more. An attempt that completed its job before (the answer was lost on the way) is as good as one that does now.
@@ -675,6 +677,8 @@ create function public.get_queue_stats() returns table (
     )
   from private.job_counts c
 $$;
+comment on function public.get_queue_stats is
+  'Jobs by status. Never null: pending, processing, completed, failed, cancelled.';
 
 revoke all on all functions in schema private from public;
 grant execute on all functions in schema private to service_role;

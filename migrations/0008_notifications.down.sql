@@ -4,6 +4,8 @@
 delete from auth.users where id = '00000000-0000-4000-8000-000000000001';
 
 do $$
+declare
+  listed text;
 begin
   if exists (
     select from pg_catalog.pg_publication
@@ -11,9 +13,17 @@ begin
       and pg_catalog.obj_description(oid, 'pg_publication') = 'mobvibe-shim'
   ) then
     drop publication supabase_realtime;
-  else
-    alter publication supabase_realtime drop table public.coding_jobs, public.session_events;
+    return;
   end if;
+  -- One that is for all tables names none, and somebody may have dropped it.
+  for listed in
+    select r.prrelid::regclass::text
+    from pg_catalog.pg_publication p join pg_catalog.pg_publication_rel r on r.prpubid = p.oid
+    where p.pubname = 'supabase_realtime'
+      and r.prrelid in ('public.coding_jobs'::regclass, 'public.session_events'::regclass)
+  loop
+    execute 'alter publication supabase_realtime drop table ' || listed;
+  end loop;
 end
 $$;
 

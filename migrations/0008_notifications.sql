@@ -127,9 +127,13 @@ insert into auth.users (id, email)
 values ('00000000-0000-4000-8000-000000000001', 'local@mobvibe.invalid')
 on conflict (id) do nothing;
 
--- Users that signed up before these tables were there.
+-- Users that signed up before these tables were there: of those with one email the first has it, as at a sign-up.
+insert into public.profiles (id, email, display_name)
+select u.id, nullif(u.email, ''), private.shown_name(u.raw_user_meta_data, u.email)
+from auth.users u order by u.created_at, u.id
+on conflict do nothing;
 insert into public.profiles (id, display_name)
-select u.id, coalesce(nullif(split_part(coalesce(u.email, ''), '@', 1), ''), 'someone') from auth.users u
+select u.id, private.shown_name(u.raw_user_meta_data, u.email) from auth.users u
 on conflict (id) do nothing;
 
 update public.profiles set tier = 'local', sessions_limit = null

@@ -33,7 +33,7 @@ class Scale:
     deliveries: int
 
 
-FULL = Scale(rounds=5, appends={1: 2000, 20: 1000, 100: 400, 1000: 40}, deliveries=300)
+FULL = Scale(rounds=3, appends={1: 1000, 20: 500, 100: 200, 1000: 20}, deliveries=100)
 QUICK = Scale(rounds=1, appends={1: 20, 20: 10, 100: 4}, deliveries=5)
 
 

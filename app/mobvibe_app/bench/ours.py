@@ -21,6 +21,7 @@ from mobvibe_worker.store.job_queue import JobQueue, NewJob
 from mobvibe_worker.store.listener import Listener
 from mobvibe_worker.store.migrations import MigrationRunner
 from mobvibe_worker.store.pool import open_pool
+from mobvibe_worker.store.rowset import each
 from mobvibe_worker.store.workers import WorkerRegistry
 
 LEASE_SECONDS = 20.0
@@ -122,10 +123,10 @@ async def own_queue(dsn: str, lines: int, history: int = 0) -> AsyncIterator[Own
         dsn, application_name="mobvibe-bench", command_seconds=1800, slow_seconds=60
     )
     try:
-        made: list[UUID] = [row["id"] for row in await pool.fetch(_LINES, lines)]
+        made = each(await pool.fetch(_LINES, lines), UUID)
         if history:
             await run_sql(dsn, _HISTORY.format(rows=history))
         await run_sql(dsn, "vacuum analyze")
-        yield OwnQueue(dsn, pool, [SessionId(each) for each in made])
+        yield OwnQueue(dsn, pool, [SessionId(one) for one in made])
     finally:
         await pool.close()

@@ -136,6 +136,7 @@ def _db(db: argparse.ArgumentParser) -> None:
     migrate.add_argument("--on-branch", action="store_true", help="on a copy with the data first")
     rollback = verb("rollback", "take the newest back")
     rollback.add_argument("--to", type=int, metavar="N", help="down to this version")
+    rollback.add_argument("--yes", action="store_true", help="do not ask where rows would be gone")
     verb("status", "what is applied, what is pending")
     verb("verify", "up, down and up again on a branch: is the schema the same?")
     reset = verb("reset", "take everything back and migrate anew; all rows are gone")

@@ -81,7 +81,7 @@ async def copy_with_dump(source: str, target: str) -> None:
             raise BranchRefused("Copying took longer than a quarter of an hour.") from None
     assert dumping.returncode is not None
     if dumping.returncode or restoring.returncode:
-        words = said if dumping.returncode > 0 or not restored else restored
+        words = (restored or said) if restoring.returncode else said
         lines = clean_text(words.decode(errors="replace"), 500).strip().splitlines()
         raise BranchRefused(
             f"The database could not be copied: {lines[-1] if lines else 'pg_dump ended'}.",
@@ -95,14 +95,16 @@ async def _forward(dumping: Process, restoring: Process) -> None:
     try:
         while line := await dumping.stdout.readline():
             restoring.stdin.write(_ASKED if line.strip() == _UNKNOWN else line)
+            await restoring.stdin.drain()
             if line.startswith(_END_OF_HEAD):
                 break
         while chunk := await dumping.stdout.read(_CHUNK):
             restoring.stdin.write(chunk)
             await restoring.stdin.drain()
     except (BrokenPipeError, ConnectionResetError):
-        # psql ended, and says why itself; pg_dump ends of what it cannot write any more.
-        dumping.kill()
+        # psql ended, and says why itself; what pg_dump still has goes nowhere.
+        while await dumping.stdout.read(_CHUNK):
+            pass
     finally:
         restoring.stdin.close()
 

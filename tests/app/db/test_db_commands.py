@@ -12,9 +12,11 @@ from typing import Any
 import asyncpg
 import pytest
 
-from mobvibe_app.environment.postgres_programs import libpq_environment
+from mobvibe_app.environment.postgres_programs import copy_with_dump, libpq_environment
+from mobvibe_worker.errors import BranchRefused
 from mobvibe_worker.processes.surroundings import allowed_environment
 from mobvibe_worker.store.migration_files import migrations_folder
+from mobvibe_worker.store.seed import seed
 from terminal import Terminal
 
 OURS = len(list(migrations_folder().glob("*.down.sql")))
@@ -70,15 +72,33 @@ async def test_migrate_seed_verify_reset(tmp_path: Path, empty_database: str) ->
     finally:
         await connection.close()
 
+    kept = await db(tmp_path, empty_database, "seed", "--json")
+    asked = await db(tmp_path, empty_database, "rollback", "--to", "1")
+    assert asked.code == 2 and "--yes" in asked.err and "projects" in asked.err
+    untouched = await db(tmp_path, empty_database, "seed", "--json")
+    assert kept.values[0]["seeded"]["projects"] == 6
+    assert untouched.values[0]["seeded"]["projects"] == 0
     back = await db(tmp_path, empty_database, "rollback", "--json")
     assert [value["migration"]["version"] for value in back.values] == [OURS]
     state = await db(tmp_path, empty_database, "status", "--json")
-    assert [value["migration"]["state"] for value in state.values][OURS - 2 :] == [
-        "applied",
-        "pending",
-    ]
+    newest = [value["migration"] for value in state.values][OURS - 2 :]
+    assert [one["state"] for one in newest] == ["applied", "pending"]
+    assert "T" in newest[0]["applied_at"] and newest[1]["applied_at"] is None
     nowhere = await db(tmp_path, empty_database, "rollback", "--to", "12")
     assert nowhere.code == 2 and f"It is at {OURS - 1} now" in nowhere.err
+    gone = await db(tmp_path, empty_database, "rollback", "--to", "0", "--yes")
+    assert gone.code == 0, gone.err
+    assert (await db(tmp_path, empty_database, "migrate")).code == 0
+    empty = await db(tmp_path, empty_database, "rollback", "--to", "0")
+    assert empty.code == 0, "without rows there is nothing to ask about"
+
+
+async def test_a_copy_that_cannot_be_written_says_why(database_url: str) -> None:
+    """psql ends first, and pg_dump may have written its last by then."""
+    await seed(database_url)
+    for _ in range(6):
+        with pytest.raises(BranchRefused, match="already exists"):
+            await copy_with_dump(database_url, database_url)
 
 
 @pytest.mark.terminal

@@ -69,6 +69,75 @@ async def test_of_a_schema_auth_that_lacks_something_only_that_is_made_and_taken
     assert await schema_lines(database.url) == before
 
 
+@pytest.fixture(params=["server_15", "server_18"])
+def server(request: pytest.FixtureRequest) -> ClusterOfOurs:
+    """Both versions."""
+    found: ClusterOfOurs = request.getfixturevalue(request.param)
+    return found
+
+
+async def test_a_publication_for_all_tables_is_left_alone_and_a_lost_one_is_not_missed(
+    server: ClusterOfOurs,
+) -> None:
+    prepared = await prepare(server, "plain")
+    owner = prepared.administrator_url
+    await _run(owner, "create publication supabase_realtime for all tables")
+    runner = MigrationRunner(prepared.url)
+    await runner.migrate()
+    await runner.rollback(7)
+    assert await _run(owner, "select puballtables from pg_publication")
+    await _run(owner, "drop publication supabase_realtime; create publication supabase_realtime")
+    await runner.migrate()
+    await _run(owner, "alter publication supabase_realtime drop table public.coding_jobs")
+    await runner.rollback(7)
+    await runner.migrate()
+    await _run(owner, "drop publication supabase_realtime")
+    await runner.rollback(0)
+
+
+async def test_who_signed_up_before_us_gets_a_profile_with_their_email(
+    prepared: PreparedDatabase,
+) -> None:
+    runner = MigrationRunner(prepared.url)
+    await runner.migrate()
+    await runner.rollback(1)
+    # Supabase lets one email sign up again through somebody's single sign-on; elsewhere nobody can.
+    is_twice = prepared.kind.startswith("supabase")
+    again = (
+        "insert into auth.users (id, email, created_at, is_sso_user) values ($1, $2, now(), true)"
+    )
+    ann, nobody = uuid4(), uuid4()
+    connection = await asyncpg.connect(prepared.administrator_url)
+    try:
+        if is_twice:
+            await connection.execute(again, uuid4(), "ann@example.com")
+        await connection.execute(
+            "insert into auth.users (id, email, raw_user_meta_data, created_at) values"
+            """ ($1, 'ann@example.com', '{"display_name": "Ann"}', '2020-01-01'), ($2, '', null, now())""",
+            *(ann, nobody),
+        )
+        await runner.migrate()
+        rows = await connection.fetch(
+            "select id, display_name, email from public.profiles where tier <> 'local'"
+        )
+    finally:
+        await connection.close()
+    made = {row["id"]: tuple(row)[1:] for row in rows}
+    assert made.pop(ann) == ("Ann", "ann@example.com")
+    assert made.pop(nobody) == ("someone", None)
+    assert list(made.values()) == [("ann", None)] * is_twice
+
+
+async def _run(url: str, statements: str) -> object:
+    connection = await asyncpg.connect(url)
+    try:
+        if statements.startswith("select"):
+            return await connection.fetchval(statements)
+        return await connection.execute(statements)
+    finally:
+        await connection.close()
+
+
 async def test_eight_at_once_apply_each_file_once(prepared: PreparedDatabase) -> None:
     runs = await asyncio.gather(*(MigrationRunner(prepared.url).migrate() for _ in range(8)))
     assert sorted(one.version for run in runs for one in run) == FILES

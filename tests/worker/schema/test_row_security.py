@@ -275,3 +275,26 @@ async def test_no_role_leaks_back_into_the_pool(migrated: PreparedDatabase) -> N
                 assert claims in (None, "")
     finally:
         await pool.close()
+
+
+async def test_nothing_hangs_on_a_job_of_ones_other_project(connection: asyncpg.Connection) -> None:
+    """One key to the job serves all tables; what it leaves open is refused with the same code."""
+    project, session = await connection.fetchrow(
+        "with made as (insert into public.projects (user_id, name) values ($1, 'Other') returning id)"
+        " insert into public.coding_sessions (user_id, project_id) select $1, id from made"
+        " returning project_id, id",
+        ANN,
+    ) or (None, None)
+    await connection.execute(
+        "insert into public.project_revisions (project_id, source) values ($1, 'person')", project
+    )
+    for statement in (
+        "insert into public.session_events (session_id, event_type, job_id)"
+        f" values ('{session}', 'message', '{JOB}')",
+        "insert into public.project_revisions (project_id, source, job_id)"
+        f" values ('{project}', 'person', '{JOB}')",
+        f"update public.project_revisions set job_id = '{JOB}' where project_id = '{project}'",
+        "insert into public.job_turns (job_id, attempt, turn, project_id, model)"
+        f" values ('{JOB}', 1, 9, '{project}', 'm')",
+    ):
+        assert await outcome(connection, "service", statement) == "23503", statement

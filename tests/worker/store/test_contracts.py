@@ -6,8 +6,10 @@ import ast
 import os
 import shutil
 import subprocess
+from dataclasses import fields
 from pathlib import Path
-from typing import get_args
+from typing import NewType, get_args, get_type_hints
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -68,6 +70,33 @@ async def test_what_a_function_returns_has_a_row_too(database_url: str) -> None:
     nullable = [name for name, shape in after["GetQueueStatsRow"].items() if shape[0]]
     assert nullable == [name for name in columns if name not in ("pending", "failed")]
     assert "NoBusinessOfOursRow" not in after and "GetQueueStatsInsert" not in after
+
+
+async def test_a_function_may_return_rows_of_our_tables_and_of_no_others(database_url: str) -> None:
+    made = "create function public.claim_jobs(t public.theirs) returns table (x public.theirs) language sql"
+    connection = await asyncpg.connect(database_url)
+    try:
+        columns = await connection.fetch(
+            "select o.name from pg_proc p, unnest(p.proargnames, p.proargmodes) as o (name, mode)"
+            " where p.proname = 'finish_and_claim' and o.mode = 't'"
+        )
+        await connection.execute("create table public.theirs (id int)")
+        await connection.execute(f"{made} set search_path = '' as 'select t'")
+    finally:
+        await connection.close()
+    assert [row[0] for row in columns] == [each.name for each in fields(rows.FinishAndClaimRow)]
+    hints = get_type_hints(rows.FinishAndClaimRow)
+    assert hints == {"lost": UUID | None, "job": rows.CodingJobsRow | None}
+    with pytest.raises(SchemaUnknown, match=r"claim_jobs\.x is of type (public\.)?theirs"):
+        await generate(database_url)
+
+
+def test_a_job_has_columns_of_its_row_with_their_types() -> None:
+    """It is read by position, not through the row; so each field must be a column of it."""
+    columns = get_type_hints(rows.CodingJobsRow)
+    for name, kind in get_type_hints(jobs.Job).items():
+        plain = kind.__supertype__ if isinstance(kind, NewType) else kind
+        assert columns[name] == plain, name
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.pool import open_pool
 from mobvibe_worker.store.previews import PreviewRegistry
-from mobvibe_worker.store.profiles import ProfileStore
+from mobvibe_worker.store.profiles import BY_EMAIL, BY_SIGN_UP, ProfileStore
 from mobvibe_worker.store.projects import PROJECTS, ProjectStore
 from mobvibe_worker.store.revisions import RevisionStore
 from mobvibe_worker.store.rowset import Page
@@ -49,6 +49,28 @@ async def every(read: Callable[[str | None], Awaitable[Page[T]]]) -> list[T]:
         cursor = page.cursor
         if cursor is None:
             return found
+
+
+async def test_a_person_is_found_by_email_through_an_index(pool: Pool) -> None:
+    """Whatever its case; also who signed up second with an email, which only auth.users has then."""
+    profiles = ProfileStore(pool)
+    async with pool.acquire() as connection:
+        await connection.execute(
+            "insert into auth.users (email) select 'u' || n || '@example.com'"
+            " from generate_series(1, 3000) n; analyze public.profiles; analyze auth.users"
+        )
+    second = await pool.fetchval(
+        "insert into auth.users (email) values ('U7@example.com') returning id"
+    )
+    first = await profiles.person("u7@EXAMPLE.com")
+    assert (await profiles.delete(first.id)).deleted_at is not None
+    assert (await profiles.person("u7@example.com")).id == second
+    await pool.execute("update profiles set email = null where id = $1", second)
+    assert (await profiles.person("u7@example.com")).id == second
+    for query in (BY_EMAIL, BY_SIGN_UP):
+        plan = await pool.fetch("explain " + query.replace("$1", "'u9@example.com'"))
+        assert any("_email_lower_idx" in line[0] for line in plan), plan
+        assert not any("Seq Scan" in line[0] for line in plan), plan
 
 
 async def test_a_person_signs_up_changes_leaves_and_comes_back(pool: Pool) -> None:
@@ -76,6 +98,11 @@ async def test_a_person_signs_up_changes_leaves_and_comes_back(pool: Pool) -> No
         await profiles.create("Ada@example.com")
     with pytest.raises(InputError):
         ProfileChanges(display_name="x" * 101)
+    with pytest.raises(asyncpg.CheckViolationError, match="display_name"):
+        await pool.execute("update profiles set display_name = repeat('x', 101)")
+    sign_up = "insert into auth.users (email, raw_user_meta_data) values ($1, $2) returning id"
+    long = await pool.fetchval(sign_up, "long@example.com", {"display_name": "é" * 300})
+    assert (await profiles.get(UserId(long))).display_name == "é" * 100
     with pytest.raises(NotFound):
         await profiles.restore(UserId(uuid4()))
 

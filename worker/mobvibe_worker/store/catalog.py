@@ -14,9 +14,11 @@ _COLUMNS = """
 select c.relname as table_name, a.attname as name, format_type(a.atttypid, null) as type,
        not a.attnotnull as is_nullable,
        (a.atthasdef or a.attidentity <> '') and a.attgenerated = '' as has_default,
-       a.attgenerated <> '' or a.attidentity = 'a' as is_computed
+       a.attgenerated <> '' or a.attidentity = 'a' as is_computed,
+       r.relname as row_of
 from pg_catalog.pg_class c
 join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+left join pg_catalog.pg_class r on r.reltype = a.atttypid and r.relnamespace = 'public'::regnamespace
 where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p')
 order by c.relname, a.attnum
 """
@@ -25,9 +27,11 @@ select p.proname as table_name, o.name, format_type(o.type, null) as type,
        o.name <> all (string_to_array(
          coalesce(substring(obj_description(p.oid, 'pg_proc') from 'Never null: ([a-z0-9_, ]+)'), ''), ', '
        )) as is_nullable,
-       false as has_default, false as is_computed
-from pg_catalog.pg_proc p,
-     unnest(p.proallargtypes, p.proargmodes, p.proargnames) with ordinality as o (type, mode, name, place)
+       false as has_default, false as is_computed, r.relname as row_of
+from pg_catalog.pg_proc p
+cross join unnest(p.proallargtypes, p.proargmodes, p.proargnames)
+  with ordinality as o (type, mode, name, place)
+left join pg_catalog.pg_class r on r.reltype = o.type and r.relnamespace = 'public'::regnamespace
 where p.pronamespace = 'public'::regnamespace and p.proretset and o.mode = 't'
 order by p.proname, o.place
 """
@@ -70,7 +74,7 @@ _ITEM = re.compile(r"'((?:[^']|'')*)'::(?:text|character varying)")
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column. `choices` are the values of a CHECK list, in its order; empty where there is none."""
+    """One column. `choices` are the values of a CHECK list, in its order; `row_of` is the table whose rows it holds."""
 
     name: str
     type: str
@@ -78,6 +82,7 @@ class Column:
     has_default: bool
     is_computed: bool = False
     choices: tuple[str, ...] = ()
+    row_of: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +135,7 @@ async def read_tables(connection: asyncpg.Connection) -> list[Table]:
     for row in await connection.fetch(_COLUMNS):
         if row["table_name"] not in ours:
             continue
-        columns.setdefault(row["table_name"], []).append(_column(row, lists))
+        columns.setdefault(row["table_name"], []).append(_column(row, ours, lists))
     return [Table(name, tuple(found)) for name, found in sorted(columns.items())]
 
 
@@ -140,15 +145,17 @@ async def read_results(connection: asyncpg.Connection) -> list[Table]:
     Postgres does not know which of these columns may be null: those may that the function's comment does not
     list after `Never null: `.
     """
-    ours = our_functions()
+    functions, ours = our_functions(), our_tables()
     columns: dict[str, list[Column]] = {}
     for row in await connection.fetch(_RESULTS):
-        if row["table_name"] in ours:
-            columns.setdefault(row["table_name"], []).append(_column(row, {}))
+        if row["table_name"] in functions:
+            columns.setdefault(row["table_name"], []).append(_column(row, ours, {}))
     return [Table(name, tuple(found)) for name, found in sorted(columns.items())]
 
 
-def _column(row: asyncpg.Record, lists: Mapping[tuple[str, str], tuple[str, ...]]) -> Column:
+def _column(
+    row: asyncpg.Record, ours: frozenset[str], lists: Mapping[tuple[str, str], tuple[str, ...]]
+) -> Column:
     return Column(
         name=row["name"],
         type=row["type"],
@@ -156,6 +163,7 @@ def _column(row: asyncpg.Record, lists: Mapping[tuple[str, str], tuple[str, ...]
         has_default=row["has_default"],
         is_computed=row["is_computed"],
         choices=lists.get((row["table_name"], row["name"]), ()),
+        row_of=row["row_of"] if row["row_of"] in ours else "",
     )
 
 

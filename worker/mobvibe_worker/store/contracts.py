@@ -98,6 +98,8 @@ def _list_name(table: Table, column: Column) -> str:
 
 def _type(table: Table, column: Column) -> str:
     name = _list_name(table, column) if column.choices else _TYPES.get(column.type)
+    if column.row_of:
+        name = f"{camel(column.row_of)}Row"
     if name is None:
         raise SchemaUnknown(f"{table.name}.{column.name} is of type {column.type}.")
     return f"{name} | None" if column.is_nullable else name

@@ -9,7 +9,7 @@ from mobvibe_worker.events import Event, Payload, to_data
 from mobvibe_worker.jobs import Attempt, JobId, SessionId
 from mobvibe_worker.store.calls import Source, repeatable
 from mobvibe_worker.store.rows import SessionEventsRow
-from mobvibe_worker.store.rowset import RowSet
+from mobvibe_worker.store.rowset import RowSet, only
 
 EVENTS = RowSet("session_events", SessionEventsRow, key="seq")
 
@@ -36,7 +36,7 @@ class EventLog:
         """
         rows = await repeatable(
             self._source,
-            "select public.append_events($1, $2, $3, $4, $5, $6, $7) as last_seq",
+            "select public.append_events($1, $2, $3, $4, $5, $6, $7)",
             session_id,
             [payload.type for payload in payloads],
             [to_data(payload) for payload in payloads],
@@ -45,7 +45,7 @@ class EventLog:
             attempt.worker if attempt else None,
             batch_id or uuid4(),
         )
-        return int(rows[0]["last_seq"])
+        return only(rows, int)
 
     async def read(self, session_id: SessionId, after: int = 0, limit: int = 500) -> list[Event]:
         """The events with seq > `after`, in order, at most `limit`."""
@@ -68,8 +68,8 @@ class EventLog:
         rows = await repeatable(
             self._source,
             "select exists (select from public.session_events where session_id = $1"
-            " and event_type = 'preview_ready' and data ->> 'revision' = $2) as is_told",
+            " and event_type = 'preview_ready' and data ->> 'revision' = $2)",
             session_id,
             revision,
         )
-        return bool(rows[0]["is_told"])
+        return only(rows, bool)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
-from uuid import uuid4
+from typing import Any, cast
+from uuid import UUID, uuid4
 
 from mobvibe_worker.errors import InputError
 from mobvibe_worker.events import Payload, to_data
@@ -24,6 +24,7 @@ from mobvibe_worker.store.calls import Source, once, repeatable
 from mobvibe_worker.store.file_packing import pack
 from mobvibe_worker.store.job_views import JobViews
 from mobvibe_worker.store.leases import Leases
+from mobvibe_worker.store.rowset import each, only
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class JobQueue(Leases, JobViews):
         # With a key of its own the call may be repeated when its answer is lost.
         rows = await repeatable(
             self._source,
-            "select public.enqueue_job($1, $2, $3, $4, $5, $6) as id",
+            "select public.enqueue_job($1, $2, $3, $4, $5, $6)",
             session_id,
             prompt,
             priority,
@@ -80,7 +81,7 @@ class JobQueue(Leases, JobViews):
             budget_usd,
             idempotency_key or str(uuid4()),
         )
-        return JobId(rows[0]["id"])
+        return JobId(only(rows, UUID))
 
     async def enqueue_many(self, jobs: Sequence[NewJob], *, messages: bool = True) -> list[JobId]:
         """Put many prompts into their lines in one transaction, each with the person's message; ids in that order.
@@ -94,7 +95,7 @@ class JobQueue(Leases, JobViews):
         has_keys = any(job.idempotency_key for job in jobs)
         rows = await run(
             self._source,
-            "select id from public.enqueue_jobs($1, $2, $3, $4, $5, $6) as id",
+            "select public.enqueue_jobs($1, $2, $3, $4, $5, $6)",
             [job.session_id for job in jobs],
             [job.prompt for job in jobs],
             [job.priority for job in jobs],
@@ -102,7 +103,7 @@ class JobQueue(Leases, JobViews):
             [job.idempotency_key for job in jobs] if has_keys else None,
             messages,
         )
-        return [JobId(row["id"]) for row in rows]
+        return [JobId(found) for found in each(rows, UUID)]
 
     async def complete(self, attempt: Attempt, work: FinishedWork) -> RevisionId:
         """Commit the files as the project's head together with the job's completion; all of it or nothing.
@@ -116,7 +117,7 @@ class JobQueue(Leases, JobViews):
         packed = await pack(self._source, project_id, work.files)
         rows = await repeatable(
             self._source,
-            "select public.complete_attempt($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) as id",
+            "select public.complete_attempt($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
             *_fence(attempt),
             work.base_revision,
             work.report.to_data(),
@@ -126,7 +127,7 @@ class JobQueue(Leases, JobViews):
             *_columns(work.events),
             work.result,
         )
-        return RevisionId(rows[0]["id"])
+        return RevisionId(only(rows, UUID))
 
     async def fail(
         self, attempt: Attempt, reason: str, *, retry: bool, events: Sequence[Payload] = ()
@@ -137,13 +138,13 @@ class JobQueue(Leases, JobViews):
         """
         rows = await once(
             self._source,
-            "select public.fail_attempt($1, $2, $3, $4, $5, $6, $7) as will_retry",
+            "select public.fail_attempt($1, $2, $3, $4, $5, $6, $7)",
             *_fence(attempt),
             reason,
             retry,
             *_columns(events),
         )
-        return bool(rows[0]["will_retry"])
+        return only(rows, bool)
 
     async def finish_cancelled(self, attempt: Attempt, events: Sequence[Payload] = ()) -> None:
         """End an attempt because the person cancelled it. Raises LeaseLost."""
@@ -163,9 +164,8 @@ class JobQueue(Leases, JobViews):
 
         Raises NotFound.
         """
-        rows = await repeatable(self._source, "select public.cancel_job($1) as status", job_id)
-        status: JobStatus = rows[0]["status"]
-        return status
+        rows = await repeatable(self._source, "select public.cancel_job($1)", job_id)
+        return cast(JobStatus, only(rows, str))
 
     async def retry(self, job_id: JobId) -> None:
         """Put a failed or cancelled job back into its line. Raises NotFound, InputError for any other status."""
@@ -173,8 +173,8 @@ class JobQueue(Leases, JobViews):
 
     async def retry_all_dead(self, limit: int = 1000) -> list[JobId]:
         """Put up to `limit` dead jobs back into their lines, the longest dead first. Empty: none is left."""
-        rows = await once(self._source, "select public.retry_all_dead($1) as id", limit)
-        return [JobId(row["id"]) for row in rows]
+        rows = await once(self._source, "select public.retry_all_dead($1)", limit)
+        return [JobId(found) for found in each(rows, UUID)]
 
 
 def _check(prompt: str) -> None:

@@ -6,10 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from mobvibe_worker.jobs import Attempt, Job, JobId, WorkerId
 from mobvibe_worker.store.calls import Source, once, repeatable
 from mobvibe_worker.store.job_views import COLUMNS, read_job
+from mobvibe_worker.store.rows import HeldJobsRow, RenewJobsRow
+from mobvibe_worker.store.rowset import RowSet, each, only_or_none
+
+_RENEWED = RowSet("renew_jobs", RenewJobsRow, key="job_id")
+_HELD = RowSet("held_jobs", HeldJobsRow, key="job_id")
 
 _CLAIMED = ", ".join(f"(given.job).{name}" for name in COLUMNS)
 _FINISH_AND_CLAIM = (
@@ -62,22 +68,22 @@ class Leases:
         """Prolong leases. An attempt that is missing from the answer is lost."""
         rows = await repeatable(
             self._source,
-            "select * from public.renew_jobs($1, $2, $3, $4)",
+            f"select {_RENEWED.columns()} from public.renew_jobs($1, $2, $3, $4)",
             worker,
             *_pairs(attempts),
             lease,
         )
-        return [Renewal(JobId(row["job_id"]), row["is_cancel_requested"]) for row in rows]
+        return [Renewal(JobId(row.job_id), row.is_cancel_requested) for row in _RENEWED.read(rows)]
 
     async def held(self, worker: WorkerId, attempts: Sequence[Attempt]) -> list[Renewal]:
         """Look, without writing, which attempts still hold their job. One that is missing is lost."""
         rows = await repeatable(
             self._source,
-            "select * from public.held_jobs($1, $2, $3)",
+            f"select {_HELD.columns()} from public.held_jobs($1, $2, $3)",
             worker,
             *_pairs(attempts),
         )
-        return [Renewal(JobId(row["job_id"]), row["is_cancel_requested"]) for row in rows]
+        return [Renewal(JobId(row.job_id), row.is_cancel_requested) for row in _HELD.read(rows)]
 
     async def finish_and_claim(
         self,
@@ -109,30 +115,29 @@ class Leases:
         """Complete a batch of attempts without files; returns the lost ones. May be repeated."""
         rows = await repeatable(
             self._source,
-            "select public.complete_jobs($1, $2, $3, $4) as id",
+            "select public.complete_jobs($1, $2, $3, $4)",
             worker,
             *_pairs([each.attempt for each in finished]),
             _results(finished),
         )
-        return [JobId(row["id"]) for row in rows]
+        return [JobId(lost) for lost in each(rows, UUID)]
 
     async def reclaim(self, limit: int = 100) -> list[JobId]:
         """Take jobs back whose lease ran out; they wait again, or are dead after their last attempt."""
-        rows = await repeatable(self._source, "select public.reclaim_jobs($1) as id", limit)
-        return [JobId(row["id"]) for row in rows]
+        rows = await repeatable(self._source, "select public.reclaim_jobs($1)", limit)
+        return [JobId(found) for found in each(rows, UUID)]
 
     async def next_due_seconds(self) -> float | None:
         """Seconds until a job falls due or a lease runs out; None when neither is in sight."""
-        rows = await repeatable(self._source, "select public.next_due_seconds() as seconds")
-        seconds: float | None = rows[0]["seconds"]
-        return seconds
+        rows = await repeatable(self._source, "select public.next_due_seconds()")
+        return only_or_none(rows, float)
 
     async def reclaim_worker(self, worker: WorkerId, host_key: str) -> list[JobId]:
         """End the leases of a worker whose process was seen dead on its own host, and only then."""
         rows = await repeatable(
-            self._source, "select public.reclaim_worker($1, $2) as id", worker, host_key
+            self._source, "select public.reclaim_worker($1, $2)", worker, host_key
         )
-        return [JobId(row["id"]) for row in rows]
+        return [JobId(found) for found in each(rows, UUID)]
 
 
 def _pairs(attempts: Sequence[Attempt]) -> tuple[list[JobId], list[int]]:

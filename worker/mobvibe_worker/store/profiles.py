@@ -23,11 +23,18 @@ from mobvibe_worker.store.rules import (
 from mobvibe_worker.store.user_view import Person
 
 PROFILES = RowSet("profiles", ProfilesRow)
-_FIND = f"""
+BY_EMAIL = f"""
+select {PROFILES.columns("p")}
+from public.profiles p
+where lower(p.email) = lower($1) and p.deleted_at is null
+order by p.created_at, p.id limit 1
+"""
+# A second sign-up with one email has none in its profile.
+BY_SIGN_UP = f"""
 select {PROFILES.columns("p")}
 from auth.users u join public.profiles p on p.id = u.id
-where (lower(u.email) = lower($1) or lower(p.email) = lower($1)) and p.deleted_at is null
-order by u.created_at limit 1
+where lower(u.email) = lower($1) and p.deleted_at is null
+order by u.created_at, u.id limit 1
 """
 
 
@@ -69,13 +76,14 @@ class ProfileStore:
 
     async def person(self, email: str) -> Person:
         """Who has this email, whatever its case; what `--as` needs. Raises NotFound."""
-        rows = PROFILES.read(await repeatable(self._source, _FIND, email.strip()))
+        rows = PROFILES.read(await repeatable(self._source, BY_EMAIL, email.strip()))
+        if not rows:
+            rows = PROFILES.read(await repeatable(self._source, BY_SIGN_UP, email.strip()))
         if not rows:
             raise NotFound(
                 f"Nobody here has the email {email.strip()!r}.",
                 "`mobvibe-tui db seed` makes some people; auth.users has them all.",
             )
-        # A second sign-up with one email has none in its profile.
         return Person(UserId(rows[0].id), rows[0].email or email.strip())
 
     async def update(self, user_id: UserId, changes: ProfileChanges) -> Profile:

@@ -2,38 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
-from uuid import UUID
+from itertools import groupby
+
+from asyncpg import Record
 
 from mobvibe_worker.jobs import JobId, WorkerId
 from mobvibe_worker.store.calls import Source, repeatable
+from mobvibe_worker.store.projects import PROJECTS
+from mobvibe_worker.store.rows import CodingJobsRow
+from mobvibe_worker.store.rowset import RowSet
+from mobvibe_worker.store.workers import WORKERS
 
 LOST_AFTER = timedelta(seconds=30)
 """Silent for so long, a worker counts as lost; workers say that they live every ten seconds, or more often."""
 LOST_SHOWN = timedelta(minutes=10)
 MOST_WORKERS = 50
+_JOBS = RowSet("coding_jobs", CodingJobsRow)
 # Who ends well says so with a last heartbeat; who was seen dead was not heard again.
-_WORKERS = """
-select w.id, w.host, w.pid, w.version, w.slots, w.started_at, w.last_heartbeat_at,
+_WORKERS = f"""
+select {WORKERS.columns("w")},
        w.gone_at is not null or w.last_heartbeat_at < now() - $1::interval as is_lost,
-       coalesce(busy.jobs, '[]') as jobs
-from public.workers w
-left join (
-  select j.worker, jsonb_agg(
-    jsonb_build_object(
-      'id', j.id, 'project', p.slug, 'attempt', j.attempt, 'started_at', j.started_at
-    ) order by j.started_at
-  ) as jobs
-  from public.coding_jobs j join public.projects p on p.id = j.project_id
-  where j.status = 'processing'
-  group by j.worker
-) busy on busy.worker = w.id
-where w.last_heartbeat_at > now() - $2::interval
-  and (w.gone_at is null or w.gone_at > w.last_heartbeat_at)
-order by is_lost, busy.jobs is null, w.last_heartbeat_at desc, w.id
-limit $3
+       {_JOBS.columns("j")}, {PROJECTS.columns("p")}
+from (
+  select seen.*, exists (
+    select from public.coding_jobs
+    where status = 'processing' and worker = seen.id
+  ) as is_busy
+  from public.workers seen
+  where seen.last_heartbeat_at > now() - $2::interval
+    and (seen.gone_at is null or seen.gone_at > seen.last_heartbeat_at)
+  order by seen.gone_at is not null or seen.last_heartbeat_at < now() - $1::interval,
+    is_busy desc, seen.last_heartbeat_at desc, seen.id
+  limit $3
+) w
+left join public.coding_jobs j on j.status = 'processing' and j.worker = w.id
+left join public.projects p on p.id = j.project_id
+order by is_lost, w.is_busy desc, w.last_heartbeat_at desc, w.id, j.started_at, j.id
 """
 
 
@@ -71,20 +78,30 @@ class Roster:
     async def read(self) -> list[SeenWorker]:
         """The busy ones first, then who waits, then who is lost; lost ones leave after ten minutes."""
         rows = await repeatable(self._source, _WORKERS, LOST_AFTER, LOST_SHOWN, MOST_WORKERS)
-        return [SeenWorker(**_without_jobs(row), work=_work(row["jobs"])) for row in rows]
+        by_worker = groupby(rows, key=lambda record: record[0])
+        return [_seen(list(records)) for _, records in by_worker]
 
 
-def _without_jobs(row: Any) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name != "jobs"}
-
-
-def _work(jobs: list[dict[str, Any]]) -> tuple[WorkInHand, ...]:
-    return tuple(
-        WorkInHand(
-            JobId(UUID(job["id"])),
-            job["project"],
-            job["attempt"],
-            datetime.fromisoformat(job["started_at"]),
-        )
-        for job in jobs
+def _seen(records: Sequence[Record]) -> SeenWorker:
+    worker = WORKERS.read_part(records[0])
+    assert worker is not None
+    return SeenWorker(
+        id=WorkerId(worker.id),
+        host=worker.host,
+        pid=worker.pid,
+        version=worker.version,
+        slots=worker.slots,
+        started_at=worker.started_at,
+        last_heartbeat_at=worker.last_heartbeat_at,
+        is_lost=records[0][len(WORKERS)],
+        work=tuple(work for work in map(_work, records) if work),
     )
+
+
+def _work(record: Record) -> WorkInHand | None:
+    start = len(WORKERS) + 1
+    job = _JOBS.read_part(record, start)
+    project = PROJECTS.read_part(record, start + len(_JOBS))
+    if job is None or project is None or job.started_at is None:
+        return None
+    return WorkInHand(JobId(job.id), project.slug, job.attempt, job.started_at)

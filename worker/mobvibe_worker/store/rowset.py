@@ -150,7 +150,21 @@ class RowSet(Generic[R]):
 
 def only(records: Sequence[Record], kind: type[T]) -> T:
     """The one value of the one record: what a function returned. Raises SchemaTooOld where it is of another type."""
+    return _checked(records[0][0], kind)
+
+
+def only_or_none(records: Sequence[Record], kind: type[T]) -> T | None:
+    """As `only`, of a function that may return null."""
     value = records[0][0]
+    return None if value is None else _checked(value, kind)
+
+
+def each(records: Iterable[Record], kind: type[T]) -> list[T]:
+    """The one value of each record: what a function that returns a set of them did. Raises as `only` does."""
+    return [_checked(record[0], kind) for record in records]
+
+
+def _checked(value: object, kind: type[T]) -> T:
     if not isinstance(value, kind):
         raise SchemaTooOld(
             f"A function of the database returned {type(value).__name__}, not {kind.__name__}."

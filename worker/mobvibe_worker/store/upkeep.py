@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from mobvibe_worker.store.calls import Source, repeatable
+from mobvibe_worker.store.rowset import only_or_none
 
 OLDEST = datetime(1, 1, 1, tzinfo=UTC)
 NOBODY = UUID(int=0)
@@ -36,18 +37,16 @@ class UpkeepStore:
 
     async def expire_sessions(self, limit: int = 100) -> int | None:
         """Close sessions whose time is over and that have no live job; how many."""
-        return await self._count("select public.expire_sessions($1) as number", limit)
+        return await self._count("select public.expire_sessions($1)", limit)
 
     async def forget_jobs(self, age: timedelta, limit: int = 200) -> int | None:
         """Delete jobs that ended longer than `age` ago, with their turns; how many."""
-        return await self._count(
-            "select public.forget_jobs(now() - $1::interval, $2) as number", age, limit
-        )
+        return await self._count("select public.forget_jobs(now() - $1::interval, $2)", age, limit)
 
     async def forget_workers(self, age: timedelta, limit: int = 1000) -> int | None:
         """Delete workers that nobody heard of for `age`; how many."""
         return await self._count(
-            "select public.forget_workers(now() - $1::interval, $2) as number", age, limit
+            "select public.forget_workers(now() - $1::interval, $2)", age, limit
         )
 
     async def forget_events(
@@ -69,6 +68,4 @@ class UpkeepStore:
         return ForgottenEvents(count, None if reached is None else Place(reached, session))
 
     async def _count(self, sql: str, *arguments: object) -> int | None:
-        rows = await repeatable(self._source, sql, *arguments)
-        number: int | None = rows[0]["number"]
-        return number
+        return only_or_none(await repeatable(self._source, sql, *arguments), int)

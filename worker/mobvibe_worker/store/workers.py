@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 from mobvibe_worker.jobs import WorkerId
 from mobvibe_worker.store.calls import Source, repeatable
+from mobvibe_worker.store.rows import WorkersInsert, WorkersRow
+from mobvibe_worker.store.rowset import RowSet
+
+WORKERS = RowSet("workers", WorkersRow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,30 +39,23 @@ class WorkerRegistry:
         process_started: str = "",
     ) -> None:
         """Say that this worker is alive."""
-        await repeatable(
-            self._source,
-            "insert into public.workers (id, host, pid, version, slots, host_key, process_started)"
-            " values ($1, $2, $3, $4, $5, $6, $7)"
-            " on conflict (id) do update set last_heartbeat_at = now(), slots = excluded.slots,"
-            " gone_at = null",
-            worker,
-            host,
-            pid,
-            version,
-            slots,
-            host_key,
-            process_started,
+        values = WorkersInsert(
+            id=worker,
+            host=host,
+            pid=pid,
+            version=version,
+            slots=slots,
+            host_key=host_key,
+            process_started=process_started,
         )
+        also = "last_heartbeat_at = now(), gone_at = null"
+        await WORKERS.put(self._source, values, ("slots",), also)
 
     async def neighbours(self, host_key: str) -> list[Neighbour]:
         """The workers of a host that did not say that they stopped."""
-        rows = await repeatable(
-            self._source,
-            "select id, pid, process_started from public.workers"
-            " where host_key = $1 and gone_at is null order by started_at, id",
-            host_key,
-        )
-        return [Neighbour(WorkerId(row["id"]), row["pid"], row["process_started"]) for row in rows]
+        condition = "host_key = $1 and gone_at is null order by started_at, id"
+        rows = await WORKERS.find(self._source, condition, host_key)
+        return [Neighbour(WorkerId(row.id), row.pid, row.process_started) for row in rows]
 
     async def gone(self, worker: WorkerId) -> None:
         """Say that this worker stopped: with a last heartbeat, which one that was seen dead lacks."""

@@ -13,6 +13,7 @@ from mobvibe_app.environment.postgres_programs import copy_with_dump
 from mobvibe_app.settings import AppSettings
 from mobvibe_worker.errors import InputError
 from mobvibe_worker.store import rehearsal
+from mobvibe_worker.store.losses import tables_at_risk
 from mobvibe_worker.store.migrations import Applied, MigrationRunner
 from mobvibe_worker.store.seed import seed as seed_database
 
@@ -33,7 +34,7 @@ async def migrate(settings: AppSettings, flags: argparse.Namespace, out: Output)
 
 
 async def rollback(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
-    """Take back the newest migration, or all above --to."""
+    """Take back the newest migration, or all above --to. Asks first where rows would be deleted."""
     async with opened(settings, out) as dsn:
         runner = MigrationRunner(dsn)
         states = await runner.status()
@@ -42,6 +43,11 @@ async def rollback(settings: AppSettings, flags: argparse.Namespace, out: Output
         to = flags.to if flags.to is not None else (applied[-2] if len(applied) > 1 else 0)
         if not 0 <= to <= newest:
             raise InputError(f"There is no version {to} to go back to.", f"It is at {newest} now.")
+        lost = await tables_at_risk(dsn, to)
+        if lost and not flags.yes:
+            what = f"The rows of {', '.join(lost)} in {place_of(dsn)}"
+            if not await _is_sure("rollback", what, out):
+                return 2
         _tell(out, await runner.rollback(to), "rolled back")
     return 0
 
@@ -50,7 +56,8 @@ async def status(settings: AppSettings, flags: argparse.Namespace, out: Output) 
     """Print each migration and whether it is applied, pending, changed or missing."""
     async with opened(settings, out) as dsn:
         for state in await MigrationRunner(dsn).status():
-            _line(out, state.version, state.name, state.state, applied_at=state.applied_at)
+            at = state.applied_at.isoformat() if state.applied_at else None
+            _line(out, state.version, state.name, state.state, applied_at=at)
     return 0
 
 
@@ -84,8 +91,8 @@ async def verify(settings: AppSettings, flags: argparse.Namespace, out: Output) 
 async def reset(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
     """Take everything back and migrate anew: all rows are gone. Asks first."""
     async with opened(settings, out) as dsn:
-        if not flags.yes and not await _is_sure(place_of(dsn), out):
-            out.note("nothing was changed")
+        what = f"Every project, session and event in {place_of(dsn)}"
+        if not flags.yes and not await _is_sure("reset", what, out):
             return 2
         runner = MigrationRunner(dsn)
         _tell(out, await runner.rollback(0), "rolled back")
@@ -114,14 +121,15 @@ async def _seed(dsn: str, out: Output) -> None:
         out.line("look around as one of them: mobvibe-tui --as grace@example.com")
 
 
-async def _is_sure(place: str, out: Output) -> bool:
+async def _is_sure(word: str, what: str, out: Output) -> bool:
     if not sys.stdin.isatty():
-        raise InputError(
-            f"This would delete everything in {place}.", "Say --yes when that is what you want."
-        )
-    out.note(f"Every project, session and event in {place} will be gone. Type 'reset' to go on:")
+        raise InputError(f"{what} would be deleted.", "Say --yes when that is what you want.")
+    out.note(f"{what} will be gone. Type '{word}' to go on:")
     answer: str = await asyncio.to_thread(sys.stdin.readline)
-    return answer.strip() == "reset"
+    if answer.strip() == word:
+        return True
+    out.note("nothing was changed")
+    return False
 
 
 def _tell(out: Output, migrations: Sequence[Applied], state: str) -> None:
