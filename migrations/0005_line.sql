@@ -124,7 +124,7 @@ begin
     join demoted d on d.id = o.head_id;
   end if;
   if cardinality(rising) > 0 then
-    update public.coding_jobs j set is_head = true
+    update public.coding_jobs j set is_head = true, updated_at = now()
     where j.id = any (rising) and j.status = 'pending' and not j.is_head;
   end if;
 end
@@ -184,8 +184,20 @@ begin
   return new;
 end
 $$;
+-- The queue's own statements, which change thousands of rows a second, leave a row whole by themselves.
 create trigger keep_whole before update on public.coding_jobs
-  for each row execute function private.keep_job_whole();
+  for each row when (not (
+    new.updated_at > old.updated_at
+    and (
+      new.status = old.status
+      or (old.status = 'pending' and new.status = 'processing')
+      or (
+        old.status = 'processing' and new.status = 'completed' and not new.is_head
+        and new.run_at is null and new.lease_expires_at is null and new.completed_at is not null
+      )
+    )
+  ))
+  execute function private.keep_job_whole();
 
 -- A new prompt revives its session: expiry only ever freed a slot.
 create function private.revive_sessions(p_sessions uuid[]) returns void

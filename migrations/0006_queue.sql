@@ -18,7 +18,8 @@ begin
 end
 $$;
 
-create function private.lock_lines(p_jobs uuid[]) returns void
+-- Gives back which they are.
+create function private.lock_lines(p_jobs uuid[]) returns uuid[]
 language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
   projects uuid[] := array(
@@ -26,6 +27,7 @@ declare
   );
 begin
   perform from public.projects p where p.id = any (projects) order by p.id for no key update;
+  return projects;
 end
 $$;
 
@@ -202,6 +204,7 @@ create function private.claim(
 declare
   followers uuid[];
   lines uuid[];
+  occupied uuid[];
   from_ready integer := p_slots;
   chosen uuid[];
 begin
@@ -212,39 +215,50 @@ begin
     perform private.release_due(100);
   end if;
   if cardinality(p_freed) > 0 then
-    with following as (
-      select n.* from unnest(p_freed) as line (project_id)
-      cross join lateral (
-        select j.id, j.project_id, j.priority, j.created_at, j.run_at, j.recording
+    with waiting as (
+      select
+        n.id, line.project_id, n.priority, n.created_at,
+        head.id is null and n.run_at is null
+          and (n.recording is not null or not p_recordings_only) as may_follow
+      from unnest(p_freed) as line (project_id)
+      left join lateral (
+        select j.id, j.priority, j.created_at, j.run_at, j.recording
         from public.coding_jobs j
         where j.project_id = line.project_id and j.status = 'pending'
           and (j.run_at is null or j.attempt > 0)
         order by j.priority desc, j.created_at, j.id limit 1
-      ) n
+      ) n on true
+      left join lateral (
+        select j.id from public.coding_jobs j
+        where j.project_id = line.project_id and j.status = 'pending'
+          and j.run_at is not null and j.attempt = 0
+        limit 1
+      ) scheduled on true
       left join lateral (
         select j.id from public.coding_jobs j
         where j.project_id = line.project_id and j.is_head limit 1
       ) head on true
-      where head.id is null and n.run_at is null
-        and (n.recording is not null or not p_recordings_only)
+      where n.id is not null or scheduled.id is not null
     ), ready as (
       select r.id, r.priority, r.created_at from public.coding_jobs r
       where r.status = 'pending' and r.is_head and r.run_at is null
         and (r.recording is not null or not p_recordings_only)
       order by r.priority desc, r.created_at, r.id limit p_slots
     ), first_ones as (
-      select f.id, f.priority, f.created_at, f.project_id from following f
+      select w.id, w.priority, w.created_at, w.project_id from waiting w
+      where w.id is not null and w.may_follow
       union all select r.id, r.priority, r.created_at, null from ready r
       order by 2 desc, 3, 1 limit p_slots
     )
     select
       array_agg(o.id) filter (where o.project_id is not null),
       array_agg(o.project_id) filter (where o.project_id is not null),
-      count(*) filter (where o.project_id is null)
-    into followers, lines, from_ready from first_ones o;
-    perform private.settle_heads(array(
-      select distinct p from unnest(p_freed) as p where p <> all (coalesce(lines, '{}'))
-    ));
+      count(*) filter (where o.project_id is null),
+      (select array_agg(w.project_id) from waiting w)
+    into followers, lines, from_ready, occupied from first_ones o;
+    if cardinality(occupied) > coalesce(cardinality(lines), 0) then
+      perform private.settle_heads(array(select unnest(occupied) except select unnest(lines)));
+    end if;
   end if;
   chosen := followers || array(
     select r.id from public.coding_jobs r
@@ -262,7 +276,8 @@ begin
           attempt = j.attempt + 1,
           worker = p_worker,
           lease_expires_at = clock_timestamp() + p_lease,
-          started_at = clock_timestamp()
+          started_at = clock_timestamp(),
+          updated_at = now()
       where j.id = any (chosen) and j.status = 'pending'
       returning j.*
     )
@@ -315,19 +330,14 @@ language sql stable set search_path = '' as $$
 $$;
 comment on function public.held_jobs is 'Leases that hold. Never null: job_id, is_cancel_requested.';
 
--- Completes a batch of attempts that leave no files, p_results by job id; gives those back that did not hold their job
--- any more. An attempt that completed its job before (the answer was lost on the way) is as good as one that does now.
-create function public.complete_jobs(
-  p_worker text, p_jobs uuid[], p_attempts integer[], p_results jsonb default '{}'
+-- The caller holds the projects' locks.
+create function private.complete_held(
+  p_worker text, p_jobs uuid[], p_attempts integer[], p_results jsonb
 ) returns setof uuid language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
   held uuid[];
   lost uuid[];
 begin
-  if cardinality(p_jobs) = 0 then
-    return;
-  end if;
-  perform private.lock_lines(p_jobs);
   select
     array_agg(l.id) filter (where l.is_ours and l.attempt = a.number and l.status = 'processing'),
     array_agg(a.id) filter (where l.id is null or not l.is_ours or l.attempt <> a.number)
@@ -340,9 +350,29 @@ begin
     from public.coding_jobs j where j.id = any (p_jobs) order by j.id for no key update
   ) l on l.id = a.id;
   update public.coding_jobs j
-  set status = 'completed', error = null, result = p_results -> j.id::text
+  set status = 'completed',
+      error = null,
+      result = p_results -> j.id::text,
+      is_head = false,
+      run_at = null,
+      lease_expires_at = null,
+      completed_at = clock_timestamp(),
+      updated_at = now()
   where j.id = any (held);
   return query select unnest(lost);
+end
+$$;
+
+-- Completes a batch of attempts that leave no files, p_results by job id; gives those back that did not hold their job
+-- any more. An attempt that completed its job before (the answer was lost on the way) is as good as one that does now.
+create function public.complete_jobs(
+  p_worker text, p_jobs uuid[], p_attempts integer[], p_results jsonb default '{}'
+) returns setof uuid language plpgsql set search_path = '' as $$
+begin
+  if cardinality(p_jobs) > 0 then
+    perform private.lock_lines(p_jobs);
+    return query select c from private.complete_held(p_worker, p_jobs, p_attempts, p_results) as c;
+  end if;
 end
 $$;
 
@@ -361,18 +391,17 @@ set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generi
 declare
   freed uuid[];
 begin
-  if p_slots > 0 then
-    perform set_config('mobvibe.settles', 'later', true);
-  end if;
-  return query
-    select c.id, null::public.coding_jobs
-    from public.complete_jobs(p_worker, p_jobs, p_attempts, p_results) as c (id);
-  if p_slots > 0 then
+  if cardinality(p_jobs) > 0 then
+    freed := private.lock_lines(p_jobs);
+    if p_slots > 0 then
+      perform set_config('mobvibe.settles', 'later', true);
+    end if;
+    return query
+      select c.id, null::public.coding_jobs
+      from private.complete_held(p_worker, p_jobs, p_attempts, p_results) as c (id);
     perform set_config('mobvibe.settles', '', true);
-    freed := array(
-      select distinct j.project_id from public.coding_jobs j
-      where j.id = any (p_jobs) and j.completed_at is not null
-    );
+  end if;
+  if p_slots > 0 then
     return query
       select null::uuid, c from private.claim(p_worker, p_slots, p_lease, p_recordings_only, freed) c;
   end if;
