@@ -19,10 +19,6 @@ log = logging.getLogger(__name__)
 
 LANES = 2
 """While the database works on one batch, the next one gathers and is sent: no timer, no waiting."""
-MANY_SLOTS = 50
-"""With fewer, one larger batch at a time is faster than two small ones at once."""
-STUCK_SECONDS = 0.2
-"""A batch that takes longer, because somebody holds a project's lock, holds the next one up no more."""
 RECONNECT_SECONDS = 1.0
 
 
@@ -45,8 +41,6 @@ class Exchange:
     _claims: bool = True
     _is_closing: bool = False
     _stirred: asyncio.Event = field(default_factory=asyncio.Event)
-    _under_way: int = 0
-    _traded: asyncio.Event = field(default_factory=asyncio.Event)
 
     def finish(self, finished: Finished) -> None:
         """Have an attempt completed with the next batch."""
@@ -93,8 +87,6 @@ class Exchange:
 
     async def _serve(self) -> None:
         while True:
-            if (self._finished or self._has_reason_to_look()) and await self._other_has_traded():
-                continue
             if self._finished:
                 await self._trade()
             elif self._has_reason_to_look():
@@ -113,35 +105,13 @@ class Exchange:
         wants = self._claims and self._is_hungry and not self._is_looking
         return wants and self.free_slots > 0
 
-    async def _other_has_traded(self) -> bool:
-        """Where slots are few, leave what gathers to the other lane's next batch, unless that one is stuck."""
-        if self.rhythm.concurrency >= MANY_SLOTS or not self._under_way:
-            return False
-        self._traded.clear()
-        try:
-            async with asyncio.timeout(STUCK_SECONDS):
-                await self._traded.wait()
-        except TimeoutError:
-            return False
-        return True
-
     def _share(self) -> int:
-        """How many to ask for, so that the other lane has something to do: of few slots all but one, of many half."""
+        """How many to ask for: half of all slots at most, so that both lanes have something to do."""
         if not self._claims:
             return 0
-        slots = self.rhythm.concurrency
-        most = max(slots - 1, 1) if slots < MANY_SLOTS else -(-slots // LANES)
-        return max(0, min(self.free_slots, most))
+        return max(0, min(self.free_slots, -(-self.rhythm.concurrency // LANES)))
 
     async def _trade(self) -> None:
-        self._under_way += 1
-        try:
-            await self._exchange_batch()
-        finally:
-            self._under_way -= 1
-            self._traded.set()
-
-    async def _exchange_batch(self) -> None:
         batch, self._finished = self._finished, []
         slots, looks = self._share(), self._looks
         self._asked += slots
