@@ -106,38 +106,31 @@ create function public.enqueue_jobs(
 ) returns setof uuid language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
   projects uuid[];
-  headed uuid[];
+  owners uuid[];
+  present uuid[];
   first_at timestamptz;
   entered record;
 begin
-  select coalesce(array_agg(locked.id), '{}') into projects from (
+  select array_agg(s.project_id order by w.n), array_agg(s.user_id order by w.n) into projects, owners
+  from unnest(p_sessions) with ordinality as w (session_id, n)
+  left join lateral (
+    select o.project_id, o.user_id from public.coding_sessions o where o.id = w.session_id limit 1
+  ) s on true;
+  select array_agg(locked.id) into present from (
     select p.id from public.projects p
-    where p.status <> 'deleted' and p.id in (
-      select s.project_id from public.coding_sessions s where s.id = any (p_sessions)
-    )
-    order by p.id for no key update
+    where p.id = any (projects) and p.status <> 'deleted' order by p.id for no key update
   ) locked;
-  if exists (
-    select from unnest(p_sessions) as w (id) left join lateral (
-      select s.project_id from public.coding_sessions s where s.id = w.id limit 1
-    ) known on true
-    where known.project_id is null or known.project_id <> all (projects)
-  ) then
+  if exists (select unnest(projects) except select unnest(present)) then
     raise exception 'a session is unknown, or its project is deleted' using errcode = 'MV004';
   end if;
-  headed := array(
-    select p.id from unnest(projects) as p (id) cross join lateral (
-      select j.id from public.coding_jobs j where j.project_id = p.id and j.is_head limit 1
-    ) head
-  );
   first_at := clock_timestamp();
   with wanted as (
-    select w.*, s.project_id, s.user_id, coalesce(w.given_priority, 0) as priority
-    from unnest(p_sessions, p_prompts, p_priorities, p_recordings, p_idempotency_keys)
-      with ordinality as w (session_id, prompt, given_priority, recording, idempotency_key, n)
-    cross join lateral (
-      select o.project_id, o.user_id from public.coding_sessions o where o.id = w.session_id limit 1
-    ) s
+    select w.*, coalesce(w.given_priority, 0) as priority
+    from unnest(
+      p_sessions, projects, owners, p_prompts, p_priorities, p_recordings, p_idempotency_keys
+    ) with ordinality as w (
+      session_id, project_id, user_id, prompt, given_priority, recording, idempotency_key, n
+    )
   ), keyed as (
     select distinct on (w.project_id, w.idempotency_key) w.n
     from wanted w left join lateral (
@@ -155,7 +148,10 @@ begin
     )
     select
       w.session_id, w.project_id, w.user_id, w.prompt, w.priority, w.recording,
-      w.idempotency_key, w.place = 1 and w.project_id <> all (headed),
+      w.idempotency_key,
+      case when w.place = 1 then (
+        select j.id from public.coding_jobs j where j.project_id = w.project_id and j.is_head limit 1
+      ) is null else false end,
       first_at + w.n * interval '1 microsecond'
     from placed w order by w.n
     returning id, session_id, prompt, created_at

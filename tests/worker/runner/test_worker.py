@@ -190,6 +190,33 @@ async def test_a_result_that_cannot_be_stored_fails_its_job_and_no_other(
     assert "cannot be stored" in str((await JobQueue(pool).get(bad)).error)
 
 
+async def test_a_batch_that_waits_for_a_lock_holds_no_other_up(
+    database_url: str, pool: Pool
+) -> None:
+    queue, may_end = JobQueue(pool), asyncio.Event()
+
+    async def run(running: RunningJob) -> Mapping[str, Any]:
+        if running.job.prompt == "held up":
+            await may_end.wait()
+        return {}
+
+    async with Listener(database_url) as listener, at_work(pool, listener, run):
+        session = await new_session(pool)
+        held_up = await queue.enqueue(session, "held up")
+        await until_status(pool, held_up, "processing")
+        async with pool.acquire() as person, person.transaction():
+            await person.execute(
+                "select from public.projects p join public.coding_sessions s on s.project_id = p.id"
+                " where s.id = $1 for update of p",
+                session,
+            )
+            may_end.set()
+            free = await queue.enqueue(await new_session(pool, "Free"), "free")
+            await until_status(pool, free, "completed")
+            assert (await queue.get(held_up)).status == "processing"
+        await until_status(pool, held_up, "completed")
+
+
 async def test_who_lost_the_lease_is_stopped_and_changes_nothing(
     database_url: str, pool: Pool
 ) -> None:
