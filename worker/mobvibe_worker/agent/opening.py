@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from importlib.resources import files
-from json import JSONDecodeError
 from typing import Any
 
 from mobvibe_worker.agent.model import Block
@@ -55,5 +54,5 @@ def _packages(staged: StagedFolder) -> list[str]:
         manifest: Any = json.loads(staged.read("package.json"))
         dependencies = manifest.get("dependencies", {})
         return [f"{name} {version}" for name, version in sorted(dependencies.items())]
-    except (JSONDecodeError, AttributeError):
+    except (ValueError, RecursionError, AttributeError):
         return []

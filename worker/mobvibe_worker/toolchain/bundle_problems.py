@@ -12,16 +12,16 @@ from mobvibe_worker.revisions import Problem
 from mobvibe_worker.sanitize import clean_text
 
 _MESSAGE_LIMIT = 600
-_FRAME_LINE = re.compile(r"^\s*>\s*(\d+) \|", re.MULTILINE)
+_FRAME_LINE = re.compile(r"^\s*>\s*(\d{1,9}) \|", re.MULTILINE)
 _FRAME_CARET = re.compile(r"^\s*\|(\s*)\^", re.MULTILINE)
-_PLACE = re.compile(r"\s*\((\d+):(\d+)\)\s*$")
+_PLACE = re.compile(r"\s*\((\d{1,9}):(\d{1,9})\)\s*$")
 
 
 def parse_problems(body: bytes, root: PurePath) -> tuple[Problem, ...]:
     """The problems that Metro's error names, with paths relative to the project at `root`. At least one."""
     try:
         told = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         told = None
     if not isinstance(told, dict):
         said = _clean(body.decode(errors="replace"), root).strip()

@@ -85,7 +85,7 @@ class ProjectChecker:
             with open_root(self._root) as root:
                 content = read_bytes(root, _MANIFEST, _MANIFEST, _MANIFEST_LIMIT)
             actual = json.loads(content)
-        except (WorkspaceError, ValueError) as error:
+        except (WorkspaceError, ValueError, RecursionError) as error:
             return (Problem(f"It cannot be read: {error}", _MANIFEST),)
         if not isinstance(actual, dict):
             return (Problem("It must hold an object.", _MANIFEST),)

@@ -15,7 +15,7 @@ from mobvibe_worker.toolchain.commands import CommandRunner, InputFile
 _TIME_LIMIT = 180.0
 _MOST_PROBLEMS = 50
 _LINE = re.compile(
-    r"^(?:(?P<path>.+?)\((?P<line>\d+),(?P<column>\d+)\): )?error (?P<rest>TS\d+: .*)$"
+    r"^(?:(?P<path>.+?)\((?P<line>\d{1,9}),(?P<column>\d{1,9})\): )?error (?P<rest>TS\d+: .*)$"
 )
 _DETAIL = re.compile(r"^\s+\S")
 _DETAIL_LIMIT = 800
