@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -141,7 +142,7 @@ FINAL: tuple[Exception, ...] = (
     ModelRejected(),
     ModelRefused(),
     BudgetReached(),
-    RuntimeError("oops"),
+    RuntimeError("oops \x00\ud800\x1b[2J"),
 )
 
 
@@ -236,6 +237,22 @@ async def test_the_first_stop_lets_jobs_finish_and_the_second_hands_them_back(
     handed_back = await queue.get(long)
     assert (handed_back.retry_count, handed_back.attempt) == (0, 1)
     assert (await queue.get(next_one)).attempt == 0, "nothing is claimed while it stops"
+
+
+async def test_a_job_that_has_not_taken_a_step_is_handed_back_too(
+    database_url: str, pool: Pool
+) -> None:
+    """The answer to a claim and the signal to stop come at the same moment."""
+    work, queue = Endless(), JobQueue(pool)
+    rhythm = Rhythm(lease=LEASE_SECONDS, poll=10.0, concurrency=1)
+    worker = Worker(queue, WorkerRegistry(pool), Listener(database_url), work, rhythm)
+    job_id = await queue.enqueue(await new_session(pool), "a timer")
+    (job,) = await queue.claim(worker.id, 1, timedelta(seconds=LEASE_SECONDS))
+    worker.exchange.start(job)
+    await worker._hand_back_all()
+    found = await queue.get(job_id)
+    assert (found.status, found.retry_count, work.started) == ("pending", 0, [])
+    assert worker.running == {} and worker.tally.outcomes["handed back"] == 1
 
 
 async def test_lost_connections_neither_stop_a_job_nor_the_worker(
