@@ -119,9 +119,12 @@ async def test_two_projects_reach_a_phone_and_an_edit_follows(
 ) -> None:
     for slug in ("one", "two"):
         previews.serve(slug, f"This is {slug}")
-    one = await previews.service.start("one", host=previews.host)
-    two = await previews.service.start("two", host=previews.host)
+    one, two = await asyncio.gather(
+        *(previews.service.start(slug, host=previews.host) for slug in ("one", "two"))
+    )
     assert one.port != two.port
+    networks = containers.client.networks.list(names=[f"^mobvibe-{containers.home_id}$"])
+    assert len(networks) == 1
     for slug, served in (("one", one), ("two", two)):
         phone = Phone(f"exp://{previews.host}:{served.port}")
         manifest = await phone.manifest()
@@ -171,6 +174,19 @@ def _is_sealed_off(containers: Containers, slug: str) -> None:
     assert said.splitlines()[0] != "0" and "wrote" not in said
     assert "CapEff:\t0000000000000000" in said and "NoNewPrivs:\t1" in said
     assert not any(word in said for word in ("ANTHROPIC", "DATABASE_URL", "POSTGRES", "MOBVIBE"))
+
+
+@pytest.mark.expo
+async def test_one_that_began_without_a_network_is_opened_once_there_is_one(
+    previews: Previews, containers: Containers
+) -> None:
+    previews.serve("opened", "Open to phones")
+    container = f"mobvibe-{containers.home_id}-preview-opened"
+    for host, bound in (("127.0.0.1", "127.0.0.1"), ("192.0.2.7", "0.0.0.0")):
+        served = await previews.service.start("opened", host=host)
+        assert served == await previews.service.start("opened", host=host)
+        ports = containers.client.containers.get(container).attrs["HostConfig"]["PortBindings"]
+        assert ports[f"{served.port}/tcp"] == [{"HostIp": bound, "HostPort": str(served.port)}]
 
 
 @pytest.mark.expo
