@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import os
 import sys
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from mobvibe_app.settings import AppSettings
 from mobvibe_worker.errors import InputError
 from mobvibe_worker.home import Home
 from mobvibe_worker.runner.headless import run_headless
+from mobvibe_worker.runner.log_lines import log_to_stderr
 from mobvibe_worker.runner.monitor import Reading
 from mobvibe_worker.runner.reloading import ReloadingWorker, own_source
 
@@ -24,7 +24,7 @@ _BY_FLAG = ("concurrency", "metrics_port", "drain_seconds", "preview")
 
 def run_worker(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
     """Work until stopped. Raises MobvibeError where it cannot start."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    log_to_stderr(settings.secrets())
     if flags.reload is not None:
         if out.is_json:
             raise InputError("--reload prints lines for a person.", "Leave out one of the two.")
