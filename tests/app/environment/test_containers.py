@@ -220,9 +220,7 @@ async def test_a_killed_preview_comes_back_and_a_stolen_port_is_left_to_its_owne
     previews.serve("hit", "Still here")
     served = await previews.service.start("hit", host=previews.host)
     name = f"mobvibe-{containers.home_id}-preview-hit"
-    await asyncio.sleep(
-        max(0.0, 5.5)
-    )  # One that ends within five seconds of its start has a reason.
+    await _until_settled(containers, name)
     containers.client.containers.get(name).kill()
     await _until_bundled(f"exp://{previews.host}:{served.port}", b"Still here")
     await previews.service.stop("hit")
