@@ -21,7 +21,7 @@ from mobvibe_worker.errors import (
     ModelRejected,
     ModelUnavailable,
 )
-from mobvibe_worker.jobs import JobId
+from mobvibe_worker.jobs import Attempt, JobId, WorkerId
 from mobvibe_worker.runner.running import Rhythm, RunAttempt, RunningJob
 from mobvibe_worker.runner.worker import Worker
 from mobvibe_worker.store.event_log import EventLog
@@ -204,6 +204,23 @@ async def test_who_lost_the_lease_is_stopped_and_changes_nothing(
         assert work.stopped[0][:2] == (job, "lost")
         again = await JobQueue(pool).get(job)
         assert (again.status, again.attempt, again.retry_count) == ("processing", 2, 1)
+
+
+async def test_what_a_silent_worker_held_runs_again_two_seconds_after_its_lease_at_most(
+    database_url: str, pool: Pool
+) -> None:
+    """On another host nobody sees it die: the lease, renewed once more, is all there is to go by."""
+    work, queue, lease = Endless(), JobQueue(pool), timedelta(seconds=2)
+    job_id = await queue.enqueue(await new_session(pool), "a timer")
+    (job,) = await queue.claim(WorkerId("elsewhere"), 1, lease)
+    held = Attempt(job.id, job.attempt, WorkerId("elsewhere"))
+    async with Listener(database_url) as listener, at_work(pool, listener, work, slots=1):
+        await until(lambda: listener.is_connected)
+        assert await queue.renew(held.worker, [held], lease)
+        renewed = time.monotonic()
+        await until(lambda: len(work.started) == 1, 10, "it runs again")
+        assert 1.5 < time.monotonic() - renewed < 4.0
+        assert (work.started[0].job.id, work.started[0].attempt.number) == (job_id, 2)
 
 
 async def test_the_first_stop_lets_jobs_finish_and_the_second_hands_them_back(
