@@ -564,17 +564,35 @@ begin
     raise exception 'job % is %: only failed and cancelled ones are retried', p_job, job.status
       using errcode = 'MV006';
   end if;
+  perform from public.projects p where p.id = job.project_id and p.status <> 'deleted';
+  if not found then
+    raise exception 'the project of job % is deleted', p_job using errcode = 'MV004';
+  end if;
   update public.coding_jobs j
   set status = 'pending', retry_count = 0, run_at = null, error = null
   where j.id = p_job;
 end
 $$;
 
--- Every dead job that is left in a project that is still there, the longest dead first; gives back which.
+create function private.revive_dead(p_jobs uuid[]) returns uuid[]
+language sql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+  with revived as (
+    update public.coding_jobs j
+    set status = 'pending', retry_count = 0, run_at = null, error = null
+    where j.id = any (p_jobs) and j.status = 'failed'
+    returning j.id
+  )
+  select array_agg(r.id) from revived r
+$$;
+
+-- Every dead job that is left in a project that is still there, the longest dead first; gives back which. Who has as
+-- many sessions open as allowed keeps theirs dead; nobody else's stay so for that.
 create function public.retry_all_dead(p_limit integer default 1000) returns setof uuid
 language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
   dead uuid[];
+  revived uuid[];
+  one record;
 begin
   select array_agg(d.id) into dead from (
     select j.id from public.coding_jobs j
@@ -583,11 +601,21 @@ begin
   ) d;
   perform private.lock_lines(dead);
   perform from public.coding_jobs j where j.id = any (dead) order by j.id for no key update;
-  return query
-    update public.coding_jobs j
-    set status = 'pending', retry_count = 0, run_at = null, error = null
-    where j.id = any (dead) and j.status = 'failed'
-    returning j.id;
+  begin
+    revived := private.revive_dead(dead);
+  exception when sqlstate 'MV007' then
+    for one in
+      select array_agg(j.id) as jobs from public.coding_jobs j
+      where j.id = any (dead) group by j.session_id order by min(j.completed_at)
+    loop
+      begin
+        revived := revived || private.revive_dead(one.jobs);
+      exception when sqlstate 'MV007' then
+        continue;
+      end;
+    end loop;
+  end;
+  return query select unnest(revived);
 end
 $$;
 

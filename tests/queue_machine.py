@@ -182,11 +182,12 @@ class QueueMachine(WorkerSteps):
     @precondition(lambda self: self.model.jobs)
     @rule(pick=PICK)
     def retry(self, pick: int) -> None:
-        """Retry any job, in whatever state."""
+        """Retry any job, in whatever state; not one of a project that is marked as deleted."""
         job = self.ended_job_at(pick)
+        is_deleted = self.model.jobs[job].project in self.deleted
         self.refused_alike(
             lambda: self.queue.retry(JobId(job)),
-            lambda: self.model.retry(job),
+            _refuse if is_deleted else lambda: self.model.retry(job),
             InputError,
             NotFound,
         )

@@ -53,10 +53,16 @@ class PreviewHost:
         """
         session = await self.stores.sessions.get(session_id)
         project = await self.stores.projects.get(session.project_id)
-        shown = await self._served(project).bring_to_head()
-        if shown is None or shown.revision.source == "template":
-            return None
-        return await self._serve(project, session_id)
+        try:
+            shown = await self._served(project).bring_to_head()
+            if shown is None or shown.revision.source == "template":
+                return None
+            return await self._serve(project, session_id)
+        except OSError as error:
+            raise ServiceError(
+                f"The preview of {project.slug} cannot start: {error}.",
+                "See what is in the way there; the project itself is safe.",
+            ) from error
 
     async def mirror(self) -> None:
         """Keep the projects of this home in step with their heads and their previews cared for, until cancelled."""

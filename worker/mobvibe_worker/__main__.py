@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 
 from pydantic import ValidationError
@@ -14,9 +13,9 @@ from mobvibe_worker.errors import MobvibeError
 def main() -> int:
     """Run until stopped; the exit code is DESIGN section 7's."""
     from mobvibe_worker.runner.headless import run_headless
+    from mobvibe_worker.runner.log_lines import log_to_stderr
     from mobvibe_worker.settings import WorkerSettings
 
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     try:
         settings = WorkerSettings()
     except ValidationError as error:
@@ -25,6 +24,7 @@ def main() -> int:
             f"mobvibe-worker: {'.'.join(map(str, first['loc']))}: {first['msg']}", file=sys.stderr
         )
         return 2
+    log_to_stderr(settings.secrets())
     try:
         asyncio.run(run_headless(settings, lambda line: print(line, file=sys.stderr, flush=True)))
     except MobvibeError as error:

@@ -117,14 +117,19 @@ async def retry(settings: AppSettings, flags: argparse.Namespace, out: Output) -
         queue = connected.session.queue
         if flags.all_dead:
             retried = await _retry_all(queue, out)
+            still_dead = (await queue.stats()).failed
         else:
             job_id = JobId(_id(flags.job, "job"))
             await queue.retry(job_id)
-            retried = 1
+            retried, still_dead = 1, 0
             _tell(out, job_id, (await queue.get(job_id)).status)
     if retried:
         out.note("it runs where a worker runs, for example in `mobvibe-tui`")
-    else:
+    if still_dead:
+        out.note(
+            f"{still_dead} job(s) are dead still; `mobvibe-tui retry JOB` says what keeps one so"
+        )
+    elif not retried:
         out.note("no job is dead")
     return 0
 

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from mobvibe_app.cli.output import Output
 from mobvibe_app.environment.services import Services
 from mobvibe_app.settings import AppSettings
+from mobvibe_worker.errors import InputError
 from mobvibe_worker.home import Home
 from mobvibe_worker.runner.headless import run_headless
+from mobvibe_worker.runner.log_lines import log_to_stderr
 from mobvibe_worker.runner.monitor import Reading
 from mobvibe_worker.runner.reloading import ReloadingWorker, own_source
 
-_BY_FLAG = ("concurrency", "metrics_port", "drain_seconds")
+_BY_FLAG = ("concurrency", "metrics_port", "drain_seconds", "preview")
 
 
 def run_worker(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
     """Work until stopped. Raises MobvibeError where it cannot start."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    log_to_stderr(settings.secrets())
     if flags.reload is not None:
+        if out.is_json:
+            raise InputError("--reload prints lines for a person.", "Leave out one of the two.")
         folders = (Path(flags.reload).absolute(),) if flags.reload else own_source()
         return asyncio.run(_reload(settings, folders, out))
     services = Services(settings, Home(settings.home))
@@ -40,7 +44,9 @@ def _teller(out: Output) -> Callable[[Reading], None]:
 
 
 async def _reload(settings: AppSettings, folders: tuple[Path, ...], out: Output) -> int:
-    return await ReloadingWorker(_environment(settings), folders, out.note).run()
+    # The app's own command, not the engine's: it seals the checks off as the settings say.
+    command = (sys.executable, "-m", "mobvibe_app", "worker")
+    return await ReloadingWorker(command, _environment(settings), folders, out.note).run()
 
 
 def _environment(settings: AppSettings) -> dict[str, str]:

@@ -161,6 +161,7 @@ class DockerEngine:
                     name,
                     driver="bridge",
                     labels=dict(labels),
+                    check_duplicate=True,
                     options={"com.docker.network.bridge.enable_icc": "false"},
                 )
 

@@ -123,7 +123,7 @@ class Environment:
         host = lan_address(self._settings.host)
         self._tell(ServiceStatus("preview", "starting", slug))
         try:
-            previews = await self.previews(version)
+            previews = await self.previews(version, is_launching=True)
             served = await previews.start(slug, host=host, port=self._settings.preview_port)
         except MobvibeError as error:
             self._tell(ServiceStatus("preview", "failed", error.message, error.remedy))
@@ -142,10 +142,16 @@ class Environment:
             platform=platform,
         )
 
-    async def previews(self, version: int) -> PreviewService:
-        """Who serves the projects of an SDK; what that needs is made the first time. Raises ServiceError."""
+    async def previews(self, version: int, *, is_launching: bool = False) -> PreviewService:
+        """Who serves the projects of an SDK; what that needs is made the first time. Raises ServiceError.
+
+        `is_launching`: one is to be started, and what went missing since is made again.
+        """
         starter, node = await self.starter(version)
-        return await self._services.previews(await self.supervisor(), starter, node, self._tell)
+        supervisor = await self.supervisor()
+        return await self._services.previews(
+            supervisor, starter, node, self._tell, is_launching=is_launching
+        )
 
     def modes(self) -> dict[str, str]:
         """How each service of this home runs, where that is settled."""

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from mobvibe_app.changes import ServiceStatus
 from mobvibe_app.environment.container_spec import HOME_LABEL, SERVICE_LABEL
@@ -95,11 +94,11 @@ class ExpoImage:
         given_up: threading.Event,
     ) -> None:
         def tell(status: ServiceStatus) -> None:
-            _require_wanted(given_up)
+            require_wanted(given_up)
             on_status(status)
 
         def hear(line: str) -> None:
-            _require_wanted(given_up)
+            require_wanted(given_up)
             self._hear(line, on_status)
 
         if self._engine.images.find(self._base) is None:
@@ -151,8 +150,8 @@ class ExpoImage:
         on_status(ServiceStatus("preview", "building", words, progress=done))
 
 
-def _require_wanted(given_up: threading.Event) -> None:
-    """In the thread of a build or a pull: end it where nobody waits for it any more."""
+def require_wanted(given_up: threading.Event) -> None:
+    """In the thread of a build or a pull: end it where nobody waits for it any more. Raises ServiceError."""
     if given_up.is_set():
         raise ServiceError("The image's build was given up.")
 
@@ -186,7 +185,7 @@ def network_settings() -> dict[str, str]:
     registries = [
         value for name, value in os.environ.items() if name.lower() == "npm_config_registry"
     ]
-    # One with a password in it would stay readable in the image's history.
-    if registries and not urlsplit(registries[0]).password:
+    # One with a password or a token in it would stay readable in the image's history.
+    if registries and "@" not in registries[0]:
         found["NPM_CONFIG_REGISTRY"] = registries[0]
     return found

@@ -6,13 +6,14 @@ import asyncio
 import hashlib
 import json
 import re
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mobvibe_app.changes import ServiceStatus
 from mobvibe_app.environment.docker_engine import DockerEngine
-from mobvibe_app.environment.expo_image import certificates, network_settings
+from mobvibe_app.environment.expo_image import certificates, network_settings, require_wanted
 from mobvibe_app.environment.postgres_variant import OnStatus
 from mobvibe_worker.errors import ServiceError
 
@@ -29,7 +30,7 @@ WORKDIR /srv
 COPY package.json ca.crt ./
 RUN if [ -s ca.crt ]; then export NODE_EXTRA_CA_CERTS=/srv/ca.crt; fi \\
  && npm install --ignore-scripts --no-package-lock --no-audit --no-fund --no-update-notifier --no-progress \\
-      --fetch-retries=1 --fetch-timeout=30000 && rm -rf home/.npm ca.crt
+      --loglevel=http --fetch-retries=1 --fetch-timeout=30000 && rm -rf home/.npm ca.crt
 WORKDIR /srv/app
 USER 1000:1000
 """
@@ -47,18 +48,26 @@ class ExtraPackages:
         self._on_status = on_status
 
     async def image(self, image: str, served: Path) -> str:
-        """The image to serve that folder from: `image` itself, or one built from it. Raises ServiceError."""
+        """The image to serve that folder from: `image` itself, or one built from it. Raises ServiceError.
+
+        Cancelled, the build ends within seconds.
+        """
         extra = await asyncio.to_thread(self._extra, served)
         if not extra:
             return image
-        return await asyncio.to_thread(self._build, image, extra)
+        given_up = threading.Event()
+        try:
+            return await asyncio.to_thread(self._build, image, extra, given_up)
+        except asyncio.CancelledError:
+            given_up.set()
+            raise
 
     def _extra(self, served: Path) -> dict[str, str]:
         """The packages that the folder's package.json adds; nothing where it cannot be read: Metro will say why."""
         try:
             with (served / "package.json").open("rb") as file:
                 manifest = json.loads(file.read(_LARGEST_MANIFEST))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         asked = manifest.get("dependencies") if isinstance(manifest, dict) else None
         known = self._manifest.get("dependencies", {})
@@ -74,7 +83,7 @@ class ExtraPackages:
                 )
         return extra
 
-    def _build(self, image: str, extra: Mapping[str, str]) -> str:
+    def _build(self, image: str, extra: Mapping[str, str], given_up: threading.Event) -> str:
         base = self._engine.images.find(image)
         dependencies = {**self._manifest.get("dependencies", {}), **dict(sorted(extra.items()))}
         manifest = json.dumps({**self._manifest, "dependencies": dependencies}).encode()
@@ -92,7 +101,7 @@ class ExtraPackages:
                 },
                 arguments=network_settings(),
                 labels={},
-                on_line=lambda line: None,
+                on_line=lambda line: require_wanted(given_up),
                 time_limit=_BUILD_SECONDS,
             )
         return tag

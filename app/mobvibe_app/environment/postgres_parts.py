@@ -70,7 +70,12 @@ class PostgresParts:
         if found is not None:
             self._engine.stop(self.container, STOP_SECONDS)
         self._engine.create(spec)
-        self._engine.put_file(self.container, _PASSWORD_PLACE, self.password().encode())
+        try:
+            self._engine.put_file(self.container, _PASSWORD_PLACE, self.password().encode())
+        except ServiceError:
+            # Without its password it would never start, and be taken for the right one.
+            self._engine.remove(self.container)
+            raise
 
     def is_running(self) -> bool:
         """The container runs, whoever started it."""
@@ -109,9 +114,15 @@ class PostgresParts:
     def password(self) -> str:
         """The server's password, made once per home."""
         if not self.password_path.exists():
-            descriptor = os.open(self.password_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            # Whole or not at all: an empty one, of a full disk, would never start a server.
+            draft = self.password_path.with_suffix(".draft")
+            draft.unlink(missing_ok=True)
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "w") as file:
                 file.write(secrets.token_urlsafe(24))
+                file.flush()
+                os.fsync(file.fileno())
+            draft.rename(self.password_path)
         return self.password_path.read_text(encoding="utf-8")
 
     def _labels(self) -> dict[str, str]:

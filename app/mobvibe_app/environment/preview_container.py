@@ -7,6 +7,8 @@ import os
 import time
 from dataclasses import replace
 
+from filelock import FileLock
+
 from mobvibe_app.environment.container_keeper import keeper_spec
 from mobvibe_app.environment.container_spec import (
     HOME_LABEL,
@@ -90,6 +92,10 @@ class ContainerPreview(PreviewService):
             return container
         return replace(container, image=await self._extra.image(container.image, serving.served))
 
+    def is_open(self, host: str) -> bool:
+        """Its port is published on every address of this machine, or on loopback only."""
+        return is_reachable(host)
+
     async def usage(self, project_slug: str) -> Usage | None:
         """What the engine counts for the project's container."""
         name = self._name(project_slug)
@@ -100,7 +106,9 @@ class ContainerPreview(PreviewService):
         return Usage(cpu, counted.memory_bytes, counted.received_bytes, counted.sent_bytes)
 
     def _make(self, container: ContainerSpec) -> None:
-        self._engine.ensure_network(str(container.network), {HOME_LABEL: self._home_id})
+        # Older engines make a second one of the same name, and then know neither by it.
+        with FileLock(self._home.run / "network.lock"):
+            self._engine.ensure_network(str(container.network), {HOME_LABEL: self._home_id})
         self._engine.create(container)
 
     def _name(self, project_slug: str) -> str:
@@ -110,7 +118,7 @@ class ContainerPreview(PreviewService):
         """What the container may do: read the served folder, listen on one port, use memory of its own."""
         user = os.geteuid() or _ORDINARY_USER
         port, service = serving.port, service_name(serving.slug)
-        address = "0.0.0.0" if is_reachable(serving.host) else "127.0.0.1"
+        address = "0.0.0.0" if self.is_open(serving.host) else "127.0.0.1"
         return ContainerSpec(
             name=self._name(serving.slug),
             image=self._image,

@@ -66,7 +66,7 @@ def parse_event(line: str, mark: str) -> PreviewEvent | None:
     try:
         told = json.loads(line[len(mark) :])
         return _event(told, float(told["at"]))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 

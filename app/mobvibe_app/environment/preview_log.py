@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,14 +21,6 @@ class PreviewLog:
     mark: str
     offset: int
     _rest: bytes = b""
-
-    async def follow(self) -> AsyncIterator[list[PreviewEvent]]:
-        """Yield what is new, for ever; an empty list never."""
-        while True:
-            events = self.read()
-            if events:
-                yield events
-            await asyncio.sleep(0 if events else POLL_SECONDS)
 
     def read(self) -> list[PreviewEvent]:
         """The events since the last call, of at most 1 MB of log."""

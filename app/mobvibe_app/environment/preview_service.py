@@ -91,7 +91,12 @@ class PreviewService(ABC):
             "mode": self.mode,
             "mark": serving.mark,
             "log_offset": serving.log_offset,
+            "is_open": self.is_open(serving.host),
         }
+
+    def is_open(self, host: str) -> bool:
+        """Whether one that is started for `host` listens on more than loopback: as a process always."""
+        return True
 
     async def events(self, project_slug: str) -> PreviewLog | None:
         """What the project's running Metro tells, from its start on; None where none runs."""
@@ -125,7 +130,7 @@ class PreviewService(ABC):
         for _ in range(_PORT_ATTEMPTS):
             running = await self._supervisor.running(name)
             is_replaced = self._served(project_slug).is_replaced
-            if running is not None and (is_replaced or self._is_other(running, port)):
+            if running is not None and (is_replaced or self._is_other(running, port, host)):
                 await self._supervisor.stop(name)
                 running = None
             exits = self._supervisor.exits()
@@ -162,11 +167,13 @@ class PreviewService(ABC):
                     return None if exit_.was_asked else self._failure(project_slug, "ended", 0)
         return None
 
-    def _is_other(self, running: RunningService, port: int | None) -> bool:
+    def _is_other(self, running: RunningService, port: int | None, host: str) -> bool:
         """It runs in another way than asked for."""
         is_moved = port not in (None, running.facts["port"])
         is_older = "mark" not in running.facts  # An earlier version of this program started it.
-        return is_moved or is_older or running.facts.get("mode") != self.mode
+        # Made while there was no network, or for this machine alone: its port is on loopback only.
+        is_elsewhere = running.facts.get("is_open") != self.is_open(host)
+        return is_moved or is_older or is_elsewhere or running.facts.get("mode") != self.mode
 
     def _prepared(self, project_slug: str, port: int, host: str, log_offset: int) -> Serving:
         served = self._folder.served(project_slug)
@@ -198,8 +205,9 @@ class PreviewService(ABC):
         host: str,
         offset: int,
     ) -> None:
-        asked_as = f"{host}:{running.facts['port']}"
-        async with _ending(running.name, exits) as ending, _client(running) as client:
+        port = running.facts["port"]
+        asked_as = f"{host}:{port}"
+        async with _ending(running.name, exits) as ending, MetroClient(port) as client:
             deadline = time.monotonic() + _READY_SECONDS
             while not ending.done():
                 if await client.is_running():
@@ -213,7 +221,7 @@ class PreviewService(ABC):
             manifest = await client.manifest("ios", asked_as=asked_as)
         if manifest.host != asked_as:
             raise ServiceError(
-                f"What answers on port {running.facts['port']} is not this preview.",
+                f"What answers on port {port} is not this preview.",
                 "End the other program, or set another port.",
             )
 
@@ -257,10 +265,6 @@ class PreviewService(ABC):
 def service_name(project_slug: str) -> str:
     """What the supervisor calls a project's preview."""
     return f"preview-{project_slug}"
-
-
-def _client(running: RunningService) -> MetroClient:
-    return MetroClient(running.facts["port"])
 
 
 @contextlib.asynccontextmanager

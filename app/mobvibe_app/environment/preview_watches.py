@@ -86,6 +86,8 @@ class PreviewWatches:
             watched.network = Network()
         task = self._tasks.get(address.slug)
         if task is None or task.done():
+            # What was known at the end of an earlier watch is learned anew, from the log's beginning.
+            self._watched[address.slug].log = None
             name = f"watch the preview of {address.slug}"
             self._tasks[address.slug] = asyncio.create_task(self._run(address.slug), name=name)
 

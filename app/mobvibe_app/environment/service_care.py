@@ -127,7 +127,8 @@ class ServiceCare:
 
     async def _serve_again(self, preview: RunningService) -> None:
         facts: dict[str, Any] = dict(preview.facts)
-        previews: PreviewService = await self._environment.previews(int(facts["sdk"]))
+        sdk = int(facts["sdk"])
+        previews: PreviewService = await self._environment.previews(sdk, is_launching=True)
         await (await self._environment.supervisor()).stop(preview.name, quietly=True)
         host = lan_address(self._settings.host)
         await previews.start(facts["project"], host=host, port=self._settings.preview_port)

@@ -60,14 +60,23 @@ class Services:
         return await self._variant(picked.mode, supervisor)
 
     async def previews(
-        self, supervisor: Supervisor, starter: Starter, node: Node, tell: Tell
+        self,
+        supervisor: Supervisor,
+        starter: Starter,
+        node: Node,
+        tell: Tell,
+        *,
+        is_launching: bool,
     ) -> PreviewService:
-        """Who serves the projects of an SDK; its image is built where the engine lacks it. Raises ServiceError."""
+        """Who serves the projects of an SDK; the engine is not asked again but for one that `is_launching`.
+
+        Its image is then built where the engine lacks it. Raises ServiceError.
+        """
         async with self._picking:
             version = starter.sdk.version
             if version not in self._previews:
                 self._previews[version] = await self._make_previews(supervisor, starter, node, tell)
-            elif version in self._images:
+            elif is_launching and version in self._images:
                 await self._images[version].ensure(tell)
             return self._previews[version]
 

@@ -88,3 +88,6 @@ def test_every_service_is_sealed_and_labelled(composed: Composed) -> None:
     assert said.count("no-new-privileges") == 4 == said.count("cap_drop:")
     assert said.count(f"dev.mobvibe.home: {composed.id}") == 7
     assert not any(words in said for words in ("privileged", "docker.sock", "network_mode"))
+    # Each of the previews' five ports is open at that address alone.
+    said = composed.run("config", more={"MOBVIBE_HOST": "192.0.2.7"})
+    assert said.count("192.0.2.7") == 6

@@ -119,9 +119,12 @@ async def test_two_projects_reach_a_phone_and_an_edit_follows(
 ) -> None:
     for slug in ("one", "two"):
         previews.serve(slug, f"This is {slug}")
-    one = await previews.service.start("one", host=previews.host)
-    two = await previews.service.start("two", host=previews.host)
+    one, two = await asyncio.gather(
+        *(previews.service.start(slug, host=previews.host) for slug in ("one", "two"))
+    )
     assert one.port != two.port
+    networks = containers.client.networks.list(names=[f"^mobvibe-{containers.home_id}$"])
+    assert len(networks) == 1
     for slug, served in (("one", one), ("two", two)):
         phone = Phone(f"exp://{previews.host}:{served.port}")
         manifest = await phone.manifest()
@@ -174,6 +177,19 @@ def _is_sealed_off(containers: Containers, slug: str) -> None:
 
 
 @pytest.mark.expo
+async def test_one_that_began_without_a_network_is_opened_once_there_is_one(
+    previews: Previews, containers: Containers
+) -> None:
+    previews.serve("opened", "Open to phones")
+    container = f"mobvibe-{containers.home_id}-preview-opened"
+    for host, bound in (("127.0.0.1", "127.0.0.1"), ("192.0.2.7", "0.0.0.0")):
+        served = await previews.service.start("opened", host=host)
+        assert served == await previews.service.start("opened", host=host)
+        ports = containers.client.containers.get(container).attrs["HostConfig"]["PortBindings"]
+        assert ports[f"{served.port}/tcp"] == [{"HostIp": bound, "HostPort": str(served.port)}]
+
+
+@pytest.mark.expo
 async def test_a_project_s_own_packages_are_in_its_container_and_in_the_next_one(
     previews: Previews, containers: Containers
 ) -> None:
@@ -204,9 +220,7 @@ async def test_a_killed_preview_comes_back_and_a_stolen_port_is_left_to_its_owne
     previews.serve("hit", "Still here")
     served = await previews.service.start("hit", host=previews.host)
     name = f"mobvibe-{containers.home_id}-preview-hit"
-    await asyncio.sleep(
-        max(0.0, 5.5)
-    )  # One that ends within five seconds of its start has a reason.
+    await _until_settled(containers, name)
     containers.client.containers.get(name).kill()
     await _until_bundled(f"exp://{previews.host}:{served.port}", b"Still here")
     await previews.service.stop("hit")

@@ -111,6 +111,9 @@ def test_only_marked_lines_of_a_known_shape_are_events() -> None:
     assert is_event_line(f"{new_mark()}{good}") and not is_event_line(good)
     for line in (good, f"@other {good}", f"{mark}[]", f"{mark}null", f'{mark}{{"is":"asked"}}'):
         assert parse_event(line, mark) is None
+    endless = '{"at": 1, "is": "building", "done": 1e999, "total": 2}'
+    for line in (endless, "[" * 60_000):
+        assert parse_event(mark + line, mark) is None
     said = {"at": 2, "is": "said", "level": "\x1b[2J", "text": "a\x1b[31mb\u202ec" + "x" * 9_000}
     event = parse_event(mark + json.dumps(said), mark)
     assert isinstance(event, Said) and event.level == "log"

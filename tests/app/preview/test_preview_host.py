@@ -101,9 +101,12 @@ async def test_a_folder_in_the_way_is_told_of_and_the_host_goes_on(
     shutil.rmtree(records)
     records.write_text("not a folder")
     async with Listener(database_url) as listener:
-        mirror = asyncio.create_task(hosted.host(listener).mirror())
+        host = hosted.host(listener)
+        mirror = asyncio.create_task(host.mirror())
         await until(lambda: listener.is_connected)
         await edit(hosted, b"one")
+        with pytest.raises(ServiceError, match="cannot start"):
+            await host.open(hosted.job.session_id)
         await until(lambda: bool(hosted.told) or mirror.done())
         assert not mirror.done()
         assert (hosted.told[0].name, hosted.told[0].state) == ("preview", "failed")

@@ -27,6 +27,7 @@ from mobvibe_app.environment.supervisor.client import Supervisor
 from mobvibe_app.preview_facts import PreviewFacts, PreviewKnown
 from mobvibe_app.preview_host import PreviewHost
 from mobvibe_app.preview_upkeep import MOST_LINES, MOST_RESTARTS, PreviewStores, PreviewUpkeep
+from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.jobs import Platform, SessionId
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.listener import Listener
@@ -53,6 +54,7 @@ class Keeping:
     project: Project
     told: list[ServiceStatus] = field(default_factory=list)
     address: str = "127.0.0.1"
+    fault: ServiceError | None = None
 
     def __post_init__(self) -> None:
         self.service = ProcessPreview(
@@ -87,6 +89,8 @@ class Keeping:
         )
 
     async def previews(self, version: int) -> PreviewService:
+        if self.fault is not None:
+            raise self.fault
         return self.service
 
     async def supervisor(self) -> Supervisor:
@@ -125,6 +129,11 @@ class Keeping:
     def has_phone(self) -> bool:
         known = self.watches.known(self.project.slug)
         return known is not None and bool(known.facts.phones)
+
+    @property
+    def ended(self) -> str | None:
+        known = self.watches.known(self.project.slug)
+        return known.facts.ended if known else None
 
     async def url_of_session(self) -> str | None:
         return (await SessionStore(self.pool).get(self.session_id)).metro_url
@@ -313,6 +322,24 @@ async def test_a_web_session_is_served_as_a_page_with_its_script(
         script = await browser.get(f"{session.webview_url}{source}")
     assert script.status_code == 200 and b"Look at" in script.content
     assert "platform=web" in source and len(script.content) > 500_000
+
+
+@pytest.mark.expo
+@pytest.mark.timeout(300)
+async def test_a_preview_that_could_not_be_watched_for_a_while_is_known_again(
+    keeping: Callable[[Platform], Awaitable[Keeping]],
+) -> None:
+    kept = await keeping("mobile")
+    address = await kept.host.open(kept.session_id)
+    assert address is not None
+    async with Phone(address.url):
+        await until(lambda: kept.has_phone, 30)
+        kept.fault = ServiceError("Nothing answers.")
+        await until(lambda: kept.ended == "Nothing answers.", 30)
+        kept.fault = None
+        await kept.host.open(kept.session_id)
+        await until(lambda: kept.has_phone and kept.ended is None, 30)
+    await until(lambda: not kept.has_phone, 30)
 
 
 def port_of(address: PreviewAddress) -> int | None:

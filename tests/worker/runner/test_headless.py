@@ -104,6 +104,7 @@ async def test_settings_that_cannot_be_used_are_named(tmp_path: Path) -> None:
         (("--metrics", "70000"), "metrics_port"),
         (("--drain", "-1"), "drain_seconds"),
         (("--reload", str(tmp_path / "nowhere")), "is not a folder"),
+        (("--reload", "--json"), "--reload prints lines"),
         ((), "needs a database"),
     ):
         program = await run_program(tmp_path, "worker", *flags)

@@ -121,3 +121,17 @@ async def test_a_change_of_the_source_hands_the_job_back_first(
         assert await program.ended(20) == 0, program.said
     assert (await JobQueue(pool).get(job)).status == "pending"
     await until(lambda: not processes_of(home), 5, "nothing is left running")
+
+
+async def test_with_reload_too_checks_that_must_be_sealed_off_never_run_in_the_open(
+    home: Home, database_url: str, pool: Pool, tmp_path: Path
+) -> None:
+    sealed = {"MOBVIBE_CHECKS": "docker", "DOCKER_HOST": f"unix://{tmp_path}/no-engine"}
+    async with worker(home.root, database_url, "--reload", str(tmp_path), env=sealed):
+        job = await JobQueue(pool).enqueue(
+            await new_session(pool), "an app for tips", recording="tip-splitter"
+        )
+        ended = "select 1 from coding_jobs where id = $1 and status in ('failed', 'completed')"
+        await until_row(pool, ended, job, seconds=240)
+    found = await JobQueue(pool).get(job)
+    assert found.status == "failed" and "No Docker engine" in str(found.error), found.error

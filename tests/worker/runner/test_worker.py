@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +21,7 @@ from mobvibe_worker.errors import (
     ModelRejected,
     ModelUnavailable,
 )
-from mobvibe_worker.jobs import JobId
+from mobvibe_worker.jobs import Attempt, JobId, WorkerId
 from mobvibe_worker.runner.running import Rhythm, RunAttempt, RunningJob
 from mobvibe_worker.runner.worker import Worker
 from mobvibe_worker.store.event_log import EventLog
@@ -141,7 +142,7 @@ FINAL: tuple[Exception, ...] = (
     ModelRejected(),
     ModelRefused(),
     BudgetReached(),
-    RuntimeError("oops"),
+    RuntimeError("oops \x00\ud800\x1b[2J"),
 )
 
 
@@ -232,6 +233,23 @@ async def test_who_lost_the_lease_is_stopped_and_changes_nothing(
         assert (again.status, again.attempt, again.retry_count) == ("processing", 2, 1)
 
 
+async def test_what_a_silent_worker_held_runs_again_two_seconds_after_its_lease_at_most(
+    database_url: str, pool: Pool
+) -> None:
+    """On another host nobody sees it die: the lease, renewed once more, is all there is to go by."""
+    work, queue, lease = Endless(), JobQueue(pool), timedelta(seconds=2)
+    job_id = await queue.enqueue(await new_session(pool), "a timer")
+    (job,) = await queue.claim(WorkerId("elsewhere"), 1, lease)
+    held = Attempt(job.id, job.attempt, WorkerId("elsewhere"))
+    async with Listener(database_url) as listener, at_work(pool, listener, work, slots=1):
+        await until(lambda: listener.is_connected)
+        assert await queue.renew(held.worker, [held], lease)
+        renewed = time.monotonic()
+        await until(lambda: len(work.started) == 1, 10, "it runs again")
+        assert 1.5 < time.monotonic() - renewed < 4.0
+        assert (work.started[0].job.id, work.started[0].attempt.number) == (job_id, 2)
+
+
 async def test_the_first_stop_lets_jobs_finish_and_the_second_hands_them_back(
     database_url: str, pool: Pool
 ) -> None:
@@ -263,6 +281,22 @@ async def test_the_first_stop_lets_jobs_finish_and_the_second_hands_them_back(
     handed_back = await queue.get(long)
     assert (handed_back.retry_count, handed_back.attempt) == (0, 1)
     assert (await queue.get(next_one)).attempt == 0, "nothing is claimed while it stops"
+
+
+async def test_a_job_that_has_not_taken_a_step_is_handed_back_too(
+    database_url: str, pool: Pool
+) -> None:
+    """The answer to a claim and the signal to stop come at the same moment."""
+    work, queue = Endless(), JobQueue(pool)
+    rhythm = Rhythm(lease=LEASE_SECONDS, poll=10.0, concurrency=1)
+    worker = Worker(queue, WorkerRegistry(pool), Listener(database_url), work, rhythm)
+    job_id = await queue.enqueue(await new_session(pool), "a timer")
+    (job,) = await queue.claim(worker.id, 1, timedelta(seconds=LEASE_SECONDS))
+    worker.exchange.start(job)
+    await worker._hand_back_all()
+    found = await queue.get(job_id)
+    assert (found.status, found.retry_count, work.started) == ("pending", 0, [])
+    assert worker.running == {} and worker.tally.outcomes["handed back"] == 1
 
 
 async def test_lost_connections_neither_stop_a_job_nor_the_worker(

@@ -9,10 +9,11 @@ from asyncpg import Pool
 
 from database import LEASE, claimed, lose_lease, new_session, running_job
 from mobvibe_worker.errors import InputError, LeaseLost, NotFound
-from mobvibe_worker.jobs import Attempt, JobId, SessionId, WorkerId
+from mobvibe_worker.jobs import LOCAL_OWNER, Attempt, JobId, SessionId, UserId, WorkerId
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.job_queue import JobQueue, NewJob
 from mobvibe_worker.store.leases import Finished, Renewal
+from mobvibe_worker.store.projects import ProjectStore
 from mobvibe_worker.store.sessions import SessionStore
 from mobvibe_worker.store.workers import WorkerRegistry
 
@@ -159,11 +160,40 @@ async def test_all_dead_jobs_wait_again_and_their_sessions_with_them(pool: Pool)
     assert await queue.retry_all_dead(1) == [dead[0].id]
     assert await queue.retry_all_dead() == [dead[1].id]
     assert await queue.retry_all_dead() == []
+    with pytest.raises(NotFound, match="deleted"):
+        await queue.retry(gone.id)
     for job in dead:
         again = await queue.get(job.id)
         assert (again.status, again.retry_count, again.error) == ("pending", 0, None)
         assert (await SessionStore(pool).get(job.session_id)).status == "active"
     assert {job.id for job, _ in await claimed(pool, slots=9)} == {job.id for job in dead}
+
+
+async def test_one_persons_limit_of_sessions_keeps_nobody_elses_jobs_dead(pool: Pool) -> None:
+    queue = JobQueue(pool)
+    person = UserId(
+        await pool.fetchval(
+            "insert into auth.users (id, email) values (gen_random_uuid(), 'a@b.example') returning id"
+        )
+    )
+    sessions = []
+    for number in range(5):
+        project = await ProjectStore(pool).create(person, f"App {number}", 54)
+        sessions.append(await SessionStore(pool).create(project.id, "an app"))
+        await pool.execute("update coding_sessions set status = 'failed'")
+    sessions.append(await new_session(pool))
+    await pool.execute(
+        "insert into coding_jobs (session_id, prompt, status, completed_at)"
+        " select id, 'an app', 'failed', now() from unnest($1::uuid[]) as id",
+        sessions,
+    )
+    revived = [await queue.get(job) for job in await queue.retry_all_dead()]
+    owners = [job.user_id for job in revived]
+    assert owners.count(person) == 3 and owners.count(LOCAL_OWNER) == 1
+    assert {job.status for job in revived} == {"pending"}
+    stats = await queue.stats()
+    assert (stats.pending, stats.failed) == (4, 2)
+    assert len(await claimed(pool, slots=9)) == 4
 
 
 async def test_only_the_dead_workers_jobs_of_its_own_host_are_taken_back(pool: Pool) -> None:

@@ -32,7 +32,7 @@ from mobvibe_worker.runner.kept import keep_aside
 from mobvibe_worker.runner.ledger import AttemptLedger
 from mobvibe_worker.runner.running import RunningJob
 from mobvibe_worker.runner.tally import Tally
-from mobvibe_worker.sanitize import Redactor
+from mobvibe_worker.sanitize import Redactor, clean_text
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.job_queue import FinishedWork, JobQueue
 from mobvibe_worker.store.projects import Project, ProjectStore
@@ -222,10 +222,10 @@ class AttemptRunner:
 
     async def _fail(self, running: RunningJob, buffer: EventBuffer, error: MobvibeError) -> None:
         job, attempt = running.job, running.attempt
-        # As private.end_attempt decides it.
+        # As private.end_attempts decides it.
         will_retry = error.is_worth_retrying and job.retry_count + 1 < job.max_retries
-        message = self.redact(error.message)
-        remedy = self.redact(remedy_of(error, str(job.id), will_retry=will_retry))
+        message = self.redact(clean_text(error.message))
+        remedy = self.redact(clean_text(remedy_of(error, str(job.id), will_retry=will_retry)))
 
         async def store() -> None:
             await buffer.flush()

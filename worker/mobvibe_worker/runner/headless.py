@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
+from typing import Any
 
 from mobvibe_worker.errors import InputError
 from mobvibe_worker.home import Home
@@ -52,18 +53,24 @@ async def run_headless(
             say(f"metrics: http://{address[0]}:{address[1]}/metrics")
         _stop_on_signals(worker, settings.drain_seconds, say)
         say(f"worker {worker.id}: {settings.concurrency} slot(s), waiting for jobs")
-        told = tell or (lambda reading: say(reading.line()))
-        async with asyncio.TaskGroup() as group:
-            beside = [
-                group.create_task(monitor(worker, settings.monitor_interval_ms / 1000, told)),
-                group.create_task(build_upkeep(settings, pool).run()),
-            ]
-            await worker.run()
-            for task in beside:
-                task.cancel()
+        telling = monitor(
+            worker,
+            settings.monitor_interval_ms / 1000,
+            tell or (lambda reading: say(reading.line())),
+        )
+        await _run_beside(worker, telling, build_upkeep(settings, pool).run())
         handed_back = worker.tally.outcomes["handed back"]
         also = f", {handed_back} job(s) handed back" if handed_back else ""
         say(f"worker {worker.id}: stopped{also}")
+
+
+async def _run_beside(worker: Worker, *others: Coroutine[Any, Any, None]) -> None:
+    """Run the worker to its end, and the others as long."""
+    async with asyncio.TaskGroup() as group:
+        beside = [group.create_task(other) for other in others]
+        await worker.run()
+        for task in beside:
+            task.cancel()
 
 
 def _stop_on_signals(worker: Worker, drain_seconds: float, say: Callable[[str], None]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -30,11 +29,16 @@ def own_source() -> tuple[Path, ...]:
 
 
 class ReloadingWorker:
-    """Runs `python -m mobvibe_worker` in a process of its own; SIGHUP makes that one hand its jobs back and end."""
+    """Runs `command`, a worker, in a process of its own; SIGHUP makes that one hand its jobs back and end."""
 
     def __init__(
-        self, env: Mapping[str, str], folders: Sequence[Path], say: Callable[[str], None]
+        self,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        folders: Sequence[Path],
+        say: Callable[[str], None],
     ) -> None:
+        self._command = command
         self._env = env
         self._folders = folders
         self._say = say
@@ -42,12 +46,15 @@ class ReloadingWorker:
         self._child: GuardedProcess | None = None
 
     async def run(self) -> int:
-        """Until SIGTERM or ctrl+c, which the worker gets too; its exit code. Raises InputError for a missing folder."""
+        """Until SIGTERM, SIGHUP or ctrl+c, which the worker gets too; its exit code.
+
+        Raises InputError for a missing folder.
+        """
         for folder in self._folders:
             if not folder.is_dir():
                 raise InputError(f"{folder} is not a folder.", "--reload watches a folder.")
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._forward, number)
         watched = awatch(
             *self._folders,
@@ -71,9 +78,8 @@ class ReloadingWorker:
 
     async def _run_child(self, next_change: asyncio.Task[Changes | None]) -> int | None:
         """Start the worker; its exit code where it ended by itself, None where there is something to do first."""
-        command = (sys.executable, "-m", "mobvibe_worker")
         self._child = await GuardedProcess.start(
-            command,
+            self._command,
             cwd=Path.cwd(),
             env=self._env,
             stdout=os.dup(_STDERR),

@@ -20,6 +20,7 @@ from mobvibe_worker.runner.neighbours import Neighbours
 from mobvibe_worker.runner.process_identity import ProcessIdentity
 from mobvibe_worker.runner.running import Rhythm, RunAttempt, RunningJob
 from mobvibe_worker.runner.tally import Outcome, Tally
+from mobvibe_worker.sanitize import clean_text
 from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.leases import Finished
 from mobvibe_worker.store.listener import Listener
@@ -194,13 +195,15 @@ class Worker:
             log.warning("job %s: %s", running.job.id, error)
 
     async def _fail(self, running: RunningJob, error: MobvibeError) -> None:
+        # A reason that the database cannot store would leave the job to be run, and paid for, again.
+        message, remedy = clean_text(error.message), clean_text(error.remedy)
         while running.why_stopped is None:
             try:
                 will_retry = await self.queue.fail(
                     running.attempt,
-                    str(error),
+                    f"{message} {remedy}".strip(),
                     retry=error.is_worth_retrying,
-                    events=[ErrorRaised(error.message, error.remedy)],
+                    events=[ErrorRaised(message, remedy)],
                 )
                 self._count(running, "retried" if will_retry else "failed")
                 return
@@ -242,8 +245,9 @@ class Worker:
             now = asyncio.get_running_loop().time()
             if now >= renew_at:
                 renew_at = now + self.rhythm.beat
-                await self._say_alive(release)
+                # First what others may take away: to be heard of can wait for a neighbour's lock.
                 await self.leases.renew()
+                await self._say_alive(release)
             else:
                 await self.leases.look_after()
             await asyncio.sleep(min(LOOK_SECONDS, self.rhythm.beat))
@@ -263,9 +267,13 @@ class Worker:
             log.info("no heartbeat: %s", error)
 
     async def _hand_back_all(self) -> None:
-        tasks = []
-        for running in list(self.running.values()):
+        held = list(self.running.values())
+        for running in held:
             running.stop("handed back")
-            if running.task:
-                tasks.append(running.task)
+        tasks = [running.task for running in held if running.task]
         await asyncio.gather(*tasks, return_exceptions=True)
+        for running in held:
+            # A task that is stopped before its first step never comes to the end of _run_one.
+            if self.running.get(running.job.id) is running:
+                del self.running[running.job.id]
+                await self._end_stopped(running)

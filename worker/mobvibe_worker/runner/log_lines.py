@@ -1,0 +1,26 @@
+"""A worker's log on stderr: what it quotes may come from outside, or hold a secret."""
+
+from __future__ import annotations
+
+import logging
+
+from mobvibe_worker.sanitize import Redactor, clean_text
+
+
+class CleanFormatter(logging.Formatter):
+    """Lines and tracebacks without terminal sequences and without the secrets."""
+
+    def __init__(self, redact: Redactor) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s")
+        self._redact = redact
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One record as text."""
+        return self._redact(clean_text(super().format(record)))
+
+
+def log_to_stderr(secrets: tuple[str, ...]) -> None:
+    """From now on warnings and errors of this process go to stderr, `secrets` masked."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(CleanFormatter(Redactor(secrets)))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
