@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import time
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,6 +25,10 @@ _BEHIND = """
 insert into public.coding_jobs (session_id, prompt, priority, run_at)
 select ($1::uuid[])[1 + n % cardinality($1::uuid[])], 'later', 9, now() + interval '1 day'
 from generate_series(1, $2::integer) as n
+"""
+_CLAIM = """
+explain (analyze, timing off, format json)
+select * from public.claim_jobs('bench', 1, interval '5 minutes')
 """
 
 
@@ -168,7 +173,7 @@ async def time_claim_behind_deferred(queue: OwnQueue, scale: Scale, figures: Fig
     await queue.pool.execute(_BEHIND, queue.sessions[:half], scale.deferred)
     worker, lease = WorkerId("bench"), timedelta(minutes=5)
     jobs = JobQueue(queue.pool)
-    for tag in range(scale.claims):
+    for tag in range(2 * scale.claims):
         await jobs.enqueue(queue.sessions[half + tag], "ready")
     times = []
     for _ in range(scale.claims):
@@ -179,6 +184,16 @@ async def time_claim_behind_deferred(queue: OwnQueue, scale: Scale, figures: Fig
     label = f"claim of one behind {scale.deferred:,} deferred"
     figures.add(f"{label}, p50", queue.name, "ms", quantile(times, 0.50))
     figures.add(f"{label}, p99", queue.name, "ms", quantile(times, 0.99))
+    inside = [await _claim_in_server(queue) for _ in range(scale.claims)]
+    label = f"{label}, in the server without its commit"
+    figures.add(f"{label}, p50", queue.name, "ms", quantile(inside, 0.50))
+    figures.add(f"{label}, p99", queue.name, "ms", quantile(inside, 0.99))
+
+
+async def _claim_in_server(queue: OwnQueue) -> float:
+    (plan,) = json.loads(await queue.pool.fetchval(_CLAIM))
+    assert plan["Plan"]["Actual Rows"] == 1, "nothing was claimed"
+    return float(plan["Execution Time"])
 
 
 async def time_stats(queue: OwnQueue, scale: Scale, figures: Figures) -> None:

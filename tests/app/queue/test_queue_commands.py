@@ -81,6 +81,13 @@ async def test_all_dead_jobs_come_back_at_once(command: CommandLine, pool: Pool)
     again = await command("retry", "--all-dead")
     assert (again.process.returncode, "no job is dead" in again.said) == (0, True)
 
+    gone = await JobQueue(pool).get(await dead_job(pool))
+    await pool.execute("update projects set status = 'deleted' where id = $1", gone.project_id)
+    kept = await command("retry", "--all-dead")
+    assert "1 job(s) are dead still" in kept.said and "no job is dead" not in kept.said
+    told = await command("retry", str(gone.id))
+    assert told.process.returncode == 2 and "is deleted" in told.said
+
 
 async def test_one_job_is_retried_or_cancelled(command: CommandLine, pool: Pool) -> None:
     dead = await dead_job(pool)
