@@ -225,6 +225,7 @@ async def test_a_killed_preview_comes_back_and_a_stolen_port_is_left_to_its_owne
     await _until_bundled(f"exp://{previews.host}:{served.port}", b"Still here")
     await previews.service.stop("hit")
     with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # phones were there just now
         other.bind(("0.0.0.0", served.port))
         other.listen()
         moved = await previews.service.start("hit", host=previews.host)
