@@ -24,6 +24,10 @@ from program import Program
 pytestmark = [pytest.mark.expo, pytest.mark.timeout(600)]
 
 SLOW = {"MOBVIBE_DEMO_PACE": "1"}
+COMPLETING = (
+    "select 1 from pg_stat_activity where query like '%complete_attempt%'"
+    " and wait_event_type = 'Lock' and datname = current_database()"
+)
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +86,32 @@ async def test_cancel_ends_a_running_build_and_all_its_processes(
         )
         assert counted["mobvibe_event_rows_total"] == await pool.fetchval(written) > 3
     assert not processes_of(home)
+
+
+async def test_a_stop_in_the_moment_of_completion_throws_nothing_away(
+    home: Home, database_url: str, pool: Pool
+) -> None:
+    """The project's lock holds the completion up while the worker is told to hand back at once."""
+    async with worker(home.root, database_url) as program, pool.acquire() as other:
+        job = await under_way(pool)
+        async with other.transaction():
+            await other.execute(
+                "select from projects where id = (select project_id from coding_jobs where id = $1)"
+                " for no key update",
+                job,
+            )
+            await until_row(pool, COMPLETING, seconds=120)
+            program.process.send_signal(signal.SIGHUP)
+            told = time.monotonic()
+            while time.monotonic() - told < 1.5:
+                assert await pool.fetchrow(COMPLETING), "the completion was given up"
+                await asyncio.sleep(0.05)
+        await until_row(
+            pool,
+            "select 1 from coding_jobs where id = $1 and status = 'completed' and attempt = 1",
+            job,
+            seconds=20,
+        )
 
 
 async def test_the_second_ctrl_c_hands_back_at_once(

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 from time import monotonic
-from typing import TypeVar
 
 from mobvibe_worker.agent.loop import AgentLoop, AgentResult
 from mobvibe_worker.agent.model import Model
 from mobvibe_worker.errors import (
-    DatabaseUnreachable,
     HeadMoved,
     LeaseLost,
     MobvibeError,
@@ -25,11 +23,12 @@ from mobvibe_worker.errors import (
 from mobvibe_worker.events import Completion, ErrorRaised, Terminal
 from mobvibe_worker.home import Home
 from mobvibe_worker.jobs import Attempt, Job, RevisionId
-from mobvibe_worker.revisions import FileTree
+from mobvibe_worker.revisions import CheckReport, FileTree
 from mobvibe_worker.runner.checking import CheckingStaged, Toolchains
 from mobvibe_worker.runner.event_buffer import EventBuffer
 from mobvibe_worker.runner.kept import keep_aside
 from mobvibe_worker.runner.ledger import AttemptLedger
+from mobvibe_worker.runner.outcome_writes import until_answered, until_stored
 from mobvibe_worker.runner.running import RunningJob
 from mobvibe_worker.runner.tally import Tally
 from mobvibe_worker.sanitize import Redactor, clean_text
@@ -41,10 +40,8 @@ from mobvibe_worker.store.turns import TurnLedger
 from mobvibe_worker.workspace.tree import merge
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 MOST_MERGES = 5
-DATABASE_RETRY_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,25 +169,9 @@ class AttemptRunner:
         for _ in range(MOST_MERGES):
             files = staging.staged.snapshot()
             await buffer.flush()
-            completion = Completion(
-                revision="",
-                report=report.to_data(),
-                summary=result.summary,
-                files=_changed(base.files, files),
-                turns=result.turns,
-                tokens=result.tokens,
-                cost_usd=None if result.cost_usd is None else str(result.cost_usd),
-                seconds=round(monotonic() - started, 3),
-            )
-            work = FinishedWork(
-                files=files,
-                base_revision=base.revision_id,
-                report=report,
-                events=[completion],
-                result={"summary": result.summary, "turns": result.turns, "tokens": result.tokens},
-            )
+            work = _finished(base, files, report, result, monotonic() - started)
             try:
-                await _until_answered(partial(self.stores.queue.complete, attempt, work))
+                await until_answered(partial(self.stores.queue.complete, attempt, work))
                 return
             except HeadMoved:
                 base = await self._merge(project, base, files, staging, buffer)
@@ -237,7 +218,7 @@ class AttemptRunner:
             )
             running.outcome = "retried" if is_retried else "failed"
 
-        await _until_stored(store, attempt)
+        await until_stored(store, attempt)
 
     async def _end_stopped(self, running: RunningJob, buffer: EventBuffer) -> None:
         """Store the outcome of an attempt that was stopped from outside; where that fails, its lease runs out."""
@@ -254,6 +235,28 @@ class AttemptRunner:
             running.outcome = running.why_stopped
         except StoreError as error:
             log.warning("job %s attempt %s: %s", attempt.job_id, attempt.number, error)
+
+
+def _finished(
+    base: Base, files: FileTree, report: CheckReport, result: AgentResult, seconds: float
+) -> FinishedWork:
+    completion = Completion(
+        revision="",
+        report=report.to_data(),
+        summary=result.summary,
+        files=_changed(base.files, files),
+        turns=result.turns,
+        tokens=result.tokens,
+        cost_usd=None if result.cost_usd is None else str(result.cost_usd),
+        seconds=round(seconds, 3),
+    )
+    return FinishedWork(
+        files=files,
+        base_revision=base.revision_id,
+        report=report,
+        events=[completion],
+        result={"summary": result.summary, "turns": result.turns, "tokens": result.tokens},
+    )
 
 
 def remedy_of(error: MobvibeError, job: str, *, will_retry: bool) -> str:
@@ -274,20 +277,3 @@ def overruled(base: FileTree, mine: FileTree, theirs: FileTree) -> list[str]:
 
 def _changed(before: FileTree, after: FileTree) -> int:
     return sum(before.get(path) != after.get(path) for path in before.keys() | after.keys())
-
-
-async def _until_answered(call: Callable[[], Awaitable[T]]) -> T:
-    """Repeat a fenced write while the database is away: a repeated one is refused by its fence."""
-    while True:
-        try:
-            return await call()
-        except DatabaseUnreachable as away:
-            log.warning("waiting for the database: %s", away)
-            await asyncio.sleep(DATABASE_RETRY_SECONDS)
-
-
-async def _until_stored(call: Callable[[], Awaitable[None]], attempt: Attempt) -> None:
-    try:
-        await _until_answered(call)
-    except LeaseLost as lost:
-        log.warning("job %s attempt %s: %s", attempt.job_id, attempt.number, lost)
