@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
 import time
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from docker_engine import BASE_IMAGE
 from expo import ExpoSdk, make_home
+from expo_images import certificates
 from mobvibe_app.changes import ServiceStatus
 from mobvibe_app.environment.docker_engine import DockerEngine
 from mobvibe_app.environment.expo_image import ExpoImage
@@ -31,7 +31,6 @@ pytestmark = [
 
 def test_sdk_57_is_built_and_serves_a_bundle(engine: DockerEngine, tmp_path: Path) -> None:
     expo = ExpoSdk(make_home(tmp_path / "home", 57, warm=False), 57)
-    certificates = os.environ.get("NODE_EXTRA_CA_CERTS")
     home_id = secrets.token_hex(4)
     image = ExpoImage(
         engine,
@@ -39,7 +38,7 @@ def test_sdk_57_is_built_and_serves_a_bundle(engine: DockerEngine, tmp_path: Pat
         expo.sdk,
         expo.starter.files("Warm-up", "warm-up"),
         base=BASE_IMAGE,
-        ca_bundle=Path(certificates) if certificates else None,
+        ca_bundle=certificates(),
     )
     told: list[ServiceStatus] = []
     began = time.monotonic()

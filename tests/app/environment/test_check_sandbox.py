@@ -5,24 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import secrets
 import signal
 import sys
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import docker
 import pytest
 
-from docker_engine import BASE_IMAGE, EngineOfTests
+from docker_engine import EngineOfTests
 from expo import ExpoSdk
 from expo import expo_sdk as expo_sdk
+from expo_images import kept_image
 from mobvibe_app.environment.checks.container import CheckImage, ContainerCommands
 from mobvibe_app.environment.checks.sandbox import CheckSandbox
 from mobvibe_app.environment.docker_engine import DockerEngine
-from mobvibe_app.environment.expo_image import ExpoImage
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.events import Payload, Terminal
 from mobvibe_worker.revisions import CheckReport
@@ -35,23 +33,11 @@ from polling import until
 
 pytestmark = [pytest.mark.docker, pytest.mark.expo, pytest.mark.timeout(900)]
 
-KEPT_BY_TESTS = "tests"
-"""The home id of the image whose layers the next run finds again."""
-
 
 @pytest.fixture
 async def image(engine: DockerEngine, expo_sdk: ExpoSdk) -> AsyncIterator[CheckImage]:
     """The Expo image, for a home of its own; nothing of that home is left afterwards."""
-    certificates = os.environ.get("NODE_EXTRA_CA_CERTS")
-    built = ExpoImage(
-        engine,
-        KEPT_BY_TESTS,
-        expo_sdk.sdk,
-        expo_sdk.starter.files("Warm-up", "warm-up"),
-        base=BASE_IMAGE,
-        ca_bundle=Path(certificates) if certificates else None,
-    )
-    tag = await built.ensure(lambda status: None)
+    tag = await kept_image(engine, expo_sdk)
     home_id = secrets.token_hex(4)
     yield CheckImage(engine, home_id, tag)
     left = engine.labelled(home_id)
