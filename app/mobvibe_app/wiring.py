@@ -87,14 +87,7 @@ async def _connected(
             async with _previews(settings, environment, pool, listener, home_id) as host:
                 kept = host.stores
                 session = BuildSession(
-                    queue,
-                    kept.projects,
-                    kept.sessions,
-                    kept.events,
-                    turns,
-                    listener,
-                    poll,
-                    home_id,
+                    queue, kept.projects, kept.sessions, kept.events, turns, listener, poll, home_id
                 )
                 yield Connected(
                     session=session,

@@ -32,8 +32,7 @@ def parser() -> argparse.ArgumentParser:
 
     _run(command("run", "headless: environment up, one job, its events, the QR"))
     command("demo", "list the builds recorded with the real loop, for those without a key")
-    worker = command("worker", "only the worker, for another machine (needs DATABASE_URL)")
-    _worker(worker)
+    _worker(command("worker", "only the worker, for another machine (needs DATABASE_URL)"))
     command("preview", "only the previews, where workers run elsewhere")
     command("up", "start Postgres and leave it running")
     down = command("down", "stop everything of this home")
@@ -46,17 +45,21 @@ def parser() -> argparse.ArgumentParser:
     command("logs", "what a service printed").add_argument("service", metavar="SERVICE")
     _care(command)
     command("doctor", "what this machine has and lacks, with a remedy each")
+    _queue(command)
+    bench = command("bench", "measure the queue or the events, beside the peers that are installed")
+    bench.add_argument("what", choices=("queue", "events"))
+    bench.add_argument("--quick", action="store_true", help="tiny counts, ours alone: does it run?")
+    _db(command("db", "the database: migrate, verify, branch, seed, psql ..."))
+    return top
+
+
+def _queue(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
     command("jobs", "the newest jobs")
     command("events", "a session's events").add_argument("session", metavar="SESSION")
     retry = command("retry", "run a failed or cancelled job again")
     retry.add_argument("job", metavar="JOB", nargs="?")
     retry.add_argument("--all-dead", action="store_true", help="every job that failed for good")
     command("cancel", "cancel a waiting or running job").add_argument("job", metavar="JOB")
-    bench = command("bench", "measure the queue or the events, beside the peers that are installed")
-    bench.add_argument("what", choices=("queue", "events"))
-    bench.add_argument("--quick", action="store_true", help="tiny counts, ours alone: does it run?")
-    _db(command("db", "the database: migrate, verify, branch, seed, psql ..."))
-    return top
 
 
 def _care(command: Callable[[str, str], argparse.ArgumentParser]) -> None:

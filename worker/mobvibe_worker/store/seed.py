@@ -214,19 +214,7 @@ async def _add_build(
     build: _Build,
     started: datetime,
 ) -> None:
-    values = CodingJobsInsert(
-        session_id=session.id,
-        project_id=session.project_id,
-        user_id=session.user_id,
-        prompt=build.prompt,
-        status=build.status,
-        attempt=1,
-        error="the checks stayed red" if build.status == "failed" else None,
-        created_at=started,
-        started_at=started + timedelta(seconds=1),
-        completed_at=started + timedelta(seconds=95),
-    )
-    job = await _added(connection, _JOBS, values)
+    job = await _added(connection, _JOBS, _ended_job(session, build, started))
     await connection.execute(
         "insert into public.job_turns (job_id, attempt, turn, project_id, model, usage, reserved_usd,"
         " cost_usd, created_at, settled_at) values ($1, 1, 1, $2, 'recorded', '{}', $3, $3, $4, $4)",
@@ -248,6 +236,21 @@ async def _add_build(
             to_data(payload),
             started + timedelta(seconds=12 * number),
         )
+
+
+def _ended_job(session: CodingSessionsRow, build: _Build, started: datetime) -> CodingJobsInsert:
+    return CodingJobsInsert(
+        session_id=session.id,
+        project_id=session.project_id,
+        user_id=session.user_id,
+        prompt=build.prompt,
+        status=build.status,
+        attempt=1,
+        error="the checks stayed red" if build.status == "failed" else None,
+        created_at=started,
+        started_at=started + timedelta(seconds=1),
+        completed_at=started + timedelta(seconds=95),
+    )
 
 
 async def _add_revision(
