@@ -59,11 +59,6 @@ class Home:
         """The remembered choices (ports, modes), JSON."""
         return self.root / "choices.json"
 
-    @property
-    def config(self) -> Path:
-        """The person's settings, TOML."""
-        return self.root / "config.toml"
-
     def sdk(self, version: int) -> SdkFolder:
         """Everything that depends on one Expo SDK."""
         return SdkFolder(self.root / f"sdk-{version}")

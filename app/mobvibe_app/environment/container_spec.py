@@ -74,7 +74,6 @@ class FoundContainer:
     status: str
     """created, running, restarting, exited, ..."""
     labels: Mapping[str, str]
-    image_id: str
 
     @property
     def is_running(self) -> bool:

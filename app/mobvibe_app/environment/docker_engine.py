@@ -208,5 +208,4 @@ def _found(container: Any) -> FoundContainer:
         container.name,
         container.status,
         dict(container.labels),
-        container.attrs["Image"],
     )
