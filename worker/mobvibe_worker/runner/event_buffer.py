@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from types import TracebackType
 from typing import Any, Protocol, Self
 from uuid import UUID, uuid4
 
@@ -113,12 +112,7 @@ class EventBuffer:
         self._task = asyncio.create_task(self._send_in_batches(), name="event-buffer")
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

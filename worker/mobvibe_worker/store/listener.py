@@ -7,7 +7,6 @@ import contextlib
 import logging
 import random
 from collections import defaultdict
-from types import TracebackType
 from typing import Any, Self
 from weakref import WeakSet
 
@@ -90,12 +89,7 @@ class Listener:
         self._task = asyncio.create_task(work(), name="listener")
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Iterable
 from pathlib import Path, PurePath
-from types import TracebackType
 from typing import Self
 
 from mobvibe_worker.errors import ServiceError
@@ -44,12 +43,7 @@ class CheckBundler:
         self._warming = asyncio.create_task(self._warm(), name="warm the check bundler")
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._warming is not None:
             self._warming.cancel()
             await asyncio.gather(self._warming, return_exceptions=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from pathlib import Path
-from types import TracebackType
 from typing import Protocol, Self
 
 from mobvibe_worker.errors import ServiceError
@@ -42,12 +41,7 @@ class StagedCommands:
         self._opening = asyncio.create_task(self._open(), name="open the checks' runner")
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         assert self._opening is not None
         self._opening.cancel()
         (opened,) = await asyncio.gather(self._opening, return_exceptions=True)
