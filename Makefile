@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: run install test lint types layers unit bench peers chaos requirements clean
+.PHONY: run install test lint types layers unit bench peers chaos requirements locks clean
 
 run: install
 	@$(BIN)/mobvibe-tui
@@ -57,6 +57,10 @@ chaos: install
 requirements:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
 	  --group dev --output-file requirements.txt pyproject.toml requirements.in
+
+# npm's locks of the SDKs, after a change of sdks.toml. No download addresses.
+locks: install
+	PYTHONPATH=tests $(BIN)/python tests/pins/sdk_locks.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

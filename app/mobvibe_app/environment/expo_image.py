@@ -49,7 +49,8 @@ class ExpoImage:
         self._sdk = sdk
         self._base = base
         self._ca_bundle = ca_bundle
-        self._context = _context(files, recipe or Path(__file__).with_name("expo_image"))
+        self._context = _context(sdk, files, recipe or Path(__file__).with_name("expo_image"))
+        self._packages = sdk.count_packages()
         self._fetched = 0
 
     @property
@@ -142,7 +143,7 @@ class ExpoImage:
             self._tell(on_status, f"warmed for {match[1]}", done.get(match[1]))
         elif _FETCHED.search(line):
             self._fetched += 1
-            done_part = 0.5 * min(self._fetched / self._sdk.packages, 1.0)
+            done_part = 0.5 * min(self._fetched / self._packages, 1.0)
             self._tell(on_status, f"{self._fetched} packages", done_part)
 
     def _tell(self, on_status: OnStatus, what: str, done: float | None) -> None:
@@ -169,12 +170,13 @@ def certificates(bundle: Path | None) -> bytes:
         ) from error
 
 
-def _context(files: FileTree, recipe: Path) -> Mapping[str, bytes]:
+def _context(sdk: Sdk, files: FileTree, recipe: Path) -> Mapping[str, bytes]:
     """What goes into the build, but for the certificates."""
     return {
         "Dockerfile": (recipe / "Dockerfile").read_bytes(),
         "warm.mjs": (recipe / "warm.mjs").read_bytes(),
         "package.json": files["package.json"],
+        "package-lock.json": sdk.lock,
         **{f"project/{path}": content for path, content in files.items()},
     }
 

@@ -134,7 +134,7 @@ def postgres_meta() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "package.json").write_text("{}")
         subprocess.run(
-            ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", ORACLE],
+            ["npm", "install", "--ignore-scripts", "--no-audit", "--before=2026-11-01", ORACLE],
             cwd=folder,
             check=True,
             capture_output=True,

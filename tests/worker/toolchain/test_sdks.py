@@ -17,6 +17,7 @@ from mobvibe_worker.revisions import Problem
 from mobvibe_worker.toolchain.bundle_problems import parse_problems
 from mobvibe_worker.toolchain.checks import compare_manifests
 from mobvibe_worker.toolchain.node import find_node
+from mobvibe_worker.toolchain.npm import run_npm
 from mobvibe_worker.toolchain.sdks import sdk, sdk_versions
 from mobvibe_worker.toolchain.starter import Starter
 from mobvibe_worker.toolchain.template import extract_template, project_tree, starter_tree
@@ -155,3 +156,21 @@ def test_tools_answers_become_problems() -> None:
         Problem("Unexpected token", "App.tsx", 7, 23),
     )
     assert parse_problems(b"", root) == (Problem("Metro gave no reason."),)
+
+
+@pytest.mark.parametrize("version", sdk_versions())
+def test_a_lock_pins_every_package_by_its_hash_and_names_no_address(version: int) -> None:
+    wanted = sdk(version)
+    held = json.loads(wanted.lock)["packages"]
+    asked = held.pop("")["dependencies"]
+    assert asked.items() >= wanted.added.items() and len(held) >= wanted.count_packages() > 400
+    for path, package in held.items():
+        assert package["integrity"].startswith("sha512-"), path
+        assert "resolved" not in package, path
+
+
+async def test_a_package_that_the_registry_lacks_is_named(tmp_path: Path) -> None:
+    asked = {"dependencies": {"react": "^999.0.0"}}
+    (tmp_path / "package.json").write_text(json.dumps(asked))
+    with pytest.raises(ServiceError, match=r"registry lacks react@\^999\.0\.0 \(ETARGET\)"):
+        await run_npm(find_node((20, 19)), ("install",), cwd=tmp_path, time_limit=60)

@@ -34,6 +34,9 @@ _OFFLINE = re.compile(
     "ENOTFOUND|ENOTCACHED|EAI_AGAIN|ENETWORK|ENETUNREACH|EHOSTUNREACH|ECONN(REFUSED|RESET)"
     "|E(SOCKET)?TIMEDOUT|ERR_SOCKET_TIMEOUT|ERR_INVALID_URL|FETCH_ERROR|E5[0-9][0-9]"
 )
+_LACKING = re.compile(
+    r"No matching version found for (\S+?)\.?$|'(\S+?)' (?:is not in this registry|could not be found)"
+)
 _CERTIFICATES = re.compile(
     "SELF_SIGNED_CERT_IN_CHAIN|DEPTH_ZERO_SELF_SIGNED_CERT|CERT_HAS_EXPIRED"
     "|UNABLE_TO_VERIFY_LEAF_SIGNATURE|UNABLE_TO_GET_ISSUER_CERT_LOCALLY"
@@ -113,8 +116,9 @@ def _fault(lines: Sequence[str], seconds: float) -> ServiceError:
     if code == "ENOSPC":
         return ServiceError("The disk is full.", "Free 1 GB, or choose another home with --home.")
     if code in {"E404", "ETARGET"}:
+        named = [match[1] or match[2] for line in lines if (match := _LACKING.search(line))]
         return ServiceError(
-            f"npm's registry lacks a pinned package ({code}).",
+            f"npm's registry lacks {named[0][:100] if named else 'a pinned package'} ({code}).",
             "If npm uses a mirror, let it follow the public registry, then try again.",
         )
     detail = said.removeprefix("npm error ").strip() or "it gave no reason"

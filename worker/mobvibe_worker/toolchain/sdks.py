@@ -6,11 +6,14 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from mobvibe_worker.errors import InputError
+
+_LAYOUT = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,19 +28,21 @@ class Sdk:
     minimum_node: tuple[int, int]
     runtime_version: str
     """What a manifest says, and Expo Go compares."""
-    packages: int
-    """About how many packages npm installs."""
-    lookups: int
-    """About how many it looks up before."""
     expo_go: str
     """In words: which Expo Go opens it and where to get it."""
+    lock: bytes = field(repr=False)
+    """npm's lock of all its packages, the added ones too: what installs today installs tomorrow."""
 
     @property
     def pins(self) -> str:
         """Changes whenever the install would: SHA-256 over what it is made of, hex."""
-        held = asdict(self) | {"layout": 1}
-        wanted = {name: held[name] for name in ("template", "added", "layout")}
-        return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
+        made_of = [self.template, sorted(self.added.items()), _LAYOUT]
+        return hashlib.sha256(json.dumps(made_of).encode() + self.lock).hexdigest()
+
+    def count_packages(self) -> int:
+        """How many packages npm installs, but for a few that only one platform needs."""
+        held: Mapping[str, Mapping[str, Any]] = json.loads(self.lock)["packages"]
+        return sum(bool(path) and not package.get("optional") for path, package in held.items())
 
 
 def sdk(version: int | None = None) -> Sdk:
@@ -49,7 +54,9 @@ def sdk(version: int | None = None) -> Sdk:
         offered = " or ".join(str(one) for one in sdk_versions())
         raise InputError(f"Expo SDK {number} is not offered.", f"Choose --sdk {offered}.")
     major, minor = entry["minimum_node"].split(".")
-    return Sdk(version=number, **{**entry, "minimum_node": (int(major), int(minor))})
+    lock = Path(__file__).with_name("locks") / f"sdk-{number}.json"
+    held = {**entry, "minimum_node": (int(major), int(minor)), "lock": lock.read_bytes()}
+    return Sdk(version=number, **held)
 
 
 def sdk_versions() -> tuple[int, ...]:
@@ -57,6 +64,12 @@ def sdk_versions() -> tuple[int, ...]:
     table = _read_table()
     offered = sorted(int(name) for name in table if name.isdigit())
     return tuple(sorted(offered, key=lambda version: version != table["default"]))
+
+
+def sdks_as_of() -> date:
+    """The day whose releases the locks were made from."""
+    day: date = _read_table()["as_of"]
+    return day
 
 
 def _read_table() -> dict[str, Any]:

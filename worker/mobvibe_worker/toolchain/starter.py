@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -132,12 +133,13 @@ class Starter:
             on_progress(StarterProgress("template", self.sdk.template))
             starter = await self._fetch_template(scratch)
             (scratch / "package.json").write_bytes(starter["package.json"])
+            (scratch / "package-lock.json").write_bytes(self.sdk.lock)
             await run_npm(
                 self.node,
-                ("install", "--no-package-lock"),
+                ("ci",),
                 cwd=scratch,
                 time_limit=_INSTALL_SECONDS,
-                on_answer=lambda *counts: on_progress(self._fetching(*counts)),
+                on_answer=partial(_tell, on_progress, self.sdk.count_packages()),
             )
             on_progress(StarterProgress("placing", fraction=1.0))
             await asyncio.to_thread(self._place, scratch, starter)
@@ -150,18 +152,6 @@ class Starter:
         if len(tarballs) != 1:
             raise ServiceError("npm gave no starter.", "Check npm's settings, then try again.")
         return starter_tree(extract_template(tarballs[0]), self.sdk)
-
-    def _fetching(self, looked_up: int, fetched: int) -> StarterProgress:
-        """npm looks up every package first, which takes longest; then it fetches them all, and then unpacks them."""
-        sdk = self.sdk
-        done = 0.6 * min(looked_up / sdk.lookups, 1.0) + 0.3 * min(fetched / sdk.packages, 1.0)
-        if not fetched:
-            detail = f"looking up packages ({looked_up})"
-        elif fetched < sdk.packages:
-            detail = f"{fetched} of about {sdk.packages} packages"
-        else:
-            detail = f"unpacking {fetched} packages"
-        return StarterProgress("packages", detail, done)
 
     def _place(self, scratch: Path, starter: FileTree) -> None:
         """Bring the finished install into its place; the marker comes last."""
@@ -212,6 +202,18 @@ class Starter:
         beside = self.folder.root / f"{marker}.new"
         beside.write_text(json.dumps({"pins": self.sdk.pins}), encoding="utf-8")
         beside.replace(self.folder.root / marker)
+
+
+def _tell(on_progress: OnProgress, packages: int, looked_up: int, fetched: int) -> None:
+    """npm looks up most packages first; then it fetches them all, and then unpacks the last of them."""
+    done = 0.45 * min(looked_up / packages, 1.0) + 0.5 * min(fetched / packages, 1.0)
+    if not fetched:
+        detail = f"looking up packages ({looked_up})"
+    elif fetched < packages:
+        detail = f"{fetched} of {packages} packages"
+    else:
+        detail = f"unpacking {fetched} packages"
+    on_progress(StarterProgress("packages", detail, done))
 
 
 @contextlib.asynccontextmanager
