@@ -9,66 +9,30 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
 
 import asyncpg
 import docker
 import httpx2
 import pytest
 
+from containers import Containers, until_ended, until_kept, until_settled
+from containers import containers as containers
 from docker_engine import BASE_IMAGE, POSTGRES_IMAGE, EngineOfTests
 from expo import ExpoSdk
 from expo import expo_sdk as expo_sdk
 from expo_images import KEPT_BY_TESTS, certificates, kept_image
-from mobvibe_app.environment.container_keeper import LEAST_LIFE_SECONDS
 from mobvibe_app.environment.container_spec import HOME_LABEL, ContainerSpec
-from mobvibe_app.environment.docker_engine import DockerEngine
-from mobvibe_app.environment.docker_faults import ImageMissing
 from mobvibe_app.environment.extra_packages import ExtraPackages
 from mobvibe_app.environment.network import lan_address
-from mobvibe_app.environment.postgres_container import PostgresContainer
 from mobvibe_app.environment.preview_container import ContainerPreview
-from mobvibe_app.environment.supervisor.client import Supervisor
 from mobvibe_app.preview_facts import PreviewFacts, moved_on
 from mobvibe_worker.errors import ServiceError
-from mobvibe_worker.home import Home
 from mobvibe_worker.workspace.publish import ServedFolder
 from phone import Phone
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
-
-
-@dataclass
-class Containers:
-    """What a test of containers works with; all of it is gone afterwards."""
-
-    engine: DockerEngine
-    supervisor: Supervisor
-    home: Home
-    home_id: str
-    client: docker.DockerClient
-    """An engine's client of the test's own, to look and to break."""
-
-    def postgres(self, image: str = POSTGRES_IMAGE, port: int | None = None) -> PostgresContainer:
-        return PostgresContainer(
-            self.home, self.supervisor, self.engine, self.home_id, image=image, port=port
-        )
-
-
-@pytest.fixture
-async def containers(engine: DockerEngine, tmp_path: Path) -> AsyncIterator[Containers]:
-    home = Home(tmp_path / "home")
-    home_id = secrets.token_hex(4)
-    client = docker.from_env()
-    async with await Supervisor.connect(home) as supervisor:
-        yield Containers(engine, supervisor, home, home_id, client)
-        if not supervisor.lost.is_set():
-            await supervisor.shutdown()
-    await asyncio.to_thread(engine.remove_labelled, home_id)
-    client.close()
 
 
 class Previews:
@@ -220,7 +184,7 @@ async def test_a_killed_preview_comes_back_and_a_stolen_port_is_left_to_its_owne
     previews.serve("hit", "Still here")
     served = await previews.service.start("hit", host=previews.host)
     name = f"mobvibe-{containers.home_id}-preview-hit"
-    await _until_settled(containers, name)
+    await until_settled(containers, name)
     containers.client.containers.get(name).kill()
     await _until_bundled(f"exp://{previews.host}:{served.port}", b"Still here")
     await previews.service.stop("hit")
@@ -241,30 +205,13 @@ async def test_what_a_killed_client_left_is_replaced_or_removed(
     previews.serve("left", "Left behind")
     served = await previews.service.start("left", host=previews.host)
     os.kill(served.pid, 9)
-    await _until_ended(containers, "preview-left")
+    await until_ended(containers, "preview-left")
     again = await previews.service.start("left", host=previews.host)
     assert b"Left behind" in await Phone(f"exp://{previews.host}:{again.port}").bundle()
     os.kill(again.pid, 9)
-    await _until_ended(containers, "preview-left")
+    await until_ended(containers, "preview-left")
     assert await previews.service.remove_strays() == (f"mobvibe-{containers.home_id}-preview-left",)
     assert containers.engine.labelled(containers.home_id) == ()
-
-
-async def _until_ended(containers: Containers, service: str) -> None:
-    """The supervisor has seen that the service's keeper was killed."""
-    deadline = time.monotonic() + 20
-    while True:
-        if await containers.supervisor.running(service) is None:
-            return
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.05)
-
-
-async def _until_settled(containers: Containers, name: str) -> None:
-    """It has run for longer than what is taken for a start that failed."""
-    began = containers.client.containers.get(name).attrs["State"]["StartedAt"]
-    started = datetime.fromisoformat(f"{began.partition('.')[0]}+00:00").timestamp()
-    await asyncio.sleep(max(0.0, started + LEAST_LIFE_SECONDS + 1.5 - time.time()))
 
 
 async def _until_bundled(url: str, text: bytes, seconds: float = 90.0) -> None:
@@ -276,94 +223,6 @@ async def _until_bundled(url: str, text: bytes, seconds: float = 90.0) -> None:
         except (httpx2.HTTPError, AssertionError):
             assert time.monotonic() < deadline
             await asyncio.sleep(0.2)
-
-
-async def test_postgres_keeps_its_rows_whatever_happens_to_its_container(
-    containers: Containers,
-) -> None:
-    postgres = containers.postgres()
-    address = await postgres.start(lambda status: None)
-    assert address.version.startswith("18")
-    connection = await asyncpg.connect(address.dsn)
-    await connection.execute("create table kept (n int); insert into kept values (7)")
-    await connection.close()
-    found = containers.client.containers.get(postgres.container)
-    password = (containers.home.secrets / "postgres-docker-password").read_text()
-    assert password not in str(found.attrs)
-    assert (containers.home.secrets / "postgres-docker-password").stat().st_mode & 0o777 == 0o600
-    ports = found.attrs["NetworkSettings"]["Ports"]["5432/tcp"]
-    assert [port["HostIp"] for port in ports] == ["127.0.0.1"]
-
-    # Its keeper killed: the container runs on, and is adopted as it is.
-    running = await containers.supervisor.running("postgres")
-    assert running is not None
-    os.kill(running.pid, 9)
-    await _until_ended(containers, "postgres")
-    assert (await postgres.start(lambda status: None)).port == address.port
-    assert containers.client.containers.get(postgres.container).id == found.id
-    assert await _kept(address.dsn) == 7
-
-    # The container removed: the rows are in the volume.
-    await postgres.stop()
-    stopped = containers.client.containers.get(postgres.container)
-    assert stopped.attrs["State"]["ExitCode"] == 0
-    assert b"database system is shut down" in stopped.logs(tail=5)
-    containers.engine.remove(postgres.container)
-    assert await _kept((await postgres.start(lambda status: None)).dsn) == 7
-
-
-async def test_postgres_recovers_from_a_kill(containers: Containers) -> None:
-    postgres = containers.postgres()
-    address = await postgres.start(lambda status: None)
-    connection = await asyncpg.connect(address.dsn)
-    await connection.execute("create table kept (n int); insert into kept values (7)")
-    await _until_settled(containers, postgres.container)
-    containers.client.containers.get(postgres.container).kill()
-    await _until_kept(address.dsn)
-
-
-async def _kept(dsn: str) -> object:
-    connection = await asyncpg.connect(dsn)
-    try:
-        return await connection.fetchval("select n from kept")
-    finally:
-        await connection.close()
-
-
-async def _until_kept(dsn: str, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            assert await _kept(dsn) == 7
-            return
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.1)
-
-
-async def test_a_volume_of_another_major_is_refused_with_the_way_out(
-    containers: Containers,
-) -> None:
-    postgres = containers.postgres()
-    labels = {HOME_LABEL: containers.home_id, "dev.mobvibe.postgres-major": "17"}
-    containers.engine.create_volume(postgres.volume, labels)
-    with pytest.raises(ServiceError, match="holds the data of Postgres 17") as refused:
-        await postgres.start(lambda status: None)
-    assert "MOBVIBE_POSTGRES_IMAGE=postgres:17" in refused.value.remedy
-    assert containers.engine.labelled(containers.home_id) == ()
-
-
-async def test_a_fixed_port_that_is_taken_and_an_image_that_cannot_be_had_are_said(
-    containers: Containers,
-) -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        port = other.getsockname()[1]
-        with pytest.raises(ServiceError, match=f"Port {port}, set for Postgres, is taken by"):
-            await containers.postgres(port=port).start(lambda status: None)
-    with pytest.raises(ImageMissing, match="its registry does not answer"):
-        await containers.postgres("127.0.0.1:1/nothing:1").start(lambda status: None)
 
 
 async def test_exactly_what_a_home_made_is_removed(containers: Containers) -> None:
@@ -432,5 +291,5 @@ async def test_a_restarted_daemon_brings_back_what_ran(
     served = await previews.service.start("back", host=previews.host)
     await asyncio.to_thread(engine_of_tests.own.stop)
     await asyncio.to_thread(engine_of_tests.own.start)
-    await _until_kept(address.dsn)
+    await until_kept(address.dsn)
     await _until_bundled(f"exp://{previews.host}:{served.port}", b"Back again")

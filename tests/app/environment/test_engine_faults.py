@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import shutil
 import socket
 import subprocess
@@ -16,13 +15,13 @@ import asyncpg
 import docker
 import pytest
 
-from docker_engine import BASE_IMAGE, POSTGRES_IMAGE, OwnEngine
+from docker_engine import POSTGRES_IMAGE, OwnEngine
 from image_registry import ImageRegistry
 from image_registry import image_registry as image_registry
 from mobvibe_app.changes import ServiceStatus
 from mobvibe_app.environment.build_context import pack
 from mobvibe_app.environment.choices import Choices
-from mobvibe_app.environment.container_spec import HOME_LABEL, SERVICE_LABEL, ContainerSpec, Mount
+from mobvibe_app.environment.container_spec import ContainerSpec, Mount
 from mobvibe_app.environment.docker_engine import DockerEngine
 from mobvibe_app.environment.docker_faults import (
     DiskFull,
@@ -31,12 +30,10 @@ from mobvibe_app.environment.docker_faults import (
     ImageMissing,
 )
 from mobvibe_app.environment.environment import Environment
-from mobvibe_app.environment.expo_image import ExpoImage
 from mobvibe_app.environment.ports import pick_port
 from mobvibe_app.settings import AppSettings
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home
-from mobvibe_worker.toolchain.sdks import sdk
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
@@ -177,50 +174,6 @@ async def test_a_port_that_was_stolen_is_left_to_its_owner(
     await postgres.gone()
 
 
-def test_an_image_that_was_removed_is_built_again_and_one_of_earlier_inputs_goes(
-    engine: DockerEngine, tmp_path: Path
-) -> None:
-    """With a Dockerfile that takes a second."""
-    (tmp_path / "Dockerfile").write_text(
-        "ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nCOPY package.json /\n"
-    )
-    (tmp_path / "warm.mjs").write_text("")
-    home = secrets.token_hex(4)
-    labels = {HOME_LABEL: home, SERVICE_LABEL: "expo-54"}
-    small = {"Dockerfile": f"FROM {BASE_IMAGE}\nLABEL a=b".encode()}
-    engine.images.build(
-        f"mobvibe-expo-54:old{home}",
-        small,
-        arguments={},
-        labels=labels,
-        on_line=lambda line: None,
-        time_limit=60,
-    )
-    files = {"package.json": b"{}"}
-    image = ExpoImage(engine, home, sdk(54), files, base=BASE_IMAGE, recipe=tmp_path)
-    told: list[ServiceStatus] = []
-    tag = asyncio.run(image.ensure(told.append))
-    assert {one.state for one in told} == {"building"}
-    assert [one.tags for one in engine.images.labelled(home)] == [(tag,)]
-    assert engine.images.remove(tag)
-    assert asyncio.run(image.ensure(told.append)) == tag
-    assert engine.remove_labelled(home).images == (tag,)
-
-
-def test_a_base_image_whose_node_is_too_old_is_refused_before_the_build(
-    engine: DockerEngine,
-) -> None:
-    old = "mobvibe-test-old-node"
-    dockerfile = {"Dockerfile": f"FROM {BASE_IMAGE}\nENV NODE_VERSION=18.20.1".encode()}
-    engine.images.build(
-        old, dockerfile, arguments={}, labels={}, on_line=lambda line: None, time_limit=60
-    )
-    image = ExpoImage(engine, "tests", sdk(57), {"package.json": b"{}"}, base=old)
-    with pytest.raises(ServiceError, match=r"holds Node 18.20.1; Expo SDK 57 needs 22.13"):
-        asyncio.run(image.ensure(lambda status: None))
-    assert engine.images.remove(old)
-
-
 @pytest.fixture
 def own_dockerd(
     tmp_path: Path, engine: DockerEngine, monkeypatch: pytest.MonkeyPatch
@@ -341,54 +294,3 @@ async def test_an_engine_of_another_machine_is_refused_before_anything_is_made(
     await chosen.environment.migrate(await chosen.start())
     assert "is on another machine" in chosen.told[-1].detail
     await chosen.gone()
-
-
-@pytest.mark.parametrize(
-    ("host", "why"),
-    [
-        ("banana", "DOCKER_HOST (banana) is not the address"),
-        ("tcp://[::1", "is not the address"),
-        ("unix:///nowhere/docker.sock", "No Docker engine answers at unix:///nowhere/docker.sock"),
-        ("tcp://127.0.0.1:1", "No Docker engine answers at"),
-    ],
-)
-def test_a_wrong_docker_host_is_named(host: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DOCKER_HOST", host)
-    with pytest.raises(EngineUnavailable) as refused:
-        DockerEngine.connect()
-    assert why in refused.value.message
-    assert "--postgres embedded --preview process" in refused.value.remedy
-
-
-def test_a_socket_of_others_is_refused_with_the_way_in(engine: DockerEngine) -> None:
-    if os.geteuid() != 0 or not engine.address.startswith("unix:"):
-        pytest.skip("needs root and an engine on a socket")
-    os.seteuid(65534)
-    try:
-        with pytest.raises(EngineUnavailable, match="refuses this user") as refused:
-            DockerEngine.connect()
-    finally:
-        os.seteuid(0)
-    assert "group docker" in refused.value.remedy
-
-
-def test_contexts_lead_to_the_engine_and_one_that_leads_nowhere_is_named(
-    engine: DockerEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
-    address = os.environ["DOCKER_HOST"]
-    monkeypatch.delenv("DOCKER_HOST")
-    # The SDK looks for contexts beside docker's own settings, which `docker context use` makes.
-    (tmp_path / "config.json").write_text("{}")
-    create = ("docker", "context", "create", "ours", "--docker", f"host={address}")
-    subprocess.run(create, check=True, capture_output=True)
-    monkeypatch.setenv("DOCKER_CONTEXT", "ours")
-    DockerEngine.connect().close()
-    monkeypatch.delenv("DOCKER_CONTEXT")
-    subprocess.run(("docker", "context", "use", "ours"), check=True, capture_output=True)
-    found = DockerEngine.connect()
-    assert found.address == address and "Docker Engine" in found.version()
-    found.close()
-    monkeypatch.setenv("DOCKER_CONTEXT", "elsewhere")
-    with pytest.raises(EngineUnavailable, match="Docker's context elsewhere cannot be used"):
-        DockerEngine.connect()
