@@ -55,9 +55,9 @@ class Output:
     def status(self, status: ServiceStatus) -> None:
         """A service's status, on stderr, once per state and whole tenth of progress."""
         part = "" if status.progress is None else f" {int(status.progress * 10) * 10}%"
-        text = f"{status.name:<9} {status.state}{part}  {status.detail}".rstrip()
-        if self._last.get(status.name) != text:
-            self._last[status.name] = text
-            self.note(text)
+        step = f"{status.state}{part or status.detail}"
+        if self._last.get(status.name) != step:
+            self._last[status.name] = step
+            self.note(f"{status.name:<9} {status.state}{part}  {status.detail}".rstrip())
             if status.state == "failed" and status.remedy:
                 self.note(f"          {status.remedy}")

@@ -23,7 +23,7 @@ from mobvibe_worker.toolchain.sdks import Sdk
 BUILD_SECONDS = 1200.0
 _STEP = re.compile(r"^Step (\d+)/(\d+) : (\w+)")
 _WARM = re.compile(r"^warm: (\w+)")
-_FETCHED = re.compile(r"npm http (?:fetch GET 200|cache) \S+\.tgz")
+_FETCHED = re.compile(r"npm http (?:fetch GET 200|cache) (\S+\.tgz)")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
@@ -51,7 +51,7 @@ class ExpoImage:
         self._ca_bundle = ca_bundle
         self._context = _context(sdk, files, recipe or Path(__file__).with_name("expo_image"))
         self._packages = sdk.count_packages()
-        self._fetched = 0
+        self._fetched: set[str] = set()
 
     @property
     def tag(self) -> str:
@@ -105,7 +105,7 @@ class ExpoImage:
         if self._engine.images.find(self._base) is None:
             self._engine.images.pull(self._base, pulling("preview", self._base, tell))
         self._require_node()
-        self._fetched = 0
+        self._fetched.clear()
         self._engine.images.build(
             tag,
             {**self._context, "ca.crt": certificates(self._ca_bundle)},
@@ -141,10 +141,10 @@ class ExpoImage:
         elif match := _WARM.match(line):
             done = {"ios": 0.75, "android": 0.95, "web": 1.0}
             self._tell(on_status, f"warmed for {match[1]}", done.get(match[1]))
-        elif _FETCHED.search(line):
-            self._fetched += 1
-            done_part = 0.5 * min(self._fetched / self._packages, 1.0)
-            self._tell(on_status, f"{self._fetched} packages", done_part)
+        elif match := _FETCHED.search(line):
+            self._fetched.add(match[1])
+            count = len(self._fetched)
+            self._tell(on_status, f"{count} packages", 0.5 * min(count / self._packages, 1.0))
 
     def _tell(self, on_status: OnStatus, what: str, done: float | None) -> None:
         words = f"the image of SDK {self._sdk.version}: {what}"

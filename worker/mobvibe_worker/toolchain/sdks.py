@@ -40,9 +40,11 @@ class Sdk:
         return hashlib.sha256(json.dumps(made_of).encode() + self.lock).hexdigest()
 
     def count_packages(self) -> int:
-        """How many packages npm installs, but for a few that only one platform needs."""
+        """How many packages npm fetches, but for a few that only one platform needs."""
         held: Mapping[str, Mapping[str, Any]] = json.loads(self.lock)["packages"]
-        return sum(bool(path) and not package.get("optional") for path, package in held.items())
+        return len(
+            {one["integrity"] for path, one in held.items() if path and "optional" not in one}
+        )
 
 
 def sdk(version: int | None = None) -> Sdk:
