@@ -59,9 +59,12 @@ async def run_headless(
             tell or (lambda reading: say(reading.line())),
         )
         await _run_beside(worker, telling, build_upkeep(settings, pool).run())
-        handed_back = worker.tally.outcomes["handed back"]
-        also = f", {handed_back} job(s) handed back" if handed_back else ""
-        say(f"worker {worker.id}: stopped{also}")
+        say(f"worker {worker.id}: stopped{_handed_back(worker)}")
+
+
+def _handed_back(worker: Worker) -> str:
+    jobs = worker.tally.outcomes["handed back"]
+    return f", {jobs} job(s) handed back" if jobs else ""
 
 
 async def _run_beside(worker: Worker, *others: Coroutine[Any, Any, None]) -> None:
