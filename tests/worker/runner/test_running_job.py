@@ -165,3 +165,4 @@ async def test_with_reload_too_checks_that_must_be_sealed_off_never_run_in_the_o
         await until_row(pool, ended, job, seconds=240)
     found = await JobQueue(pool).get(job)
     assert found.status == "failed" and "No Docker engine" in str(found.error), found.error
+    assert "MOBVIBE_CHECKS=process" in str(found.error)
