@@ -33,6 +33,8 @@ class Exchange:
     start: Callable[[Job], None]
     on_stored: Callable[[int, int], None]
     """Told how many attempts that were handed over completed, and how many were lost."""
+    on_refused: Callable[[], None]
+    """Told of each attempt whose result cannot be stored, once its job failed for that."""
     _finished: list[Finished] = field(default_factory=list)
     _asked: int = 0
     _looks: int = 0
@@ -170,6 +172,7 @@ class Exchange:
             await self.queue.fail(
                 finished.attempt, f"The result cannot be stored: {error}", retry=False
             )
+            self.on_refused()
         except DatabaseUnreachable:
             self._finished.append(finished)
         except LeaseLost:

@@ -19,7 +19,7 @@ from mobvibe_worker.runner.lease_keeper import LeaseKeeper
 from mobvibe_worker.runner.neighbours import Neighbours
 from mobvibe_worker.runner.process_identity import ProcessIdentity
 from mobvibe_worker.runner.running import Rhythm, RunAttempt, RunningJob
-from mobvibe_worker.runner.tally import Outcome, Tally
+from mobvibe_worker.runner.tally import Tally
 from mobvibe_worker.sanitize import clean_text
 from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.leases import Finished
@@ -65,6 +65,7 @@ class Worker:
             self.running.__len__,
             self._start,
             self._count_finished,
+            self._count_refused,
         )
         self.leases = LeaseKeeper(self.queue, self.id, self.rhythm.lease, self.running)
 
@@ -148,7 +149,9 @@ class Worker:
 
     def _start(self, job: Job) -> None:
         now = asyncio.get_running_loop().time()
-        running = RunningJob(job, Attempt(job.id, job.attempt, self.id), renewed_at=now)
+        attempt = Attempt(job.id, job.attempt, self.id)
+        running = RunningJob(job, attempt, renewed_at=now, began=now)
+        self.tally.claimed += 1
         if before := self.running.get(job.id):
             before.stop("lost")
         self.running[job.id] = running
@@ -173,6 +176,7 @@ class Worker:
             if self.running.get(running.job.id) is running:
                 del self.running[running.job.id]
             if result is None:
+                self._count(running)
                 self.exchange.slot_is_free()
             else:
                 self.exchange.finish(Finished(running.attempt, result))
@@ -190,7 +194,7 @@ class Worker:
                 await self.queue.finish_cancelled(running.attempt, [cancelled])
             else:
                 await self.queue.hand_back(running.attempt)
-            self._count(running, why)
+            running.outcome = why
         except StoreError as error:
             log.warning("job %s: %s", running.job.id, error)
 
@@ -205,7 +209,7 @@ class Worker:
                     retry=error.is_worth_retrying,
                     events=[ErrorRaised(message, remedy)],
                 )
-                self._count(running, "retried" if will_retry else "failed")
+                running.outcome = "retried" if will_retry else "failed"
                 return
             except DatabaseUnreachable as away:
                 log.warning("job %s: %s", running.job.id, away)
@@ -214,15 +218,17 @@ class Worker:
                 log.warning("job %s: %s", running.job.id, refused)
                 return
 
-    def _count(self, running: RunningJob, outcome: Outcome) -> None:
-        running.outcome = outcome
-        self.tally.claimed += 1
-        self.tally.outcomes[outcome] += 1
+    def _count(self, running: RunningJob) -> None:
+        """Once for each attempt whose outcome is not the exchange's to store."""
+        seconds = asyncio.get_running_loop().time() - running.began
+        self.tally.end(running.outcome or "lost", seconds)
 
     def _count_finished(self, completed: int, lost: int) -> None:
-        self.tally.claimed += completed + lost
         self.tally.outcomes["completed"] += completed
         self.tally.outcomes["lost"] += lost
+
+    def _count_refused(self) -> None:
+        self.tally.outcomes["failed"] += 1
 
     def _count_reclaimed(self, jobs: int) -> None:
         self.tally.reclaimed += jobs
@@ -277,3 +283,4 @@ class Worker:
             if self.running.get(running.job.id) is running:
                 del self.running[running.job.id]
                 await self._end_stopped(running)
+                self._count(running)
