@@ -596,8 +596,8 @@ language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mo
 declare
   dead uuid[];
   revived uuid[];
-  crowded uuid[] := '{}';
-  refused uuid[] := '{}';
+  crowded uuid[] := array[]::uuid[];
+  refused uuid[] := array[]::uuid[];
   one record;
 begin
   loop

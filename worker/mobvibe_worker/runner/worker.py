@@ -20,6 +20,7 @@ from mobvibe_worker.runner.neighbours import Neighbours
 from mobvibe_worker.runner.process_identity import ProcessIdentity
 from mobvibe_worker.runner.running import Rhythm, RunAttempt, RunningJob
 from mobvibe_worker.runner.tally import Tally
+from mobvibe_worker.runner.unheard import UnheardClaims
 from mobvibe_worker.sanitize import clean_text
 from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.leases import Finished
@@ -53,6 +54,7 @@ class Worker:
     identity: ProcessIdentity = field(default_factory=ProcessIdentity.own)
     exchange: Exchange = field(init=False)
     leases: LeaseKeeper = field(init=False)
+    unheard: UnheardClaims = field(init=False)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _drain_seconds: float = 0.0
@@ -65,7 +67,16 @@ class Worker:
             self.running.__len__,
             self._start,
             self._count_finished,
-            self._count_refused,
+            lambda: self._count_finished(failed=1),
+            lambda: self.unheard.doubt(),
+        )
+        self.unheard = UnheardClaims(
+            self.queue,
+            self.id,
+            self.rhythm.lease,
+            self._known,
+            self.exchange.until_traded,
+            self.exchange.look,
         )
         self.leases = LeaseKeeper(self.queue, self.id, self.rhythm.lease, self.running)
 
@@ -83,6 +94,7 @@ class Worker:
                     group.create_task(self._hear_of_changes(), name="worker-cancels"),
                     group.create_task(self._beat(), name="worker-beat"),
                     group.create_task(neighbours.run(), name="worker-neighbours"),
+                    group.create_task(self.unheard.run(), name="worker-unheard"),
                 ]
                 trading = group.create_task(self.exchange.run(), name="worker-exchange")
                 await self._watch_the_clock()
@@ -97,6 +109,7 @@ class Worker:
             await self._hand_back_all()
             with contextlib.suppress(StoreError):
                 await self.exchange.store_rest()
+                await self.unheard.look()
                 await self.registry.gone(self.id)
 
     def stop(self, drain_seconds: float = 0.0) -> None:
@@ -146,6 +159,9 @@ class Worker:
             return longest
         soonest = 0.0 if self.exchange.free_slots > 0 else RECONNECT_SECONDS
         return min(longest, max(due, soonest))
+
+    def _known(self) -> set[Attempt]:
+        return {running.attempt for running in self.running.values()} | self.exchange.unstored
 
     def _start(self, job: Job) -> None:
         now = asyncio.get_running_loop().time()
@@ -223,12 +239,10 @@ class Worker:
         seconds = asyncio.get_running_loop().time() - running.began
         self.tally.end(running.outcome or "lost", seconds)
 
-    def _count_finished(self, completed: int, lost: int) -> None:
+    def _count_finished(self, completed: int = 0, lost: int = 0, failed: int = 0) -> None:
         self.tally.outcomes["completed"] += completed
         self.tally.outcomes["lost"] += lost
-
-    def _count_refused(self) -> None:
-        self.tally.outcomes["failed"] += 1
+        self.tally.outcomes["failed"] += failed
 
     def _count_reclaimed(self, jobs: int) -> None:
         self.tally.reclaimed += jobs
