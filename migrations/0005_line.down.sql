@@ -1,5 +1,6 @@
 -- Takes the line away: what is claimed or waiting keeps its flags.
 
+drop trigger rests on public.projects;
 drop trigger emptied on public.coding_jobs;
 drop trigger gone on public.coding_jobs;
 drop trigger moved on public.coding_jobs;
@@ -8,6 +9,7 @@ drop trigger keep_whole on public.coding_jobs;
 drop trigger enter_line on public.coding_jobs;
 drop function private.backoff(integer);
 drop function private.release_due(integer);
+drop function private.project_rests();
 drop function private.jobs_emptied();
 drop function private.jobs_left();
 drop function private.jobs_moved();

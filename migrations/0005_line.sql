@@ -4,8 +4,9 @@
 -- At most one job of a project is its head: the one that is next or running. Only heads can be claimed, so jobs of one
 -- project run one at a time and in order (priority, then first in first out) however many workers there are, and a
 -- claim never looks at what waits behind. A head that backs off stays head unless a higher priority overtakes it: its
--- successors build on its result. All of it hangs on triggers, so that plain INSERT, UPDATE and DELETE keep it true;
--- they work on whole statements, so that a batch costs little more than one job.
+-- successors build on its result. What waits in a deleted project has no head until the project is restored. All of it
+-- hangs on triggers, so that plain INSERT, UPDATE and DELETE keep it true; they work on whole statements, so that a batch
+-- costs little more than one job.
 --
 -- Everything that takes several locks takes them in one order: project (by id), then job (by id), then session. A claim
 -- and a count wait for nobody.
@@ -74,18 +75,27 @@ end
 $$;
 
 -- Each project gets the head that it should have: the first that is due or was tried before; where only scheduled ones
--- are left, the earliest. What is claimed in this moment stays the head.
+-- are left, the earliest. What is claimed in this moment stays the head. In a deleted project nothing but what runs is.
 create function private.settle_heads(p_projects uuid[]) returns void
 language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
   present uuid[];
+  deleted uuid[];
   rising uuid[];
   overtaken uuid[];
   overtaking uuid[];
 begin
-  select array_agg(locked.id) into present from (
-    select p.id from public.projects p where p.id = any (p_projects) order by p.id for no key update
+  select
+    array_agg(locked.id) filter (where locked.status <> 'deleted'),
+    array_agg(locked.id) filter (where locked.status = 'deleted')
+  into present, deleted from (
+    select p.id, p.status from public.projects p
+    where p.id = any (p_projects) order by p.id for no key update
   ) locked;
+  if deleted is not null then
+    update public.coding_jobs j set is_head = false
+    where j.project_id = any (deleted) and j.is_head and j.status = 'pending';
+  end if;
   select
     array_agg(n.id) filter (where h.id is null),
     array_agg(h.id) filter (where h.id is not null),
@@ -325,6 +335,18 @@ end
 $$;
 create trigger emptied after truncate on public.coding_jobs
   for each statement execute function private.jobs_emptied();
+
+-- As its owner: people may delete a project and restore it, and change no job.
+create function private.project_rests() returns trigger
+language plpgsql security definer set search_path = '' as $$
+begin
+  perform private.settle_heads(array[new.id]);
+  return null;
+end
+$$;
+create trigger rests after update of status on public.projects
+  for each row when ((old.status = 'deleted') <> (new.status = 'deleted'))
+  execute function private.project_rests();
 
 -- Jobs whose time has come step into their line. Takes what is free; what is locked is being settled already.
 create function private.release_due(p_limit integer) returns void

@@ -18,7 +18,7 @@ begin
 end
 $$;
 
--- Gives back which they are.
+-- Gives back which they are, but for those that are deleted: nothing more of theirs is claimed.
 create function private.lock_lines(p_jobs uuid[]) returns uuid[]
 language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
@@ -26,7 +26,10 @@ declare
     select distinct j.project_id from public.coding_jobs j where j.id = any (p_jobs)
   );
 begin
-  perform from public.projects p where p.id = any (projects) order by p.id for no key update;
+  select array_agg(locked.id) filter (where locked.status <> 'deleted') into projects from (
+    select p.id, p.status from public.projects p
+    where p.id = any (projects) order by p.id for no key update
+  ) locked;
   return projects;
 end
 $$;
@@ -585,36 +588,53 @@ language sql set search_path = '' set enable_seqscan = off set plan_cache_mode =
   select array_agg(r.id) from revived r
 $$;
 
--- Every dead job that is left in a project that is still there, the longest dead first; gives back which. Who has as
--- many sessions open as allowed keeps theirs dead; nobody else's stay so for that.
+-- Up to p_limit of the dead jobs that are left in projects that are still there, the longest dead first; gives back
+-- which. None: there is no more that can live again. Who has as many sessions open as allowed keeps theirs dead, but
+-- for those of open sessions; nobody else's stay so for that, however many they are.
 create function public.retry_all_dead(p_limit integer default 1000) returns setof uuid
 language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
   dead uuid[];
   revived uuid[];
+  crowded uuid[] := array[]::uuid[];
+  refused uuid[] := array[]::uuid[];
   one record;
 begin
-  select array_agg(d.id) into dead from (
-    select j.id from public.coding_jobs j
-    join public.projects p on p.id = j.project_id and p.status <> 'deleted'
-    where j.status = 'failed' order by j.completed_at limit p_limit
-  ) d;
-  perform private.lock_lines(dead);
-  perform from public.coding_jobs j where j.id = any (dead) order by j.id for no key update;
-  begin
-    revived := private.revive_dead(dead);
-  exception when sqlstate 'MV007' then
-    for one in
-      select array_agg(j.id) as jobs from public.coding_jobs j
-      where j.id = any (dead) group by j.session_id order by min(j.completed_at)
-    loop
-      begin
-        revived := revived || private.revive_dead(one.jobs);
-      exception when sqlstate 'MV007' then
-        continue;
-      end;
-    end loop;
-  end;
+  loop
+    select array_agg(d.id) into dead from (
+      select j.id from public.coding_jobs j
+      cross join lateral (
+        select p.id from public.projects p
+        where p.id = j.project_id and p.status <> 'deleted' limit 1
+      ) line
+      cross join lateral (
+        select o.status in ('pending', 'active', 'paused') and o.expires_at > statement_timestamp() as is_open
+        from public.coding_sessions o where o.id = j.session_id limit 1
+      ) s
+      where j.status = 'failed' and (s.is_open or j.user_id <> all (crowded))
+        and j.session_id <> all (refused)
+      order by j.completed_at limit p_limit
+    ) d;
+    exit when dead is null;
+    perform private.lock_lines(dead);
+    perform from public.coding_jobs j where j.id = any (dead) order by j.id for no key update;
+    begin
+      revived := private.revive_dead(dead);
+    exception when sqlstate 'MV007' then
+      for one in
+        select j.session_id, j.user_id, array_agg(j.id) as jobs from public.coding_jobs j
+        where j.id = any (dead) group by j.session_id, j.user_id order by min(j.completed_at)
+      loop
+        begin
+          revived := revived || private.revive_dead(one.jobs);
+        exception when sqlstate 'MV007' then
+          crowded := array_remove(crowded, one.user_id) || one.user_id;
+          refused := refused || one.session_id;
+        end;
+      end loop;
+    end;
+    exit when revived is not null;
+  end loop;
   return query select unnest(revived);
 end
 $$;
@@ -709,7 +729,7 @@ language sql stable set search_path = '' as $$
   where next.at is not null
 $$;
 
--- As dear with a million jobs as with one.
+-- As dear with a million jobs as with one. What rests in deleted projects counts as pending, and does not age.
 create function public.get_queue_stats() returns table (
   pending bigint,
   processing bigint,
@@ -726,7 +746,12 @@ create function public.get_queue_stats() returns table (
     coalesce(sum(c.cancelled), 0)::bigint,
     (
       select greatest(extract(epoch from statement_timestamp() - j.created_at), 0)::double precision
-      from public.coding_jobs j where starts_with(j.status, 'pending') order by j.created_at limit 1
+      from public.coding_jobs j
+      cross join lateral (
+        select p.id from public.projects p
+        where p.id = j.project_id and p.status <> 'deleted' limit 1
+      ) line
+      where starts_with(j.status, 'pending') order by j.created_at limit 1
     )
   from private.job_counts c
 $$;

@@ -39,7 +39,7 @@ class QueueMachine(WorkerSteps):
     def open_session(self, pick: int, is_new: bool) -> None:
         """A conversation about a new project, or a second one about an old project."""
         projects = [
-            each for each in dict.fromkeys(self.sessions.values()) if each not in self.deleted
+            each for each in dict.fromkeys(self.sessions.values()) if each not in self.model.deleted
         ]
         if projects and not is_new:
             project = projects[pick % len(projects)]
@@ -59,7 +59,7 @@ class QueueMachine(WorkerSteps):
             self.queue.enqueue, SessionId(session), "go", priority=priority, idempotency_key=key
         )
         known = self.model.known(project, key) if key else None
-        if project in self.deleted:
+        if project in self.model.deleted:
             self.refused_alike(call, _refuse, NotFound)
             return
         job_id = self.run(call())
@@ -78,7 +78,7 @@ class QueueMachine(WorkerSteps):
     )
     def insert(self, rows: list[tuple[int, int, int | None, int]]) -> None:
         """Plain SQL: some jobs in one statement, some of them scheduled, with one to three attempts."""
-        live = [s for s, project in self.sessions.items() if project not in self.deleted]
+        live = [s for s, project in self.sessions.items() if project not in self.model.deleted]
         if not live:
             return
         sql = (
@@ -136,7 +136,7 @@ class QueueMachine(WorkerSteps):
             )
             return [row["id"] for row in found]
 
-        if any(self.sessions[session] in self.deleted for session in sessions):
+        if any(self.sessions[session] in self.model.deleted for session in sessions):
             try:
                 self.run(enter())
             except asyncpg.PostgresError as error:
@@ -156,13 +156,13 @@ class QueueMachine(WorkerSteps):
     @precondition(lambda self: self.sessions)
     @rule(pick=PICK, is_soft=st.booleans())
     def delete_project(self, pick: int, is_soft: bool) -> None:
-        """Marked as deleted nothing new enters it, and what is in its line still runs; deleted, all is gone."""
+        """Marked as deleted nothing new enters it, and what waits in its line rests; deleted, all is gone."""
         if pick % 4:  # rarely
             return
         project = self.sessions[self.session_at(pick)]
         if is_soft:
             sql = "update public.projects set status = 'deleted' where id = $1"
-            self.deleted.add(project)
+            self.model.mark_deleted(project)
         else:
             sql = "delete from public.projects where id = $1"
             self.model.delete_project(project)
@@ -171,6 +171,16 @@ class QueueMachine(WorkerSteps):
                 s: status for s, status in self.model.session_status.items() if s in self.sessions
             }
         self.run(self.pool.execute(sql, project))
+
+    @precondition(lambda self: self.model.deleted)
+    @rule(pick=PICK)
+    def restore_project(self, pick: int) -> None:
+        """Marked as active again: its line is as it was."""
+        project = sorted(self.model.deleted)[pick % len(self.model.deleted)]
+        self.run(
+            self.pool.execute("update public.projects set status = 'active' where id = $1", project)
+        )
+        self.model.restore_project(project)
 
     @precondition(lambda self: self.model.jobs)
     @rule(pick=PICK)
@@ -184,7 +194,7 @@ class QueueMachine(WorkerSteps):
     def retry(self, pick: int) -> None:
         """Retry any job, in whatever state; not one of a project that is marked as deleted."""
         job = self.ended_job_at(pick)
-        is_deleted = self.model.jobs[job].project in self.deleted
+        is_deleted = self.model.jobs[job].project in self.model.deleted
         self.refused_alike(
             lambda: self.queue.retry(JobId(job)),
             _refuse if is_deleted else lambda: self.model.retry(job),
@@ -196,7 +206,7 @@ class QueueMachine(WorkerSteps):
     def retry_all_dead(self) -> None:
         """Everything that is dead, at once."""
         rows = self.run(self.pool.fetch("select job from public.retry_all_dead() as job"))
-        assert {row["job"] for row in rows} == self.model.retry_all_dead(self.deleted)
+        assert {row["job"] for row in rows} == self.model.retry_all_dead()
 
     @precondition(lambda self: self.model.jobs)
     @rule(pick=PICK, priority=PRIORITIES)

@@ -62,6 +62,8 @@ class ModelQueue:
 
     jobs: dict[UUID, ModelJob] = field(default_factory=dict)
     session_status: dict[UUID, str] = field(default_factory=dict)
+    deleted: set[UUID] = field(default_factory=set)
+    """Projects that are marked so: nothing enters them, and what waits there rests."""
 
     def enter(self, job: ModelJob) -> None:
         """A job steps into its project's line."""
@@ -165,12 +167,12 @@ class ModelQueue:
         self.session_status[job.session] = "active"
         self._wait_again(job, None)
 
-    def retry_all_dead(self, deleted: set[UUID]) -> set[UUID]:
+    def retry_all_dead(self) -> set[UUID]:
         """Every failed job waits again, but those of deleted projects."""
         dead = [
             job.id
             for job in self.jobs.values()
-            if job.status == "failed" and job.project not in deleted
+            if job.status == "failed" and job.project not in self.deleted
         ]
         for job_id in dead:
             self.retry(job_id)
@@ -202,8 +204,19 @@ class ModelQueue:
         for project in {job.project for job in self.jobs.values()}:
             self._settle(project)
 
+    def mark_deleted(self, project: UUID) -> None:
+        """What runs goes on; what waits does so until the project is restored."""
+        self.deleted.add(project)
+        self._settle(project)
+
+    def restore_project(self, project: UUID) -> None:
+        """What waited stands in line again, as it stood."""
+        self.deleted.remove(project)
+        self._settle(project)
+
     def delete_project(self, project: UUID) -> None:
         """Everything of it is gone."""
+        self.deleted.discard(project)
         for job in [job for job in self.jobs.values() if job.project == project]:
             del self.jobs[job.id]
             self.session_status.pop(job.session, None)
@@ -253,6 +266,7 @@ class ModelQueue:
         waiting = [job for job in line if job.run_at is None or job.attempt > 0]
         scheduled = sorted(line, key=lambda job: (job.run_at or job.entered, *job.place))
         in_order = sorted(waiting, key=lambda job: job.place)
-        head = next(iter([*running, *in_order, *scheduled]), None)
+        may_start = [*in_order, *scheduled] if project not in self.deleted else []
+        head = next(iter([*running, *may_start]), None)
         for job in line:
             job.is_head = job is head

@@ -25,8 +25,6 @@ class AppSettings(WorkerSettings):
     """The image of Postgres in a container: the official one, or another with its environment contract."""
     preview: Literal["auto", "docker", "process"] = "auto"
     """How previews run."""
-    checks: Literal["auto", "docker", "process"] = "auto"
-    """Where the checks' commands run: in containers without a network where previews do (auto), always, or never."""
     expo_base_image: str = "node:24-bookworm-slim"
     """What the Expo image is built on: any image with Node and npm."""
     ca_bundle: Path | None = Field(

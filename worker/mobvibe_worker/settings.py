@@ -53,6 +53,8 @@ class WorkerSettings(BaseSettings):
     """How much the model thinks."""
     budget_usd: Decimal = Field(default=Decimal("5.00"), gt=0)
     """The most that one job may cost, US dollars."""
+    checks: Literal["auto", "docker", "process"] = "auto"
+    """Where the checks' commands run: in containers without a network where previews do (auto), always, or never."""
     concurrency: int = Field(default=1, ge=1, le=32)
     """Jobs that run at once."""
     poll_interval_ms: int = Field(

@@ -34,6 +34,18 @@ def parser() -> argparse.ArgumentParser:
     command("demo", "list the builds recorded with the real loop, for those without a key")
     _worker(command("worker", "only the worker, for another machine (needs DATABASE_URL)"))
     command("preview", "only the previews, where workers run elsewhere")
+    _services(command)
+    _care(command)
+    command("doctor", "what this machine has and lacks, with a remedy each")
+    _queue(command)
+    bench = command("bench", "measure the queue or the events, beside the peers that are installed")
+    bench.add_argument("what", choices=("queue", "events"))
+    bench.add_argument("--quick", action="store_true", help="tiny counts, ours alone: does it run?")
+    _db(command("db", "the database: migrate, verify, branch, seed, psql ..."))
+    return top
+
+
+def _services(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
     command("up", "start Postgres and leave it running")
     down = command("down", "stop everything of this home")
     down.add_argument(
@@ -43,14 +55,6 @@ def parser() -> argparse.ArgumentParser:
     )
     command("status", "what runs in this home")
     command("logs", "what a service printed").add_argument("service", metavar="SERVICE")
-    _care(command)
-    command("doctor", "what this machine has and lacks, with a remedy each")
-    _queue(command)
-    bench = command("bench", "measure the queue or the events, beside the peers that are installed")
-    bench.add_argument("what", choices=("queue", "events"))
-    bench.add_argument("--quick", action="store_true", help="tiny counts, ours alone: does it run?")
-    _db(command("db", "the database: migrate, verify, branch, seed, psql ..."))
-    return top
 
 
 def _queue(command: Callable[[str, str], argparse.ArgumentParser]) -> None:

@@ -18,10 +18,12 @@ from mobvibe_worker.events import parse_payload
 from mobvibe_worker.jobs import Job, JobId, SessionId
 from mobvibe_worker.sanitize import clean_text
 from mobvibe_worker.store.job_queue import JobQueue
+from mobvibe_worker.store.projects import Project
 
 PAGE = 500
 MOST_JOBS = 50
 PROMPT_START = 60
+WHERE = "where a worker runs, for example in `mobvibe-tui`"
 
 
 @asynccontextmanager
@@ -48,36 +50,39 @@ async def jobs(settings: AppSettings, flags: argparse.Namespace, out: Output) ->
         session = connected.session
         newest = await session.queue.newest(MOST_JOBS)
         ids = {job.project_id for job in newest}
-        slugs = {each: (await session.projects.get(each)).slug for each in ids}
+        projects = {each: await session.projects.get(each) for each in ids}
     for job in newest:
         prompt = " ".join(clean_text(job.prompt).split())
         if out.is_json:
-            out.value({"job": _job_data(job, slugs[job.project_id], prompt)})
+            out.value({"job": _job_data(job, projects[job.project_id], prompt)})
             continue
         out.line(
             f"{job.id}  {job.status:<10} attempt {job.attempt}  session {job.session_id}"
-            f"  {slugs[job.project_id]}  {prompt[:PROMPT_START]}"
+            f"  {projects[job.project_id].slug}  {prompt[:PROMPT_START]}"
         )
-        if reason := _reason(job):
+        if reason := _reason(job, projects[job.project_id]):
             out.line(f"    {reason}")
     return 0
 
 
-def _reason(job: Job) -> str:
-    """Why a job is dead, or waits for another attempt; where it runs."""
+def _reason(job: Job, project: Project) -> str:
+    """Why a job is dead, or waits; where it runs."""
     if job.status == "processing":
         return f"runs on {job.worker}"
+    if job.status == "pending" and project.status == "deleted":
+        return "its project is deleted: it waits until that is restored, or `cancel` ends it"
     said = " ".join(clean_text(job.error or "").split())
     if job.status == "pending" and said:
         return f"tried {job.retry_count} of {job.max_retries} times: {said}"
     return said if job.status == "failed" else ""
 
 
-def _job_data(job: Job, project: str, prompt: str) -> dict[str, Any]:
+def _job_data(job: Job, project: Project, prompt: str) -> dict[str, Any]:
     return {
         "id": str(job.id),
         "session_id": str(job.session_id),
-        "project": project,
+        "project": project.slug,
+        "project_status": project.status,
         "status": job.status,
         "attempt": job.attempt,
         "retry_count": job.retry_count,
@@ -116,32 +121,30 @@ async def retry(settings: AppSettings, flags: argparse.Namespace, out: Output) -
     async with _connected(settings, out) as connected:
         queue = connected.session.queue
         if flags.all_dead:
-            retried = await _retry_all(queue, out)
-            still_dead = (await queue.stats()).failed
-        else:
-            job_id = JobId(_id(flags.job, "job"))
-            await queue.retry(job_id)
-            retried, still_dead = 1, 0
-            _tell(out, job_id, (await queue.get(job_id)).status)
-    if retried:
-        out.note("it runs where a worker runs, for example in `mobvibe-tui`")
-    if still_dead:
-        out.note(
-            f"{still_dead} job(s) are dead still; `mobvibe-tui retry JOB` says what keeps one so"
-        )
-    elif not retried:
-        out.note("no job is dead")
+            await _retry_all(queue, out)
+            return 0
+        job_id = JobId(_id(flags.job, "job"))
+        await queue.retry(job_id)
+        _tell(out, job_id, (await queue.get(job_id)).status)
+        out.note(f"it runs {WHERE}")
     return 0
 
 
-async def _retry_all(queue: JobQueue, out: Output) -> int:
-    """Retry until no job is dead: those that are at the beginning, not one that dies again meanwhile."""
+async def _retry_all(queue: JobQueue, out: Output) -> None:
+    """Retry in batches until no dead job is left that may live again, but for those that die again meanwhile."""
     retried: set[JobId] = set()
     while batch := set(await queue.retry_all_dead()) - retried:
         for job_id in sorted(batch):
             _tell(out, job_id, "pending")
         retried |= batch
-    return len(retried)
+    if retried:
+        out.note(f"{len(retried)} job(s) wait again: they run {WHERE}")
+    if still_dead := (await queue.stats()).failed:
+        out.note(
+            f"{still_dead} job(s) are dead still; `mobvibe-tui retry JOB` says what keeps one so"
+        )
+    elif not retried:
+        out.note("no job is dead")
 
 
 async def cancel(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:

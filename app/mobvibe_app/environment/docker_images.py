@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import docker
@@ -114,13 +114,8 @@ class EngineImages:
                 decode=True,
                 timeout=_SILENT_SECONDS,
             )
-            last = ""
             stack.callback(lines.close)  # The engine ends a build that nobody listens to.
-            for said in lines:
-                if "error" in said:
-                    raise refusal(f"build {tag}", _why(str(said["error"]), last))
-                printed = str(said.get("stream", ""))
-                last = (last + printed)[-_LAST_CHARACTERS:]
+            for printed in _steps(tag, lines):
                 on_line(printed)
                 if time.monotonic() > deadline:
                     raise ServiceError(
@@ -140,6 +135,17 @@ class EngineImages:
                     return False
                 raise
             return True
+
+
+def _steps(tag: str, lines: Iterable[Mapping[str, object]]) -> Iterator[str]:
+    """What a build prints. Raises ServiceError with the last of it when a step fails."""
+    last = ""
+    for said in lines:
+        if "error" in said:
+            raise refusal(f"build {tag}", _why(str(said["error"]), last))
+        printed = str(said.get("stream", ""))
+        last = (last + printed)[-_LAST_CHARACTERS:]
+        yield printed
 
 
 def _why(error: str, printed: str) -> str:

@@ -81,6 +81,16 @@ async def test_all_dead_jobs_come_back_at_once(command: CommandLine, pool: Pool)
     again = await command("retry", "--all-dead")
     assert (again.process.returncode, "no job is dead" in again.said) == (0, True)
 
+    ((session,),) = await pool.fetch("select session_id from coding_jobs limit 1")
+    await pool.execute(
+        "insert into coding_jobs (session_id, prompt, status, completed_at)"
+        " select $1, 'an app', 'failed', now() from generate_series(1, 1005)",
+        session,
+    )
+    many = await command("retry", "--all-dead")
+    assert "1005 job(s) wait again" in many.said and "dead still" not in many.said
+    assert (await JobQueue(pool).stats()).failed == 0
+
     gone = await JobQueue(pool).get(await dead_job(pool))
     await pool.execute("update projects set status = 'deleted' where id = $1", gone.project_id)
     kept = await command("retry", "--all-dead")
@@ -100,6 +110,17 @@ async def test_one_job_is_retried_or_cancelled(command: CommandLine, pool: Pool)
     told = await command("cancel", str(dead))
     assert f"{dead} is being cancelled" in told.said
     assert (await JobQueue(pool).get(dead)).cancel_requested
+
+
+async def test_a_job_that_rests_says_why(command: CommandLine, pool: Pool) -> None:
+    rests = await JobQueue(pool).enqueue(await new_session(pool), "an app")
+    await pool.execute("update projects set status = 'deleted'")
+    told = await command("jobs")
+    assert "its project is deleted: it waits until that is restored" in told.said
+    ((job,),) = [one.values() for one in (await command("jobs", "--json")).objects]
+    assert (job["id"], job["project_status"]) == (str(rests), "deleted")
+    told = await command("cancel", str(rests))
+    assert f"{rests} is cancelled" in told.said
 
 
 async def test_wrong_use_is_refused(command: CommandLine, pool: Pool) -> None:

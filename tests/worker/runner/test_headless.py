@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import asyncpg
@@ -110,6 +112,29 @@ async def test_settings_that_cannot_be_used_are_named(tmp_path: Path) -> None:
         program = await run_program(tmp_path, "worker", *flags)
         assert program.process.returncode == 2, program.said
         assert named in program.said and "Traceback" not in program.said
+
+
+async def test_the_engine_alone_never_checks_in_the_open_what_is_to_be_sealed_off(
+    tmp_path: Path, database_url: str, pool: Pool
+) -> None:
+    given = {"MOBVIBE_HOME": str(tmp_path), "DATABASE_URL": database_url}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "mobvibe_worker"),
+        env={**os.environ, **given, "MOBVIBE_CHECKS": "docker"},
+        stdin=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(60):
+            _, said = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    assert process.returncode == 2, said
+    for words in (b"mobvibe-worker: ", b"`mobvibe-tui worker`", b"MOBVIBE_CHECKS=process"):
+        assert words in said
+    assert b"Traceback" not in said
+    assert await pool.fetchval("select count(*) from workers") == 0
 
 
 async def test_a_change_of_its_own_source_starts_it_again(

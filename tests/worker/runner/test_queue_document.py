@@ -21,7 +21,15 @@ PAGE = (Path(__file__).parents[3] / "docs" / "queue.md").read_text()
 CODE = set(re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL)))
 OF_THE_QUEUE = ("0005_line.sql", "0006_queue.sql", "0009_upkeep.sql")
 OTHERS = {"append_events", "complete_attempt", "private.forget_events", "private.recount_jobs"}
-NOT_OF_THE_QUEUE = {"budget_usd", "demo_pace", "direct_url", "effort", "home", "model"} | {
+NOT_OF_THE_QUEUE = {
+    "budget_usd",
+    "checks",
+    "demo_pace",
+    "direct_url",
+    "effort",
+    "home",
+    "model",
+} | {
     *("anthropic_api_key", "anthropic_base_url", "database_url", "slow_query_ms"),
 }
 

@@ -15,11 +15,13 @@ from asyncpg import Pool
 from database import new_session
 from headless import free_port, scrape, until_row, worker
 from journey.conftest import processes_of
+from mobvibe_worker.agent.recordings import find_recording
 from mobvibe_worker.home import Home
 from mobvibe_worker.jobs import JobId
 from mobvibe_worker.store.job_queue import JobQueue
 from polling import until
 from program import Program
+from refusals import refuse_events
 
 pytestmark = [pytest.mark.expo, pytest.mark.timeout(600)]
 
@@ -86,6 +88,22 @@ async def test_cancel_ends_a_running_build_and_all_its_processes(
         )
         assert counted["mobvibe_event_rows_total"] == await pool.fetchval(written) > 3
     assert not processes_of(home)
+
+
+async def test_a_build_whose_events_are_refused_ends_then_and_not_when_it_is_paid_for(
+    home: Home, database_url: str, pool: Pool
+) -> None:
+    async with worker(home.root, database_url, env=SLOW) as program:
+        job = await under_way(pool)
+        await refuse_events(pool, "new.event_type in ('thinking', 'file_change', 'terminal')")
+        await until_row(
+            pool, "select 1 from coding_jobs where id = $1 and status = 'failed'", job, seconds=120
+        )
+        await until(lambda: not children_of(home, program), 5, "no child process is left")
+    found = await JobQueue(pool).get(job)
+    assert "no room for that" in str(found.error) and found.retry_count == 1
+    asked = await pool.fetchval("select count(*) from job_turns where job_id = $1", job)
+    assert asked < len(find_recording("tip-splitter").turns)
 
 
 async def test_a_stop_in_the_moment_of_completion_throws_nothing_away(
@@ -165,3 +183,4 @@ async def test_with_reload_too_checks_that_must_be_sealed_off_never_run_in_the_o
         await until_row(pool, ended, job, seconds=240)
     found = await JobQueue(pool).get(job)
     assert found.status == "failed" and "No Docker engine" in str(found.error), found.error
+    assert "MOBVIBE_CHECKS=process" in str(found.error)

@@ -196,6 +196,39 @@ async def test_one_persons_limit_of_sessions_keeps_nobody_elses_jobs_dead(pool: 
     assert len(await claimed(pool, slots=9)) == 4
 
 
+async def test_jobs_that_must_stay_dead_hide_no_others_however_many_they_are(pool: Pool) -> None:
+    """The longest dead are a crowded person's, in sessions of their own, and two of a session that is open."""
+    queue = JobQueue(pool)
+    person = UserId(
+        await pool.fetchval(
+            "insert into auth.users (id, email) values (gen_random_uuid(), 'a@b.example') returning id"
+        )
+    )
+    project = (await ProjectStore(pool).create(person, "App", 54)).id
+    await pool.execute("update profiles set sessions_limit = 1 where id = $1", person)
+    kept, open_one = [
+        await pool.fetch(
+            "insert into coding_sessions (project_id, status) select $1, $2"
+            " from generate_series(1, $3) returning id",
+            *(project, status, number),
+        )
+        for status, number in (("failed", 30), ("active", 1))
+    ]
+    others = [await new_session(pool, f"App {n}") for n in range(3)]
+    sessions = [*(row["id"] for row in kept), *[open_one[0]["id"]] * 2, *others]
+    await pool.execute(
+        "insert into coding_jobs (session_id, prompt, status, completed_at)"
+        " select id, 'an app', 'failed', now() + make_interval(secs => n)"
+        " from unnest($1::uuid[]) with ordinality as s (id, n)",
+        sessions,
+    )
+    revived = []
+    while batch := await queue.retry_all_dead(4):
+        revived += [(await queue.get(job)).session_id for job in batch]
+    assert revived == sessions[30:]
+    assert (await queue.stats()).failed == 30
+
+
 async def test_only_the_dead_workers_jobs_of_its_own_host_are_taken_back(pool: Pool) -> None:
     queue, registry = JobQueue(pool), WorkerRegistry(pool)
     for name in ("w1", "w2"):

@@ -44,29 +44,17 @@ async def launch(
     """Start a guard and its child. Raises ServiceError where the program or the folder is not there."""
     if not cwd.is_dir():
         raise _not_started(argv, f"the folder {cwd} is not there")
-    stdin, lifeline = os.pipe()
     report, told = os.pipe()
-    command = [sys.executable, "-I", "-S", str(_GUARD), *_options(stop, told), "--"]
     try:
-        guard = await asyncio.create_subprocess_exec(
-            *command,
-            *map(str, argv),
-            stdin=stdin,
-            stdout=stdout,
-            stderr=subprocess.STDOUT,
-            cwd=cwd,
-            env=dict(env),
-            pass_fds=(told,),
-            start_new_session=True,
+        guard, lifeline = await _start_guard(
+            argv, cwd=cwd, env=env, stdout=stdout, stop=stop, told=told
         )
     except BaseException as error:
-        os.close(lifeline)
         os.close(report)
         if isinstance(error, OSError):
             raise _not_started(argv, error.strerror or str(error)) from error
         raise
     finally:
-        os.close(stdin)
         os.close(told)
     try:
         facts = await asyncio.to_thread(_read_report, report)
@@ -79,6 +67,38 @@ async def launch(
         reason = os.strerror(int(facts["errno"])) if "errno" in facts else "its guard failed"
         raise _not_started(argv, reason)
     return Launched(guard, lifeline, int(facts["pid"]))
+
+
+async def _start_guard(
+    argv: Sequence[str | Path],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    stdout: int,
+    stop: StopPolicy,
+    told: int,
+) -> tuple[asyncio.subprocess.Process, int]:
+    """A guard that says in `told` how its child fares, and its lifeline."""
+    command = [sys.executable, "-I", "-S", str(_GUARD), *_options(stop, told), "--"]
+    stdin, lifeline = os.pipe()
+    try:
+        guard = await asyncio.create_subprocess_exec(
+            *command,
+            *map(str, argv),
+            stdin=stdin,
+            stdout=stdout,
+            stderr=subprocess.STDOUT,
+            cwd=cwd,
+            env=dict(env),
+            pass_fds=(told,),
+            start_new_session=True,
+        )
+    except BaseException:
+        os.close(lifeline)
+        raise
+    finally:
+        os.close(stdin)
+    return guard, lifeline
 
 
 def send(pid: int, name: SignalName, *, is_group: bool) -> None:

@@ -77,14 +77,6 @@ class AttemptRunner:
 
     async def __call__(self, running: RunningJob) -> None:
         """Never raises for a failed job: its outcome is stored. Raises CancelledError when stopped."""
-        self.tally.claimed += 1
-        started = monotonic()
-        try:
-            await self._run(running)
-        finally:
-            self.tally.end(running.outcome or "lost", monotonic() - started)
-
-    async def _run(self, running: RunningJob) -> None:
         job, attempt = running.job, running.attempt
         buffer = EventBuffer(
             self.stores.events,
@@ -96,7 +88,7 @@ class AttemptRunner:
         )
         async with buffer:
             try:
-                await self._work(running, buffer)
+                await buffer.while_accepted(self._work(running, buffer))
                 running.outcome = "completed"
             except asyncio.CancelledError:
                 await asyncio.shield(self._end_stopped(running, buffer))

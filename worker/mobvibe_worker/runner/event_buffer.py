@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 from uuid import UUID, uuid4
 
-from mobvibe_worker.errors import LeaseLost, StoreError
+from mobvibe_worker.errors import DatabaseUnreachable, LeaseLost
 from mobvibe_worker.events import Payload
 from mobvibe_worker.jobs import Attempt, SessionId
 from mobvibe_worker.sanitize import Redactor
+
+T = TypeVar("T")
 
 FLUSH_SECONDS = 0.04
 RETRY_SECONDS = 0.5
@@ -44,7 +46,8 @@ class EventBuffer:
     """`emit` never blocks and masks secrets; what gathered within 40 ms is one statement.
 
     While the database is away the events wait here, in order. When the attempt is fenced off, `on_lost` is
-    called once and the rest is dropped. `on_stored` is told how many rows each batch had.
+    called once and the rest is dropped; so it is when the database refuses a batch, which ends the work that runs
+    in `while_accepted`. `on_stored` is told how many rows each batch had.
     """
 
     def __init__(
@@ -76,7 +79,7 @@ class EventBuffer:
             self._arrived.set()
 
     async def flush(self) -> None:
-        """Send what waits. Raises StoreError when the database is away (the events stay)."""
+        """Send what waits. Raises DatabaseUnreachable (the events stay), else the StoreError that refuses them."""
         async with self._sending:
             while self._unanswered or self._waiting:
                 if self._unanswered is None:
@@ -85,10 +88,29 @@ class EventBuffer:
                 try:
                     await self._send(self._unanswered)
                 except LeaseLost:
-                    self._is_lost = True
-                    self._waiting.clear()
+                    self._drop()
                     self._on_lost()
+                except (DatabaseUnreachable, asyncio.CancelledError):
+                    raise
+                except BaseException:
+                    self._drop()
+                    raise
                 self._unanswered = None
+
+    async def while_accepted(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run `work` to its end; where its events are refused it is cancelled at once, and that error raised."""
+        assert self._task is not None, "only within `async with`"
+        working = asyncio.create_task(work, name="work of an attempt")
+        try:
+            await asyncio.wait({working, self._task}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            # It still has its word: what is being completed in this moment may be so.
+            await _stopped(working)
+            return working.result()
+        await _stopped(working)
+        if working.cancelled() and self._task.done():
+            self._task.result()
+        return working.result()
 
     async def _send(self, batch: Batch) -> None:
         await self._log.append(
@@ -98,15 +120,21 @@ class EventBuffer:
             self._on_stored(len(batch.payloads))
 
     async def _send_in_batches(self) -> None:
+        """Until cancelled, or until a batch is refused."""
         while True:
             await self._arrived.wait()
             await asyncio.sleep(FLUSH_SECONDS)
             self._arrived.clear()
             try:
                 await self.flush()
-            except StoreError:
+            except DatabaseUnreachable:
                 self._arrived.set()
                 await asyncio.sleep(RETRY_SECONDS)
+
+    def _drop(self) -> None:
+        self._is_lost = True
+        self._waiting.clear()
+        self._unanswered = None
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._send_in_batches(), name="event-buffer")
@@ -116,6 +144,11 @@ class EventBuffer:
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+
+
+async def _stopped(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    await asyncio.wait({task})
 
 
 def _redacted(payload: Payload, redact: Redactor) -> Payload:

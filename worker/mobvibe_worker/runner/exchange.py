@@ -33,7 +33,12 @@ class Exchange:
     start: Callable[[Job], None]
     on_stored: Callable[[int, int], None]
     """Told how many attempts that were handed over completed, and how many were lost."""
+    on_refused: Callable[[], None]
+    """Told of each attempt whose result cannot be stored, once its job failed for that."""
+    on_unheard: Callable[[], None]
+    """Told when a claim was sent, and whether it was done is not known."""
     _finished: list[Finished] = field(default_factory=list)
+    _trades: dict[asyncio.Future[None], list[Finished]] = field(default_factory=dict)
     _asked: int = 0
     _looks: int = 0
     _is_hungry: bool = True
@@ -66,6 +71,17 @@ class Exchange:
         """Slots that neither run a job nor are being filled."""
         return self.rhythm.concurrency - self.count_running() - self._asked
 
+    @property
+    def unstored(self) -> set[Attempt]:
+        """What was handed over, and is not known to be stored."""
+        batches = (self._finished, *self._trades.values())
+        return {finished.attempt for batch in batches for finished in batch}
+
+    async def until_traded(self) -> None:
+        """Return when all statements that are under way now were answered, or failed."""
+        if self._trades:
+            await asyncio.wait(set(self._trades))
+
     async def run(self) -> None:
         """Trade until `close`; then until everything is stored."""
         async with asyncio.TaskGroup() as group:
@@ -88,11 +104,11 @@ class Exchange:
     async def _serve(self) -> None:
         while True:
             if self._finished:
-                await self._trade()
+                is_answered = await self._trade()
             elif self._has_reason_to_look():
                 self._is_looking = True
                 try:
-                    await self._trade()
+                    is_answered = await self._trade()
                 finally:
                     self._is_looking = False
             elif self._is_closing:
@@ -100,6 +116,9 @@ class Exchange:
             else:
                 self._stirred.clear()
                 await self._stirred.wait()
+                continue
+            if not is_answered:
+                await asyncio.sleep(RECONNECT_SECONDS)
 
     def _has_reason_to_look(self) -> bool:
         wants = self._claims and self._is_hungry and not self._is_looking
@@ -111,9 +130,19 @@ class Exchange:
             return 0
         return max(0, min(self.free_slots, -(-self.rhythm.concurrency // LANES)))
 
-    async def _trade(self) -> None:
+    async def _trade(self) -> bool:
+        """False where nobody knows whether it was done."""
         batch, self._finished = self._finished, []
-        slots, looks = self._share(), self._looks
+        ended = asyncio.get_running_loop().create_future()
+        self._trades[ended] = batch
+        try:
+            return await self._send(batch, self._share())
+        finally:
+            del self._trades[ended]
+            ended.set_result(None)
+
+    async def _send(self, batch: list[Finished], slots: int) -> bool:
+        looks = self._looks
         self._asked += slots
         try:
             lost, jobs = await self.queue.finish_and_claim(
@@ -124,24 +153,29 @@ class Exchange:
                 recordings_only=self.rhythm.recordings_only,
             )
         except asyncio.CancelledError:
-            self._finished[:0] = batch
+            self._forget_answer(batch, slots)
             raise
         except DatabaseUnreachable as away:
-            # Completed or not: sent again it is the same. What was claimed in vain comes back when its lease is over.
             log.warning("the queue cannot be reached: %s", away)
-            self._finished[:0] = batch
-            await asyncio.sleep(RECONNECT_SECONDS)
-            return
+            self._forget_answer(batch, slots)
+            return False
         except StoreError as error:
             log.warning("a batch of %s was refused: %s", len(batch), error)
             await self._store_one_by_one(batch)
-            return
+            return True
         finally:
             self._asked -= slots
         if len(jobs) < slots and looks == self._looks:
             self._is_hungry = False
         self.on_stored(len(batch) - len(lost), len(lost))
         await self._take(jobs)
+        return True
+
+    def _forget_answer(self, batch: list[Finished], slots: int) -> None:
+        """Completed or not: sent again it is the same. What was claimed is looked for."""
+        self._finished[:0] = batch
+        if slots:
+            self.on_unheard()
 
     async def _take(self, jobs: list[Job]) -> None:
         if self._is_closing:
@@ -170,6 +204,7 @@ class Exchange:
             await self.queue.fail(
                 finished.attempt, f"The result cannot be stored: {error}", retry=False
             )
+            self.on_refused()
         except DatabaseUnreachable:
             self._finished.append(finished)
         except LeaseLost:

@@ -30,14 +30,10 @@ async def run_headless(
     """Work until SIGTERM or ctrl+c: the first lets running jobs finish, a second hands them back at once.
 
     So does SIGHUP. `tell` gets the readings of the queue, which are said without it. Raises InputError without a
-    database URL, StoreError when it cannot be used, ServiceError when the metrics cannot be served.
+    database URL or the sandbox that the settings want, StoreError when the database cannot be used, ServiceError
+    when the metrics cannot be served.
     """
-    if settings.database_url is None:
-        raise InputError(
-            "A worker by itself needs a database.",
-            "Set DATABASE_URL to the Postgres that holds the queue.",
-        )
-    dsn = settings.database_url.get_secret_value()
+    dsn = _usable(settings, sandbox)
     Home(settings.home).prepare()
     await MigrationRunner(dsn).require_current()
     async with AsyncExitStack() as stack:
@@ -59,9 +55,28 @@ async def run_headless(
             tell or (lambda reading: say(reading.line())),
         )
         await _run_beside(worker, telling, build_upkeep(settings, pool).run())
-        handed_back = worker.tally.outcomes["handed back"]
-        also = f", {handed_back} job(s) handed back" if handed_back else ""
-        say(f"worker {worker.id}: stopped{also}")
+        say(f"worker {worker.id}: stopped{_handed_back(worker)}")
+
+
+def _usable(settings: WorkerSettings, sandbox: Sandbox | None) -> str:
+    """The database's URL. Raises InputError where a worker by itself cannot do what the settings want."""
+    if settings.database_url is None:
+        raise InputError(
+            "A worker by itself needs a database.",
+            "Set DATABASE_URL to the Postgres that holds the queue.",
+        )
+    if settings.checks == "docker" and sandbox is None:
+        raise InputError(
+            "MOBVIBE_CHECKS=docker seals the checks off in containers, and this worker has none.",
+            "Start it with `mobvibe-tui worker`, which has; or set MOBVIBE_CHECKS=process: then they are"
+            " processes of this machine, which are not sealed off.",
+        )
+    return settings.database_url.get_secret_value()
+
+
+def _handed_back(worker: Worker) -> str:
+    jobs = worker.tally.outcomes["handed back"]
+    return f", {jobs} job(s) handed back" if jobs else ""
 
 
 async def _run_beside(worker: Worker, *others: Coroutine[Any, Any, None]) -> None:

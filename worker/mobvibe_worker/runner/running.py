@@ -22,6 +22,8 @@ class RunningJob:
     task: asyncio.Task[None] | None = None
     why_stopped: WhyStopped | None = None
     renewed_at: float = 0.0
+    began: float = 0.0
+    """The event loop's time, seconds."""
     outcome: Outcome | None = None
     """What became of it, once that is stored."""
 

@@ -19,7 +19,8 @@ from mobvibe_worker.runner.lease_keeper import LeaseKeeper
 from mobvibe_worker.runner.neighbours import Neighbours
 from mobvibe_worker.runner.process_identity import ProcessIdentity
 from mobvibe_worker.runner.running import Rhythm, RunAttempt, RunningJob
-from mobvibe_worker.runner.tally import Outcome, Tally
+from mobvibe_worker.runner.tally import Tally
+from mobvibe_worker.runner.unheard import UnheardClaims
 from mobvibe_worker.sanitize import clean_text
 from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.leases import Finished
@@ -53,6 +54,7 @@ class Worker:
     identity: ProcessIdentity = field(default_factory=ProcessIdentity.own)
     exchange: Exchange = field(init=False)
     leases: LeaseKeeper = field(init=False)
+    unheard: UnheardClaims = field(init=False)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _drain_seconds: float = 0.0
@@ -65,6 +67,16 @@ class Worker:
             self.running.__len__,
             self._start,
             self._count_finished,
+            lambda: self._count_finished(failed=1),
+            lambda: self.unheard.doubt(),
+        )
+        self.unheard = UnheardClaims(
+            self.queue,
+            self.id,
+            self.rhythm.lease,
+            self._known,
+            self.exchange.until_traded,
+            self.exchange.look,
         )
         self.leases = LeaseKeeper(self.queue, self.id, self.rhythm.lease, self.running)
 
@@ -82,6 +94,7 @@ class Worker:
                     group.create_task(self._hear_of_changes(), name="worker-cancels"),
                     group.create_task(self._beat(), name="worker-beat"),
                     group.create_task(neighbours.run(), name="worker-neighbours"),
+                    group.create_task(self.unheard.run(), name="worker-unheard"),
                 ]
                 trading = group.create_task(self.exchange.run(), name="worker-exchange")
                 await self._watch_the_clock()
@@ -96,6 +109,7 @@ class Worker:
             await self._hand_back_all()
             with contextlib.suppress(StoreError):
                 await self.exchange.store_rest()
+                await self.unheard.look()
                 await self.registry.gone(self.id)
 
     def stop(self, drain_seconds: float = 0.0) -> None:
@@ -146,9 +160,14 @@ class Worker:
         soonest = 0.0 if self.exchange.free_slots > 0 else RECONNECT_SECONDS
         return min(longest, max(due, soonest))
 
+    def _known(self) -> set[Attempt]:
+        return {running.attempt for running in self.running.values()} | self.exchange.unstored
+
     def _start(self, job: Job) -> None:
         now = asyncio.get_running_loop().time()
-        running = RunningJob(job, Attempt(job.id, job.attempt, self.id), renewed_at=now)
+        attempt = Attempt(job.id, job.attempt, self.id)
+        running = RunningJob(job, attempt, renewed_at=now, began=now)
+        self.tally.claimed += 1
         if before := self.running.get(job.id):
             before.stop("lost")
         self.running[job.id] = running
@@ -173,6 +192,7 @@ class Worker:
             if self.running.get(running.job.id) is running:
                 del self.running[running.job.id]
             if result is None:
+                self._count(running)
                 self.exchange.slot_is_free()
             else:
                 self.exchange.finish(Finished(running.attempt, result))
@@ -190,7 +210,7 @@ class Worker:
                 await self.queue.finish_cancelled(running.attempt, [cancelled])
             else:
                 await self.queue.hand_back(running.attempt)
-            self._count(running, why)
+            running.outcome = why
         except StoreError as error:
             log.warning("job %s: %s", running.job.id, error)
 
@@ -205,7 +225,7 @@ class Worker:
                     retry=error.is_worth_retrying,
                     events=[ErrorRaised(message, remedy)],
                 )
-                self._count(running, "retried" if will_retry else "failed")
+                running.outcome = "retried" if will_retry else "failed"
                 return
             except DatabaseUnreachable as away:
                 log.warning("job %s: %s", running.job.id, away)
@@ -214,15 +234,15 @@ class Worker:
                 log.warning("job %s: %s", running.job.id, refused)
                 return
 
-    def _count(self, running: RunningJob, outcome: Outcome) -> None:
-        running.outcome = outcome
-        self.tally.claimed += 1
-        self.tally.outcomes[outcome] += 1
+    def _count(self, running: RunningJob) -> None:
+        """Once for each attempt whose outcome is not the exchange's to store."""
+        seconds = asyncio.get_running_loop().time() - running.began
+        self.tally.end(running.outcome or "lost", seconds)
 
-    def _count_finished(self, completed: int, lost: int) -> None:
-        self.tally.claimed += completed + lost
+    def _count_finished(self, completed: int = 0, lost: int = 0, failed: int = 0) -> None:
         self.tally.outcomes["completed"] += completed
         self.tally.outcomes["lost"] += lost
+        self.tally.outcomes["failed"] += failed
 
     def _count_reclaimed(self, jobs: int) -> None:
         self.tally.reclaimed += jobs
@@ -277,3 +297,4 @@ class Worker:
             if self.running.get(running.job.id) is running:
                 del self.running[running.job.id]
                 await self._end_stopped(running)
+                self._count(running)

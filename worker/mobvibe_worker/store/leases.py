@@ -85,6 +85,16 @@ class Leases:
         )
         return [Renewal(JobId(row.job_id), row.is_cancel_requested) for row in _HELD.read(rows)]
 
+    async def held_by(self, worker: WorkerId) -> list[Attempt]:
+        """Every attempt that holds a job for this worker."""
+        rows = await repeatable(
+            self._source,
+            "select j.id, j.attempt from public.coding_jobs j"
+            " where j.status = 'processing' and j.worker = $1",
+            worker,
+        )
+        return [Attempt(JobId(row[0]), row[1], worker) for row in rows]
+
     async def finish_and_claim(
         self,
         worker: WorkerId,

@@ -59,6 +59,14 @@ class StagedCommands:
                 return await self._sandbox.open(self._staged, self._starter)
             except ServiceError as error:
                 if self._sandbox.is_required:
-                    raise
+                    raise _required(error) from error
                 log.warning("the checks run unsandboxed: %s", error)
         return LocalCommands(self._staged, self._starter.folder, self._starter.node)
+
+
+def _required(error: ServiceError) -> ServiceError:
+    """What a person can do where there is no going on without a sandbox."""
+    return ServiceError(
+        f"The checks cannot be sealed off: {error.message}",
+        f"{error.remedy} With MOBVIBE_CHECKS=process they are processes of this machine, which are not sealed off.",
+    )

@@ -1,0 +1,145 @@
+"""What ends an attempt beside its own work: events that the database refuses, an outcome stored at the second try."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from asyncpg import Pool
+
+from database import new_session, running_job
+from mobvibe_worker.agent.model import Model
+from mobvibe_worker.errors import StoreError
+from mobvibe_worker.events import Message
+from mobvibe_worker.home import Home
+from mobvibe_worker.jobs import Job
+from mobvibe_worker.runner.attempt import AttemptRunner, Stores
+from mobvibe_worker.runner.checking import Toolchains
+from mobvibe_worker.runner.event_buffer import EventBuffer
+from mobvibe_worker.runner.running import Rhythm
+from mobvibe_worker.runner.worker import Worker
+from mobvibe_worker.sanitize import Redactor
+from mobvibe_worker.store.event_log import EventLog
+from mobvibe_worker.store.job_queue import JobQueue
+from mobvibe_worker.store.listener import Listener
+from mobvibe_worker.store.projects import ProjectStore
+from mobvibe_worker.store.revisions import RevisionStore
+from mobvibe_worker.store.turns import TurnLedger
+from mobvibe_worker.store.workers import WorkerRegistry
+from polling import until
+from refusals import refuse_events
+
+NOTHING_SECRET = Redactor(())
+
+
+async def texts(pool: Pool, job: Job) -> list[str]:
+    """What the session's messages say."""
+    return [event.data["text"] for event in await EventLog(pool).read(job.session_id)]
+
+
+async def test_work_ends_at_once_when_its_events_are_refused(pool: Pool) -> None:
+    job, attempt = await running_job(pool)
+    await refuse_events(pool, "new.data ->> 'text' = 'refused'")
+    buffer = EventBuffer(
+        *(EventLog(pool), job.session_id, attempt),
+        on_lost=lambda: pytest.fail("nobody else has the job"),
+        redact=NOTHING_SECRET,
+    )
+    cleaned_up = asyncio.Event()
+
+    async def work() -> None:
+        buffer.emit(Message("before"))
+        await buffer.flush()
+        buffer.emit(Message("refused"))
+        buffer.emit(Message("of the same batch"))
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            cleaned_up.set()
+
+    async with buffer, asyncio.timeout(10):
+        with pytest.raises(StoreError, match="no room for that"):
+            await buffer.while_accepted(work())
+        assert cleaned_up.is_set(), "the work is over before its end is told"
+        buffer.emit(Message("after"))
+        await buffer.flush()
+    assert await texts(pool, job) == ["a timer for coffee", "before"]
+
+
+async def test_work_that_is_stopped_has_its_word(pool: Pool) -> None:
+    job, attempt = await running_job(pool)
+    buffer = EventBuffer(
+        *(EventLog(pool), job.session_id, attempt),
+        on_lost=lambda: pytest.fail("nobody else has the job"),
+        redact=NOTHING_SECRET,
+    )
+
+    begun = asyncio.Event()
+
+    async def work(*, completes: bool) -> str:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if not completes:
+                raise
+        return "completed all the same"
+
+    async with buffer, asyncio.timeout(10):
+        for completes in (True, False):
+            begun.clear()
+            task = asyncio.create_task(buffer.while_accepted(work(completes=completes)))
+            await begun.wait()
+            task.cancel()
+            (ended,) = await asyncio.gather(task, return_exceptions=True)
+            if completes:
+                assert ended == "completed all the same"
+            else:
+                assert isinstance(ended, asyncio.CancelledError)
+
+
+async def test_an_attempt_counts_once_though_its_outcome_is_stored_at_the_second_try(
+    database_url: str, pool: Pool, tmp_path: Path
+) -> None:
+    """The first try is the attempt's own, the second the worker's."""
+    session = await new_session(pool)
+    await pool.execute("""update projects set expo_config = '{"sdk": 12}'""")
+    await refuse_events(pool, "new.event_type = 'error'", times=1)
+    async with Listener(database_url) as listener:
+        worker = worker_of_builds(pool, listener, tmp_path)
+        task = asyncio.create_task(worker.run())
+        try:
+            job_id = await JobQueue(pool).enqueue(session, "an app")
+            await until(lambda: worker.tally.ended > 0, 20, "the attempt ended")
+            await until(lambda: not worker.running, 20, "nothing runs")
+        finally:
+            worker.stop()
+            await task
+    tally = worker.tally
+    assert {name: number for name, number in tally.outcomes.items() if number} == {"failed": 1}
+    assert (tally.claimed, tally.ended, tally.durations()[-1][1]) == (1, 1, 1)
+    found = await JobQueue(pool).get(job_id)
+    assert (found.status, found.attempt) == ("failed", 1) and "no room" in str(found.error)
+
+
+def worker_of_builds(pool: Pool, listener: Listener, folder: Path) -> Worker:
+    """A worker whose attempts are real ones; they have no model."""
+    stores = Stores(
+        queue=JobQueue(pool),
+        events=EventLog(pool),
+        projects=ProjectStore(pool),
+        revisions=RevisionStore(pool),
+        turns=TurnLedger(pool),
+    )
+    home = Home(folder)
+    attempts = AttemptRunner(home, stores, Toolchains(home), no_model, NOTHING_SECRET, Decimal(1))
+    rhythm = Rhythm(lease=30.0, poll=10.0, concurrency=1)
+    registry = WorkerRegistry(pool)
+    return Worker(stores.queue, registry, listener, attempts, rhythm, tally=attempts.tally)
+
+
+def no_model(job: Job) -> Model:
+    raise AssertionError(f"{job.id} asks for its model")

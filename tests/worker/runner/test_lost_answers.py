@@ -1,0 +1,153 @@
+"""Connections cut between commit and answer: what was claimed unheard runs soon, and nothing runs twice."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from asyncpg import Pool
+
+from cutting_proxy import CuttingProxy
+from database import new_session
+from mobvibe_worker.runner.running import Rhythm, RunAttempt, RunningJob
+from mobvibe_worker.runner.worker import Worker
+from mobvibe_worker.store.job_queue import JobQueue, NewJob
+from mobvibe_worker.store.listener import Listener
+from mobvibe_worker.store.pool import open_pool
+from mobvibe_worker.store.workers import WorkerRegistry
+from polling import until
+
+LEASE_SECONDS = 60.0
+"""Longer than any test may take: who waits for a lease fails."""
+
+
+@asynccontextmanager
+async def at_work(
+    database_url: str, proxied_url: str, run_attempt: RunAttempt, *, slots: int
+) -> AsyncIterator[Worker]:
+    """A worker whose statements go through the proxy; notifications come to it directly."""
+    pool = await open_pool(proxied_url, size=6)
+    rhythm = Rhythm(lease=LEASE_SECONDS, poll=10.0, concurrency=slots)
+    async with asyncio.timeout(50), Listener(database_url) as listener:
+        worker = Worker(JobQueue(pool), WorkerRegistry(pool), listener, run_attempt, rhythm)
+        task = asyncio.create_task(worker.run())
+        try:
+            yield worker
+        finally:
+            worker.stop()
+            await task
+            await pool.close()
+
+
+class Endless:
+    """Attempts that go on until they are stopped."""
+
+    def __init__(self) -> None:
+        self.started: list[RunningJob] = []
+
+    async def __call__(self, running: RunningJob) -> None:
+        self.started.append(running)
+        await asyncio.Event().wait()
+
+
+async def test_a_claim_whose_answer_was_lost_runs_soon_and_counts_no_attempt(
+    database_url: str, pool: Pool
+) -> None:
+    queue, work = JobQueue(pool), Endless()
+    job_id = await queue.enqueue(await new_session(pool), "an app")
+    answers = itertools.count()
+    proxy = CuttingProxy(lambda answer: job_id.bytes in answer and next(answers) == 0)
+    async with (
+        proxy.before(database_url) as proxied,
+        at_work(database_url, proxied, work, slots=2),
+    ):
+        await until(lambda: proxy.cut == 1, 10, "the answer to the claim is lost")
+        await until(lambda: bool(work.started), 10, "it runs")
+        found = await queue.get(job_id)
+        assert (found.status, found.attempt, found.retry_count) == ("processing", 2, 0)
+        assert work.started[0].attempt.number == 2, "the first claim was done"
+
+
+async def test_a_claim_that_is_done_later_is_found_too_and_what_runs_is_left_alone(
+    database_url: str, pool: Pool
+) -> None:
+    """A server whose client is gone goes on with its statement, for as long as it takes."""
+    queue, work = JobQueue(pool), Endless()
+    running = await queue.enqueue(await new_session(pool), "this one runs")
+    async with at_work(database_url, database_url, work, slots=1) as worker:
+        await until(lambda: bool(work.started), 10, "one runs")
+        other = await queue.enqueue(await new_session(pool, "Two"), "another app")
+        worker.unheard.doubt()
+        (late,) = await queue.claim(worker.id, 1, timedelta(seconds=LEASE_SECONDS))
+        assert late.id == other
+        while (found := await queue.get(other)).status != "pending":  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert (found.attempt, found.retry_count) == (1, 0)
+        assert [each.job.id for each in work.started] == [running]
+        assert (await queue.get(running)).status == "processing"
+
+
+async def test_a_claim_whose_answer_is_only_late_is_no_lost_one(
+    database_url: str, pool: Pool
+) -> None:
+    queue, work = JobQueue(pool), Endless()
+    job_id = await queue.enqueue(await new_session(pool), "an app")
+    answers: list[bytes] = []
+
+    def is_first(answer: bytes) -> bool:
+        if job_id.bytes in answer:
+            answers.append(answer)
+        return len(answers) == 1 and answers[0] is answer
+
+    proxy = CuttingProxy(holds=is_first)
+    async with (
+        proxy.before(database_url) as proxied,
+        at_work(database_url, proxied, work, slots=2) as worker,
+    ):
+        await until(lambda: proxy.held == 1, 10, "the job is claimed, the answer under way")
+        worker.unheard.doubt()
+        looking = asyncio.create_task(worker.unheard.look())
+        await until(lambda: len(answers) > 1, 10, "it is seen that the job is held")
+        proxy.may_pass.set()
+        await looking
+        found = await queue.get(job_id)
+        assert (found.status, found.attempt) == ("processing", 1)
+        assert [each.attempt.number for each in work.started] == [1]
+
+
+async def test_however_many_answers_are_lost_every_job_runs_once_and_in_order(
+    database_url: str, pool: Pool
+) -> None:
+    queue = JobQueue(pool)
+    sessions = [await new_session(pool, f"App {n}") for n in range(5)]
+    ids = await queue.enqueue_many([NewJob(each, str(n)) for n in range(40) for each in sessions])
+    done: dict[UUID, list[str]] = {session: [] for session in sessions}
+    answers = itertools.count(1)
+
+    def is_cut(answer: bytes) -> bool:
+        """Of the answers that carry a job, some; the first ones are no others than claims."""
+        return any(job.bytes in answer for job in ids) and next(answers) % 12 == 1
+
+    async def work(running: RunningJob) -> Mapping[str, Any]:
+        done[running.job.session_id].append(running.job.prompt)
+        await asyncio.sleep(0)
+        return {}
+
+    proxy = CuttingProxy(is_cut)
+    async with (
+        proxy.before(database_url) as proxied,
+        at_work(database_url, proxied, work, slots=4) as worker,
+    ):
+        await until(lambda: worker.tally.outcomes["completed"] == 200, 45, "all are done")
+    assert proxy.cut > 3
+    assert all(order == [str(n) for n in range(40)] for order in done.values())
+    rows = await pool.fetch("select status, retry_count, attempt > 1 from coding_jobs")
+    told = Counter(map(tuple, rows))
+    assert {(status, retries) for status, retries, _ in told} == {("completed", 0)}
+    assert told["completed", 0, True] > 0, "some claims were lost"

@@ -1,0 +1,109 @@
+"""A project that is marked as deleted: what waits there rests, and runs when the project is restored."""
+
+from __future__ import annotations
+
+import asyncpg
+import pytest
+from asyncpg import Pool
+
+from database import LEASE, claimed, lose_lease, new_session, running_job
+from mobvibe_worker.jobs import Job, JobId, UserId, WorkerId
+from mobvibe_worker.store.job_queue import JobQueue
+from mobvibe_worker.store.leases import Finished
+from mobvibe_worker.store.projects import ProjectStore
+from mobvibe_worker.store.sessions import SessionStore
+from tenants import outcome
+
+W = WorkerId("w1")
+
+
+async def mark(pool: Pool, job: Job, status: str) -> None:
+    """As the person's phone does it."""
+    await pool.execute("update projects set status = $2 where id = $1", job.project_id, status)
+
+
+async def test_waiting_jobs_rest_until_the_project_is_restored(
+    pool: Pool, database_url: str
+) -> None:
+    queue, session = JobQueue(pool), await new_session(pool)
+    urgent, plain = [
+        await queue.enqueue(session, name, priority=n) for n, name in ((5, "a"), (0, "b"))
+    ]
+    job = await queue.get(plain)
+    await mark(pool, job, "deleted")
+    assert await claimed(pool, slots=9) == []
+    assert await pool.fetchval("select count(*) from claim_next_job()") == 0
+    stats = await queue.stats()
+    assert (stats.pending, stats.oldest_pending_seconds) == (2, None)
+
+    listening = await asyncpg.connect(database_url)
+    heard: list[str] = []
+    await listening.add_listener("new_job", lambda *said: heard.append(str(said[3])))
+    await mark(pool, job, "active")
+    await listening.fetchval("select 1")
+    await listening.close()
+    assert len(heard) == 1 and str(urgent) in heard[0], "workers are told"
+    ((first, _),) = await claimed(pool, slots=9)
+    assert first.id == urgent
+    assert (await queue.stats()).oldest_pending_seconds is not None
+
+
+async def test_what_rests_can_be_cancelled_and_does_not_come_back(pool: Pool) -> None:
+    queue = JobQueue(pool)
+    job = await queue.get(await queue.enqueue(await new_session(pool), "an app"))
+    await mark(pool, job, "deleted")
+    assert await queue.cancel(job.id) == "cancelled"
+    await mark(pool, job, "active")
+    assert await claimed(pool) == []
+
+
+@pytest.mark.parametrize("ending", ["handed back", "failed", "lost", "completed", "fused"])
+async def test_however_the_running_job_ends_nothing_follows_it(pool: Pool, ending: str) -> None:
+    queue = JobQueue(pool)
+    job, attempt = await running_job(pool)
+    waiting = await queue.enqueue(job.session_id, "the next one")
+    await mark(pool, job, "deleted")
+    assert [held.job_id for held in await queue.held(W, [attempt])] == [job.id], "it goes on"
+    match ending:
+        case "handed back":
+            await queue.hand_back(attempt)
+        case "failed":
+            assert await queue.fail(attempt, "overloaded", retry=True)
+            await pool.execute("update coding_jobs set run_at = now() where run_at is not null")
+        case "lost":
+            await lose_lease(pool, job)
+            assert await queue.reclaim() == [job.id]
+        case "completed":
+            assert await queue.complete_many(W, [Finished(attempt, {})]) == []
+        case _:
+            assert await queue.finish_and_claim(W, [Finished(attempt, {})], 9, LEASE) == ([], [])
+    assert await claimed(pool, slots=9) == []
+    assert await queue.next_due_seconds() is None
+    await mark(pool, job, "active")
+    ((next_one, _),) = await claimed(pool, slots=9)
+    is_over = ending in ("completed", "fused")
+    assert next_one.id == (waiting if is_over else job.id)
+
+
+async def test_a_person_deletes_and_restores_through_their_own_rights(pool: Pool) -> None:
+    """Row-level security lets them change no job; the line follows all the same."""
+    person = UserId(
+        await pool.fetchval(
+            "insert into auth.users (id, email) values"
+            " ('00000000-0000-4000-8000-00000000000a', 'a@b.example') returning id"
+        )
+    )
+    project = await ProjectStore(pool).create(person, "App", 54)
+    session = await SessionStore(pool).create(project.id, "an app")
+    job = await JobQueue(pool).enqueue(session, "an app")
+    async with pool.acquire() as connection:
+        for status, heads in (("deleted", 0), ("active", 1)):
+            statement = f"update public.projects set status = '{status}'"
+            assert await outcome(connection, "owner", statement) == 1
+            await connection.execute(statement)
+            assert await heads_of(pool, job) == heads
+
+
+async def heads_of(pool: Pool, job: JobId) -> int:
+    """Whether a job may run, as a number."""
+    return int(await pool.fetchval("select is_head::int from coding_jobs where id = $1", job))
