@@ -36,6 +36,7 @@ drop trigger tell_new on public.coding_jobs;
 drop function private.tell_worker();
 drop function private.tell_head();
 drop function private.tell_events();
+drop function private.tell_moves(uuid[], text, text);
 drop function private.tell_moved_jobs();
 drop function private.tell_new_jobs();
 drop function private.notify_in_pieces(text, text[], text, text);

@@ -41,6 +41,8 @@ async def once(source: Source, sql: str, *arguments: Any) -> list[Record]:
 
 async def _fetch(source: Source, sql: str, arguments: tuple[Any, ...]) -> list[Record]:
     async with source.acquire(timeout=ACQUIRE_SECONDS) as connection:
+        if leave_as_found := getattr(connection, "leave_as_found", None):
+            leave_as_found()  # the store's statements set nothing, or only until the end of their transaction
         rows: list[Record] = await connection.fetch(sql, *arguments)
         return rows
 

@@ -37,10 +37,21 @@ class Health:
 class _Lent(asyncpg.Connection):
     """A connection of the pool. What asyncpg sends when it is given back spares the role; this does not."""
 
-    __slots__ = ()
+    __slots__ = ("_is_as_found",)
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._is_as_found = False
+
+    def leave_as_found(self) -> None:
+        """Promise, until it is given back, to change nothing of its session: that saves the round trip of a reset."""
+        self._is_as_found = True
 
     def get_reset_query(self) -> str:
         """Asked once per return: whoever has it next is who logged in."""
+        if self._is_as_found:
+            self._is_as_found = False
+            return ""
         return f"{super().get_reset_query()}\nRESET SESSION AUTHORIZATION;\nRESET ROLE;"
 
 
