@@ -15,6 +15,9 @@ from mobvibe_worker.toolchain.commands import Argument, InputFile
 from mobvibe_worker.toolchain.metro import NODE_FLAGS, metro_environment
 from mobvibe_worker.toolchain.node import Node
 
+# Asked nicely, Expo's dev server first finishes what it compiles. It leaves nothing that must be whole: its cache takes
+# what is cut off for missing, its map of the files is its folder's alone.
+_AT_ONCE = StopPolicy(signal="KILL")
 _LOOPBACK = Path(__file__).with_name("loopback.cjs")
 
 
@@ -63,7 +66,7 @@ class LocalCommands:
             cwd=self.project,
             env=metro_environment(self._node, self._folder),
             stdout=PIPE,
-            stop=StopPolicy(grace=1.0),
+            stop=_AT_ONCE,
         )
 
     async def close(self) -> None:
