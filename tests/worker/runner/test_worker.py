@@ -110,6 +110,40 @@ async def test_results_are_stored_in_order_with_never_more_than_the_slots(
     assert await pool.fetchval("select gone_at from workers") is not None
 
 
+async def test_what_finishes_at_an_idle_worker_is_written_together(
+    database_url: str, pool: Pool
+) -> None:
+    """One job ends just after the other: both are of one transaction, unless the worker looked for jobs in between."""
+    queue = JobQueue(pool)
+    sessions = [await new_session(pool, f"App {n}") for n in range(2)]
+    second_runs, first_ended = asyncio.Event(), asyncio.Event()
+
+    async def work(running: RunningJob) -> Mapping[str, Any]:
+        if running.job.prompt == "first":
+            await second_runs.wait()
+            assert running.task is not None
+            running.task.add_done_callback(lambda _: first_ended.set())
+        elif running.job.prompt == "second":
+            second_runs.set()
+            await first_ended.wait()
+        return {}
+
+    together = 0
+    async with Listener(database_url) as listener, at_work(pool, listener, work):
+        await until_status(pool, await queue.enqueue(sessions[0], "nobody follows"), "completed")
+        for _ in range(8):
+            given = [NewJob(sessions[0], "first"), NewJob(sessions[1], "second")]
+            pair = await queue.enqueue_many(given)
+            for each in pair:
+                await until_status(pool, each, "completed")
+            together += await pool.fetchval(
+                "select count(distinct updated_at) = 1 from coding_jobs where id = any ($1)", pair
+            )
+            second_runs.clear()
+            first_ended.clear()
+    assert together >= 5
+
+
 async def test_one_locked_project_does_not_stop_the_others(database_url: str, pool: Pool) -> None:
     """Its job is completed when it can be; meanwhile all slots work on, however many projects are locked."""
     queue = JobQueue(pool)
