@@ -103,7 +103,7 @@ async def test_finishing_and_claiming_is_one_step_and_each_attempt_is_judged_by_
     assert traded.lost == {jobs[1].id} and not traded.busy
     assert {job.id for job in traded.jobs} >= {jobs[1].id} and len(traded.jobs) == 3
     stored = await pool.fetch(
-        "select id, result from coding_jobs where status = 'completed' order by id"
+        "select id, result from coding_jobs where status = 'completed' order by created_at"
     )
     assert [tuple(row) for row in stored] == [(jobs[0].id, {"n": 0}), (jobs[2].id, {"n": 2})]
     assert {job.session_id for job in traded.jobs} == set(sessions), (
