@@ -9,7 +9,7 @@ from asyncpg import Pool
 from database import LEASE, claimed, lose_lease, new_session, running_job
 from mobvibe_worker.jobs import Job, JobId, UserId, WorkerId
 from mobvibe_worker.store.job_queue import JobQueue
-from mobvibe_worker.store.leases import Finished
+from mobvibe_worker.store.leases import Finished, Traded
 from mobvibe_worker.store.projects import ProjectStore
 from mobvibe_worker.store.sessions import SessionStore
 from tenants import outcome
@@ -76,7 +76,7 @@ async def test_however_the_running_job_ends_nothing_follows_it(pool: Pool, endin
         case "completed":
             assert await queue.complete_many(W, [Finished(attempt, {})]) == []
         case _:
-            assert await queue.finish_and_claim(W, [Finished(attempt, {})], 9, LEASE) == ([], [])
+            assert await queue.finish_and_claim(W, [Finished(attempt, {})], 9, LEASE) == Traded([])
     assert await claimed(pool, slots=9) == []
     assert await queue.next_due_seconds() is None
     await mark(pool, job, "active")
