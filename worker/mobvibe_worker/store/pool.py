@@ -34,13 +34,20 @@ class Health:
     most: int
 
 
-class _Lent(asyncpg.Connection):
+class Lent(asyncpg.Connection):
     """A connection of the pool. What asyncpg sends when it is given back spares the role; this does not."""
 
-    __slots__ = ()
+    __slots__ = ("_is_as_it_was",)
+
+    def keep_as_it_is(self) -> None:
+        """Send nothing when it is given back this time: its one statement left no setting, lock or listener behind."""
+        self._is_as_it_was = True
 
     def get_reset_query(self) -> str:
         """Asked once per return: whoever has it next is who logged in."""
+        is_as_it_was, self._is_as_it_was = getattr(self, "_is_as_it_was", False), False
+        if is_as_it_was:
+            return ""
         return f"{super().get_reset_query()}\nRESET SESSION AUTHORIZATION;\nRESET ROLE;"
 
 
@@ -59,7 +66,7 @@ async def open_pool(
             dsn,
             min_size=1,
             max_size=size,
-            connection_class=_Lent,
+            connection_class=Lent,
             init=partial(_prepare, query_log=QueryLog(slow_seconds)),
             timeout=CONNECT_SECONDS,
             command_timeout=command_seconds,
