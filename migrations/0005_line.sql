@@ -272,8 +272,7 @@ begin
   if moved.pending is null then  -- the statement found no row
     return null;
   end if;
-  -- finish_and_claim settles them itself, after it has claimed those that follow.
-  if moved.unsettled is not null and current_setting('mobvibe.settles', true) is distinct from 'later' then
+  if moved.unsettled is not null then
     perform private.settle_heads(moved.unsettled);
   end if;
   if moved.dead is not null then
@@ -292,9 +291,11 @@ begin
   return null;
 end
 $$;
+-- The queue's own batches (complete_held, claim) count, settle and tell by themselves: they know what they moved.
 create trigger moved after update on public.coding_jobs
   referencing old table as old_rows new table as new_rows
-  for each statement execute function private.jobs_moved();
+  for each statement when (current_setting('mobvibe.moves', true) is distinct from 'told')
+  execute function private.jobs_moved();
 
 -- As its owner: people may delete a project, and before Postgres 18 what that cascades to ran as them.
 create function private.jobs_left() returns trigger

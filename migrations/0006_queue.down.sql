@@ -6,6 +6,6 @@ drop function
   public.fail_job, public.finish_and_claim, public.complete_jobs, public.complete_job, public.held_jobs,
   public.renew_jobs, public.claim_next_job, public.claim_jobs, public.enqueue_jobs, public.enqueue_job;
 drop function
-  private.claim, private.take_back, private.append_error, private.end_attempts, private.fence,
+  private.claim, private.followers, private.take_back, private.append_error, private.end_attempts, private.fence,
   private.complete_held, private.revive_dead, private.locked_job, private.lock_lines,
   private.lock_line;

@@ -262,17 +262,67 @@ begin
 end
 $$;
 
--- Claims the most urgent of the heads that are ready and of those that follow in p_freed, projects that the caller has
--- locked and whose head is done: such a follower becomes head and runs in one step. The other projects get their heads.
+-- Of what waits in p_freed, projects without a head that the caller has locked: the most urgent, of those and of the
+-- heads that are ready. The other projects get their heads.
+create function private.followers(p_freed uuid[], p_slots integer, p_recordings_only boolean) returns uuid[]
+language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+declare
+  chosen uuid[];
+  others uuid[];
+begin
+  with waiting as (
+    select
+      n.id, line.project_id, n.priority, n.created_at,
+      n.id is not null and n.run_at is null
+        and (n.recording is not null or not p_recordings_only) as may_follow
+    from unnest(p_freed) as line (project_id)
+    left join lateral (
+      select j.id, j.priority, j.created_at, j.run_at, j.recording
+      from public.coding_jobs j
+      where j.project_id = line.project_id and j.status = 'pending'
+        and (j.run_at is null or j.attempt > 0)
+      order by j.priority desc, j.created_at, j.id limit 1
+    ) n on true
+    left join lateral (
+      select j.id from public.coding_jobs j
+      where n.id is null and j.project_id = line.project_id and j.status = 'pending'
+        and j.run_at is not null and j.attempt = 0
+      limit 1
+    ) scheduled on true
+    where n.id is not null or scheduled.id is not null
+  ), ready as (
+    select r.id, r.priority, r.created_at from public.coding_jobs r
+    where r.status = 'pending' and r.is_head and r.run_at is null
+      and (r.recording is not null or not p_recordings_only)
+      and exists (select from waiting w where w.may_follow)
+    order by r.priority desc, r.created_at, r.id limit p_slots
+  ), first_ones as (
+    select w.id, w.priority, w.created_at, w.project_id from waiting w where w.may_follow
+    union all select r.id, r.priority, r.created_at, null from ready r
+    order by 2 desc, 3, 1 limit p_slots
+  )
+  select
+    array_agg(o.id) filter (where o.project_id is not null),
+    (
+      select array_agg(w.project_id) from waiting w
+      where w.project_id not in (select f.project_id from first_ones f where f.project_id is not null)
+    )
+  into chosen, others from first_ones o;
+  if others is not null then
+    perform private.settle_heads(others);
+  end if;
+  return chosen;
+end
+$$;
+
+-- Claims the most urgent of the heads that are ready and of those that follow in p_freed, where a head was completed
+-- just now: such a follower becomes head and runs in one step. It counts and tells what it moves, and what was completed.
 create function private.claim(
   p_worker text, p_slots integer, p_lease interval, p_recordings_only boolean, p_freed uuid[]
 ) returns setof public.coding_jobs language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
-  followers uuid[];
-  lines uuid[];
-  occupied uuid[];
-  from_ready integer := p_slots;
   chosen uuid[];
+  claimed integer := 0;
 begin
   if exists (
     select from public.coding_jobs j
@@ -280,62 +330,22 @@ begin
   ) then
     perform private.release_due(100);
   end if;
-  if cardinality(p_freed) > 0 then
-    with waiting as (
-      select
-        n.id, line.project_id, n.priority, n.created_at,
-        head.id is null and n.run_at is null
-          and (n.recording is not null or not p_recordings_only) as may_follow
-      from unnest(p_freed) as line (project_id)
-      left join lateral (
-        select j.id, j.priority, j.created_at, j.run_at, j.recording
-        from public.coding_jobs j
-        where j.project_id = line.project_id and j.status = 'pending'
-          and (j.run_at is null or j.attempt > 0)
-        order by j.priority desc, j.created_at, j.id limit 1
-      ) n on true
-      left join lateral (
-        select j.id from public.coding_jobs j
-        where j.project_id = line.project_id and j.status = 'pending'
-          and j.run_at is not null and j.attempt = 0
-        limit 1
-      ) scheduled on true
-      left join lateral (
-        select j.id from public.coding_jobs j
-        where j.project_id = line.project_id and j.is_head limit 1
-      ) head on true
-      where n.id is not null or scheduled.id is not null
-    ), ready as (
-      select r.id, r.priority, r.created_at from public.coding_jobs r
+  if p_freed is not null then
+    chosen := private.followers(p_freed, p_slots, p_recordings_only);
+  end if;
+  if p_slots > coalesce(cardinality(chosen), 0) then
+    chosen := chosen || array(
+      select r.id from public.coding_jobs r
       where r.status = 'pending' and r.is_head and r.run_at is null
         and (r.recording is not null or not p_recordings_only)
-      order by r.priority desc, r.created_at, r.id limit p_slots
-    ), first_ones as (
-      select w.id, w.priority, w.created_at, w.project_id from waiting w
-      where w.id is not null and w.may_follow
-      union all select r.id, r.priority, r.created_at, null from ready r
-      order by 2 desc, 3, 1 limit p_slots
-    )
-    select
-      array_agg(o.id) filter (where o.project_id is not null),
-      array_agg(o.project_id) filter (where o.project_id is not null),
-      count(*) filter (where o.project_id is null),
-      (select array_agg(w.project_id) from waiting w)
-    into followers, lines, from_ready, occupied from first_ones o;
-    if cardinality(occupied) > coalesce(cardinality(lines), 0) then
-      perform private.settle_heads(array(select unnest(occupied) except select unnest(lines)));
-    end if;
+      order by r.priority desc, r.created_at, r.id
+      limit p_slots - coalesce(cardinality(chosen), 0)
+      for no key update skip locked
+    );
   end if;
-  chosen := followers || array(
-    select r.id from public.coding_jobs r
-    where r.status = 'pending' and r.is_head and r.run_at is null
-      and (r.recording is not null or not p_recordings_only)
-    order by r.priority desc, r.created_at, r.id
-    limit from_ready
-    for no key update skip locked
-  );
-  return query
-    with claimed as (
+  if chosen <> '{}' then
+    perform set_config('mobvibe.moves', 'told', true);
+    return query
       update public.coding_jobs j
       set status = 'processing',
           is_head = true,
@@ -345,9 +355,20 @@ begin
           started_at = clock_timestamp(),
           updated_at = now()
       where j.id = any (chosen) and j.status = 'pending'
-      returning j.*
-    )
-    select * from claimed c order by c.priority desc, c.created_at, c.id;
+      returning j.*;
+    get diagnostics claimed = row_count;
+    perform set_config('mobvibe.moves', '', true);
+    if claimed < cardinality(chosen) then
+      chosen := array(
+        select j.id from public.coding_jobs j
+        where j.id = any (chosen) and starts_with(j.status, 'processing') and j.worker = p_worker
+      );
+    end if;
+  end if;
+  perform private.count_jobs(
+    -claimed, claimed - coalesce(cardinality(p_freed), 0), coalesce(cardinality(p_freed), 0), 0, 0
+  );
+  perform private.tell_moves(chosen, 'pending', 'processing');
 end
 $$;
 
@@ -355,7 +376,8 @@ $$;
 create function public.claim_jobs(
   p_worker text, p_slots integer, p_lease interval, p_recordings_only boolean default false
 ) returns setof public.coding_jobs language sql set search_path = '' as $$
-  select * from private.claim(p_worker, p_slots, p_lease, p_recordings_only, '{}')
+  select * from private.claim(p_worker, p_slots, p_lease, p_recordings_only, null) c
+  order by c.priority desc, c.created_at, c.id
 $$;
 
 create function public.claim_next_job(
@@ -396,36 +418,56 @@ language sql stable set search_path = '' as $$
 $$;
 comment on function public.held_jobs is 'Leases that hold. Never null: job_id, is_cancel_requested.';
 
--- The caller holds the projects' locks.
+-- Locks the projects of a batch and completes what it still holds; gives back the projects of those, one each. It tells
+-- what it moves; the caller counts, and settles the lines.
 create function private.complete_held(
-  p_worker text, p_jobs uuid[], p_attempts integer[], p_results jsonb
-) returns setof uuid language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+  p_worker text, p_jobs uuid[], p_attempts integer[], p_results jsonb, out p_freed uuid[], out p_lost uuid[]
+) language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
-  held uuid[];
-  lost uuid[];
+  seen record;
+  done record;
 begin
   select
-    array_agg(l.id) filter (where l.is_ours and l.attempt = a.number and l.status = 'processing'),
-    array_agg(a.id) filter (where l.id is null or not l.is_ours or l.attempt <> a.number)
-  into held, lost
+    array_agg(l.id) filter (where l.is_ours and l.status = 'processing') as held,
+    sum(l.attempt) filter (where l.is_ours and l.status = 'processing') as attempts,
+    array_agg(a.id) filter (where l.is_ours is not true) as lost,
+    array_agg(l.project_id) filter (where l.is_ours and l.status = 'processing') as lines
+  into seen
   from unnest(p_jobs, p_attempts) as a (id, number)
-  full join (
+  left join lateral (
     select
-      j.id, j.attempt, j.status,
-      j.worker = p_worker and j.status in ('processing', 'completed') as is_ours
-    from public.coding_jobs j where j.id = any (p_jobs) order by j.id for no key update
-  ) l on l.id = a.id;
-  update public.coding_jobs j
-  set status = 'completed',
-      error = null,
-      result = p_results -> j.id::text,
-      is_head = false,
-      run_at = null,
-      lease_expires_at = null,
-      completed_at = clock_timestamp(),
-      updated_at = now()
-  where j.id = any (held);
-  return query select unnest(lost);
+      j.id, j.project_id, j.attempt, j.status,
+      j.worker = p_worker and j.attempt = a.number and j.status in ('processing', 'completed') as is_ours
+    from public.coding_jobs j where j.id = a.id limit 1
+  ) l on true;
+  p_lost := seen.lost;
+  if seen.held is null then
+    return;
+  end if;
+  perform from public.projects p where p.id = any (seen.lines) order by p.id for no key update;
+  perform set_config('mobvibe.moves', 'told', true);
+  with completed as (
+    update public.coding_jobs j
+    set status = 'completed',
+        error = null,
+        result = p_results -> j.id::text,
+        is_head = false,
+        run_at = null,
+        lease_expires_at = null,
+        completed_at = clock_timestamp(),
+        updated_at = now()
+    where j.id = any (seen.held) and starts_with(j.status, 'processing') and j.worker = p_worker
+    returning j.id, j.attempt, j.project_id
+  )
+  select array_agg(c.id) as ids, sum(c.attempt) as attempts, array_agg(c.project_id) as freed
+  into done from completed c;
+  perform set_config('mobvibe.moves', '', true);
+  -- Attempts only grow: another sum, or another number, is a job that somebody took while its project was waited for.
+  if done.attempts is distinct from seen.attempts or cardinality(done.ids) <> cardinality(seen.held) then
+    raise exception 'a job of the batch changed hands in this moment' using errcode = 'serialization_failure';
+  end if;
+  perform private.tell_moves(done.ids, 'processing', 'completed');
+  p_freed := done.freed;
 end
 $$;
 
@@ -434,16 +476,22 @@ $$;
 create function public.complete_jobs(
   p_worker text, p_jobs uuid[], p_attempts integer[], p_results jsonb default '{}'
 ) returns setof uuid language plpgsql set search_path = '' as $$
+declare
+  batch record;
 begin
-  if cardinality(p_jobs) > 0 then
-    perform private.lock_lines(p_jobs);
-    return query select c from private.complete_held(p_worker, p_jobs, p_attempts, p_results) as c;
+  select * into batch from private.complete_held(p_worker, p_jobs, p_attempts, p_results);
+  if batch.p_freed is not null then
+    perform private.count_jobs(
+      0, -cardinality(batch.p_freed), cardinality(batch.p_freed), 0, 0
+    );
+    perform private.settle_heads(batch.p_freed);
   end if;
+  return query select unnest(batch.p_lost);
 end
 $$;
 
 -- Completes a batch and claims up to p_slots, which may be what follows in the same projects: one round trip, one commit.
--- A row is a claimed job; or, with `lost`, an attempt of the batch that did not hold its job any more.
+-- A row is a claimed job; or, without a status, an attempt of the batch that did not hold its job any more.
 create function public.finish_and_claim(
   p_worker text,
   p_jobs uuid[],
@@ -452,25 +500,26 @@ create function public.finish_and_claim(
   p_slots integer,
   p_lease interval,
   p_recordings_only boolean default false
-) returns table (lost uuid, job public.coding_jobs) language plpgsql
-set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+) returns setof public.coding_jobs language plpgsql set search_path = '' as $$
 declare
   freed uuid[];
+  lost uuid[];
+  nobody public.coding_jobs;
 begin
+  if p_slots < 1 then
+    for nobody.id in select c from public.complete_jobs(p_worker, p_jobs, p_attempts, p_results) as c loop
+      return next nobody;
+    end loop;
+    return;
+  end if;
   if cardinality(p_jobs) > 0 then
-    freed := private.lock_lines(p_jobs);
-    if p_slots > 0 then
-      perform set_config('mobvibe.settles', 'later', true);
-    end if;
-    return query
-      select c.id, null::public.coding_jobs
-      from private.complete_held(p_worker, p_jobs, p_attempts, p_results) as c (id);
-    perform set_config('mobvibe.settles', '', true);
+    select c.p_freed, c.p_lost into freed, lost
+    from private.complete_held(p_worker, p_jobs, p_attempts, p_results) as c;
+    foreach nobody.id in array coalesce(lost, '{}') loop
+      return next nobody;
+    end loop;
   end if;
-  if p_slots > 0 then
-    return query
-      select null::uuid, c from private.claim(p_worker, p_slots, p_lease, p_recordings_only, freed) c;
-  end if;
+  return query select * from private.claim(p_worker, p_slots, p_lease, p_recordings_only, freed);
 end
 $$;
 

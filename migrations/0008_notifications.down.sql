@@ -33,5 +33,6 @@ drop trigger tell_head on public.projects;
 drop trigger tell_moved on public.coding_jobs;
 drop function private.tell_worker();
 drop function private.tell_head();
+drop function private.tell_moves(uuid[], text, text);
 drop function private.tell_moved_jobs();
 drop function private.notify_in_pieces(text, text[], text, text);

@@ -52,7 +52,25 @@ end
 $$;
 create trigger tell_moved after update on public.coding_jobs
   referencing old table as old_rows new table as new_rows
-  for each statement execute function private.tell_moved_jobs();
+  for each statement when (current_setting('mobvibe.moves', true) is distinct from 'told')
+  execute function private.tell_moved_jobs();
+
+-- The same for a batch of which all went from one status to one other, where the trigger would look at each row.
+create function private.tell_moves(p_jobs uuid[], p_old text, p_new text) returns void
+language plpgsql set search_path = '' as $$
+declare
+  last text := '", "old": "' || p_old || '", "new": "' || p_new || '"}';
+  first integer := 1;
+begin
+  while first <= cardinality(p_jobs) loop
+    perform pg_notify(
+      'job_status_changed',
+      '[{"id": "' || array_to_string(p_jobs[first:first + 74], last || ',{"id": "') || last || ']'
+    );
+    first := first + 75;
+  end loop;
+end
+$$;
 
 create function private.tell_head() returns trigger language plpgsql set search_path = '' as $$
 begin

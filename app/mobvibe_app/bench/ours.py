@@ -59,6 +59,7 @@ class OwnQueue:
     sessions: list[SessionId]
     name: str = OURS
     fewest_slots: int = 1
+    _entered: int = 0
 
     async def enqueue(self, tag: int) -> None:
         """One prompt with its message event, into the lines in turn."""
@@ -71,9 +72,10 @@ class OwnQueue:
         await JobQueue(self.pool).enqueue_many([NewJob(session, str(tag))], messages=False)
 
     async def enqueue_batch(self, count: int, lines: int | None = None) -> None:
-        """`count` jobs without message events, over `lines` projects."""
-        sessions = self.sessions[: lines or len(self.sessions)]
-        jobs = [NewJob(sessions[tag % len(sessions)], str(tag)) for tag in range(count)]
+        """`count` jobs without message events, over `lines` projects; else each in another one, over all batches."""
+        first, sessions = (0, self.sessions[:lines]) if lines else (self._entered, self.sessions)
+        jobs = [NewJob(sessions[(first + n) % len(sessions)], str(n)) for n in range(count)]
+        self._entered += count
         await JobQueue(self.pool).enqueue_many(jobs, messages=False)
 
     @asynccontextmanager

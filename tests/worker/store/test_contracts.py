@@ -6,10 +6,8 @@ import ast
 import os
 import shutil
 import subprocess
-from dataclasses import fields
 from pathlib import Path
 from typing import NewType, get_args, get_type_hints
-from uuid import UUID
 
 import asyncpg
 import pytest
@@ -73,20 +71,19 @@ async def test_what_a_function_returns_has_a_row_too(database_url: str) -> None:
 
 
 async def test_a_function_may_return_rows_of_our_tables_and_of_no_others(database_url: str) -> None:
-    made = "create function public.claim_jobs(t public.theirs) returns table (x public.theirs) language sql"
+    made = (
+        "create function public.claim_jobs(t public.{0}) returns table (x public.{0}) language sql"
+    )
     connection = await asyncpg.connect(database_url)
     try:
-        columns = await connection.fetch(
-            "select o.name from pg_proc p, unnest(p.proargnames, p.proargmodes) as o (name, mode)"
-            " where p.proname = 'finish_and_claim' and o.mode = 't'"
-        )
+        await connection.execute(f"{made.format('coding_jobs')} set search_path = '' as 'select t'")
+        of_ours = await generate(database_url)
         await connection.execute("create table public.theirs (id int)")
-        await connection.execute(f"{made} set search_path = '' as 'select t'")
+        await connection.execute(f"{made.format('theirs')} set search_path = '' as 'select t'")
     finally:
         await connection.close()
-    assert [row[0] for row in columns] == [each.name for each in fields(rows.FinishAndClaimRow)]
-    hints = get_type_hints(rows.FinishAndClaimRow)
-    assert hints == {"lost": UUID | None, "job": rows.CodingJobsRow | None}
+    assert _shapes(of_ours)["ClaimJobsRow"] == {"x": (True, False)}
+    assert "    x: CodingJobsRow | None\n" in of_ours
     with pytest.raises(SchemaUnknown, match=r"claim_jobs\.x is of type (public\.)?theirs"):
         await generate(database_url)
 

@@ -8,11 +8,12 @@ import asyncpg
 import pytest
 from asyncpg import Pool
 
-from database import new_session, running_job
+from database import LEASE, claimed, new_session, running_job
 from mobvibe_worker.errors import StoreError
 from mobvibe_worker.events import Message
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.job_queue import JobQueue, NewJob
+from mobvibe_worker.store.leases import Finished
 from mobvibe_worker.store.sessions import SessionStore
 
 ENTER = {
@@ -121,3 +122,21 @@ async def test_a_prompt_revives_its_session_and_takes_its_place(way: str, pool: 
         "select id from coding_jobs where priority = 7 order by created_at limit 1"
     )
     assert await pool.fetchval("select id from claim_next_job()") == first
+
+
+@pytest.mark.parametrize("slots", [0, 3])
+async def test_what_is_scheduled_is_head_when_all_before_it_are_done(
+    slots: int, pool: Pool
+) -> None:
+    queue, session = JobQueue(pool), await new_session(pool)
+    await queue.enqueue(session, "now")
+    ((_, attempt),) = await claimed(pool)
+    later = (
+        "insert into coding_jobs (session_id, prompt, run_at) values ($1, 'later', now() + '1 h')"
+    )
+    await pool.execute(later, session)
+    assert await queue.finish_and_claim(attempt.worker, [Finished(attempt, {})], slots, LEASE) == (
+        [],
+        [],
+    )
+    assert await pool.fetchval("select prompt from coding_jobs where is_head") == "later"

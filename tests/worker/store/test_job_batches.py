@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from uuid import uuid4
 
 import pytest
@@ -18,6 +19,15 @@ from mobvibe_worker.store.sessions import SessionStore
 from mobvibe_worker.store.workers import WorkerRegistry
 
 W = WorkerId("w1")
+
+
+async def _waits_for_a_lock(pool: Pool) -> bool:
+    return bool(
+        await pool.fetchval(
+            "select exists (select from pg_stat_activity where datname = current_database()"
+            " and wait_event_type = 'Lock' and query like '%finish_and_claim%')"
+        )
+    )
 
 
 async def _heads(pool: Pool) -> list[str]:
@@ -101,6 +111,32 @@ async def test_finishing_and_claiming_is_one_step_and_each_attempt_is_judged_by_
         await queue.fail(attempts[1], "late", retry=True)
     assert await queue.complete_many(WorkerId("other"), finished[:1]) == [jobs[0].id]
     assert await queue.complete_many(W, [Finished(Attempt(JobId(uuid4()), 1, W), {})]) != []
+
+
+async def test_a_job_that_changes_hands_while_its_batch_waits_stays_with_the_new_attempt(
+    pool: Pool,
+) -> None:
+    """What was seen before the wait for the projects' locks is checked after it, also between one worker's attempts."""
+    queue = JobQueue(pool)
+    kept, kept_attempt = await running_job(pool)
+    job, first = await running_job(pool)
+    batch = [Finished(kept_attempt, {}), Finished(first, {})]
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(
+            "select from projects where id = $1 for no key update", job.project_id
+        )
+        finishing = asyncio.create_task(queue.finish_and_claim(W, batch, 1, LEASE))
+        async with asyncio.timeout(10):
+            while not await _waits_for_a_lock(pool):
+                await connection.execute("select pg_sleep(0.01)")
+        await connection.execute(
+            "update coding_jobs set attempt = attempt + 1 where id = $1", job.id
+        )
+    assert await finishing == ([job.id], [])
+    assert (await queue.get(kept.id)).status == "completed"
+    assert (await queue.get(job.id)).status == "processing"
+    second = Attempt(job.id, first.number + 1, W)
+    assert await queue.complete_many(W, [Finished(second, {})]) == []
 
 
 async def test_who_follows_a_finished_job_is_claimed_with_it_only_when_most_urgent(

@@ -6,13 +6,12 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar
 
 from asyncpg import Pool, Record
 
 from mobvibe_worker.errors import MobvibeError
 from mobvibe_worker.store.failures import NOT_EXECUTED, is_lost, translated
-from mobvibe_worker.store.pool import Lent
 from mobvibe_worker.store.user_view import UserView
 
 T = TypeVar("T")
@@ -41,12 +40,12 @@ async def once(source: Source, sql: str, *arguments: Any) -> list[Record]:
 
 
 async def _fetch(source: Source, sql: str, arguments: tuple[Any, ...]) -> list[Record]:
-    # A time limit makes a task of its own: only where there may be something to wait for.
-    is_idle_one = isinstance(source, Pool) and source.get_idle_size() > 0
-    async with source.acquire(timeout=None if is_idle_one else ACQUIRE_SECONDS) as connection:
+    # A time limit is a task of its own: only where there may be something to wait for.
+    has_idle_one = isinstance(source, Pool) and source.get_idle_size() > 0
+    async with source.acquire(timeout=None if has_idle_one else ACQUIRE_SECONDS) as connection:
+        if leave_as_found := getattr(connection, "leave_as_found", None):
+            leave_as_found()  # the store's statements set nothing, or only until the end of their transaction
         rows: list[Record] = await connection.fetch(sql, *arguments)
-        # Half of a short call is what a pool sends when a connection is given back; our own statements need none of it.
-        cast(Lent, connection).keep_as_it_is()
         return rows
 
 

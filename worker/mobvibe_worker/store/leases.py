@@ -17,11 +17,10 @@ from mobvibe_worker.store.rowset import RowSet, each, only_or_none
 _RENEWED = RowSet("renew_jobs", RenewJobsRow, key="job_id")
 _HELD = RowSet("held_jobs", HeldJobsRow, key="job_id")
 
-_CLAIMED = ", ".join(f"(given.job).{name}" for name in COLUMNS)
 _FINISH_AND_CLAIM = (
-    f"select given.lost, {_CLAIMED}"
-    " from public.finish_and_claim($1, $2, $3, $4, $5, $6, $7) as given"
+    f"select {', '.join(COLUMNS)} from public.finish_and_claim($1, $2, $3, $4, $5, $6, $7)"
 )
+_STATUS = COLUMNS.index("status")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +107,10 @@ class Leases:
             lease,
             recordings_only,
         )
-        lost = [JobId(row[0]) for row in rows if row[0] is not None]
-        return lost, [Job(*tuple(row)[1:]) for row in rows if row[0] is None]
+        lost = [JobId(row[0]) for row in rows if row[_STATUS] is None]
+        jobs = [Job(*row) for row in rows if row[_STATUS] is not None]
+        jobs.sort(key=lambda job: (-job.priority, job.created_at, job.id))
+        return lost, jobs
 
     async def complete_many(self, worker: WorkerId, finished: Sequence[Finished]) -> list[JobId]:
         """Complete a batch of attempts without files; returns the lost ones. May be repeated."""

@@ -34,19 +34,23 @@ class Health:
     most: int
 
 
-class Lent(asyncpg.Connection):
+class _Lent(asyncpg.Connection):
     """A connection of the pool. What asyncpg sends when it is given back spares the role; this does not."""
 
-    __slots__ = ("_is_as_it_was",)
+    __slots__ = ("_is_as_found",)
 
-    def keep_as_it_is(self) -> None:
-        """Send nothing when it is given back this time: its one statement left no setting, lock or listener behind."""
-        self._is_as_it_was = True
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._is_as_found = False
+
+    def leave_as_found(self) -> None:
+        """Promise, until it is given back, to change nothing of its session: that saves the round trip of a reset."""
+        self._is_as_found = True
 
     def get_reset_query(self) -> str:
         """Asked once per return: whoever has it next is who logged in."""
-        is_as_it_was, self._is_as_it_was = getattr(self, "_is_as_it_was", False), False
-        if is_as_it_was:
+        if self._is_as_found:
+            self._is_as_found = False
             return ""
         return f"{super().get_reset_query()}\nRESET SESSION AUTHORIZATION;\nRESET ROLE;"
 
@@ -66,7 +70,7 @@ async def open_pool(
             dsn,
             min_size=1,
             max_size=size,
-            connection_class=Lent,
+            connection_class=_Lent,
             init=partial(_prepare, query_log=QueryLog(slow_seconds)),
             timeout=CONNECT_SECONDS,
             command_timeout=command_seconds,
