@@ -187,17 +187,10 @@ end
 $$;
 -- The queue's own statements, which change thousands of rows a second, leave a row whole by themselves.
 create trigger keep_whole before update on public.coding_jobs
-  for each row when (not (
-    new.updated_at > old.updated_at
-    and (
-      new.status = old.status
-      or (old.status = 'pending' and new.status = 'processing')
-      or (
-        old.status = 'processing' and new.status = 'completed' and not new.is_head
-        and new.run_at is null and new.lease_expires_at is null and new.completed_at is not null
-      )
-    )
-  ))
+  for each row when (
+    current_setting('mobvibe.moves', true) is distinct from 'told'
+    and not (new.updated_at > old.updated_at and new.status = old.status)
+  )
   execute function private.keep_job_whole();
 
 -- A new prompt revives its session: expiry only ever freed a slot.

@@ -316,7 +316,7 @@ end
 $$;
 
 -- Claims the most urgent of the heads that are ready and of those that follow in p_freed, where a head was completed
--- just now: such a follower becomes head and runs in one step. It counts and tells what it moves, and what was completed.
+-- just now: such a follower becomes head and runs in one step. It counts what it moves and what was completed, and tells.
 create function private.claim(
   p_worker text, p_slots integer, p_lease interval, p_recordings_only boolean, p_freed uuid[]
 ) returns setof public.coding_jobs language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
@@ -419,16 +419,22 @@ $$;
 comment on function public.held_jobs is 'Leases that hold. Never null: job_id, is_cancel_requested.';
 
 -- Locks the projects of a batch and completes what it still holds; gives back the projects of those, one each. It tells
--- what it moves; the caller counts, and settles the lines.
+-- what it moves; the caller counts, and settles the lines. Without p_wait, what is of a project that somebody else holds
+-- is left as it is, and said to be busy: whoever has other things to do comes back.
 create function private.complete_held(
-  p_worker text, p_jobs uuid[], p_attempts integer[], p_results jsonb, out p_freed uuid[], out p_lost uuid[]
+  p_worker text, p_jobs uuid[], p_attempts integer[], p_results jsonb, p_wait boolean,
+  out p_freed uuid[], out p_lost uuid[], out p_busy uuid[]
 ) language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
   seen record;
+  held uuid[];
+  attempts bigint;
+  free uuid[];
   done record;
 begin
   select
     array_agg(l.id) filter (where l.is_ours and l.status = 'processing') as held,
+    array_agg(l.attempt) filter (where l.is_ours and l.status = 'processing') as numbers,
     sum(l.attempt) filter (where l.is_ours and l.status = 'processing') as attempts,
     array_agg(a.id) filter (where l.is_ours is not true) as lost,
     array_agg(l.project_id) filter (where l.is_ours and l.status = 'processing') as lines
@@ -441,10 +447,27 @@ begin
     from public.coding_jobs j where j.id = a.id limit 1
   ) l on true;
   p_lost := seen.lost;
-  if seen.held is null then
+  held := seen.held;
+  attempts := seen.attempts;
+  if held is null then
     return;
   end if;
-  perform from public.projects p where p.id = any (seen.lines) order by p.id for no key update;
+  if p_wait then
+    perform from public.projects p where p.id = any (seen.lines) order by p.id for no key update;
+  else
+    free := array(
+      select p.id from public.projects p where p.id = any (seen.lines)
+      order by p.id for no key update skip locked
+    );
+    if cardinality(free) < cardinality(held) then
+      select
+        array_agg(h.id) filter (where h.line = any (free)),
+        sum(h.number) filter (where h.line = any (free)),
+        array_agg(h.id) filter (where h.line <> all (free))
+      into held, attempts, p_busy
+      from unnest(seen.held, seen.numbers, seen.lines) as h (id, number, line);
+    end if;
+  end if;
   perform set_config('mobvibe.moves', 'told', true);
   with completed as (
     update public.coding_jobs j
@@ -456,14 +479,14 @@ begin
         lease_expires_at = null,
         completed_at = clock_timestamp(),
         updated_at = now()
-    where j.id = any (seen.held) and starts_with(j.status, 'processing') and j.worker = p_worker
+    where j.id = any (held) and starts_with(j.status, 'processing') and j.worker = p_worker
     returning j.id, j.attempt, j.project_id
   )
   select array_agg(c.id) as ids, sum(c.attempt) as attempts, array_agg(c.project_id) as freed
   into done from completed c;
   perform set_config('mobvibe.moves', '', true);
   -- Attempts only grow: another sum, or another number, is a job that somebody took while its project was waited for.
-  if done.attempts is distinct from seen.attempts or cardinality(done.ids) <> cardinality(seen.held) then
+  if done.attempts is distinct from attempts or cardinality(done.ids) <> cardinality(held) then
     raise exception 'a job of the batch changed hands in this moment' using errcode = 'serialization_failure';
   end if;
   perform private.tell_moves(done.ids, 'processing', 'completed');
@@ -479,19 +502,17 @@ create function public.complete_jobs(
 declare
   batch record;
 begin
-  select * into batch from private.complete_held(p_worker, p_jobs, p_attempts, p_results);
+  select * into batch from private.complete_held(p_worker, p_jobs, p_attempts, p_results, true);
   if batch.p_freed is not null then
-    perform private.count_jobs(
-      0, -cardinality(batch.p_freed), cardinality(batch.p_freed), 0, 0
-    );
-    perform private.settle_heads(batch.p_freed);
+    perform private.claim(p_worker, 0, interval '0', false, batch.p_freed);
   end if;
   return query select unnest(batch.p_lost);
 end
 $$;
 
 -- Completes a batch and claims up to p_slots, which may be what follows in the same projects: one round trip, one commit.
--- A row is a claimed job; or, without a status, an attempt of the batch that did not hold its job any more.
+-- It waits for nobody. A row is a claimed job; one without a session is an attempt of the batch: without a status it did
+-- not hold its job any more, else it is not completed yet, for its project is locked in this moment.
 create function public.finish_and_claim(
   p_worker text,
   p_jobs uuid[],
@@ -502,24 +523,24 @@ create function public.finish_and_claim(
   p_recordings_only boolean default false
 ) returns setof public.coding_jobs language plpgsql set search_path = '' as $$
 declare
+  batch record;
   freed uuid[];
-  lost uuid[];
-  nobody public.coding_jobs;
+  left_over public.coding_jobs;
 begin
-  if p_slots < 1 then
-    for nobody.id in select c from public.complete_jobs(p_worker, p_jobs, p_attempts, p_results) as c loop
-      return next nobody;
-    end loop;
-    return;
-  end if;
   if cardinality(p_jobs) > 0 then
-    select c.p_freed, c.p_lost into freed, lost
-    from private.complete_held(p_worker, p_jobs, p_attempts, p_results) as c;
-    foreach nobody.id in array coalesce(lost, '{}') loop
-      return next nobody;
+    select * into batch from private.complete_held(p_worker, p_jobs, p_attempts, p_results, false);
+    freed := batch.p_freed;
+    foreach left_over.id in array coalesce(batch.p_lost, '{}') loop
+      return next left_over;
+    end loop;
+    left_over.status := 'processing';
+    foreach left_over.id in array coalesce(batch.p_busy, '{}') loop
+      return next left_over;
     end loop;
   end if;
-  return query select * from private.claim(p_worker, p_slots, p_lease, p_recordings_only, freed);
+  if p_slots > 0 or freed is not null then
+    return query select * from private.claim(p_worker, p_slots, p_lease, p_recordings_only, freed);
+  end if;
 end
 $$;
 

@@ -83,7 +83,8 @@ class WorkerSteps(ComparedQueue):
         """A batch in one statement: completes what it holds, says what it lost, claims what comes next."""
         claims = list({claim.job: claim for claim in map(self.claim_at, picks)}.values())
         sql = (
-            "select id, attempt, status from public.finish_and_claim($1, $2, $3, '{}', $4, $5)"
+            "select id, session_id, attempt, status"
+            " from public.finish_and_claim($1, $2, $3, '{}', $4, $5)"
             " order by priority desc, created_at, id"
         )
         jobs, numbers = [claim.job for claim in claims], [claim.number for claim in claims]
@@ -91,7 +92,7 @@ class WorkerSteps(ComparedQueue):
         as_sent = [Claim(claim.job, claim.number, worker) for claim in claims]
         lost = self.model.complete_all(as_sent)
         assert {row["id"] for row in rows if row["status"] is None} == lost
-        claimed = [Claim(row["id"], row["attempt"], worker) for row in rows if row["status"]]
+        claimed = [Claim(row["id"], row["attempt"], worker) for row in rows if row["session_id"]]
         assert claimed == self.model.claim(worker, slots)
         self.claims += claimed
 

@@ -110,6 +110,69 @@ async def test_results_are_stored_in_order_with_never_more_than_the_slots(
     assert await pool.fetchval("select gone_at from workers") is not None
 
 
+async def test_what_finishes_at_an_idle_worker_is_written_together(
+    database_url: str, pool: Pool
+) -> None:
+    """One job ends just after the other: both are of one transaction, unless the worker looked for jobs in between."""
+    queue = JobQueue(pool)
+    sessions = [await new_session(pool, f"App {n}") for n in range(2)]
+    second_runs, first_ended = asyncio.Event(), asyncio.Event()
+
+    async def work(running: RunningJob) -> Mapping[str, Any]:
+        if running.job.prompt == "first":
+            await second_runs.wait()
+            assert running.task is not None
+            running.task.add_done_callback(lambda _: first_ended.set())
+        elif running.job.prompt == "second":
+            second_runs.set()
+            await first_ended.wait()
+        return {}
+
+    together = 0
+    async with Listener(database_url) as listener, at_work(pool, listener, work):
+        await until_status(pool, await queue.enqueue(sessions[0], "nobody follows"), "completed")
+        for _ in range(8):
+            given = [NewJob(sessions[0], "first"), NewJob(sessions[1], "second")]
+            pair = await queue.enqueue_many(given)
+            for each in pair:
+                await until_status(pool, each, "completed")
+            together += await pool.fetchval(
+                "select count(distinct updated_at) = 1 from coding_jobs where id = any ($1)", pair
+            )
+            second_runs.clear()
+            first_ended.clear()
+    assert together >= 5
+
+
+async def test_one_locked_project_does_not_stop_the_others(database_url: str, pool: Pool) -> None:
+    """Its job is completed when it can be; meanwhile all slots work on, however many projects are locked."""
+    queue = JobQueue(pool)
+    locked = [await new_session(pool, f"Locked {n}") for n in range(3)]
+    others = [await new_session(pool, f"App {n}") for n in range(9)]
+    let_go = asyncio.Event()
+
+    async def work(running: RunningJob) -> Mapping[str, Any]:
+        if running.job.prompt == "locked":
+            await let_go.wait()
+        return {}
+
+    async with Listener(database_url) as listener, at_work(pool, listener, work) as worker:
+        held = [await queue.enqueue(session, "locked") for session in locked]
+        await until(lambda: len(worker.running) == 3, 10, "they run")
+        async with pool.acquire() as connection, connection.transaction():
+            await connection.execute(
+                "select from projects p where exists (select from coding_jobs j"
+                " where j.project_id = p.id and j.status = 'processing') for no key update"
+            )
+            let_go.set()
+            await until(lambda: not worker.running, 10, "their work is done")
+            await queue.enqueue_many([NewJob(each, "other") for each in others for _ in range(5)])
+            await until(lambda: worker.tally.outcomes["completed"] == 45, 10, "the others are done")
+            assert {(await queue.get(each)).status for each in held} == {"processing"}
+        await until(lambda: worker.tally.outcomes["completed"] == 48, 10, "all are done")
+    assert {(await queue.get(each)).status for each in held} == {"completed"}
+
+
 @pytest.mark.parametrize(("hears", "seconds"), [(True, 1.5), (False, 6.0)])
 async def test_cancelled_jobs_are_stopped_soon_with_and_without_notifications(
     database_url: str, pool: Pool, hears: bool, seconds: float

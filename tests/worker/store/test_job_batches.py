@@ -10,10 +10,10 @@ from asyncpg import Pool
 
 from database import LEASE, claimed, lose_lease, new_session, running_job
 from mobvibe_worker.errors import InputError, LeaseLost, NotFound
-from mobvibe_worker.jobs import LOCAL_OWNER, Attempt, JobId, SessionId, UserId, WorkerId
+from mobvibe_worker.jobs import LOCAL_OWNER, Attempt, Job, JobId, SessionId, UserId, WorkerId
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.job_queue import JobQueue, NewJob
-from mobvibe_worker.store.leases import Finished, Renewal
+from mobvibe_worker.store.leases import Finished, Renewal, Traded
 from mobvibe_worker.store.projects import ProjectStore
 from mobvibe_worker.store.sessions import SessionStore
 from mobvibe_worker.store.workers import WorkerRegistry
@@ -21,11 +21,15 @@ from mobvibe_worker.store.workers import WorkerRegistry
 W = WorkerId("w1")
 
 
+async def _finish_and_claim(pool: Pool, batch: list[Finished], slots: int) -> list[Job]:
+    return (await JobQueue(pool).finish_and_claim(W, batch, slots, LEASE)).jobs
+
+
 async def _waits_for_a_lock(pool: Pool) -> bool:
     return bool(
         await pool.fetchval(
             "select exists (select from pg_stat_activity where datname = current_database()"
-            " and wait_event_type = 'Lock' and query like '%finish_and_claim%')"
+            " and wait_event_type = 'Lock' and query like '%complete_jobs%')"
         )
     )
 
@@ -87,22 +91,24 @@ async def test_finishing_and_claiming_is_one_step_and_each_attempt_is_judged_by_
     queue = JobQueue(pool)
     sessions = [await new_session(pool, name) for name in ("A", "B", "C")]
     await queue.enqueue_many([NewJob(each, f"{n} of {each}") for n in (1, 2) for each in sessions])
-    lost, jobs = await queue.finish_and_claim(W, [], 3, LEASE)
-    assert lost == [] and [job.session_id for job in jobs] == sessions
+    jobs = (await queue.finish_and_claim(W, [], 3, LEASE)).jobs
+    assert [job.session_id for job in jobs] == sessions
     assert jobs[0] == await queue.get(jobs[0].id)
     attempts = [Attempt(job.id, job.attempt, W) for job in jobs]
     await lose_lease(pool, jobs[1])
     await queue.reclaim()
 
     finished = [Finished(each, {"n": n}) for n, each in enumerate(attempts)]
-    lost, more = await queue.finish_and_claim(W, finished, 9, LEASE)
-    assert lost == [jobs[1].id]
-    assert {job.id for job in more} >= {jobs[1].id} and len(more) == 3
+    traded = await queue.finish_and_claim(W, finished, 9, LEASE)
+    assert traded.lost == {jobs[1].id} and not traded.busy
+    assert {job.id for job in traded.jobs} >= {jobs[1].id} and len(traded.jobs) == 3
     stored = await pool.fetch(
-        "select id, result from coding_jobs where status = 'completed' order by id"
+        "select id, result from coding_jobs where status = 'completed' order by created_at"
     )
     assert [tuple(row) for row in stored] == [(jobs[0].id, {"n": 0}), (jobs[2].id, {"n": 2})]
-    assert {job.session_id for job in more} == set(sessions), "the next ones of A and C, B again"
+    assert {job.session_id for job in traded.jobs} == set(sessions), (
+        "the next ones of A and C, B again"
+    )
     # Its answer was lost on the way, so it is sent again: as good as before, for those that it completed.
     assert await queue.complete_many(W, finished) == [jobs[1].id]
     again = await queue.get(jobs[1].id)
@@ -125,18 +131,39 @@ async def test_a_job_that_changes_hands_while_its_batch_waits_stays_with_the_new
         await connection.execute(
             "select from projects where id = $1 for no key update", job.project_id
         )
-        finishing = asyncio.create_task(queue.finish_and_claim(W, batch, 1, LEASE))
+        finishing = asyncio.create_task(queue.complete_many(W, batch))
         async with asyncio.timeout(10):
             while not await _waits_for_a_lock(pool):
                 await connection.execute("select pg_sleep(0.01)")
         await connection.execute(
             "update coding_jobs set attempt = attempt + 1 where id = $1", job.id
         )
-    assert await finishing == ([job.id], [])
+    assert await finishing == [job.id]
     assert (await queue.get(kept.id)).status == "completed"
     assert (await queue.get(job.id)).status == "processing"
     second = Attempt(job.id, first.number + 1, W)
     assert await queue.complete_many(W, [Finished(second, {})]) == []
+
+
+async def test_finishing_and_claiming_waits_for_no_project_that_somebody_else_holds(
+    pool: Pool,
+) -> None:
+    queue, other = JobQueue(pool), await new_session(pool, "Other")
+    (held, held_attempt), (free, free_attempt) = await running_job(pool), await running_job(pool)
+    waiting = await queue.enqueue(other, "next")
+    batch = [Finished(held_attempt, {}), Finished(free_attempt, {})]
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(
+            "select from projects where id = $1 for no key update", held.project_id
+        )
+        async with asyncio.timeout(5):
+            traded = await queue.finish_and_claim(W, batch, 3, LEASE)
+    assert traded.busy == {held.id} and not traded.lost
+    assert [job.id for job in traded.jobs] == [waiting]
+    stored = [(await queue.get(each.id)).status for each in (held, free)]
+    assert stored == ["processing", "completed"]
+    assert await queue.finish_and_claim(W, batch[:1], 0, LEASE) == Traded([])
+    assert (await queue.get(held.id)).status == "completed"
 
 
 async def test_who_follows_a_finished_job_is_claimed_with_it_only_when_most_urgent(
@@ -151,22 +178,22 @@ async def test_who_follows_a_finished_job_is_claimed_with_it_only_when_most_urge
     await queue.enqueue_many([NewJob(one, "1b", priority=2), NewJob(two, "2b")])
     await queue.enqueue_many([NewJob(two, "2c", recording="demo")])
     finished = [Finished(attempt, {}) for _, attempt in taken]
-    assert (await queue.finish_and_claim(W, finished, 0, LEASE)) == ([], [])
+    assert await queue.finish_and_claim(W, finished, 0, LEASE) == Traded([])
     assert await _heads(pool) == ["1b", "2b", "free"]
 
     taken = await claimed(pool, slots=3)
     assert [job.prompt for job, _ in taken] == ["1b", "free", "2b"]
     await queue.enqueue_many([NewJob(one, "1c"), NewJob(other, "urgent", priority=5)])
-    _, jobs = await queue.finish_and_claim(W, [Finished(each, {}) for _, each in taken], 2, LEASE)
+    jobs = await _finish_and_claim(pool, [Finished(each, {}) for _, each in taken], 2)
     assert [job.prompt for job in jobs] == ["urgent", "2c"]
     assert await _heads(pool) == ["1c", "2c", "urgent"]
 
     await queue.fail(Attempt(jobs[1].id, jobs[1].attempt, W), "overloaded", retry=True)
     urgent = Finished(Attempt(jobs[0].id, jobs[0].attempt, W), {})
     await queue.enqueue(other, "keyless")
-    assert await queue.finish_and_claim(W, [urgent], 9, LEASE, recordings_only=True) == ([], [])
+    assert await queue.finish_and_claim(W, [urgent], 9, LEASE, recordings_only=True) == Traded([])
     assert await _heads(pool) == ["1c", "2c", "keyless"]
-    _, jobs = await queue.finish_and_claim(W, [], 9, LEASE)
+    jobs = await _finish_and_claim(pool, [], 9)
     assert [job.prompt for job in jobs] == ["1c", "keyless"], "2c waits for its time"
 
 

@@ -232,3 +232,20 @@ async def test_no_role_is_left_for_who_comes_next(database_url: str, statement: 
             assert [each[0] for each in who] == [login]
     finally:
         await pool.close()
+
+
+async def test_only_who_may_have_changed_a_connection_pays_for_its_reset(database_url: str) -> None:
+    """The store's own statements change nothing; whoever borrows a connection may. The promise holds for one loan."""
+    pool = await open_pool(database_url, size=1)
+    connection = await asyncpg.connect(database_url)
+    last = "select query from pg_stat_activity where application_name = 'mobvibe'"
+    try:
+        for source in (pool, UserView(pool, Person(LOCAL_OWNER, "local@mobvibe.invalid"))):
+            await repeatable(source, "select 'as found'")
+            assert "RESET" not in await connection.fetchval(last)
+            async with pool.acquire() as borrowed:
+                await borrowed.execute("set application_name = 'theirs'")
+            assert "RESET ROLE" in await connection.fetchval(last)
+    finally:
+        await connection.close()
+        await pool.close()

@@ -13,12 +13,16 @@ from mobvibe_worker.errors import DatabaseUnreachable, LeaseLost, StoreError
 from mobvibe_worker.jobs import Attempt, Job, WorkerId
 from mobvibe_worker.runner.running import Rhythm
 from mobvibe_worker.store.job_queue import JobQueue
-from mobvibe_worker.store.leases import Finished
+from mobvibe_worker.store.leases import Finished, Traded
 
 log = logging.getLogger(__name__)
 
 LANES = 2
-"""While the database works on one batch, the next one gathers and is sent: no timer, no waiting."""
+"""While the database works on one batch, the next one gathers and is sent."""
+FULL_SHARE = 100
+"""Up to so many slots are filled by one statement: two with half as many each cost more than they save in time."""
+REST_SECONDS = 0.02
+"""How long an idle worker lets finished attempts gather, and how soon it comes back to those of a locked project."""
 RECONNECT_SECONDS = 1.0
 
 
@@ -38,14 +42,22 @@ class Exchange:
     _looks: int = 0
     _is_hungry: bool = True
     _is_looking: bool = False
+    _is_resting: bool = False
+    _brought_more: bool = True
+    """Whether what was completed last freed the way for other jobs."""
+    _busy: list[Finished] = field(default_factory=list)
     _claims: bool = True
     _is_closing: bool = False
     _stirred: asyncio.Event = field(default_factory=asyncio.Event)
 
     def finish(self, finished: Finished) -> None:
-        """Have an attempt completed with the next batch."""
+        """Have an attempt completed with the next batch: at once where that may bring the next job, else soon."""
         self._finished.append(finished)
-        self._stirred.set()
+        if self._is_hungry or self._brought_more or self._is_closing:
+            self._stirred.set()
+        elif not self._is_resting:
+            self._is_resting = True
+            asyncio.get_running_loop().call_later(REST_SECONDS, self._end_rest)
 
     def look(self) -> None:
         """Claim what there is, as soon as a slot is free."""
@@ -80,19 +92,25 @@ class Exchange:
 
     async def store_rest(self) -> None:
         """Complete what is left over, once. Raises StoreError."""
-        batch, self._finished = self._finished, []
+        batch, self._finished, self._busy = [*self._finished, *self._busy], [], []
         if batch:
             lost = len(await self.queue.complete_many(self.worker, batch))
             self.on_stored(len(batch) - lost, lost)
 
+    def _end_rest(self) -> None:
+        self._is_resting = False
+        self._finished += self._busy
+        self._busy.clear()
+        self._stirred.set()
+
     async def _serve(self) -> None:
         while True:
-            if self._finished:
-                await self._trade()
+            if self._finished and (not self._is_resting or self._is_closing):
+                await self._trade(self._take_finished())
             elif self._has_reason_to_look():
                 self._is_looking = True
                 try:
-                    await self._trade()
+                    await self._trade([])
                 finally:
                     self._is_looking = False
             elif self._is_closing:
@@ -102,21 +120,29 @@ class Exchange:
                 await self._stirred.wait()
 
     def _has_reason_to_look(self) -> bool:
-        wants = self._claims and self._is_hungry and not self._is_looking
-        return wants and self.free_slots > 0
+        return self._is_hungry and not self._is_looking and self._share() > 0
 
     def _share(self) -> int:
-        """How many to ask for: half of all slots at most, so that both lanes have something to do."""
+        """How many to ask for. The slots of what is still to be completed are filled with that, by what follows it."""
         if not self._claims:
             return 0
-        return max(0, min(self.free_slots, -(-self.rhythm.concurrency // LANES)))
+        left = 0 if self._is_resting else len(self._finished)
+        return max(0, min(self.free_slots - left, self._most))
 
-    async def _trade(self) -> None:
-        batch, self._finished = self._finished, []
+    @property
+    def _most(self) -> int:
+        """Of many slots half, so that both lanes have something to do."""
+        return max(-(-self.rhythm.concurrency // LANES), FULL_SHARE)
+
+    def _take_finished(self) -> list[Finished]:
+        batch, self._finished = self._finished[: self._most], self._finished[self._most :]
+        return batch
+
+    async def _trade(self, batch: list[Finished]) -> None:
         slots, looks = self._share(), self._looks
         self._asked += slots
         try:
-            lost, jobs = await self.queue.finish_and_claim(
+            traded = await self.queue.finish_and_claim(
                 self.worker,
                 batch,
                 slots,
@@ -138,10 +164,19 @@ class Exchange:
             return
         finally:
             self._asked -= slots
-        if len(jobs) < slots and looks == self._looks:
+        if len(traded.jobs) < slots and looks == self._looks:
             self._is_hungry = False
-        self.on_stored(len(batch) - len(lost), len(lost))
-        await self._take(jobs)
+        if batch:
+            self._brought_more = bool(traded.jobs)
+            self._note_stored(batch, traded)
+        await self._take(traded.jobs)
+
+    def _note_stored(self, batch: list[Finished], traded: Traded) -> None:
+        busy = [each for each in batch if each.attempt.job_id in traded.busy]
+        self.on_stored(len(batch) - len(traded.lost) - len(busy), len(traded.lost))
+        if busy:
+            self._busy += busy
+            asyncio.get_running_loop().call_later(REST_SECONDS, self._end_rest)
 
     async def _take(self, jobs: list[Job]) -> None:
         if self._is_closing:

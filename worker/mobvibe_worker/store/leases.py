@@ -20,7 +20,7 @@ _HELD = RowSet("held_jobs", HeldJobsRow, key="job_id")
 _FINISH_AND_CLAIM = (
     f"select {', '.join(COLUMNS)} from public.finish_and_claim($1, $2, $3, $4, $5, $6, $7)"
 )
-_STATUS = COLUMNS.index("status")
+_STATUS, _SESSION = COLUMNS.index("status"), COLUMNS.index("session_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,17 @@ class Finished:
 
     attempt: Attempt
     result: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Traded:
+    """What came of a batch of finished attempts, and the jobs that were claimed with it, the most urgent first."""
+
+    jobs: list[Job]
+    lost: frozenset[JobId] = frozenset()
+    """They did not hold their job any more."""
+    busy: frozenset[JobId] = frozenset()
+    """They are not completed yet: somebody holds their project's lock."""
 
 
 class Leases:
@@ -92,8 +103,8 @@ class Leases:
         lease: timedelta,
         *,
         recordings_only: bool = False,
-    ) -> tuple[list[JobId], list[Job]]:
-        """Complete a batch and claim up to `slots` in one transaction: which attempts were lost, and the new jobs.
+    ) -> Traded:
+        """Complete a batch and claim up to `slots` in one transaction, which waits for nobody's lock of a project.
 
         After DatabaseUnreachable the batch may be completed or not: complete it again with `complete_many`.
         """
@@ -107,10 +118,16 @@ class Leases:
             lease,
             recordings_only,
         )
-        lost = [JobId(row[0]) for row in rows if row[_STATUS] is None]
-        jobs = [Job(*row) for row in rows if row[_STATUS] is not None]
+        jobs = [Job(*row) for row in rows if row[_SESSION] is not None]
         jobs.sort(key=lambda job: (-job.priority, job.created_at, job.id))
-        return lost, jobs
+        if len(jobs) == len(rows):
+            return Traded(jobs)
+        left_over = [row for row in rows if row[_SESSION] is None]
+        return Traded(
+            jobs,
+            lost=frozenset(JobId(row[0]) for row in left_over if row[_STATUS] is None),
+            busy=frozenset(JobId(row[0]) for row in left_over if row[_STATUS] is not None),
+        )
 
     async def complete_many(self, worker: WorkerId, finished: Sequence[Finished]) -> list[JobId]:
         """Complete a batch of attempts without files; returns the lost ones. May be repeated."""
