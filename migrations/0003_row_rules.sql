@@ -123,7 +123,8 @@ create trigger same_project after insert or update of job_id, project_id on publ
 create trigger same_project after insert or update of job_id, project_id on public.job_turns
   for each row execute function private.require_job_of_project();
 
-create function private.number_event() returns trigger language plpgsql set search_path = '' as $$
+create function private.number_event() returns trigger language plpgsql
+set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 begin
   update public.coding_sessions s set last_seq = s.last_seq + 1
   where s.id = new.session_id
@@ -134,11 +135,12 @@ begin
   return new;
 end
 $$;
--- append_events counts a whole batch at once and gives each row its seq; check_event_numbers verifies that.
+-- append_events counts a whole batch at once and gives each row its seq.
 create trigger number before insert on public.session_events
   for each row when (new.seq is null) execute function private.number_event();
 
-create function private.check_event_numbers() returns trigger language plpgsql set search_path = '' as $$
+-- What numbers events itself, and knows their job, says so for as long as it writes (mobvibe.writes): append.
+create function private.events_came() returns trigger language plpgsql set search_path = '' as $$
 declare
   strange uuid;
 begin
@@ -160,12 +162,16 @@ begin
   if found then
     raise exception 'job % is of another session', strange using errcode = 'foreign_key_violation';
   end if;
+  perform private.notify_in_pieces('session_events', array(
+    select n.session_id || ':' || max(n.seq) from new_rows n group by n.session_id
+  ), '', '');
   return null;
 end
 $$;
-create trigger check_numbers after insert on public.session_events
+create trigger came after insert on public.session_events
   referencing new table as new_rows
-  for each statement execute function private.check_event_numbers();
+  for each statement when (current_setting('mobvibe.writes', true) is distinct from 'whole')
+  execute function private.events_came();
 
 -- History goes with its session, and forgets a job that is gone: foreign keys do both, as the table's owner. The owner
 -- alone may forget old events too (private.forget_events). Nothing else changes history, whoever asks for it.
@@ -245,7 +251,7 @@ create trigger touch before update on public.profiles
 create trigger touch before update on public.projects
   for each row execute function private.touch_updated_at();
 create trigger touch before update on public.coding_sessions
-  for each row execute function private.touch_updated_at();
+  for each row when (not new.updated_at > old.updated_at) execute function private.touch_updated_at();
 create trigger touch before update on public.preview_containers
   for each row execute function private.touch_updated_at();
 

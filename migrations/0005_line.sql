@@ -140,7 +140,8 @@ begin
 end
 $$;
 
-create function private.enter_line() returns trigger language plpgsql set search_path = '' as $$
+create function private.enter_line() returns trigger language plpgsql
+set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 begin
   select s.project_id, s.user_id into new.project_id, new.user_id
   from public.coding_sessions s where s.id = new.session_id;
@@ -165,7 +166,7 @@ begin
   return new;
 end
 $$;
--- Who names both has looked already, under the project's lock: enqueue_jobs.
+-- Who names both has looked already, under the project's lock: enqueue_job and enqueue_jobs.
 create trigger enter_line before insert on public.coding_jobs
   for each row when (new.project_id is null or new.user_id is null)
   execute function private.enter_line();
@@ -215,6 +216,7 @@ language sql set search_path = '' set enable_seqscan = off set plan_cache_mode =
   ))
 $$;
 
+-- What does all of this itself says so for as long as it writes (mobvibe.writes): enqueue_job, enqueue_jobs.
 create function private.jobs_entered() returns trigger language plpgsql set search_path = '' as $$
 declare
   entered record;
@@ -226,7 +228,10 @@ begin
     count(*) filter (where n.status = 'failed') as failed,
     count(*) filter (where n.status = 'cancelled') as cancelled,
     array_agg(distinct n.project_id) filter (where n.status = 'pending' and not n.is_head) as behind,
-    array_agg(distinct n.session_id) filter (where n.status = 'pending') as revived
+    array_agg(distinct n.session_id) filter (where n.status = 'pending') as revived,
+    array_agg(
+      '{"id": "' || n.id || '", "priority": ' || n.priority || '}' order by n.priority desc, n.created_at, n.id
+    ) filter (where n.status = 'pending') as items
   into entered from new_rows n;
   if entered.behind is not null then
     perform private.settle_heads(entered.behind);
@@ -237,12 +242,14 @@ begin
   perform private.count_jobs(
     entered.pending, entered.processing, entered.completed, entered.failed, entered.cancelled
   );
+  perform private.notify_in_pieces('new_job', entered.items, '[', ']');
   return null;
 end
 $$;
 create trigger entered after insert on public.coding_jobs
   referencing new table as new_rows
-  for each statement execute function private.jobs_entered();
+  for each statement when (current_setting('mobvibe.writes', true) is distinct from 'whole')
+  execute function private.jobs_entered();
 
 create function private.jobs_moved() returns trigger language plpgsql set search_path = '' as $$
 declare

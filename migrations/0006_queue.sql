@@ -57,6 +57,7 @@ begin
 end
 $$;
 
+-- Looks and writes once, under the project's lock; what the triggers of both tables see to is seen to here.
 create function public.enqueue_job(
   p_session uuid,
   p_prompt text,
@@ -64,28 +65,79 @@ create function public.enqueue_job(
   p_recording text default null,
   p_budget_usd numeric default null,
   p_idempotency_key text default null
-) returns uuid language plpgsql set search_path = '' as $$
+) returns uuid language plpgsql
+set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
+  line uuid;
+  owner uuid;
+  place record;
+  entered_at timestamptz;
   job_id uuid;
+  number bigint;
 begin
-  insert into public.coding_jobs (
-    session_id, prompt, priority, recording, budget_usd, idempotency_key
-  )
-  values (p_session, p_prompt, p_priority, p_recording, p_budget_usd, p_idempotency_key)
-  on conflict (project_id, idempotency_key) where idempotency_key is not null do nothing
-  returning id into job_id;
-  if job_id is null then
-    select j.id into job_id
-    from public.coding_jobs j join public.coding_sessions s on s.project_id = j.project_id
-    where s.id = p_session and j.idempotency_key = p_idempotency_key;
-    return job_id;
+  select p.id, p.user_id into line, owner from public.projects p
+  where p.id = (select s.project_id from public.coding_sessions s where s.id = p_session)
+    and p.status <> 'deleted'
+  for no key update;
+  if not found then
+    raise exception 'there is no session %, or its project is deleted', p_session using errcode = 'MV004';
   end if;
-  perform private.append(
-    p_session,
-    array['message'],
-    array[jsonb_build_object('text', p_prompt, 'author', 'person')],
-    job_id
-  );
+  entered_at := clock_timestamp();
+  select
+    (
+      select j.id from public.coding_jobs j
+      where j.project_id = line and j.idempotency_key = p_idempotency_key
+    ) as known,
+    s.status <> 'active' or s.expires_at < now() + interval '23 hours' as is_asleep,
+    head.id is null as is_head,
+    head.status = 'pending' and (
+      head.priority < p_priority or head.created_at >= entered_at
+      or (head.run_at is not null and head.attempt = 0)
+    ) as may_be_overtaken
+  into place
+  from public.coding_sessions s
+  left join lateral (
+    select j.id, j.status, j.run_at, j.attempt, j.priority, j.created_at
+    from public.coding_jobs j where j.project_id = line and j.is_head limit 1
+  ) head on true
+  where s.id = p_session;
+  if not found then
+    raise exception 'there is no session %', p_session using errcode = 'MV004';
+  end if;
+  if place.known is not null then
+    return place.known;
+  end if;
+  perform set_config('mobvibe.writes', 'whole', true);
+  insert into public.coding_jobs (
+    session_id, project_id, user_id, prompt, priority, recording, budget_usd, idempotency_key, is_head,
+    created_at
+  )
+  values (
+    p_session, line, owner, p_prompt, p_priority, p_recording, p_budget_usd, p_idempotency_key,
+    place.is_head, entered_at
+  )
+  returning id into job_id;
+  if place.may_be_overtaken then
+    perform private.settle_heads(array[line]);
+  end if;
+  if place.is_asleep then
+    perform private.revive_sessions(array[p_session]);
+  end if;
+  with counted as (
+    update public.coding_sessions s set last_seq = s.last_seq + 1, updated_at = now()
+    where s.id = p_session
+    returning s.last_seq
+  )
+  insert into public.session_events (session_id, seq, job_id, user_id, event_type, data)
+  select
+    p_session, c.last_seq, job_id, owner, 'message', jsonb_build_object('text', p_prompt, 'author', 'person')
+  from counted c
+  returning seq into number;
+  perform
+    set_config('mobvibe.writes', '', true),
+    private.count_jobs(1, 0, 0, 0, 0),
+    pg_notify('new_job', '[{"id": "' || job_id || '", "priority": ' || p_priority || '}]'),
+    pg_notify('session_events', p_session || ':' || number);
   return job_id;
 end
 $$;
@@ -104,6 +156,7 @@ declare
   projects uuid[];
   owners uuid[];
   present uuid[];
+  ids uuid[];
   first_at timestamptz;
   entered record;
 begin
@@ -120,12 +173,14 @@ begin
     raise exception 'a session is unknown, or its project is deleted' using errcode = 'MV004';
   end if;
   first_at := clock_timestamp();
+  ids := private.uuid7s(cardinality(p_sessions));
+  perform set_config('mobvibe.writes', 'whole', true);
   with wanted as (
     select w.*, coalesce(w.given_priority, 0) as priority
     from unnest(
-      p_sessions, projects, owners, p_prompts, p_priorities, p_recordings, p_idempotency_keys
+      ids, p_sessions, projects, owners, p_prompts, p_priorities, p_recordings, p_idempotency_keys
     ) with ordinality as w (
-      session_id, project_id, user_id, prompt, given_priority, recording, idempotency_key, n
+      id, session_id, project_id, user_id, prompt, given_priority, recording, idempotency_key, n
     )
   ), keyed as (
     select distinct on (w.project_id, w.idempotency_key) w.n
@@ -138,40 +193,55 @@ begin
   ), placed as (
     select w.*, row_number() over (partition by w.project_id order by w.priority desc, w.n) as place
     from wanted w where w.idempotency_key is null or w.n in (select k.n from keyed k)
+  ), fitted as materialized (
+    select
+      w.*,
+      w.place = 1 and head.id is null as is_head,
+      head.status = 'pending' and (
+        head.priority < w.priority or head.created_at >= first_at
+        or (head.run_at is not null and head.attempt = 0)
+      ) as may_overtake
+    from placed w left join lateral (
+      select j.id, j.status, j.run_at, j.attempt, j.priority, j.created_at from public.coding_jobs j
+      where w.place = 1 and j.project_id = w.project_id and j.is_head limit 1
+    ) head on true
+    order by w.n
   ), made as (
     insert into public.coding_jobs (
-      session_id, project_id, user_id, prompt, priority, recording, idempotency_key, is_head, created_at
+      id, session_id, project_id, user_id, prompt, priority, recording, idempotency_key, is_head, created_at
     )
     select
-      w.session_id, w.project_id, w.user_id, w.prompt, w.priority, w.recording,
-      w.idempotency_key,
-      case when w.place = 1 then (
-        select j.id from public.coding_jobs j where j.project_id = w.project_id and j.is_head limit 1
-      ) is null else false end,
-      first_at + w.n * interval '1 microsecond'
-    from placed w order by w.n
-    returning id, session_id, prompt, created_at
+      w.id, w.session_id, w.project_id, w.user_id, w.prompt, w.priority, w.recording,
+      w.idempotency_key, w.is_head, first_at + w.n * interval '1 microsecond'
+    from fitted w
   )
   select
-    array_agg(m.id order by m.created_at) as jobs,
-    array_agg(m.session_id order by m.created_at) as sessions,
-    array_agg(
-      round(extract(epoch from m.created_at - first_at) * 1000000)::bigint order by m.created_at
-    ) as places,
-    array_agg(
-      jsonb_build_object('text', m.prompt, 'author', 'person') order by m.created_at
-    ) filter (where p_messages) as messages
-  into entered from made m;
-  if p_messages and entered.jobs is not null then
-    perform private.append_each(
-      entered.sessions,
-      array_fill('message'::text, array[cardinality(entered.jobs)]),
-      entered.messages,
-      entered.jobs
-    );
+    array_agg(w.id) as jobs,
+    array_agg(w.session_id) as sessions,
+    array_agg(w.n) as places,
+    array_agg(w.project_id) filter (where w.may_overtake) as unsettled,
+    array_agg('{"id": "' || w.id || '", "priority": ' || w.priority || '}') as items,
+    array_agg(jsonb_build_object('text', w.prompt, 'author', 'person')) filter (where p_messages) as messages
+  into entered from fitted w;
+  perform set_config('mobvibe.writes', '', true);
+  if entered.jobs is not null then
+    if entered.unsettled is not null then
+      perform private.settle_heads(entered.unsettled);
+    end if;
+    perform private.revive_sessions(entered.sessions);
+    perform private.count_jobs(cardinality(entered.jobs), 0, 0, 0, 0);
+    perform private.notify_in_pieces('new_job', entered.items, '[', ']');
+    if p_messages then
+      perform private.append_each(
+        entered.sessions,
+        array_fill('message'::text, array[cardinality(entered.jobs)]),
+        entered.messages,
+        entered.jobs
+      );
+    end if;
   end if;
   if p_idempotency_keys is null then
-    return query select j.id from unnest(entered.jobs) with ordinality as j (id, n) order by j.n;
+    return query select unnest(ids);
     return;
   end if;
   return query
@@ -199,7 +269,8 @@ begin
   with waiting as (
     select
       n.id, line.project_id, n.priority, n.created_at,
-      n.run_at is null and (n.recording is not null or not p_recordings_only) as may_follow
+      n.id is not null and n.run_at is null
+        and (n.recording is not null or not p_recordings_only) as may_follow
     from (
       select p.id as project_id from public.projects p
       where p.id = any (p_freed) and p.status <> 'deleted'

@@ -6,23 +6,33 @@
 -- a project, by its hash. Money is set aside under the job's row lock before a request and settled after it; what a
 -- dead attempt set aside counts as spent, for nobody knows.
 
+-- The caller sees to it that the job is of that session.
 create function private.append(
   p_session uuid, p_types text[], p_datas jsonb[], p_job uuid, p_batch uuid default null
-) returns bigint language plpgsql set search_path = '' as $$
+) returns bigint language plpgsql
+set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
   added integer := cardinality(p_types);
   newest bigint;
-  owner uuid;
 begin
-  update public.coding_sessions s set last_seq = s.last_seq + added
-  where s.id = p_session returning s.last_seq, s.user_id into newest, owner;
+  perform set_config('mobvibe.writes', 'whole', true);
+  with counted as (
+    update public.coding_sessions s set last_seq = s.last_seq + added, updated_at = now()
+    where s.id = p_session returning s.last_seq, s.user_id
+  ), written as (
+    insert into public.session_events (session_id, seq, job_id, user_id, event_type, data, batch_id)
+    select
+      p_session, c.last_seq - added + e.n, p_job, c.user_id, e.type, e.data, case e.n when 1 then p_batch end
+    from counted c cross join unnest(p_types, p_datas) with ordinality as e (type, data, n)
+  )
+  select c.last_seq into newest from counted c;
   if not found then
     raise exception 'there is no session %', p_session using errcode = 'MV004';
   end if;
-  insert into public.session_events (session_id, seq, job_id, user_id, event_type, data, batch_id)
-  select
-    p_session, newest - added + e.n, p_job, owner, e.type, e.data, case e.n when 1 then p_batch end
-  from unnest(p_types, p_datas) with ordinality as e (type, data, n);
+  perform set_config('mobvibe.writes', '', true);
+  if added > 0 then
+    perform pg_notify('session_events', p_session || ':' || newest);
+  end if;
   return newest;
 end
 $$;
@@ -39,12 +49,16 @@ begin
   from (select e.session_id, count(*) as events from unnest(p_sessions) as e (session_id) group by 1) a;
   perform from public.coding_sessions s where s.id = any (p_sessions) order by s.id for no key update;
   with moved as (
-    update public.coding_sessions s set last_seq = s.last_seq + (added ->> s.id::text)::bigint
+    update public.coding_sessions s
+    set last_seq = s.last_seq + (added ->> s.id::text)::bigint, updated_at = now()
     where s.id = any (p_sessions)
-    returning s.id, s.user_id, s.last_seq - (added ->> s.id::text)::bigint as before
+    returning s.id, s.user_id, s.last_seq, s.last_seq - (added ->> s.id::text)::bigint as before
   )
-  select array_agg(m.id) as sessions, array_agg(m.user_id) as owners, array_agg(m.before) as befores
+  select
+    array_agg(m.id) as sessions, array_agg(m.user_id) as owners, array_agg(m.before) as befores,
+    array_agg(m.id || ':' || m.last_seq) as items
   into counted from moved m;
+  perform set_config('mobvibe.writes', 'whole', true);
   insert into public.session_events (session_id, seq, job_id, user_id, event_type, data)
   select
     e.session_id, c.before + row_number() over (partition by e.session_id order by e.n),
@@ -53,6 +67,8 @@ begin
     with ordinality as e (session_id, type, data, job_id, n)
   full join unnest(counted.sessions, counted.owners, counted.befores) as c (session_id, owner, before)
     on c.session_id = e.session_id;
+  perform set_config('mobvibe.writes', '', true);
+  perform private.notify_in_pieces('session_events', counted.items, '', '');
 end
 $$;
 
@@ -66,10 +82,16 @@ create function public.append_events(
   p_batch uuid default null
 ) returns bigint language plpgsql set search_path = '' as $$
 declare
+  job public.coding_jobs;
   newest bigint;
 begin
   if p_attempt is not null then
-    perform private.fence(p_job, p_attempt, p_worker);
+    job := private.fence(p_job, p_attempt, p_worker);
+  elsif p_job is not null then
+    select * into job from public.coding_jobs j where j.id = p_job;
+  end if;
+  if job.session_id <> p_session then
+    raise exception 'job % is of another session', p_job using errcode = 'foreign_key_violation';
   end if;
   if p_batch is not null then
     select s.last_seq into newest

@@ -7,8 +7,9 @@
 -- worker_changed       the id of a worker that came or went
 --
 -- One notification a statement, in pieces that stay below Postgres's limit of 8,000 bytes, and never the content: a
--- notification is a hint to look into the table, and a lost one loses nothing. Supabase Realtime gets the same two
--- tables through its publication. At the end the local owner signs up: the person at this machine, without a limit.
+-- notification is a hint to look into the table, and a lost one loses nothing. That something came is told where it is
+-- counted: 0003, 0005, 0006, 0007. Supabase Realtime gets the same two tables through its publication. At the end the local
+-- owner signs up: the person at this machine, without a limit.
 
 create function private.notify_in_pieces(p_channel text, p_items text[], p_open text, p_close text)
 returns void language plpgsql set search_path = '' as $$
@@ -23,20 +24,6 @@ begin
   end loop;
 end
 $$;
-
-create function private.tell_new_jobs() returns trigger language plpgsql set search_path = '' as $$
-begin
-  perform private.notify_in_pieces('new_job', array(
-    select '{"id": "' || n.id || '", "priority": ' || n.priority || '}'
-    from new_rows n where n.status = 'pending'
-    order by n.priority desc, n.created_at, n.id
-  ), '[', ']');
-  return null;
-end
-$$;
-create trigger tell_new after insert on public.coding_jobs
-  referencing new table as new_rows
-  for each statement execute function private.tell_new_jobs();
 
 create function private.tell_moved_jobs() returns trigger language plpgsql set search_path = '' as $$
 declare
@@ -84,18 +71,6 @@ begin
   end loop;
 end
 $$;
-
-create function private.tell_events() returns trigger language plpgsql set search_path = '' as $$
-begin
-  perform private.notify_in_pieces('session_events', array(
-    select n.session_id || ':' || max(n.seq) from new_rows n group by n.session_id
-  ), '', '');
-  return null;
-end
-$$;
-create trigger tell after insert on public.session_events
-  referencing new table as new_rows
-  for each statement execute function private.tell_events();
 
 create function private.tell_head() returns trigger language plpgsql set search_path = '' as $$
 begin

@@ -6,7 +6,6 @@ import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
-import asyncpg
 import pytest
 from asyncpg import Pool
 
@@ -18,6 +17,7 @@ from mobvibe_worker.revisions import FileTree, Revision
 from mobvibe_worker.runner.upkeep import Upkeep, UpkeepRhythm
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.job_queue import FinishedWork, JobQueue
+from mobvibe_worker.store.pool import open_pool
 from mobvibe_worker.store.projects import ProjectStore
 from mobvibe_worker.store.revisions import RevisionStore
 from mobvibe_worker.store.sessions import SessionStore
@@ -160,9 +160,7 @@ async def test_more_sessions_than_one_call_looks_at(pool: Pool) -> None:
 
 
 async def test_who_owns_no_table_forgets_no_events(database_url: str) -> None:
-    async with asyncpg.create_pool(
-        database_url, min_size=1, max_size=1, server_settings={"role": "service_role"}
-    ) as served:
+    async with await open_pool(f"{database_url}?role=service_role", size=1) as served:
         upkeep = UpkeepStore(served)
         with pytest.raises(Denied):
             await upkeep.forget_events(DAY)

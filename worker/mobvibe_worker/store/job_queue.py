@@ -95,7 +95,7 @@ class JobQueue(Leases, JobViews):
         has_keys = any(job.idempotency_key for job in jobs)
         rows = await run(
             self._source,
-            "select public.enqueue_jobs($1, $2, $3, $4, $5, $6)",
+            "select array(select public.enqueue_jobs($1, $2, $3, $4, $5, $6))",
             [job.session_id for job in jobs],
             [job.prompt for job in jobs],
             [job.priority for job in jobs],
@@ -103,7 +103,7 @@ class JobQueue(Leases, JobViews):
             [job.idempotency_key for job in jobs] if has_keys else None,
             messages,
         )
-        return [JobId(found) for found in each(rows, UUID)]
+        return [JobId(found) for found in only(rows, list)]
 
     async def complete(self, attempt: Attempt, work: FinishedWork) -> RevisionId:
         """Commit the files as the project's head together with the job's completion; all of it or nothing.

@@ -1,0 +1,142 @@
+"""Prompts enter by index and with ids of their own; what they pass by is checked for everybody else."""
+
+from __future__ import annotations
+
+import time
+
+import asyncpg
+import pytest
+from asyncpg import Pool
+
+from database import LEASE, claimed, new_session, running_job
+from mobvibe_worker.errors import StoreError
+from mobvibe_worker.events import Message
+from mobvibe_worker.store.event_log import EventLog
+from mobvibe_worker.store.job_queue import JobQueue, NewJob
+from mobvibe_worker.store.leases import Finished
+from mobvibe_worker.store.sessions import SessionStore
+
+ENTER = {
+    "one": "select enqueue_job($1, 'a prompt', $2, null, null, gen_random_uuid()::text)",
+    "many": "select enqueue_jobs(array[$1::uuid], array['a prompt'], array[$2::integer])",
+    "many, bare": "select enqueue_jobs("
+    "array[$1::uuid], array['a prompt'], array[$2::integer], p_messages => false)",
+    "an insert": "insert into coding_jobs (session_id, prompt, priority) values ($1, 'a prompt', $2)",
+    "an event": "select append_events($1, array['message'], array[to_jsonb($2::integer)])",
+    "a plain event": "insert into session_events (session_id, event_type, data)"
+    " values ($1, 'message', to_jsonb($2::integer))",
+}
+WHOLE_SCANS = """
+select coalesce(sum(seq_scan), 0) from pg_stat_xact_user_tables
+where relname in ('projects', 'coding_sessions', 'coding_jobs', 'session_events')
+"""
+
+
+@pytest.mark.parametrize("way", ENTER)
+async def test_no_table_is_read_whole_however_empty_it_was(way: str, pool: Pool) -> None:
+    session = await new_session(pool)
+    await pool.execute("vacuum analyze coding_jobs")
+    async with pool.acquire() as connection, connection.transaction():
+        for priority in range(12):
+            await connection.execute(ENTER[way], session, priority)
+        assert await connection.fetchval(WHOLE_SCANS) == 0
+        await connection.execute("select count(*) from coding_jobs")
+        assert await connection.fetchval(WHOLE_SCANS) == 1
+
+
+@pytest.mark.parametrize("way", ["one", "many", "many, bare", "an event"])
+async def test_who_writes_after_a_prompt_is_checked_as_before(way: str, pool: Pool) -> None:
+    session, other = await new_session(pool), await new_session(pool, "Other")
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(ENTER[way], session, 1)
+        with pytest.raises(asyncpg.CheckViolationError, match="leave it out"):
+            async with connection.transaction():
+                await connection.execute(
+                    "insert into session_events (session_id, seq, user_id, event_type)"
+                    " select id, 99, user_id, 'message' from coding_sessions where id = $1",
+                    session,
+                )
+        await connection.execute(ENTER["an insert"], other, 0)
+        assert await connection.fetchval("select count(*) from coding_jobs where is_head") == (
+            1 if way == "an event" else 2
+        )
+    stats = await JobQueue(pool).stats()
+    assert stats.pending == await pool.fetchval("select count(*) from coding_jobs")
+
+
+async def test_a_refused_prompt_leaves_the_checks_on(pool: Pool) -> None:
+    session = await new_session(pool)
+    async with pool.acquire() as connection, connection.transaction():
+        with pytest.raises(asyncpg.CheckViolationError):
+            async with connection.transaction():
+                await connection.execute("select enqueue_job($1, ' ')", session)
+        await connection.execute(ENTER["an insert"], session, 0)
+        with pytest.raises(asyncpg.CheckViolationError, match="leave it out"):
+            await connection.execute(
+                "insert into session_events (session_id, seq, user_id, event_type)"
+                " select id, 99, user_id, 'message' from coding_sessions where id = $1",
+                session,
+            )
+    assert (await JobQueue(pool).stats()).pending == 0
+
+
+async def test_an_event_is_of_its_jobs_session(pool: Pool) -> None:
+    job, attempt = await running_job(pool)
+    other, log = await new_session(pool, "Other"), EventLog(pool)
+    for more in ({"attempt": attempt}, {"job_id": job.id}):
+        with pytest.raises(StoreError, match="another session"):
+            await log.append(other, [Message("strange")], **more)
+        await log.append(job.session_id, [Message("own")], **more)
+    assert await log.read(other) == []
+
+
+async def test_the_ids_of_a_batch_are_time_ordered_and_their_own(pool: Pool) -> None:
+    session, before = await new_session(pool), time.time()
+    jobs = [NewJob(session, str(number)) for number in range(300)]
+    ids = [*await JobQueue(pool).enqueue_many(jobs), *await JobQueue(pool).enqueue_many(jobs)]
+    assert sorted(ids) == ids and len(set(ids)) == 600
+    assert {(one.version, one.variant) for one in ids} == {(7, "specified in RFC 4122")}
+    moments = [(one.int >> 80) / 1000 for one in ids]
+    assert before - 0.1 <= min(moments) and max(moments) <= time.time() + 0.1
+    many = await pool.fetch(
+        "select u from generate_series(1, 300) as n, unnest(private.uuid7s(least(40, n * 40))) as u"
+    )
+    assert len({row["u"] for row in many}) == 12_000
+    assert {(row["u"].version, row["u"].variant[:9]) for row in many} == {(7, "specified")}
+
+
+@pytest.mark.parametrize("way", ["one", "many", "an insert"])
+async def test_a_prompt_revives_its_session_and_takes_its_place(way: str, pool: Pool) -> None:
+    session = await new_session(pool)
+    later = (
+        "insert into coding_jobs (session_id, prompt, run_at) values ($1, 'later', now() + '1 h')"
+    )
+    await pool.execute(later, session)
+    await pool.execute("update coding_sessions set status = 'expired', expires_at = now()")
+    for priority in (3, 1, 7, 7):
+        await pool.execute(ENTER[way], session, priority)
+        assert (await SessionStore(pool).get(session)).status == "active"
+    heads = await pool.fetch("select priority, prompt from coding_jobs where is_head")
+    assert [tuple(row) for row in heads] == [(7, "a prompt")]
+    first = await pool.fetchval(
+        "select id from coding_jobs where priority = 7 order by created_at limit 1"
+    )
+    assert await pool.fetchval("select id from claim_next_job()") == first
+
+
+@pytest.mark.parametrize("slots", [0, 3])
+async def test_what_is_scheduled_is_head_when_all_before_it_are_done(
+    slots: int, pool: Pool
+) -> None:
+    queue, session = JobQueue(pool), await new_session(pool)
+    await queue.enqueue(session, "now")
+    ((_, attempt),) = await claimed(pool)
+    later = (
+        "insert into coding_jobs (session_id, prompt, run_at) values ($1, 'later', now() + '1 h')"
+    )
+    await pool.execute(later, session)
+    assert await queue.finish_and_claim(attempt.worker, [Finished(attempt, {})], slots, LEASE) == (
+        [],
+        [],
+    )
+    assert await pool.fetchval("select prompt from coding_jobs where is_head") == "later"
