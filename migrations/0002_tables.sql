@@ -77,7 +77,7 @@ create index coding_sessions_platform_idx on public.coding_sessions (platform);
 create index coding_sessions_container_id_idx on public.coding_sessions (container_id);
 
 create table public.coding_jobs (
-  id uuid primary key default private.uuid7(),
+  id uuid primary key with (deduplicate_items = off) default private.uuid7(),
   session_id uuid not null,
   project_id uuid not null,
   user_id uuid not null,
@@ -104,7 +104,7 @@ create table public.coding_jobs (
   updated_at timestamptz not null default now(),
   foreign key (session_id, project_id, user_id)
     references public.coding_sessions (id, project_id, user_id) on delete cascade,
-  unique (user_id, id),
+  unique (user_id, id) with (deduplicate_items = off),
   constraint coding_jobs_running_is_head check (
     status <> 'processing' or (is_head and worker is not null and lease_expires_at is not null)
   ),
@@ -123,9 +123,12 @@ $$;
 comment on column public.coding_jobs.max_retries is 'Attempts in all; a lost worker counts as one.';
 comment on column public.coding_jobs.run_at is 'Not before; null is as soon as it is its turn.';
 comment on column public.coding_jobs.attempt is 'Grows with every claim: the fencing token of every write.';
+-- No two rows have the same key in the indexes that are written with every claim and completion: to look for duplicates
+-- among the versions that those leave behind is a tenth of their cost.
 -- Where the table looks empty to the planner, two indexes often cost the same: it takes the one that was made last. So
 -- the ones for single look-ups in the queue come last.
-create index coding_jobs_session_idx on public.coding_jobs (session_id, project_id, user_id, created_at);
+create index coding_jobs_session_idx on public.coding_jobs (session_id, project_id, user_id, created_at)
+  with (deduplicate_items = off);
 -- what ended lately
 create index coding_jobs_finished_idx on public.coding_jobs (completed_at)
   where completed_at is not null;
@@ -139,7 +142,8 @@ create index coding_jobs_deferred_idx on public.coding_jobs (run_at)
 create index coding_jobs_waiting_idx on public.coding_jobs (created_at)
   where starts_with(status, 'pending');
 -- reclaim_jobs
-create index coding_jobs_leases_idx on public.coding_jobs (lease_expires_at) where status = 'processing';
+create index coding_jobs_leases_idx on public.coding_jobs (lease_expires_at)
+  with (deduplicate_items = off) where status = 'processing';
 create unique index coding_jobs_idempotency_key on public.coding_jobs (project_id, idempotency_key)
   where idempotency_key is not null;
 -- claim_jobs
@@ -151,7 +155,8 @@ create index coding_jobs_scheduled_idx on public.coding_jobs (project_id, run_at
 create index coding_jobs_line_idx on public.coding_jobs (project_id, priority desc, created_at, id)
   where status = 'pending' and (run_at is null or attempt > 0);
 -- one job of a project at a time
-create unique index coding_jobs_head_key on public.coding_jobs (project_id) where is_head;
+create unique index coding_jobs_head_key on public.coding_jobs (project_id)
+  with (deduplicate_items = off) where is_head;
 
 create table public.session_events (
   session_id uuid not null,
