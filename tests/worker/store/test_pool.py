@@ -196,22 +196,6 @@ async def test_a_real_transaction_pooler_breaks_nothing(pool: Pool, pooler_url: 
         await behind.close()
 
 
-async def test_only_what_is_not_our_own_is_tidied_up_after(database_url: str) -> None:
-    """Tidying up is a round trip; after the store's statements there is nothing to tidy up."""
-    pool, looking = await open_pool(database_url, size=1), await asyncpg.connect(database_url)
-    try:
-        server = await pool.fetchval("select pg_backend_pid()")
-        last = "select query from pg_stat_activity where pid = $1"
-        for source in (pool, UserView(pool, Person(LOCAL_OWNER, "local@mobvibe.invalid"))):
-            await repeatable(source, "select 'ours'")
-            assert "RESET" not in await looking.fetchval(last, server)
-            await pool.execute("select 'anything'")
-            assert "RESET ROLE" in await looking.fetchval(last, server)
-    finally:
-        await looking.close()
-        await pool.close()
-
-
 @pytest.mark.parametrize(
     "statement",
     [
