@@ -15,6 +15,7 @@ import asyncpg
 import docker
 import pytest
 
+from containers import kept
 from docker_engine import POSTGRES_IMAGE, OwnEngine
 from image_registry import ImageRegistry
 from image_registry import image_registry as image_registry
@@ -84,14 +85,6 @@ async def _keep_a_row(dsn: str) -> None:
     await connection.close()
 
 
-async def _kept(dsn: str) -> object:
-    connection = await asyncpg.connect(dsn)
-    try:
-        return await connection.fetchval("select n from kept")
-    finally:
-        await connection.close()
-
-
 async def test_a_pull_tells_its_bytes_and_an_image_that_is_no_postgres_is_refused(
     engine: DockerEngine, image_registry: ImageRegistry, tmp_path: Path
 ) -> None:
@@ -128,7 +121,7 @@ async def test_offline_an_image_that_is_missing_is_said_and_a_container_goes_on_
     await _keep_a_row(await postgres.start())
     await postgres.environment.shut_down()
     assert engine.images.remove(image)
-    assert await _kept(await postgres.start()) == 7
+    assert await kept(await postgres.start()) == 7
     assert any("its image is gone, its container is not" in one.detail for one in postgres.told)
     await postgres.gone()
 
@@ -152,7 +145,7 @@ async def test_a_container_removed_from_under_a_running_postgres_is_told_and_mad
     lost = asyncio.create_task(postgres.environment.lost())
     engine.remove(postgres.container)
     assert "Postgres ended by itself" in (await asyncio.wait_for(lost, 30)).message
-    assert await _kept(await postgres.start()) == 7
+    assert await kept(await postgres.start()) == 7
     await postgres.gone()
 
 
@@ -170,7 +163,7 @@ async def test_a_port_that_was_stolen_is_left_to_its_owner(
         thief.listen()
         again = await postgres.start()
         assert f":{port}/" not in again
-        assert await _kept(again) == 7
+        assert await kept(again) == 7
     await postgres.gone()
 
 
