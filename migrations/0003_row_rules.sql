@@ -170,7 +170,7 @@ end
 $$;
 create trigger came after insert on public.session_events
   referencing new table as new_rows
-  for each statement when (current_setting('mobvibe.writes', true) is distinct from 'whole')
+  for each statement when (current_setting('mobvibe.writes', true) is distinct from pg_trigger_depth()::text)
   execute function private.events_came();
 
 -- History goes with its session, and forgets a job that is gone: foreign keys do both, as the table's owner. The owner

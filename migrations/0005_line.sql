@@ -84,6 +84,7 @@ declare
   rising uuid[];
   overtaken uuid[];
   overtaking uuid[];
+  risen integer;
 begin
   select
     array_agg(locked.id) filter (where locked.status <> 'deleted'),
@@ -136,6 +137,10 @@ begin
   if cardinality(rising) > 0 then
     update public.coding_jobs j set is_head = true, updated_at = now()
     where j.id = any (rising) and j.status = 'pending' and not j.is_head;
+    get diagnostics risen = row_count;
+    if risen < cardinality(rising) then  -- one was deleted, or moved by hand, while it was waited for
+      perform private.settle_heads(present);
+    end if;
   end if;
 end
 $$;
@@ -198,7 +203,7 @@ $$;
 -- The queue's own statements, which change thousands of rows a second, leave a row whole by themselves.
 create trigger keep_whole before update on public.coding_jobs
   for each row when (
-    current_setting('mobvibe.moves', true) is distinct from 'told'
+    current_setting('mobvibe.moves', true) is distinct from pg_trigger_depth()::text
     and not (new.updated_at > old.updated_at and new.status = old.status)
   )
   execute function private.keep_job_whole();
@@ -216,7 +221,8 @@ language sql set search_path = '' set enable_seqscan = off set plan_cache_mode =
   ))
 $$;
 
--- What does all of this itself says so for as long as it writes (mobvibe.writes): enqueue_job, enqueue_jobs.
+-- What does all of this itself says so for as long as it writes (mobvibe.writes): enqueue_job, enqueue_jobs. It says at
+-- which depth of triggers: what somebody's own trigger writes meanwhile is seen to as always.
 create function private.jobs_entered() returns trigger language plpgsql set search_path = '' as $$
 declare
   entered record;
@@ -248,7 +254,7 @@ end
 $$;
 create trigger entered after insert on public.coding_jobs
   referencing new table as new_rows
-  for each statement when (current_setting('mobvibe.writes', true) is distinct from 'whole')
+  for each statement when (current_setting('mobvibe.writes', true) is distinct from pg_trigger_depth()::text)
   execute function private.jobs_entered();
 
 create function private.jobs_moved() returns trigger language plpgsql set search_path = '' as $$
@@ -297,7 +303,7 @@ $$;
 -- The queue's own batches (complete_held, claim) count, settle and tell by themselves: they know what they moved.
 create trigger moved after update on public.coding_jobs
   referencing old table as old_rows new table as new_rows
-  for each statement when (current_setting('mobvibe.moves', true) is distinct from 'told')
+  for each statement when (current_setting('mobvibe.moves', true) is distinct from pg_trigger_depth()::text)
   execute function private.jobs_moved();
 
 -- As its owner: people may delete a project, and before Postgres 18 what that cascades to ran as them.

@@ -107,7 +107,7 @@ begin
   if place.known is not null then
     return place.known;
   end if;
-  perform set_config('mobvibe.writes', 'whole', true);
+  perform set_config('mobvibe.writes', pg_trigger_depth()::text, true);
   insert into public.coding_jobs (
     session_id, project_id, user_id, prompt, priority, recording, budget_usd, idempotency_key, is_head,
     created_at
@@ -174,7 +174,7 @@ begin
   end if;
   first_at := clock_timestamp();
   ids := private.uuid7s(cardinality(p_sessions));
-  perform set_config('mobvibe.writes', 'whole', true);
+  perform set_config('mobvibe.writes', pg_trigger_depth()::text, true);
   with wanted as (
     select w.*, coalesce(w.given_priority, 0) as priority
     from unnest(
@@ -258,7 +258,7 @@ begin
 end
 $$;
 
--- Of what waits in p_freed, projects without a head that the caller has locked: the most urgent, of those and of the
+-- Of what waits in p_freed, projects that the caller has locked, where they have no head: the most urgent, of those and of the
 -- heads that are ready. The other projects get their heads; one that is deleted gets none.
 create function private.followers(p_freed uuid[], p_slots integer, p_recordings_only boolean) returns uuid[]
 language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
@@ -274,6 +274,7 @@ begin
     from (
       select p.id as project_id from public.projects p
       where p.id = any (p_freed) and p.status <> 'deleted'
+        and not exists (select from public.coding_jobs h where h.project_id = p.id and h.is_head)
     ) line
     left join lateral (
       select j.id, j.priority, j.created_at, j.run_at, j.recording
@@ -343,7 +344,7 @@ begin
     );
   end if;
   if chosen <> '{}' then
-    perform set_config('mobvibe.moves', 'told', true);
+    perform set_config('mobvibe.moves', pg_trigger_depth()::text, true);
     return query
       update public.coding_jobs j
       set status = 'processing',
@@ -362,6 +363,9 @@ begin
         select j.id from public.coding_jobs j
         where j.id = any (chosen) and starts_with(j.status, 'processing') and j.worker = p_worker
       );
+      if p_freed is not null then  -- one was deleted, or moved by hand, while it was waited for
+        perform private.settle_heads(p_freed);
+      end if;
     end if;
   end if;
   perform private.count_jobs(
@@ -438,7 +442,7 @@ begin
     array_agg(a.id) filter (where l.is_ours is not true) as lost,
     array_agg(l.project_id) filter (where l.is_ours and l.status = 'processing') as lines
   into seen
-  from unnest(p_jobs, p_attempts) as a (id, number)
+  from (select distinct * from unnest(p_jobs, p_attempts)) as a (id, number)
   left join lateral (
     select
       j.id, j.project_id, j.attempt, j.status,
@@ -467,7 +471,7 @@ begin
       from unnest(seen.held, seen.numbers, seen.lines) as h (id, number, line);
     end if;
   end if;
-  perform set_config('mobvibe.moves', 'told', true);
+  perform set_config('mobvibe.moves', pg_trigger_depth()::text, true);
   with completed as (
     update public.coding_jobs j
     set status = 'completed',

@@ -15,7 +15,7 @@ declare
   added integer := cardinality(p_types);
   newest bigint;
 begin
-  perform set_config('mobvibe.writes', 'whole', true);
+  perform set_config('mobvibe.writes', pg_trigger_depth()::text, true);
   with counted as (
     update public.coding_sessions s set last_seq = s.last_seq + added, updated_at = now()
     where s.id = p_session returning s.last_seq, s.user_id
@@ -58,7 +58,7 @@ begin
     array_agg(m.id) as sessions, array_agg(m.user_id) as owners, array_agg(m.before) as befores,
     array_agg(m.id || ':' || m.last_seq) as items
   into counted from moved m;
-  perform set_config('mobvibe.writes', 'whole', true);
+  perform set_config('mobvibe.writes', pg_trigger_depth()::text, true);
   insert into public.session_events (session_id, seq, job_id, user_id, event_type, data)
   select
     e.session_id, c.before + row_number() over (partition by e.session_id order by e.n),

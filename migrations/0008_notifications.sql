@@ -52,7 +52,7 @@ end
 $$;
 create trigger tell_moved after update on public.coding_jobs
   referencing old table as old_rows new table as new_rows
-  for each statement when (current_setting('mobvibe.moves', true) is distinct from 'told')
+  for each statement when (current_setting('mobvibe.moves', true) is distinct from pg_trigger_depth()::text)
   execute function private.tell_moved_jobs();
 
 -- The same for a batch of which all went from one status to one other, where the trigger would look at each row.

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from asyncpg import Pool
 
 from database import new_session
+from headless import until_row
 from mobvibe_worker.runner.running import RunningJob
 from mobvibe_worker.store.job_queue import JobQueue, NewJob
 from mobvibe_worker.store.listener import Listener
 from polling import until
 from working import at_work, until_status
+
+HOLD = "select from projects where name like $1 for no key update"
+EXPIRES = "select lease_expires_at from coding_jobs where id = $1"
+LONG = timedelta(seconds=2)
+"""Twice the lease."""
 
 
 async def test_results_are_stored_in_order_with_never_more_than_the_slots(
@@ -154,3 +162,55 @@ async def test_a_batch_that_waits_for_a_lock_holds_no_other_up(
             await until_status(pool, free, "completed")
             assert (await queue.get(held_up)).status == "processing"
         await until_status(pool, held_up, "completed")
+
+
+async def test_work_whose_project_is_locked_for_longer_than_its_lease_is_not_done_again(
+    database_url: str, pool: Pool
+) -> None:
+    queue, let_go = JobQueue(pool), asyncio.Event()
+
+    async def work(running: RunningJob) -> Mapping[str, Any]:
+        await let_go.wait()
+        return {}
+
+    session = await new_session(pool)
+    async with Listener(database_url) as listener, at_work(pool, listener, work, lease=1) as worker:
+        job = await queue.enqueue(session, "locked when it ends")
+        await until_status(pool, job, "processing")
+        async with pool.acquire() as person, person.transaction():
+            await person.execute(HOLD, "%")
+            let_go.set()
+            await until(lambda: not worker.running, 10, "it is done")
+            first = await pool.fetchval(EXPIRES, job)
+            await until_row(pool, f"{EXPIRES} and lease_expires_at > $2", job, first + LONG)
+        await until_status(pool, job, "completed")
+    assert (await queue.get(job)).attempt == 1
+
+
+async def test_a_worker_that_stops_waits_for_no_lock_and_loses_no_good_result(
+    database_url: str, pool: Pool
+) -> None:
+    queue, let_go = JobQueue(pool), asyncio.Event()
+
+    async def work(running: RunningJob) -> Mapping[str, Any]:
+        await let_go.wait()
+        return {"text": "\x00" if running.job.prompt == "bad" else "fine"}
+
+    bad, good = await queue.enqueue_many(
+        [NewJob(await new_session(pool, name), name) for name in ("bad", "good")]
+    )
+    async with AsyncExitStack() as stack:
+        listener = await stack.enter_async_context(Listener(database_url))
+        worker = await stack.enter_async_context(at_work(pool, listener, work))
+        for each in (bad, good):
+            await until_status(pool, each, "processing")
+        person = await stack.enter_async_context(pool.acquire())
+        await stack.enter_async_context(person.transaction())
+        await person.execute(HOLD, "bad")
+        let_go.set()
+        await until(lambda: not worker.running, 10, "both are done")
+        worker.stop()
+        worker.stop()
+        await until_status(pool, good, "completed")
+        await until_row(pool, "select 1 from workers where gone_at is not null", seconds=15)
+        assert (await queue.get(bad)).status == "processing"

@@ -24,6 +24,8 @@ FULL_SHARE = 100
 REST_SECONDS = 0.02
 """How long an idle worker lets finished attempts gather, and how soon it comes back to those of a locked project."""
 RECONNECT_SECONDS = 1.0
+REST_STORED_SECONDS = 3.0
+"""How long a worker that ends waits for a project that somebody else holds."""
 
 
 @dataclass(slots=True)
@@ -107,11 +109,13 @@ class Exchange:
         self._stirred.set()
 
     async def store_rest(self) -> None:
-        """Complete what is left over, once. Raises StoreError."""
+        """Complete what is left over, once, each by itself, unless a lock holds it up for too long."""
         batch, self._finished, self._busy = [*self._finished, *self._busy], [], []
-        if batch:
-            lost = len(await self.queue.complete_many(self.worker, batch))
-            self.on_stored(len(batch) - lost, lost)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(REST_STORED_SECONDS):
+                await self._store_each(batch)
+        if self._finished:
+            log.warning("%s finished job(s) could not be stored", len(self._finished))
 
     def _end_rest(self) -> None:
         self._is_resting = False
@@ -158,7 +162,7 @@ class Exchange:
         return batch
 
     async def _trade(self, batch: list[Finished]) -> bool:
-        """False where nobody knows whether it was done."""
+        """False where nobody knows whether it was done, or nothing could be: better wait a moment."""
         ended = asyncio.get_running_loop().create_future()
         self._trades[ended] = batch
         try:
@@ -187,8 +191,8 @@ class Exchange:
             return False
         except StoreError as error:
             log.warning("a batch of %s was refused: %s", len(batch), error)
-            await self._store_one_by_one(batch)
-            return True
+            await self._store_each(batch)
+            return bool(batch)
         finally:
             self._asked -= slots
         if len(traded.jobs) < slots and looks == self._looks:
@@ -221,18 +225,22 @@ class Exchange:
         for job in jobs:
             self.start(job)
 
-    async def _store_one_by_one(self, batch: list[Finished]) -> None:
-        """One bad result must not keep the others of its batch from being stored."""
-        if not batch:
-            await asyncio.sleep(RECONNECT_SECONDS)
-        for each in batch:
-            try:
-                lost = len(await self.queue.complete_many(self.worker, [each]))
-                self.on_stored(1 - lost, lost)
-            except DatabaseUnreachable:
-                self._finished.append(each)
-            except StoreError as error:
-                await self._fail(each, error)
+    async def _store_each(self, batch: list[Finished]) -> None:
+        """One bad result, or one locked project, must not keep the others of its batch from being stored."""
+        storing = {asyncio.create_task(self._store(each)): each for each in batch}
+        try:
+            await asyncio.gather(*storing)
+        finally:
+            self._finished += [each for task, each in storing.items() if not task.done()]
+
+    async def _store(self, finished: Finished) -> None:
+        try:
+            lost = len(await self.queue.complete_many(self.worker, [finished]))
+            self.on_stored(1 - lost, lost)
+        except DatabaseUnreachable:
+            self._finished.append(finished)
+        except StoreError as error:
+            await self._fail(finished, error)
 
     async def _fail(self, finished: Finished, error: StoreError) -> None:
         try:

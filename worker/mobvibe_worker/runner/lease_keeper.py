@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
 from mobvibe_worker.errors import StoreError
-from mobvibe_worker.jobs import JobId, WorkerId
+from mobvibe_worker.jobs import Attempt, JobId, WorkerId
 from mobvibe_worker.runner.running import RunningJob
 from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.leases import Renewal
@@ -24,6 +25,8 @@ class LeaseKeeper:
     worker: WorkerId
     lease: float
     running: dict[JobId, RunningJob]
+    known: Callable[[], Collection[Attempt]]
+    """What runs, and what has run and is still to be stored: somebody may hold its project's lock for long."""
 
     async def look_after(self) -> None:
         """See, without writing, which running jobs are to be cancelled or are lost."""
@@ -38,16 +41,13 @@ class LeaseKeeper:
         self._heed(held, answers)
 
     async def renew(self) -> None:
-        held = list(self.running.values())
-        if not held:
+        """Prolong the leases of all that is known."""
+        held, attempts = list(self.running.values()), list(self.known())
+        if not attempts:
             return
         now = asyncio.get_running_loop().time()
         try:
-            answers = await self.queue.renew(
-                self.worker,
-                [running.attempt for running in held],
-                timedelta(seconds=self.lease),
-            )
+            answers = await self.queue.renew(self.worker, attempts, timedelta(seconds=self.lease))
         except StoreError as error:
             log.warning("leases cannot be renewed: %s", error)
             for running in held:

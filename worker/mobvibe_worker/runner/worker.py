@@ -78,7 +78,7 @@ class Worker:
             self.exchange.until_traded,
             self.exchange.look,
         )
-        self.leases = LeaseKeeper(self.queue, self.id, self.rhythm.lease, self.running)
+        self.leases = LeaseKeeper(self.queue, self.id, self.rhythm.lease, self.running, self._known)
 
     async def run(self) -> None:
         """Work until `stop`; then finish or hand back what runs."""
@@ -107,8 +107,8 @@ class Worker:
                     task.cancel()
         finally:
             await self._hand_back_all()
+            await self.exchange.store_rest()
             with contextlib.suppress(StoreError):
-                await self.exchange.store_rest()
                 await self.unheard.look()
                 await self.registry.gone(self.id)
 

@@ -42,6 +42,8 @@ _LOST = (
     pg.CrashShutdownError,
     asyncpg.InternalClientError,
 )
+# Rolled back, by our time limit or by one of the server's own.
+_TOO_LONG = (TimeoutError, pg.QueryCanceledError, pg.LockNotAvailableError)
 _OURS: dict[str, type[MobvibeError]] = {
     "MV001": LeaseLost,
     "MV002": HeadMoved,
@@ -73,7 +75,7 @@ def translated() -> Iterator[None]:
         asyncpg.InterfaceError,
         pg.InternalClientError,
     ) as error:
-        if isinstance(error, TimeoutError):
+        if isinstance(error, _TOO_LONG):
             raise DatabaseUnreachable(
                 "The database did not answer in time.",
                 "It is busy, or every connection is in use; try again in a moment.",

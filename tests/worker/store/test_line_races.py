@@ -1,0 +1,142 @@
+"""A line never stands still: rows deleted in the very moment, a team's own triggers, two of one attempt."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+from asyncpg import Pool
+
+from database import LEASE, claimed, new_session
+from headless import until_row
+from mobvibe_worker.jobs import Attempt, WorkerId
+from mobvibe_worker.store.job_queue import JobQueue
+from mobvibe_worker.store.leases import Finished
+from mobvibe_worker.store.sessions import SessionStore
+
+W = WorkerId("w1")
+WAITS = (
+    "select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+)
+FOLLOW_UP = """
+create function follow_up() returns trigger language plpgsql as $$
+begin
+  {statement};
+  return null;
+end
+$$;
+create trigger follow_up after {event} for each row when ({condition}) execute function follow_up()
+"""
+
+
+async def fused(pool: Pool, attempt: Attempt) -> None:
+    await JobQueue(pool).finish_and_claim(W, [Finished(attempt, {})], 1, LEASE)
+
+
+async def in_a_batch(pool: Pool, attempt: Attempt) -> None:
+    assert await JobQueue(pool).complete_many(W, [Finished(attempt, {})]) == []
+
+
+async def by_hand(pool: Pool, attempt: Attempt) -> None:
+    await pool.execute("select complete_job($1)", attempt.job_id)
+
+
+@pytest.mark.parametrize("gone", ["coding_jobs", "coding_sessions"])
+@pytest.mark.parametrize("complete", [fused, in_a_batch, by_hand])
+async def test_the_line_goes_on_when_the_next_one_is_deleted_in_that_moment(
+    complete: Callable[[Pool, Attempt], Coroutine[Any, Any, None]], gone: str, pool: Pool
+) -> None:
+    queue, session = JobQueue(pool), await new_session(pool)
+    project = (await SessionStore(pool).get(session)).project_id
+    other = await SessionStore(pool).create(project, "of another session")
+    await queue.enqueue(session, "first")
+    second = await queue.enqueue(other, "second")
+    third = await queue.enqueue(session, "third")
+    ((_, attempt),) = await claimed(pool)
+    async with pool.acquire() as person, person.transaction():
+        await person.execute(
+            f"delete from {gone} where id = $1", second if gone == "coding_jobs" else other
+        )
+        completing = asyncio.create_task(complete(pool, attempt))
+        await until_row(pool, WAITS, seconds=10)
+    await completing
+    held = await queue.get(third)
+    if held.status == "pending":
+        ((held, _),) = await claimed(pool)
+    assert held.id == third and held.status == "processing"
+
+
+async def test_what_falls_due_while_its_line_is_locked_is_claimed_once_beside_the_others(
+    pool: Pool,
+) -> None:
+    queue, session = JobQueue(pool), await new_session(pool)
+    await queue.enqueue(session, "first")
+    ((_, attempt),) = await claimed(pool)
+    due = await queue.enqueue(session, "due in this moment")
+    await pool.execute("update coding_jobs set run_at = now() + '100 ms' where id = $1", due)
+    ready = await queue.enqueue(await new_session(pool, "Other"), "ready")
+    await until_row(
+        pool, f"select 1 from coding_jobs where id = '{due}' and run_at < now()", seconds=5
+    )
+    traded = await queue.finish_and_claim(W, [Finished(attempt, {})], 2, LEASE)
+    assert {job.id for job in traded.jobs} == {due, ready}
+
+
+async def test_an_attempt_that_is_named_twice_is_completed_once(pool: Pool) -> None:
+    queue = JobQueue(pool)
+    job = await queue.enqueue(await new_session(pool), "named twice")
+    ((_, attempt),) = await claimed(pool)
+    twice = [Finished(attempt, {}), Finished(attempt, {})]
+    assert (await queue.finish_and_claim(W, twice, 1, LEASE)).lost == frozenset()
+    assert (await queue.get(job)).status == "completed" and (await queue.stats()).completed == 1
+    assert await queue.complete_many(W, twice) == []
+
+
+async def count_waiting(pool: Pool) -> int:
+    rows = await pool.fetchval("select count(*) from coding_jobs where status = 'pending'")
+    assert (await JobQueue(pool).stats()).pending == rows
+    return int(rows)
+
+
+async def test_what_a_team_s_own_trigger_enqueues_on_an_event_is_counted_and_claimed(
+    pool: Pool,
+) -> None:
+    session = await new_session(pool)
+    await pool.execute(
+        FOLLOW_UP.format(
+            event="insert on session_events",
+            condition="new.event_type = 'completion'",
+            statement="insert into public.coding_jobs (session_id, prompt) values (new.session_id, 'next')",
+        )
+    )
+    await pool.execute("select append_events($1, '{completion}', array['{}'::jsonb])", session)
+    assert await count_waiting(pool) == 1
+    assert len(await claimed(pool)) == 1
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "perform public.enqueue_job(new.session_id, 'next')",
+        "insert into public.coding_jobs (session_id, prompt) values (new.session_id, 'next')",
+    ],
+)
+async def test_what_a_team_s_own_trigger_enqueues_on_completion_is_counted_and_runs_alone(
+    statement: str, pool: Pool
+) -> None:
+    queue, session = JobQueue(pool), await new_session(pool)
+    await queue.enqueue(session, "first")
+    await queue.enqueue(session, "second")
+    ((_, attempt),) = await claimed(pool)
+    await pool.execute(
+        FOLLOW_UP.format(
+            event="update on coding_jobs",
+            condition="new.status = 'completed' and new.prompt = 'first'",
+            statement=statement,
+        )
+    )
+    traded = await queue.finish_and_claim(W, [Finished(attempt, {})], 5, LEASE)
+    assert len(traded.jobs) + len(await claimed(pool, slots=5)) == 1
+    assert await count_waiting(pool) == 1
