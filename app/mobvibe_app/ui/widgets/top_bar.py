@@ -67,8 +67,7 @@ class TopBar(Widget):
     def _parts(self, *, with_words: bool) -> list[tuple[Content, ...]]:
         """The parts after the name, each with its shorter variants."""
         state = self._state
-        shown = [each for each in state.services if with_words or each.name != "starter"]
-        shown = [s for s in shown if s.name != "starter" or s.state not in ("healthy", "waiting")]
+        shown = self._services(with_words=with_words)
         label = self._model_label
         style = "$text-warning" if label.startswith("demo") else MUTED
         return [
@@ -77,6 +76,19 @@ class TopBar(Widget):
             (Content.styled(label, style), Content.styled(label.split(":")[0], style)),
             (Content.styled(f"{money(state.cost_today_usd)} today", MUTED),),
         ]
+
+    def _services(self, *, with_words: bool) -> list[ServiceStatus]:
+        """What is worth a place. The starter is while it comes; where there is little room, instead of what waits."""
+        services = self._state.services
+        starter = next((each for each in services if each.name == "starter"), None)
+        others = [each for each in services if each is not starter]
+        if starter is None or starter.state in ("healthy", "waiting"):
+            return others
+        if with_words:
+            return list(services)
+        if starter.progress is None:
+            return others
+        return [*(each for each in others if each.state != "waiting"), starter]
 
     def _service(self, status: ServiceStatus) -> Content:
         busy = status.state not in ("healthy", "waiting")

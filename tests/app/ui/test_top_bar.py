@@ -1,0 +1,39 @@
+"""The first row at both sizes: what comes is seen coming, while a first project waits for it too."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from mobvibe_app.changes import ServiceChanged, ServiceStatus
+from mobvibe_app.ui.app import MobvibeApp
+from mobvibe_app.ui.widgets.top_bar import TopBar
+from scripted_studio import ScriptedStudio, build_changes, overview, services_up
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(80, 24), (120, 40)])
+async def test_the_starter_s_progress_is_seen_beside_a_project_that_waits_for_it(
+    columns: int, rows: int
+) -> None:
+    studio = ScriptedStudio(
+        [
+            *services_up(),
+            *build_changes()[:2],
+            overview("processing"),
+            ServiceChanged(ServiceStatus("preview", "waiting")),
+            ServiceChanged(ServiceStatus("starter", "downloading", "SDK 54", progress=0.27)),
+        ]
+    )
+    app = MobvibeApp(studio, version="0", model_label="demo")
+    async with app.run_test(size=(columns, rows)) as pilot:
+        bar = app.screen_stack[0].query_one(TopBar)
+        async with asyncio.timeout(10):
+            while "starter 27 %" not in bar.render().plain:
+                await pilot.pause(0.02)
+        assert bar.render().cell_length <= columns
+        studio.tell(ServiceChanged(ServiceStatus("starter", "healthy", "SDK 54")))
+        async with asyncio.timeout(10):
+            while "starter" in bar.render().plain:
+                await pilot.pause(0.02)
+        assert "preview" in bar.render().plain
