@@ -138,9 +138,9 @@ create index coding_jobs_dead_idx on public.coding_jobs (completed_at) where sta
 -- serve, so that no other query can take them: where nothing waited at the last analyze, all partial indexes look alike.
 create index coding_jobs_deferred_idx on public.coding_jobs (run_at)
   where starts_with(status, 'pending') and run_at is not null;
--- get_queue_stats: the oldest that waits
+-- get_queue_stats: the oldest that waits. In other words than the one before: taken in its place, it is read whole.
 create index coding_jobs_waiting_idx on public.coding_jobs (created_at)
-  where starts_with(status, 'pending');
+  where starts_with(status, 'pend');
 -- reclaim_jobs
 create index coding_jobs_leases_idx on public.coding_jobs (lease_expires_at)
   with (deduplicate_items = off) where status = 'processing';

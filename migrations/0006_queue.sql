@@ -891,7 +891,7 @@ create function public.get_queue_stats() returns table (
         select p.id from public.projects p
         where p.id = j.project_id and p.status <> 'deleted' limit 1
       ) line
-      where starts_with(j.status, 'pending') order by j.created_at limit 1
+      where starts_with(j.status, 'pend') order by j.created_at limit 1
     )
   from private.job_counts c
 $$;

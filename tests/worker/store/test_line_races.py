@@ -140,3 +140,15 @@ async def test_what_a_team_s_own_trigger_enqueues_on_completion_is_counted_and_r
     traded = await queue.finish_and_claim(W, [Finished(attempt, {})], 5, LEASE)
     assert len(traded.jobs) + len(await claimed(pool, slots=5)) == 1
     assert await count_waiting(pool) == 1
+
+
+async def test_what_waits_for_its_time_is_never_looked_for_among_all_that_wait(pool: Pool) -> None:
+    """With statistics of a table in which nothing waited, the planner took one index for the other."""
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("set local enable_seqscan = off")
+        await connection.execute("drop index coding_jobs_deferred_idx")
+        plan = await connection.fetch(
+            "explain select from coding_jobs"
+            " where starts_with(status, 'pending') and run_at <= statement_timestamp()"
+        )
+    assert "coding_jobs_waiting_idx" not in str(plan)

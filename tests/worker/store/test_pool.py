@@ -227,6 +227,9 @@ async def test_only_who_may_have_changed_a_connection_pays_for_its_reset(databas
         for source in (pool, UserView(pool, Person(LOCAL_OWNER, "local@mobvibe.invalid"))):
             await repeatable(source, "select 'as found'")
             assert "RESET" not in await connection.fetchval(last)
+            with pytest.raises(StoreError):
+                await repeatable(source, "select 1 / 0")
+            assert "RESET" in await connection.fetchval(last), "after a failure nothing is sure"
             async with pool.acquire() as borrowed:
                 await borrowed.execute("set application_name = 'theirs'")
             assert "RESET ROLE" in await connection.fetchval(last)

@@ -43,9 +43,11 @@ async def _fetch(source: Source, sql: str, arguments: tuple[Any, ...]) -> list[R
     # A time limit is a task of its own: only where there may be something to wait for.
     has_idle_one = isinstance(source, Pool) and source.get_idle_size() > 0
     async with source.acquire(timeout=None if has_idle_one else ACQUIRE_SECONDS) as connection:
-        if leave_as_found := getattr(connection, "leave_as_found", None):
-            leave_as_found()  # the store's statements set nothing, or only until the end of their transaction
         rows: list[Record] = await connection.fetch(sql, *arguments)
+        # The store's statements set nothing, or only until the end of their transaction. One that failed may leave a
+        # connection in any state: then the reset finds out.
+        if leave_as_found := getattr(connection, "leave_as_found", None):
+            leave_as_found()
         return rows
 
 
