@@ -212,5 +212,5 @@ async def test_a_worker_that_stops_waits_for_no_lock_and_loses_no_good_result(
         worker.stop()
         worker.stop()
         await until_status(pool, good, "completed")
-        await until_row(pool, "select 1 from workers where gone_at is not null", seconds=15)
+        await until_row(pool, "select 1 from workers where gone_at is not null", seconds=30)
         assert (await queue.get(bad)).status == "processing"
