@@ -514,7 +514,7 @@ end
 $$;
 
 -- Completes a batch and claims up to p_slots, which may be what follows in the same projects: one round trip, one commit.
--- It waits for nobody. A row is a claimed job; one without a session is an attempt of the batch: without a status it did
+-- It waits for no project. A row is a claimed job; one without a session is an attempt of the batch: without a status it did
 -- not hold its job any more, else it is not completed yet, for its project is locked in this moment.
 create function public.finish_and_claim(
   p_worker text,

@@ -15,7 +15,8 @@ from mobvibe_worker.errors import StoreError
 from mobvibe_worker.events import Message
 from mobvibe_worker.home import Home
 from mobvibe_worker.jobs import Job
-from mobvibe_worker.runner.attempt import AttemptRunner, Stores
+from mobvibe_worker.runner.assembly import build_stores
+from mobvibe_worker.runner.attempt import AttemptRunner
 from mobvibe_worker.runner.checking import Toolchains
 from mobvibe_worker.runner.event_buffer import EventBuffer
 from mobvibe_worker.runner.running import Rhythm
@@ -24,9 +25,6 @@ from mobvibe_worker.sanitize import Redactor
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.listener import Listener
-from mobvibe_worker.store.projects import ProjectStore
-from mobvibe_worker.store.revisions import RevisionStore
-from mobvibe_worker.store.turns import TurnLedger
 from mobvibe_worker.store.workers import WorkerRegistry
 from polling import until
 from refusals import refuse_events
@@ -127,14 +125,7 @@ async def test_an_attempt_counts_once_though_its_outcome_is_stored_at_the_second
 
 def worker_of_builds(pool: Pool, listener: Listener, folder: Path) -> Worker:
     """A worker whose attempts are real ones; they have no model."""
-    stores = Stores(
-        queue=JobQueue(pool),
-        events=EventLog(pool),
-        projects=ProjectStore(pool),
-        revisions=RevisionStore(pool),
-        turns=TurnLedger(pool),
-    )
-    home = Home(folder)
+    stores, home = build_stores(pool), Home(folder)
     attempts = AttemptRunner(home, stores, Toolchains(home), no_model, NOTHING_SECRET, Decimal(1))
     rhythm = Rhythm(lease=30.0, poll=10.0, concurrency=1)
     registry = WorkerRegistry(pool)

@@ -15,45 +15,32 @@ from asyncpg import Pool
 
 from cutting_proxy import CuttingProxy
 from database import new_session
-from mobvibe_worker.runner.running import Rhythm, RunAttempt, RunningJob
+from mobvibe_worker.runner.running import RunAttempt, RunningJob
 from mobvibe_worker.runner.worker import Worker
 from mobvibe_worker.store.job_queue import JobQueue, NewJob
 from mobvibe_worker.store.listener import Listener
 from mobvibe_worker.store.pool import open_pool
-from mobvibe_worker.store.workers import WorkerRegistry
 from polling import until
+from working import Endless, at_work
 
 LEASE_SECONDS = 60.0
 """Longer than any test may take: who waits for a lease fails."""
 
 
 @asynccontextmanager
-async def at_work(
+async def at_a_distance(
     database_url: str, proxied_url: str, run_attempt: RunAttempt, *, slots: int
 ) -> AsyncIterator[Worker]:
     """A worker whose statements go through the proxy; notifications come to it directly."""
     pool = await open_pool(proxied_url, size=6)
-    rhythm = Rhythm(lease=LEASE_SECONDS, poll=10.0, concurrency=slots)
-    async with asyncio.timeout(50), Listener(database_url) as listener:
-        worker = Worker(JobQueue(pool), WorkerRegistry(pool), listener, run_attempt, rhythm)
-        task = asyncio.create_task(worker.run())
-        try:
+    try:
+        async with (
+            Listener(database_url) as listener,
+            at_work(pool, listener, run_attempt, slots=slots, lease=LEASE_SECONDS) as worker,
+        ):
             yield worker
-        finally:
-            worker.stop()
-            await task
-            await pool.close()
-
-
-class Endless:
-    """Attempts that go on until they are stopped."""
-
-    def __init__(self) -> None:
-        self.started: list[RunningJob] = []
-
-    async def __call__(self, running: RunningJob) -> None:
-        self.started.append(running)
-        await asyncio.Event().wait()
+    finally:
+        await pool.close()
 
 
 async def test_a_claim_whose_answer_was_lost_runs_soon_and_counts_no_attempt(
@@ -65,7 +52,7 @@ async def test_a_claim_whose_answer_was_lost_runs_soon_and_counts_no_attempt(
     proxy = CuttingProxy(lambda answer: job_id.bytes in answer and next(answers) == 0)
     async with (
         proxy.before(database_url) as proxied,
-        at_work(database_url, proxied, work, slots=2),
+        at_a_distance(database_url, proxied, work, slots=2),
     ):
         await until(lambda: proxy.cut == 1, 10, "the answer to the claim is lost")
         await until(lambda: bool(work.started), 10, "it runs")
@@ -80,7 +67,7 @@ async def test_a_claim_that_is_done_later_is_found_too_and_what_runs_is_left_alo
     """A server whose client is gone goes on with its statement, for as long as it takes."""
     queue, work = JobQueue(pool), Endless()
     running = await queue.enqueue(await new_session(pool), "this one runs")
-    async with at_work(database_url, database_url, work, slots=1) as worker:
+    async with at_a_distance(database_url, database_url, work, slots=1) as worker:
         await until(lambda: bool(work.started), 10, "one runs")
         other = await queue.enqueue(await new_session(pool, "Two"), "another app")
         worker.unheard.doubt()
@@ -108,7 +95,7 @@ async def test_a_claim_whose_answer_is_only_late_is_no_lost_one(
     proxy = CuttingProxy(holds=is_first)
     async with (
         proxy.before(database_url) as proxied,
-        at_work(database_url, proxied, work, slots=2) as worker,
+        at_a_distance(database_url, proxied, work, slots=2) as worker,
     ):
         await until(lambda: proxy.held == 1, 10, "the job is claimed, the answer under way")
         worker.unheard.doubt()
@@ -142,7 +129,7 @@ async def test_however_many_answers_are_lost_every_job_runs_once_and_in_order(
     proxy = CuttingProxy(is_cut)
     async with (
         proxy.before(database_url) as proxied,
-        at_work(database_url, proxied, work, slots=4) as worker,
+        at_a_distance(database_url, proxied, work, slots=4) as worker,
     ):
         await until(lambda: worker.tally.outcomes["completed"] == 200, 45, "all are done")
     assert proxy.cut > 3

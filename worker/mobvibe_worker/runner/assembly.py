@@ -58,6 +58,17 @@ class ModelChoice:
         )
 
 
+def build_stores(pool: Pool) -> Stores:
+    """What attempts read and write, on an open pool."""
+    return Stores(
+        queue=JobQueue(pool),
+        events=EventLog(pool),
+        projects=ProjectStore(pool),
+        revisions=RevisionStore(pool),
+        turns=TurnLedger(pool),
+    )
+
+
 def build_worker(
     settings: WorkerSettings,
     pool: Pool,
@@ -69,13 +80,7 @@ def build_worker(
 
     The checks' commands run in the `sandbox` where it opens, else as processes of this machine.
     """
-    stores = Stores(
-        queue=JobQueue(pool),
-        events=EventLog(pool),
-        projects=ProjectStore(pool),
-        revisions=RevisionStore(pool),
-        turns=TurnLedger(pool),
-    )
+    stores = build_stores(pool)
     home = Home(settings.home)
     tally = Tally()
     attempt = AttemptRunner(

@@ -169,7 +169,8 @@ def _pending(files: list[MigrationFile], applied: list[asyncpg.Record]) -> list[
         if file.sha256 != row["sha256"]:
             raise MigrationRefused(
                 f"{file.file_name} was changed after it was applied to this database.",
-                "Put the file back as it was, and make the change in a new migration.",
+                "Put the file back as it was, and make the change in a new migration; where no row need be kept,"
+                " `mobvibe-tui db reset` makes the database anew.",
             )
     done = {row["version"] for row in applied}
     pending = [file for file in files if file.version not in done]
