@@ -28,8 +28,9 @@ BLOCKS = {"▀": (0.0, 0.5), "█": (0.0, 1.0)} | {
 async def drawn_rows() -> list[list[Segment]]:
     """The cells of a finished build, its code beside the stream."""
     sys.path.insert(0, str(ROOT / "tests"))
-    from mobvibe_app.ui.app import MobvibeApp
     from scripted_studio import ScriptedStudio, build_changes, services_up
+
+    from mobvibe_app.ui.app import MobvibeApp
 
     studio = ScriptedStudio([*services_up(), *build_changes()])
     app = MobvibeApp(studio, version="0.1.0", model_label="demo: recorded, no cost")

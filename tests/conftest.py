@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from clusters import ClusterOfOurs, debian_15, running
-from docker_engine import engine as engine
-from docker_engine import engine_of_tests as engine_of_tests
-from mobvibe_app.environment.postgres_embedded import EmbeddedPostgres
-from mobvibe_app.environment.supervisor.client import Supervisor
+from mobvibe_app.postgres.embedded import EmbeddedPostgres
+from mobvibe_app.supervisor.client import Supervisor
 from mobvibe_worker.home import Home
+from support.containers.engine import engine as engine
+from support.containers.engine import engine_of_tests as engine_of_tests
+from support.postgres.clusters import ClusterOfOurs, debian_15, running
 
 _OURS = ("MOBVIBE_", "ANTHROPIC_", "PG")
 _NAMES = ("DATABASE_URL", "DIRECT_URL", "DOCKER_HOST", "POLL_INTERVAL_MS", "MONITOR_INTERVAL_MS")

@@ -33,7 +33,7 @@ def loaded_after(statements: str) -> set[str]:
         ("import mobvibe_worker.runner.headless", {"textual", "rich", "docker", "qrcode"}),
         ("import mobvibe_app.ui.app", {"asyncpg", "docker", "anthropic", "mobvibe_worker.store"}),
         ("import mobvibe_app.cli.main", {"textual", "asyncpg", "anthropic", "pydantic"}),
-        ("import mobvibe_app.environment.supervisor.__main__", {"textual", "asyncpg", "pydantic"}),
+        ("import mobvibe_app.supervisor.__main__", {"textual", "asyncpg", "pydantic"}),
         (
             "from mobvibe_app.cli.main import run\nrun(['demo'])",
             {"textual", "asyncpg", "anthropic", "docker"},

@@ -7,18 +7,18 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from mobvibe_app.changes import DemoSummary
 from mobvibe_app.settings import AppSettings
+from mobvibe_app.studio.changes import DemoSummary
 
 if TYPE_CHECKING:
     from asyncpg import Pool
 
     from mobvibe_app.environment.environment import Environment
-    from mobvibe_app.preview_host import PreviewHost
-    from mobvibe_app.screen_feed import ScreenFeed
-    from mobvibe_app.studio import Connected, Studio, View
+    from mobvibe_app.preview.head_mirror import PreviewHost
+    from mobvibe_app.studio.feed import ScreenFeed
+    from mobvibe_app.studio.studio import Connected, Studio, View
     from mobvibe_app.ui.app import MobvibeApp
-    from mobvibe_worker.store.listener import Listener
+    from mobvibe_worker.store.connection.listener import Listener
 
 
 def demo_summaries() -> tuple[DemoSummary, ...]:
@@ -34,7 +34,7 @@ def demo_summaries() -> tuple[DemoSummary, ...]:
 def build_studio(settings: AppSettings, *, has_worker: bool = True) -> Studio:
     """A studio that is not open yet; without a worker it only serves previews."""
     from mobvibe_app.environment.environment import Environment
-    from mobvibe_app.studio import Studio
+    from mobvibe_app.studio.studio import Studio
 
     @asynccontextmanager
     async def connect(dsn: str, environment: Environment) -> AsyncIterator[Connected]:
@@ -49,10 +49,10 @@ def build_dashboard(settings: AppSettings) -> MobvibeApp:
     from importlib.metadata import version
 
     from mobvibe_app.ui.app import MobvibeApp
-    from mobvibe_app.ui.late_feed import LateFeed
+    from mobvibe_app.ui.deferred_feed import LateFeed
 
     def build_feed() -> ScreenFeed:
-        from mobvibe_app.screen_feed import ScreenFeed
+        from mobvibe_app.studio.feed import ScreenFeed
 
         return ScreenFeed(build_studio(settings))
 
@@ -64,15 +64,15 @@ def build_dashboard(settings: AppSettings) -> MobvibeApp:
 async def _connected(
     settings: AppSettings, dsn: str, environment: Environment, has_worker: bool
 ) -> AsyncIterator[Connected]:
-    from mobvibe_app.build_session import BuildSession
-    from mobvibe_app.embedded_worker import EmbeddedWorker
     from mobvibe_app.environment.modes import Modes
-    from mobvibe_app.overview import Overview
-    from mobvibe_app.studio import Connected, NoWorker
+    from mobvibe_app.studio.conversations import BuildSession
+    from mobvibe_app.studio.embedded_worker import EmbeddedWorker
+    from mobvibe_app.studio.overview import Overview
+    from mobvibe_app.studio.studio import Connected, NoWorker
     from mobvibe_worker.home import Home
+    from mobvibe_worker.store.connection.listener import Listener
+    from mobvibe_worker.store.connection.pool import open_pool
     from mobvibe_worker.store.job_queue import JobQueue
-    from mobvibe_worker.store.listener import Listener
-    from mobvibe_worker.store.pool import open_pool
     from mobvibe_worker.store.roster import Roster
     from mobvibe_worker.store.turns import TurnLedger
 
@@ -106,10 +106,10 @@ async def _connected(
 async def _previews(
     settings: AppSettings, environment: Environment, pool: Pool, listener: Listener, home_id: str
 ) -> AsyncIterator[PreviewHost]:
-    from mobvibe_app.environment.network import lan_address
-    from mobvibe_app.environment.preview_watches import PreviewWatches
-    from mobvibe_app.preview_host import PreviewHost
-    from mobvibe_app.preview_upkeep import PreviewStores, PreviewUpkeep
+    from mobvibe_app.preview.head_mirror import PreviewHost
+    from mobvibe_app.preview.monitor import PreviewWatches
+    from mobvibe_app.preview.network import lan_address
+    from mobvibe_app.preview.reconcile import PreviewStores, PreviewUpkeep
     from mobvibe_worker.home import Home
     from mobvibe_worker.store.event_log import EventLog
     from mobvibe_worker.store.previews import PreviewRegistry
@@ -143,16 +143,16 @@ async def _previews(
 
 
 async def _view(pool: Pool, listener: Listener, email: str, poll_seconds: float) -> View:
-    from mobvibe_app.build_session import BuildSession
-    from mobvibe_app.overview import Overview
-    from mobvibe_app.studio import View
+    from mobvibe_app.studio.conversations import BuildSession
+    from mobvibe_app.studio.overview import Overview
+    from mobvibe_app.studio.studio import View
+    from mobvibe_worker.store.connection.user_view import UserView
     from mobvibe_worker.store.event_log import EventLog
     from mobvibe_worker.store.job_queue import JobQueue
     from mobvibe_worker.store.profiles import ProfileStore
     from mobvibe_worker.store.projects import ProjectStore
     from mobvibe_worker.store.sessions import SessionStore
     from mobvibe_worker.store.turns import TurnLedger
-    from mobvibe_worker.store.user_view import UserView
 
     person = await ProfileStore(pool).person(email)
     seen = UserView(pool, person)

@@ -24,18 +24,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from docker_engine import BASE_IMAGE, OwnEngine, ensure_images
-from expo import ExpoSdk, cache_home, make_home
-from mobvibe_app.environment.checks.container import CheckImage
-from mobvibe_app.environment.checks.sandbox import CheckSandbox
-from mobvibe_app.environment.container_spec import ContainerSpec
-from mobvibe_app.environment.docker_engine import DockerEngine
-from mobvibe_app.environment.docker_faults import EngineUnavailable
-from mobvibe_app.environment.expo_image import ExpoImage
-from mobvibe_app.environment.network import lan_address
-from mobvibe_app.environment.preview_container import ContainerPreview
-from mobvibe_app.environment.preview_service import PreviewService, Serving
-from mobvibe_app.environment.supervisor.client import Supervisor
+from mobvibe_app.checks.container import CheckImage
+from mobvibe_app.checks.sandbox import CheckSandbox
+from mobvibe_app.containers.engine import DockerEngine
+from mobvibe_app.containers.failures import EngineUnavailable
+from mobvibe_app.containers.spec import ContainerSpec
+from mobvibe_app.preview.container import ContainerPreview
+from mobvibe_app.preview.expo_image import ExpoImage
+from mobvibe_app.preview.local import PreviewService, Serving
+from mobvibe_app.preview.network import lan_address
+from mobvibe_app.supervisor.client import Supervisor
 from mobvibe_worker.home import SdkFolder
 from mobvibe_worker.processes.guarded import GuardedProcess
 from mobvibe_worker.toolchain.check_bundler import CheckBundler
@@ -46,8 +44,10 @@ from mobvibe_worker.toolchain.sandbox import Sandbox, StagedCommands
 from mobvibe_worker.toolchain.starter import Starter
 from mobvibe_worker.workspace.publish import ServedFolder
 from mobvibe_worker.workspace.tree import write_tree
-from phone import Phone
-from polling import until
+from support.containers.engine import BASE_IMAGE, OwnEngine, ensure_images
+from support.expo import ExpoSdk, cache_home, make_home
+from support.phone import Phone
+from support.polling import until
 
 EDITS = 30
 CHECK_ROUNDS = 3

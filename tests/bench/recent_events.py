@@ -13,9 +13,9 @@ from pathlib import Path
 
 import asyncpg
 
-from clusters import ClusterOfOurs, embedded_18, running
-from mobvibe_worker.store.migrations import MigrationRunner
-from volumes import Volume, seed_volume, session_at, user_at
+from mobvibe_worker.store.schema.migrations import MigrationRunner
+from support.containers.volumes import Volume, seed_volume, session_at, user_at
+from support.postgres.clusters import ClusterOfOurs, embedded_18, running
 
 TARGET_MS = 20.0
 _RECENT = "select * from public.session_events where session_id = $1 order by seq desc limit 50"

@@ -22,8 +22,8 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from program import Program, run_program
-from terminal import Terminal
+from support.program import Program, run_program
+from support.terminal import Terminal
 
 ROUNDS = 5
 PROGRAM = (sys.executable, "-m", "mobvibe_app")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from clusters import debian_15, embedded_18
+from support.postgres.clusters import debian_15, embedded_18
 
 DISK_BYTES = 300_000_000
 

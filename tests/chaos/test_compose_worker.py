@@ -13,10 +13,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from compose import ROOT, Composed
-from compose import composed as composed
-from docker_engine import ensure_python_image
-from mobvibe_app.environment.docker_engine import DockerEngine
+from mobvibe_app.containers.engine import DockerEngine
+from support.containers.compose import ROOT, Composed
+from support.containers.compose import composed as composed
+from support.containers.engine import ensure_python_image
 
 pytestmark = [pytest.mark.chaos, pytest.mark.docker, pytest.mark.timeout(1800)]
 

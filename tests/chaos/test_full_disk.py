@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from clusters import ClusterOfOurs, running
-from database import new_session
 from mobvibe_worker.errors import DatabaseUnreachable, StoreError
 from mobvibe_worker.events import Message
+from mobvibe_worker.store.connection.pool import open_pool
 from mobvibe_worker.store.event_log import EventLog
-from mobvibe_worker.store.migrations import MigrationRunner
-from mobvibe_worker.store.pool import open_pool
+from mobvibe_worker.store.schema.migrations import MigrationRunner
+from support.postgres.clusters import ClusterOfOurs, running
+from support.postgres.database import new_session
 
 BALLAST_BYTES = 100_000_000
 RECOVERY_SECONDS = 60.0

@@ -12,19 +12,19 @@ from uuid import UUID
 
 import pytest
 
-from mobvibe_app.changes import Change, OverviewChanged, ServiceChanged, TroubleChanged
 from mobvibe_app.environment.environment import Environment
-from mobvibe_app.screen_feed import ScreenFeed
 from mobvibe_app.settings import load_settings
+from mobvibe_app.studio.changes import Change, OverviewChanged, ServiceChanged, TroubleChanged
+from mobvibe_app.studio.feed import ScreenFeed
 from mobvibe_app.wiring import build_studio
 from mobvibe_worker.errors import StoreError
 from mobvibe_worker.events import Message
 from mobvibe_worker.jobs import SessionId
-from mobvibe_worker.store.calls import repeatable
+from mobvibe_worker.store.connection.execute import repeatable
+from mobvibe_worker.store.connection.pool import open_pool
 from mobvibe_worker.store.event_log import EventLog
-from mobvibe_worker.store.pool import open_pool
 from mobvibe_worker.store.seed import seed
-from polling import until
+from support.polling import until
 
 PIECE = "select pg_logical_emit_message(true, 'noise', repeat(md5(random()::text), 60000))"
 """Two megabytes of the log of writes, and nothing else."""

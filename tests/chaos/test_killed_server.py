@@ -11,14 +11,14 @@ from uuid import uuid4
 import pytest
 from asyncpg import Pool
 
-from clusters import ClusterOfOurs, running
-from database import new_session
 from mobvibe_worker.errors import DatabaseUnreachable, MobvibeError
 from mobvibe_worker.events import Message
 from mobvibe_worker.jobs import SessionId
+from mobvibe_worker.store.connection.pool import open_pool
 from mobvibe_worker.store.event_log import EventLog
-from mobvibe_worker.store.migrations import MigrationRunner
-from mobvibe_worker.store.pool import open_pool
+from mobvibe_worker.store.schema.migrations import MigrationRunner
+from support.postgres.clusters import ClusterOfOurs, running
+from support.postgres.database import new_session
 
 WRITERS, KILLS = 20, 3
 QUIET_SECONDS = 2.0

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from queue_chaos import Pace
-from queue_chaos_run import run_chaos
+from support.queue.chaos import Pace
+from support.queue.chaos_run import run_chaos
 
 pytestmark = pytest.mark.chaos
 SECONDS = float(os.environ.get("MOBVIBE_TEST_CHAOS_SECONDS", "300"))

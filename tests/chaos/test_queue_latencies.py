@@ -13,18 +13,18 @@ import pytest
 import pytest_asyncio
 from asyncpg import Pool
 
-from clusters import ClusterOfOurs, running
-from database import new_session
 from mobvibe_worker.jobs import JobId, SessionId
-from mobvibe_worker.runner.running import Rhythm, RunningJob
+from mobvibe_worker.runner.running_job import Rhythm, RunningJob
 from mobvibe_worker.runner.worker import Worker
+from mobvibe_worker.store.connection.listener import Listener
+from mobvibe_worker.store.connection.pool import open_pool
 from mobvibe_worker.store.job_queue import JobQueue
-from mobvibe_worker.store.listener import Listener
-from mobvibe_worker.store.migrations import MigrationRunner
-from mobvibe_worker.store.pool import open_pool
+from mobvibe_worker.store.schema.migrations import MigrationRunner
 from mobvibe_worker.store.workers import WorkerRegistry
-from queue_chaos import Workers
-from queue_chaos_worker import LONG_PROMPT
+from support.postgres.clusters import ClusterOfOurs, running
+from support.postgres.database import new_session
+from support.queue.chaos import Workers
+from support.queue.chaos_worker import LONG_PROMPT
 
 ROUNDS = 20
 _STARTS = "select data ->> 'command' from public.session_events where session_id = $1 and event_type = 'terminal'"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from clusters import ClusterOfOurs, running
-from mobvibe_worker.store.migrations import MigrationRunner
-from queue_histories import check_against_the_model
+from mobvibe_worker.store.schema.migrations import MigrationRunner
+from support.postgres.clusters import ClusterOfOurs, running
+from support.queue.histories import check_against_the_model
 
 EXAMPLES, STEPS = 150, 120
 

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from docker_engine import BASE_IMAGE
-from expo import ExpoSdk, make_home
-from expo_images import certificates
-from mobvibe_app.changes import ServiceStatus
-from mobvibe_app.environment.docker_engine import DockerEngine
-from mobvibe_app.environment.expo_image import ExpoImage
-from mobvibe_app.environment.network import lan_address
-from mobvibe_app.environment.preview_container import ContainerPreview
-from mobvibe_app.environment.supervisor.client import Supervisor
+from mobvibe_app.containers.engine import DockerEngine
+from mobvibe_app.preview.container import ContainerPreview
+from mobvibe_app.preview.expo_image import ExpoImage
+from mobvibe_app.preview.network import lan_address
+from mobvibe_app.studio.changes import ServiceStatus
+from mobvibe_app.supervisor.client import Supervisor
 from mobvibe_worker.workspace.publish import ServedFolder
-from phone import Phone
+from support.containers.engine import BASE_IMAGE
+from support.containers.expo_images import certificates
+from support.expo import ExpoSdk, make_home
+from support.phone import Phone
 
 pytestmark = [
     pytest.mark.chaos,

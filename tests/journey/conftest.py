@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
-from expo import make_expo_home as make_expo_home
-from mobvibe_app.environment.supervisor.client import Supervisor
+from mobvibe_app.supervisor.client import Supervisor
 from mobvibe_worker.home import Home
+from support.expo import make_expo_home as make_expo_home
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from mobvibe_app.environment.supervisor.client import Supervisor
+from mobvibe_app.supervisor.client import Supervisor
 from mobvibe_worker.home import Home
-from program import run_program
+from support.program import run_program
 
 SECRET = "geheim-4711"
 

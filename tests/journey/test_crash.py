@@ -6,8 +6,8 @@ import pytest
 
 from journey.conftest import processes_of
 from mobvibe_worker.home import Home
-from polling import until
-from program import Program, run_program
+from support.polling import until
+from support.program import Program, run_program
 
 pytestmark = [pytest.mark.expo, pytest.mark.timeout(900)]
 

@@ -12,9 +12,9 @@ import pytest
 
 from journey.conftest import processes_of
 from mobvibe_worker.home import Home
-from phone import Phone
-from polling import until
-from terminal import Terminal
+from support.phone import Phone
+from support.polling import until
+from support.terminal import Terminal
 
 pytestmark = [pytest.mark.expo, pytest.mark.terminal, pytest.mark.timeout(900)]
 

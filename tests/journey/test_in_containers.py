@@ -9,14 +9,14 @@ from urllib.parse import urlsplit
 import docker
 import pytest
 
-from docker_engine import BASE_IMAGE, POSTGRES_IMAGE
 from journey.conftest import processes_of
-from mobvibe_app.environment.choices import Choices
-from mobvibe_app.environment.docker_engine import DockerEngine
+from mobvibe_app.containers.engine import DockerEngine
+from mobvibe_app.supervisor.choices import Choices
 from mobvibe_worker.home import Home
-from phone import Phone
-from polling import until
-from program import Program, run_program
+from support.containers.engine import BASE_IMAGE, POSTGRES_IMAGE
+from support.phone import Phone
+from support.polling import until
+from support.program import Program, run_program
 
 pytestmark = [pytest.mark.expo, pytest.mark.docker, pytest.mark.timeout(900)]
 

@@ -12,24 +12,24 @@ from datetime import timedelta
 
 import pytest
 
-from mobvibe_app.changes import (
+from mobvibe_app.settings import AppSettings
+from mobvibe_app.studio.changes import (
     Change,
     EventsArrived,
     OverviewChanged,
     ServiceChanged,
     TroubleChanged,
 )
-from mobvibe_app.environment.choices import Choices
-from mobvibe_app.environment.ports import pick_port
-from mobvibe_app.environment.supervisor.client import Supervisor
-from mobvibe_app.screen_feed import ScreenFeed
-from mobvibe_app.settings import AppSettings
-from mobvibe_app.studio import Studio
+from mobvibe_app.studio.feed import ScreenFeed
+from mobvibe_app.studio.studio import Studio
+from mobvibe_app.supervisor.choices import Choices
+from mobvibe_app.supervisor.client import Supervisor
+from mobvibe_app.supervisor.ports import pick_port
 from mobvibe_app.wiring import build_studio
 from mobvibe_worker.events import Message
 from mobvibe_worker.home import Home
 from mobvibe_worker.jobs import LOCAL_OWNER, Attempt, SessionId, WorkerId
-from polling import until
+from support.polling import until
 
 pytestmark = [pytest.mark.expo, pytest.mark.timeout(300)]
 

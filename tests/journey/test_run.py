@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from journey.conftest import processes_of
-from mobvibe_app.environment.network import lan_address
+from mobvibe_app.preview.network import lan_address
 from mobvibe_worker.home import Home
-from phone import Phone
-from polling import until
-from program import Program, run_program
+from support.phone import Phone
+from support.polling import until
+from support.program import Program, run_program
 
 pytestmark = [pytest.mark.expo, pytest.mark.timeout(900)]
 

@@ -9,17 +9,17 @@ import time
 import pytest
 from asyncpg import Pool
 
-from database import database_url as database_url
-from database import new_session
-from database import pool as pool
-from database import template_database as template_database
-from docker_engine import BASE_IMAGE
-from mobvibe_app.environment.choices import Choices
-from mobvibe_app.environment.docker_engine import DockerEngine
+from mobvibe_app.containers.engine import DockerEngine
+from mobvibe_app.supervisor.choices import Choices
 from mobvibe_worker.home import Home
 from mobvibe_worker.jobs import JobId
 from mobvibe_worker.store.job_queue import JobQueue
-from program import Program
+from support.containers.engine import BASE_IMAGE
+from support.postgres.database import database_url as database_url
+from support.postgres.database import new_session
+from support.postgres.database import pool as pool
+from support.postgres.database import template_database as template_database
+from support.program import Program
 
 pytestmark = [pytest.mark.expo, pytest.mark.docker, pytest.mark.timeout(900)]
 

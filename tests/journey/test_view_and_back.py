@@ -10,20 +10,20 @@ import pytest
 from asyncpg import Pool
 
 from mobvibe_app.environment.environment import Environment
-from mobvibe_app.screen_feed import ScreenFeed
 from mobvibe_app.settings import AppSettings
-from mobvibe_app.studio import Studio
+from mobvibe_app.studio.feed import ScreenFeed
+from mobvibe_app.studio.studio import Studio
 from mobvibe_app.ui.app import MobvibeApp
 from mobvibe_app.ui.screens.build import BuildScreen
-from mobvibe_app.ui.widgets.stream_view import StreamView
+from mobvibe_app.ui.stream.view import StreamView
 from mobvibe_app.ui.widgets.top_bar import TopBar
 from mobvibe_app.wiring import build_studio
 from mobvibe_worker.errors import InputError
 from mobvibe_worker.events import Message
 from mobvibe_worker.home import Home
 from mobvibe_worker.jobs import LOCAL_OWNER, SessionId
+from mobvibe_worker.store.connection.pool import open_pool
 from mobvibe_worker.store.event_log import EventLog
-from mobvibe_worker.store.pool import open_pool
 from mobvibe_worker.store.projects import ProjectStore
 from mobvibe_worker.store.seed import seed
 from mobvibe_worker.store.sessions import SessionStore

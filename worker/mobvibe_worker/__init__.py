@@ -1,0 +1,1 @@
+"""The engine: builds apps from jobs, without a terminal and without Docker."""

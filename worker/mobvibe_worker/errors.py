@@ -120,7 +120,7 @@ class Denied(StoreError):
 class SchemaUnknown(StoreError):
     """The database has a type that this program does not know."""
 
-    default_remedy = "Add the type to worker/mobvibe_worker/store/contracts.py."
+    default_remedy = "Add the type to worker/mobvibe_worker/store/schema/contracts.py."
 
 
 class LeaseLost(StoreError):

@@ -15,9 +15,9 @@ from mobvibe_app.bench.ours import own_queue
 from mobvibe_app.bench.server import bench_database, bench_server
 from mobvibe_worker.events import Thinking
 from mobvibe_worker.jobs import SessionId
+from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.feed import follow
-from mobvibe_worker.store.listener import Listener
 
 SESSIONS = 4
 TEXT = "Now the timer gets its buttons: start, pause, and one to begin again from the top. " * 2

@@ -15,13 +15,13 @@ from mobvibe_app.bench.contender import OnStart
 from mobvibe_app.bench.figures import OURS
 from mobvibe_app.bench.server import run_sql
 from mobvibe_worker.jobs import SessionId
-from mobvibe_worker.runner.running import Rhythm, RunningJob
+from mobvibe_worker.runner.running_job import Rhythm, RunningJob
 from mobvibe_worker.runner.worker import Worker
+from mobvibe_worker.store.connection.listener import Listener
+from mobvibe_worker.store.connection.pool import open_pool
+from mobvibe_worker.store.connection.table import each
 from mobvibe_worker.store.job_queue import JobQueue, NewJob
-from mobvibe_worker.store.listener import Listener
-from mobvibe_worker.store.migrations import MigrationRunner
-from mobvibe_worker.store.pool import open_pool
-from mobvibe_worker.store.rowset import each
+from mobvibe_worker.store.schema.migrations import MigrationRunner
 from mobvibe_worker.store.workers import WorkerRegistry
 
 LEASE_SECONDS = 20.0

@@ -13,7 +13,7 @@ from procrastinate import App, PsycopgConnector
 
 from mobvibe_app.bench.contender import OnStart
 from mobvibe_app.bench.server import run_sql
-from mobvibe_worker.store.pool import connect
+from mobvibe_worker.store.connection.pool import connect
 
 
 @dataclass(slots=True)

@@ -9,10 +9,10 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
-from mobvibe_app.environment.postgres_embedded import EmbeddedPostgres
-from mobvibe_app.environment.supervisor.client import Supervisor
+from mobvibe_app.postgres.embedded import EmbeddedPostgres
+from mobvibe_app.supervisor.client import Supervisor
 from mobvibe_worker.home import Home
-from mobvibe_worker.store.pool import connect
+from mobvibe_worker.store.connection.pool import connect
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ from typing import Any
 
 from mobvibe_app.cli.output import Output
 from mobvibe_app.environment.environment import Environment
-from mobvibe_app.environment.service_care import ServiceCare
+from mobvibe_app.environment.maintenance import ServiceCare
 from mobvibe_app.settings import AppSettings
 from mobvibe_worker.errors import InputError
 

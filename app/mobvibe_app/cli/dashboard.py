@@ -16,13 +16,13 @@ def open_dashboard(settings: AppSettings, out: Output, *, is_plain: bool) -> int
     home = Home(settings.home)
     home.prepare()
     if is_plain:
-        from mobvibe_app.cli.plain import show_plainly
+        from mobvibe_app.cli.summary import show_plainly
 
         return asyncio.run(show_plainly(settings, out))
     # Nothing is freed while the imports run; a collection in between costs a tenth of the first paint.
     gc.disable()
     from mobvibe_app.wiring import build_dashboard
-    from mobvibe_worker.store.query_log import write_to
+    from mobvibe_worker.store.connection.query_log import write_to
 
     write_to(home.logs / "queries.log")
     dashboard = build_dashboard(settings)

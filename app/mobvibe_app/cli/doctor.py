@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass
 
 from mobvibe_app.cli.output import Output
 from mobvibe_app.environment.modes import Modes, Service
-from mobvibe_app.environment.network import is_reachable, lan_address
-from mobvibe_app.environment.postgres_cluster import Cluster
+from mobvibe_app.postgres.cluster import Cluster
+from mobvibe_app.preview.network import is_reachable, lan_address
 from mobvibe_app.settings import AppSettings
 from mobvibe_worker.errors import MobvibeError, ServiceError
 from mobvibe_worker.home import Home
-from mobvibe_worker.store.pool import check_health, open_pool
+from mobvibe_worker.store.connection.pool import check_health, open_pool
 from mobvibe_worker.toolchain.node import find_node
 from mobvibe_worker.toolchain.sdks import sdk, sdk_versions
 
@@ -82,7 +82,7 @@ def _disk(home: Home) -> str:
 
 def _docker(settings: AppSettings, home: Home) -> str:
     """The engine, or why there is none; a fault only where something of this home is meant to use it."""
-    from mobvibe_app.environment.docker_engine import DockerEngine
+    from mobvibe_app.containers.engine import DockerEngine
 
     modes = Modes(home)
     asked = {"postgres": settings.postgres, "preview": settings.preview}

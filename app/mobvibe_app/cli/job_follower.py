@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
 
-from mobvibe_app.build_session import Submitted
 from mobvibe_app.cli.event_lines import event_data, event_line
 from mobvibe_app.cli.output import Output
-from mobvibe_app.studio import Connected
+from mobvibe_app.studio.conversations import Submitted
+from mobvibe_app.studio.studio import Connected
 from mobvibe_worker.events import Event, Thinking, parse_payload
 from mobvibe_worker.jobs import Job, JobId
 

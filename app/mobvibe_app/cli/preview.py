@@ -6,9 +6,9 @@ import argparse
 import asyncio
 import signal
 
-from mobvibe_app.changes import Change, ServiceChanged, TroubleChanged
 from mobvibe_app.cli.output import Output
 from mobvibe_app.settings import AppSettings
+from mobvibe_app.studio.changes import Change, ServiceChanged, TroubleChanged
 from mobvibe_app.wiring import build_studio
 from mobvibe_worker.errors import MobvibeError
 

@@ -10,12 +10,12 @@ from typing import Any
 
 from mobvibe_app.cli.output import Output
 from mobvibe_app.environment.environment import Environment
-from mobvibe_app.environment.preview_events import is_event_line
+from mobvibe_app.preview.events import is_event_line
 from mobvibe_app.settings import AppSettings
 from mobvibe_worker.errors import InputError, MobvibeError
 from mobvibe_worker.home import Home
 from mobvibe_worker.sanitize import clean_text
-from mobvibe_worker.store.pool import open_pool
+from mobvibe_worker.store.connection.pool import open_pool
 from mobvibe_worker.store.roster import Roster, SeenWorker
 
 MOST_BYTES = 200_000

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from mobvibe_app.cli.output import Output
-from mobvibe_app.preview_facts import PreviewKnown
-from mobvibe_app.studio import Connected
+from mobvibe_app.preview.facts import PreviewKnown
+from mobvibe_app.studio.studio import Connected
 from mobvibe_worker.jobs import SessionId
 
 

@@ -1,0 +1,1 @@
+"""What runs in a home, as one handle."""

@@ -7,28 +7,28 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from mobvibe_app.changes import PreviewAddress, ServiceStatus
+from mobvibe_app.environment.maintenance import ServiceCare
 from mobvibe_app.environment.modes import Service
-from mobvibe_app.environment.network import lan_address
-from mobvibe_app.environment.postgres_cluster import Cluster
-from mobvibe_app.environment.preview_address import preview_address
-from mobvibe_app.environment.preview_service import PreviewService
-from mobvibe_app.environment.service_care import ServiceCare
 from mobvibe_app.environment.services import Services
 from mobvibe_app.environment.starters import Starters
-from mobvibe_app.environment.supervisor.client import Exits, Supervisor
-from mobvibe_app.environment.supervisor.protocol import RunningService
+from mobvibe_app.postgres.cluster import Cluster
+from mobvibe_app.preview.address import preview_address
+from mobvibe_app.preview.local import PreviewService
+from mobvibe_app.preview.network import lan_address
 from mobvibe_app.settings import AppSettings
+from mobvibe_app.studio.changes import PreviewAddress, ServiceStatus
+from mobvibe_app.supervisor.client import Exits, Supervisor
+from mobvibe_app.supervisor.protocol import RunningService
 from mobvibe_worker.errors import InputError, MobvibeError, ServiceError
 from mobvibe_worker.home import Home
 from mobvibe_worker.jobs import Platform, SessionId
-from mobvibe_worker.store.migrations import MigrationRunner
+from mobvibe_worker.store.schema.migrations import MigrationRunner
 from mobvibe_worker.toolchain.node import Node
 from mobvibe_worker.toolchain.sandbox import Sandbox
 from mobvibe_worker.toolchain.starter import Starter
 
 if TYPE_CHECKING:
-    from mobvibe_app.environment.container_spec import Removed
+    from mobvibe_app.containers.spec import Removed
 
 Tell = Callable[[ServiceStatus], None]
 

@@ -6,7 +6,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Literal
 
-from mobvibe_app.environment.choices import Choices
+from mobvibe_app.supervisor.choices import Choices
 from mobvibe_worker.home import Home
 
 Service = Literal["postgres", "preview"]

@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mobvibe_app.changes import ServiceStatus
 from mobvibe_app.environment.modes import Mode, Modes, Picked, Service
-from mobvibe_app.environment.postgres_embedded import EmbeddedPostgres
-from mobvibe_app.environment.postgres_variant import PostgresAddress, PostgresVariant
-from mobvibe_app.environment.preview_process import ProcessPreview
-from mobvibe_app.environment.preview_service import PreviewService
-from mobvibe_app.environment.supervisor.client import Supervisor
+from mobvibe_app.postgres.embedded import EmbeddedPostgres
+from mobvibe_app.postgres.variant import PostgresAddress, PostgresVariant
+from mobvibe_app.preview.local import PreviewService
+from mobvibe_app.preview.process import ProcessPreview
 from mobvibe_app.settings import AppSettings
+from mobvibe_app.studio.changes import ServiceStatus
+from mobvibe_app.supervisor.client import Supervisor
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home
 from mobvibe_worker.toolchain.node import Node
@@ -21,10 +21,10 @@ from mobvibe_worker.toolchain.sandbox import Sandbox
 from mobvibe_worker.toolchain.starter import Starter
 
 if TYPE_CHECKING:
-    from mobvibe_app.environment.checks.container import CheckImage
-    from mobvibe_app.environment.container_spec import Removed
-    from mobvibe_app.environment.docker_engine import DockerEngine
-    from mobvibe_app.environment.expo_image import ExpoImage
+    from mobvibe_app.checks.container import CheckImage
+    from mobvibe_app.containers.engine import DockerEngine
+    from mobvibe_app.containers.spec import Removed
+    from mobvibe_app.preview.expo_image import ExpoImage
 
 Tell = Callable[[ServiceStatus], None]
 
@@ -94,7 +94,7 @@ class Services:
         """What seals the worker's checks off; None where the settings want them as processes."""
         if self._settings.checks == "process":
             return None
-        from mobvibe_app.environment.checks.sandbox import CheckSandbox
+        from mobvibe_app.checks.sandbox import CheckSandbox
 
         is_wanted = self._settings.checks == "docker"
         return CheckSandbox(
@@ -107,7 +107,7 @@ class Services:
 
         Raises ServiceError where there is no engine, or (unless it `is_wanted`) where previews do without one.
         """
-        from mobvibe_app.environment.checks.container import CheckImage
+        from mobvibe_app.checks.container import CheckImage
 
         async with self._picking:
             picked = await self._pick("preview", self._settings.preview)
@@ -165,8 +165,8 @@ class Services:
     async def _container_previews(
         self, supervisor: Supervisor, starter: Starter, tell: Tell
     ) -> PreviewService:
-        from mobvibe_app.environment.extra_packages import ExtraPackages
-        from mobvibe_app.environment.preview_container import ContainerPreview
+        from mobvibe_app.preview.container import ContainerPreview
+        from mobvibe_app.preview.extra_packages import ExtraPackages
 
         engine, home_id = await self._connect(), self.modes.home_id()
         image = self._image(engine, starter)
@@ -186,7 +186,7 @@ class Services:
         return previews
 
     def _image(self, engine: DockerEngine, starter: Starter) -> ExpoImage:
-        from mobvibe_app.environment.expo_image import ExpoImage
+        from mobvibe_app.preview.expo_image import ExpoImage
 
         return ExpoImage(
             engine,
@@ -199,7 +199,7 @@ class Services:
 
     async def _variant(self, mode: Mode, supervisor: Supervisor) -> PostgresVariant:
         if mode == "docker":
-            from mobvibe_app.environment.postgres_container import PostgresContainer
+            from mobvibe_app.postgres.container import PostgresContainer
 
             return PostgresContainer(
                 self._home,
@@ -232,7 +232,7 @@ class Services:
 
     async def _connect(self) -> DockerEngine:
         if self._engine is None:
-            from mobvibe_app.environment.docker_engine import DockerEngine
+            from mobvibe_app.containers.engine import DockerEngine
 
             self._engine = await asyncio.to_thread(DockerEngine.connect)
         return self._engine

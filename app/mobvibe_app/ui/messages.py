@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from textual.message import Message
 
-from mobvibe_app.changes import Change
+from mobvibe_app.studio.changes import Change
 from mobvibe_worker.jobs import SessionId
 
 

@@ -1,11 +1,11 @@
-"""What the dashboard needs from below. `mobvibe_app.screen_feed.ScreenFeed` is the real one."""
+"""What the dashboard needs from below. `mobvibe_app.studio.feed.ScreenFeed` is the real one."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
-from mobvibe_app.changes import Change, DemoSummary, ServiceCareVerb, ServiceName
+from mobvibe_app.studio.changes import Change, DemoSummary, ServiceCareVerb, ServiceName
 from mobvibe_worker.jobs import Platform, SessionId
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from mobvibe_app.environment.choices import Choices
-from mobvibe_app.environment.ports import pick_port
-from mobvibe_app.environment.postgres_embedded import EmbeddedPostgres
-from mobvibe_app.environment.supervisor.client import Supervisor
+from mobvibe_app.postgres.embedded import EmbeddedPostgres
+from mobvibe_app.supervisor.choices import Choices
+from mobvibe_app.supervisor.client import Supervisor
+from mobvibe_app.supervisor.ports import pick_port
 from mobvibe_worker.home import Home
-from polling import Programs
+from support.polling import Programs
 
 
 @pytest.fixture(scope="session")

@@ -11,12 +11,12 @@ import asyncpg
 import docker
 import pytest
 
-from compose import Composed
-from compose import composed as composed
-from docker_engine import POSTGRES_IMAGE
-from mobvibe_app.environment.docker_engine import DockerEngine
-from mobvibe_app.environment.postgres_parts import PostgresParts
+from mobvibe_app.containers.engine import DockerEngine
+from mobvibe_app.postgres.container_parts import PostgresParts
 from mobvibe_worker.home import Home
+from support.containers.compose import Composed
+from support.containers.compose import composed as composed
+from support.containers.engine import POSTGRES_IMAGE
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 _SAME = ("CapDrop", "CapAdd", "SecurityOpt", "PidsLimit", "PortBindings", "Privileged")

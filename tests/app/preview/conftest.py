@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from database import database_url, pool, template_database
+from support.postgres.database import database_url, pool, template_database
 
 __all__ = ["database_url", "pool", "template_database"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from mobvibe_app.changes import (
+from mobvibe_app.studio.changes import (
     Change,
     EventsArrived,
     OverviewChanged,
@@ -18,7 +18,7 @@ from mobvibe_app.ui.app import MobvibeApp
 from mobvibe_worker.errors import InputError
 from mobvibe_worker.events import ErrorRaised, FileChange, Message, Payload, Terminal, Thinking
 from mobvibe_worker.jobs import QueueStats
-from scripted_studio import (
+from support.scripted_studio import (
     SESSION,
     ScriptedStudio,
     build_changes,

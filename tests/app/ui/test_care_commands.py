@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from mobvibe_app.changes import ServiceChanged, ServiceState, ServiceStatus, ViewChanged
+from mobvibe_app.studio.changes import ServiceChanged, ServiceState, ServiceStatus, ViewChanged
 from mobvibe_app.ui.app import MobvibeApp
-from mobvibe_app.ui.service_words import service_lines
-from scripted_studio import ScriptedStudio, build_changes, services_up
+from mobvibe_app.ui.words.services import service_lines
+from support.scripted_studio import ScriptedStudio, build_changes, services_up
 
 
 async def _until(is_true: Callable[[], bool]) -> None:

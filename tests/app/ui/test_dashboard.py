@@ -12,7 +12,7 @@ from textual.geometry import Offset
 from textual.pilot import Pilot
 from textual.selection import Selection
 
-from mobvibe_app.changes import (
+from mobvibe_app.studio.changes import (
     Change,
     EventsArrived,
     PreviewChanged,
@@ -26,12 +26,12 @@ from mobvibe_app.ui.screens.build import BuildScreen
 from mobvibe_app.ui.screens.build_actions import SEEN_SECONDS
 from mobvibe_app.ui.screens.confirm import ConfirmScreen
 from mobvibe_app.ui.screens.qr import QrScreen
+from mobvibe_app.ui.stream.view import StreamView
 from mobvibe_app.ui.widgets.prompt_box import PromptBox
-from mobvibe_app.ui.widgets.stream_view import StreamView
 from mobvibe_worker.errors import InputError
 from mobvibe_worker.events import Message
 from mobvibe_worker.jobs import PROMPT_LIMIT
-from scripted_studio import (
+from support.scripted_studio import (
     DEMOS,
     SESSION,
     URL,

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from scripted_studio import URL
-from terminal import Terminal
+from support.scripted_studio import URL
+from support.terminal import Terminal
 
 DASHBOARD = Path(__file__).with_name("scripted_dashboard.py")
 SIZES = [(80, 24), (120, 40)]

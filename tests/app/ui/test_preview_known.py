@@ -9,8 +9,7 @@ from dataclasses import replace
 import pytest
 from textual.pilot import Pilot
 
-from mobvibe_app.changes import PreviewAddress, PreviewChanged, PreviewWatched
-from mobvibe_app.preview_facts import (
+from mobvibe_app.preview.facts import (
     Broken,
     Building,
     Bundled,
@@ -23,10 +22,18 @@ from mobvibe_app.preview_facts import (
     Usage,
     moved_on,
 )
+from mobvibe_app.studio.changes import PreviewAddress, PreviewChanged, PreviewWatched
 from mobvibe_app.ui.app import MobvibeApp
 from mobvibe_app.ui.screens.qr import QrScreen
 from mobvibe_app.ui.widgets.qr_code import QrCode
-from scripted_studio import SESSION, URL, ScriptedStudio, build_changes, empty_overview, services_up
+from support.scripted_studio import (
+    SESSION,
+    URL,
+    ScriptedStudio,
+    build_changes,
+    empty_overview,
+    services_up,
+)
 
 BUILT = [*services_up(), *build_changes()]
 HINT = Hint("not-reached", "No phone has reached port 8081 yet.", "Is the phone in the same Wi-Fi?")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from mobvibe_app.ui.stream_entries import entry_of
+from mobvibe_app.ui.stream.entries import entry_of
 from mobvibe_worker.events import Completion
 from mobvibe_worker.revisions import CHECK_NAMES, Check, CheckReport
-from scripted_studio import event
+from support.scripted_studio import event
 
 GREEN = tuple(Check(name, True, 1.0) for name in CHECK_NAMES)
 PASSED = "checked: types ✓ · dependencies ✓ · ios ✓ · android ✓"

@@ -7,12 +7,12 @@ import time
 
 from textual.app import App
 
-from mobvibe_app.changes import ViewChanged
+from mobvibe_app.studio.changes import ViewChanged
 from mobvibe_app.ui.app import MobvibeApp
 from mobvibe_app.ui.screens.see_as import SeeAsScreen
-from mobvibe_app.ui.widgets.stream_view import StreamView
+from mobvibe_app.ui.stream.view import StreamView
 from mobvibe_app.ui.widgets.top_bar import TopBar
-from scripted_studio import ScriptedStudio, build_changes, services_up
+from support.scripted_studio import ScriptedStudio, build_changes, services_up
 
 
 async def _until(app: App[None], is_true: object) -> None:

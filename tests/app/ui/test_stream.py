@@ -10,11 +10,11 @@ import pytest
 from rich.cells import cell_len
 from rich.style import Style
 
-from mobvibe_app.ui.stream_buffer import StreamBuffer, row_spans
-from mobvibe_app.ui.stream_entries import entry_of
-from mobvibe_app.ui.stream_row import TONES, Ink, row_text
+from mobvibe_app.ui.stream.buffer import StreamBuffer, row_spans
+from mobvibe_app.ui.stream.entries import entry_of
+from mobvibe_app.ui.stream.row import TONES, Ink, row_text
 from mobvibe_worker.events import ErrorRaised, Message, Payload, Terminal, Thinking
-from scripted_studio import START, build_payloads, event
+from support.scripted_studio import START, build_payloads, event
 
 
 def buffer_of(*payloads: Payload, width: int = 40, limit: int = 1_000) -> StreamBuffer:

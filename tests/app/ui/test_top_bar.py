@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from mobvibe_app.changes import ServiceChanged, ServiceStatus
+from mobvibe_app.studio.changes import ServiceChanged, ServiceStatus
 from mobvibe_app.ui.app import MobvibeApp
 from mobvibe_app.ui.widgets.top_bar import TopBar
-from scripted_studio import ScriptedStudio, build_changes, overview, services_up
+from support.scripted_studio import ScriptedStudio, build_changes, overview, services_up
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(80, 24), (120, 40)])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent_bench import AgentBench
+from support.model.agent_bench import AgentBench
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from agent_bench import AgentBench
-from aimock import aimock, install_aimock
 from mobvibe_worker.agent.claude_model import ClaudeModel, Profile
 from mobvibe_worker.agent.recorded_model import RecordedModel
 from mobvibe_worker.agent.recordings import find_recording
 from mobvibe_worker.events import FileChange, Message, Payload
+from support.model.agent_bench import AgentBench
+from support.model.aimock import aimock, install_aimock
 
 
 @pytest.fixture(scope="session")

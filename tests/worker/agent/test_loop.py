@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 
-from agent_bench import AgentBench, calls, says, scripted, writes
 from mobvibe_worker.agent.limits import Limits
 from mobvibe_worker.errors import (
     AgentError,
@@ -17,7 +16,8 @@ from mobvibe_worker.errors import (
     RedChecks,
 )
 from mobvibe_worker.events import FileChange, Message, Thinking
-from polling import until
+from support.model.agent_bench import AgentBench, calls, says, scripted, writes
+from support.polling import until
 
 OPEN = "const a = {"
 CLOSED = "const a = {}"

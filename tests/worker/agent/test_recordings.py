@@ -6,12 +6,12 @@ from itertools import pairwise
 
 import pytest
 
-from agent_bench import AgentBench
 from mobvibe_worker.agent.model import Conversation
 from mobvibe_worker.agent.recorded_model import RecordedModel
 from mobvibe_worker.agent.recordings import Recording, find_recording, load_recordings
 from mobvibe_worker.errors import InputError
 from mobvibe_worker.events import FileChange, Thinking
+from support.model.agent_bench import AgentBench
 
 STARTER_APP = "export default function App() {\n  return null;\n}\n" + "// starter\n" * 40
 

@@ -7,11 +7,11 @@ from urllib.parse import quote
 
 import pytest
 
-from agent_bench import AgentBench, scripted, writes
 from mobvibe_worker.agent.model import BlockEnded, TextDelta, ThinkingDelta, Turn, Usage
 from mobvibe_worker.agent.narration import Narration
 from mobvibe_worker.events import Payload, Thinking
 from mobvibe_worker.sanitize import Redactor
+from support.model.agent_bench import AgentBench, scripted, writes
 
 CANARY = "sk-canary/pä55 + word:with@signs"
 LEAD = "A thought that is long enough to be streamed before the key comes, and here it comes:"

@@ -15,7 +15,7 @@ import pytest
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.processes.guarded import PIPE, GuardedProcess, StopPolicy, run
 from mobvibe_worker.processes.surroundings import allowed_environment
-from polling import is_running, until, until_gone
+from support.polling import is_running, until, until_gone
 
 # A child that ignores SIGTERM, with a grandchild that ignores it too and one that left the group and the session.
 STUBBORN = """

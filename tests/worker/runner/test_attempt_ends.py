@@ -9,25 +9,25 @@ from pathlib import Path
 import pytest
 from asyncpg import Pool
 
-from database import new_session, running_job
 from mobvibe_worker.agent.model import Model
 from mobvibe_worker.errors import StoreError
 from mobvibe_worker.events import Message
 from mobvibe_worker.home import Home
 from mobvibe_worker.jobs import Job
-from mobvibe_worker.runner.assembly import build_stores
 from mobvibe_worker.runner.attempt import AttemptRunner
-from mobvibe_worker.runner.checking import Toolchains
 from mobvibe_worker.runner.event_buffer import EventBuffer
-from mobvibe_worker.runner.running import Rhythm
+from mobvibe_worker.runner.running_job import Rhythm
+from mobvibe_worker.runner.staging import Toolchains
+from mobvibe_worker.runner.wiring import build_stores
 from mobvibe_worker.runner.worker import Worker
 from mobvibe_worker.sanitize import Redactor
+from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.job_queue import JobQueue
-from mobvibe_worker.store.listener import Listener
 from mobvibe_worker.store.workers import WorkerRegistry
-from polling import until
-from refusals import refuse_events
+from support.polling import until
+from support.postgres.database import new_session, running_job
+from support.postgres.refusals import refuse_events
 
 NOTHING_SECRET = Redactor(())
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import asyncpg
 from asyncpg import Pool
 
-from database import new_session
-from headless import free_port, scrape, until_row, worker
 from mobvibe_worker.store.job_queue import JobQueue
-from polling import until, until_gone
-from program import run_program
+from support.polling import until, until_gone
+from support.postgres.database import new_session
+from support.program import run_program
+from support.queue.headless import free_port, scrape, until_row, worker
 
 
 async def test_lines_and_metrics_tell_how_the_queue_is(

@@ -13,15 +13,15 @@ from uuid import UUID
 
 from asyncpg import Pool
 
-from cutting_proxy import CuttingProxy
-from database import new_session
-from mobvibe_worker.runner.running import RunAttempt, RunningJob
+from mobvibe_worker.runner.running_job import RunAttempt, RunningJob
 from mobvibe_worker.runner.worker import Worker
+from mobvibe_worker.store.connection.listener import Listener
+from mobvibe_worker.store.connection.pool import open_pool
 from mobvibe_worker.store.job_queue import JobQueue, NewJob
-from mobvibe_worker.store.listener import Listener
-from mobvibe_worker.store.pool import open_pool
-from polling import until
-from working import Endless, at_work
+from support.polling import until
+from support.postgres.cutting_proxy import CuttingProxy
+from support.postgres.database import new_session
+from support.working import Endless, at_work
 
 LEASE_SECONDS = 60.0
 """Longer than any test may take: who waits for a lease fails."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clusters import embedded_18
-from queue_chaos import Pace
-from queue_chaos_run import run_chaos
+from support.postgres.clusters import embedded_18
+from support.queue.chaos import Pace
+from support.queue.chaos_run import run_chaos
 
 PACE = Pace(
     seconds=14,

@@ -12,10 +12,10 @@ import pytest
 
 from mobvibe_app.cli.arguments import parser
 from mobvibe_worker.runner.metrics import WorkerCollector
-from mobvibe_worker.runner.running import Rhythm
+from mobvibe_worker.runner.running_job import Rhythm
 from mobvibe_worker.runner.tally import OUTCOMES, Tally
 from mobvibe_worker.settings import WorkerSettings
-from mobvibe_worker.store.migration_files import migrations_folder
+from mobvibe_worker.store.schema.migration_files import migrations_folder
 
 PAGE = (Path(__file__).parents[3] / "docs" / "queue.md").read_text()
 CODE = set(re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL)))

@@ -12,16 +12,16 @@ from uuid import UUID
 import pytest
 from asyncpg import Pool
 
-from database import new_session
-from headless import free_port, scrape, until_row, worker
 from journey.conftest import processes_of
 from mobvibe_worker.agent.recordings import find_recording
 from mobvibe_worker.home import Home
 from mobvibe_worker.jobs import JobId
 from mobvibe_worker.store.job_queue import JobQueue
-from polling import until
-from program import Program
-from refusals import refuse_events
+from support.polling import until
+from support.postgres.database import new_session
+from support.postgres.refusals import refuse_events
+from support.program import Program
+from support.queue.headless import free_port, scrape, until_row, worker
 
 pytestmark = [pytest.mark.expo, pytest.mark.timeout(600)]
 

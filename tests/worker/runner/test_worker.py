@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from asyncpg import Pool
 
-from database import lose_lease, new_session
 from mobvibe_worker.errors import (
     BudgetReached,
     DatabaseUnreachable,
@@ -21,15 +20,16 @@ from mobvibe_worker.errors import (
     ModelUnavailable,
 )
 from mobvibe_worker.jobs import Attempt, WorkerId
-from mobvibe_worker.runner.running import Rhythm, RunningJob
+from mobvibe_worker.runner.running_job import Rhythm, RunningJob
 from mobvibe_worker.runner.worker import Worker
+from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.job_queue import JobQueue
-from mobvibe_worker.store.listener import Listener
 from mobvibe_worker.store.sessions import SessionStore
 from mobvibe_worker.store.workers import WorkerRegistry
-from polling import until
-from working import LEASE_SECONDS, Endless, at_work, until_status
+from support.polling import until
+from support.postgres.database import lose_lease, new_session
+from support.working import LEASE_SECONDS, Endless, at_work, until_status
 
 
 @pytest.mark.parametrize(("hears", "seconds"), [(True, 1.5), (False, 6.0)])

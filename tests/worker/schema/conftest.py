@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clusters import server_15, server_18
-from database_kinds import kind, migrated, prepared, server_neon
+from support.postgres.clusters import server_15, server_18
+from support.postgres.kinds import kind, migrated, prepared, server_neon
 
 __all__ = ["kind", "migrated", "prepared", "server_15", "server_18", "server_neon"]

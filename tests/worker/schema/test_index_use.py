@@ -10,10 +10,10 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from clusters import ClusterOfOurs
-from database_kinds import prepare
-from mobvibe_worker.store.migrations import MigrationRunner
-from volumes import Volume, seed_volume, session_at, user_at
+from mobvibe_worker.store.schema.migrations import MigrationRunner
+from support.containers.volumes import Volume, seed_volume, session_at, user_at
+from support.postgres.clusters import ClusterOfOurs
+from support.postgres.kinds import prepare
 
 MILLISECONDS = 10.0
 BIG = {"projects", "coding_sessions", "coding_jobs", "session_events", "preview_containers"}

@@ -8,11 +8,11 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from clusters import ClusterOfOurs
-from database_kinds import PreparedDatabase, prepare
-from judges import dblint, plpgsql_findings, squawk
-from mobvibe_worker.store.migration_files import migrations_folder
-from mobvibe_worker.store.migrations import MigrationRunner
+from mobvibe_worker.store.schema.migration_files import migrations_folder
+from mobvibe_worker.store.schema.migrations import MigrationRunner
+from support.postgres.clusters import ClusterOfOurs
+from support.postgres.judges import dblint, plpgsql_findings, squawk
+from support.postgres.kinds import PreparedDatabase, prepare
 
 
 async def _without_theirs(database: PreparedDatabase) -> None:

@@ -8,12 +8,12 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from clusters import ClusterOfOurs
-from database_kinds import PreparedDatabase, prepare
 from mobvibe_worker.jobs import LOCAL_OWNER
-from mobvibe_worker.store.migration_files import migrations_folder, read_migrations
-from mobvibe_worker.store.migrations import MigrationRunner
-from schema_print import schema_lines
+from mobvibe_worker.store.schema.migration_files import migrations_folder, read_migrations
+from mobvibe_worker.store.schema.migrations import MigrationRunner
+from support.postgres.clusters import ClusterOfOurs
+from support.postgres.kinds import PreparedDatabase, prepare
+from support.postgres.schema_print import schema_lines
 
 FILES = [file.version for file in read_migrations(migrations_folder())]
 

@@ -13,10 +13,10 @@ import pytest
 import pytest_asyncio
 from asyncpg import Pool
 
-from database_kinds import PreparedDatabase
 from mobvibe_worker.jobs import LOCAL_OWNER
-from mobvibe_worker.store.pool import open_pool
-from tenants import ANN, outcome, row_of, seed, speaking_as
+from mobvibe_worker.store.connection.pool import open_pool
+from support.postgres.kinds import PreparedDatabase
+from support.postgres.tenants import ANN, outcome, row_of, seed, speaking_as
 
 Isolation = Literal["read_committed", "repeatable_read"]
 LIMIT = r"the limit of 3 open sessions is reached"

@@ -9,9 +9,9 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from database_kinds import PreparedDatabase
-from mobvibe_worker.store.pool import open_pool
-from tenants import ANN, BEN, CALLERS, outcome, row_of, seed, speaking_as
+from mobvibe_worker.store.connection.pool import open_pool
+from support.postgres.kinds import PreparedDatabase
+from support.postgres.tenants import ANN, BEN, CALLERS, outcome, row_of, seed, speaking_as
 
 DENIED, UNREADABLE = "42501", "22P02"
 PROJECT, SESSION, JOB, REVISION, SPARE, _ = (row_of(ANN, n) for n in range(1, 7))

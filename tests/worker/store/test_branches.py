@@ -11,21 +11,21 @@ import asyncpg
 import pytest
 from asyncpg import Pool
 
-from database import new_session
 from mobvibe_worker.errors import BranchRefused, InputError, MigrationFailed, NotFound
 from mobvibe_worker.events import parse_payload
 from mobvibe_worker.jobs import UserId
-from mobvibe_worker.store.branches import Branches, with_database
+from mobvibe_worker.store.connection.pool import open_pool
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.job_queue import JobQueue
-from mobvibe_worker.store.migration_files import migrations_folder
-from mobvibe_worker.store.migrations import MigrationRunner
-from mobvibe_worker.store.pool import open_pool
 from mobvibe_worker.store.profiles import ProfileStore
 from mobvibe_worker.store.projects import ProjectStore
-from mobvibe_worker.store.rehearsal import rehearse, verify
+from mobvibe_worker.store.schema.branches import Branches, with_database
+from mobvibe_worker.store.schema.migration_files import migrations_folder
+from mobvibe_worker.store.schema.migrations import MigrationRunner
+from mobvibe_worker.store.schema.rehearsal import rehearse, verify
 from mobvibe_worker.store.seed import seed
 from mobvibe_worker.store.sessions import SessionStore
+from support.postgres.database import new_session
 
 
 @pytest.fixture

@@ -12,12 +12,12 @@ from typing import NewType, get_args, get_type_hints
 import asyncpg
 import pytest
 
-from expo import cache_home
 from mobvibe_worker import jobs, revisions
 from mobvibe_worker.errors import SchemaUnknown
 from mobvibe_worker.events import EventType
-from mobvibe_worker.store import rows, rules
-from mobvibe_worker.store.contracts import camel, contracts_file, generate
+from mobvibe_worker.store.connection import rows, rules
+from mobvibe_worker.store.schema.contracts import camel, contracts_file, generate
+from support.expo import cache_home
 
 ORACLE = "@supabase/postgres-meta@0.99.0"
 SERVER = "node_modules/@supabase/postgres-meta/dist/server/server.js"

@@ -6,13 +6,13 @@ import asyncpg
 import pytest
 from asyncpg import Pool
 
-from database import LEASE, claimed, lose_lease, new_session, running_job
 from mobvibe_worker.jobs import Job, JobId, UserId, WorkerId
+from mobvibe_worker.store.claims import Finished, Traded
 from mobvibe_worker.store.job_queue import JobQueue
-from mobvibe_worker.store.leases import Finished, Traded
 from mobvibe_worker.store.projects import ProjectStore
 from mobvibe_worker.store.sessions import SessionStore
-from tenants import outcome
+from support.postgres.database import LEASE, claimed, lose_lease, new_session, running_job
+from support.postgres.tenants import outcome
 
 W = WorkerId("w1")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncpg
 import pytest
 
-from mobvibe_worker.store.diagram import END, START, document, draw, with_diagram
+from mobvibe_worker.store.schema.diagram import END, START, document, draw, with_diagram
 
 NAMES = {
     "tables": "select tablename from pg_tables where schemaname = 'public'",

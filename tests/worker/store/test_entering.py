@@ -8,13 +8,13 @@ import asyncpg
 import pytest
 from asyncpg import Pool
 
-from database import LEASE, claimed, new_session, running_job
 from mobvibe_worker.errors import StoreError
 from mobvibe_worker.events import Message
+from mobvibe_worker.store.claims import Finished
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.job_queue import JobQueue, NewJob
-from mobvibe_worker.store.leases import Finished
 from mobvibe_worker.store.sessions import SessionStore
+from support.postgres.database import LEASE, claimed, new_session, running_job
 
 ENTER = {
     "one": "select enqueue_job($1, 'a prompt', $2, null, null, gen_random_uuid()::text)",

@@ -8,14 +8,14 @@ from uuid import uuid4
 
 from asyncpg import Pool
 
-from database import new_session, running_job
 from mobvibe_worker.events import Event, Message, Terminal, parse_payload
 from mobvibe_worker.jobs import SessionId
+from mobvibe_worker.store.connection.listener import Listener
+from mobvibe_worker.store.connection.pool import open_pool
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.feed import follow
-from mobvibe_worker.store.listener import Listener
-from mobvibe_worker.store.pool import open_pool
-from polling import until
+from support.polling import until
+from support.postgres.database import new_session, running_job
 
 WRITERS, BATCHES, SIZE = 8, 15, 4
 

@@ -7,7 +7,7 @@ import pytest
 from asyncpg import exceptions as pg
 
 from mobvibe_worker.errors import Conflict, DatabaseUnreachable, Denied, MobvibeError, StoreError
-from mobvibe_worker.store.failures import NOT_EXECUTED, is_lost, translated
+from mobvibe_worker.store.connection.failures import NOT_EXECUTED, is_lost, translated
 
 SWITCH = "cannot switch to state 15; another operation (2) is in progress"
 

@@ -7,21 +7,21 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from clusters import ClusterOfOurs, embedded_18, running
-from database_kinds import PreparedDatabase, prepare
 from mobvibe_worker.errors import BranchRefused, Denied
-from mobvibe_worker.store.branches import Branches
-from mobvibe_worker.store.contracts import contracts_file, generate
-from mobvibe_worker.store.diagram import document, draw
+from mobvibe_worker.store.connection.pool import check_health, open_pool
+from mobvibe_worker.store.connection.user_view import UserView
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.job_queue import JobQueue
-from mobvibe_worker.store.migrations import MigrationRunner
-from mobvibe_worker.store.pool import check_health, open_pool
 from mobvibe_worker.store.profiles import ProfileStore
-from mobvibe_worker.store.rehearsal import verify
+from mobvibe_worker.store.schema.branches import Branches
+from mobvibe_worker.store.schema.contracts import contracts_file, generate
+from mobvibe_worker.store.schema.diagram import document, draw
+from mobvibe_worker.store.schema.migrations import MigrationRunner
+from mobvibe_worker.store.schema.rehearsal import verify
 from mobvibe_worker.store.seed import seed
 from mobvibe_worker.store.sessions import SessionStore
-from mobvibe_worker.store.user_view import UserView
+from support.postgres.clusters import ClusterOfOurs, embedded_18, running
+from support.postgres.kinds import PreparedDatabase, prepare
 
 
 async def test_every_host_gives_the_same_contracts(migrated: PreparedDatabase) -> None:

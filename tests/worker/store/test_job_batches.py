@@ -8,15 +8,15 @@ from uuid import uuid4
 import pytest
 from asyncpg import Pool
 
-from database import LEASE, claimed, lose_lease, new_session, running_job
 from mobvibe_worker.errors import InputError, LeaseLost, NotFound
 from mobvibe_worker.jobs import LOCAL_OWNER, Attempt, Job, JobId, SessionId, UserId, WorkerId
+from mobvibe_worker.store.claims import Finished, Renewal, Traded
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.job_queue import JobQueue, NewJob
-from mobvibe_worker.store.leases import Finished, Renewal, Traded
 from mobvibe_worker.store.projects import ProjectStore
 from mobvibe_worker.store.sessions import SessionStore
 from mobvibe_worker.store.workers import WorkerRegistry
+from support.postgres.database import LEASE, claimed, lose_lease, new_session, running_job
 
 W = WorkerId("w1")
 

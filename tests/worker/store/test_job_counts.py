@@ -8,11 +8,11 @@ from typing import get_args
 
 from asyncpg import Pool
 
-from database import LEASE, claimed, lose_lease, new_session, running_job
 from mobvibe_worker.errors import InputError, LeaseLost, NotFound
 from mobvibe_worker.jobs import JobStatus, SessionId, WorkerId
+from mobvibe_worker.store.claims import Finished
 from mobvibe_worker.store.job_queue import JobQueue, NewJob
-from mobvibe_worker.store.leases import Finished
+from support.postgres.database import LEASE, claimed, lose_lease, new_session, running_job
 
 
 async def _agree(pool: Pool) -> bool:

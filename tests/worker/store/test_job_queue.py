@@ -11,18 +11,18 @@ import asyncpg
 import pytest
 from asyncpg import Pool
 
-from database import GREEN, LEASE, claimed, lose_lease, new_session, running_job
 from mobvibe_worker.errors import InputError, LeaseLost, NotFound
 from mobvibe_worker.events import ErrorRaised, Message
 from mobvibe_worker.jobs import LOCAL_OWNER, Attempt, JobId, RevisionId, SessionId, WorkerId
+from mobvibe_worker.store.claims import Renewal
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.job_queue import FinishedWork, JobQueue
-from mobvibe_worker.store.leases import Renewal
 from mobvibe_worker.store.projects import ProjectStore
 from mobvibe_worker.store.revisions import RevisionStore
 from mobvibe_worker.store.sessions import SessionStore
 from mobvibe_worker.store.turns import TurnLedger
 from mobvibe_worker.store.workers import WorkerRegistry
+from support.postgres.database import GREEN, LEASE, claimed, lose_lease, new_session, running_job
 
 
 async def _finish(pool: Pool, attempt: Attempt) -> None:

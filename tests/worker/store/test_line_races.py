@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from asyncpg import Pool
 
-from database import LEASE, claimed, new_session
-from headless import until_row
 from mobvibe_worker.jobs import Attempt, WorkerId
+from mobvibe_worker.store.claims import Finished
 from mobvibe_worker.store.job_queue import JobQueue
-from mobvibe_worker.store.leases import Finished
 from mobvibe_worker.store.sessions import SessionStore
+from support.postgres.database import LEASE, claimed, new_session
+from support.queue.headless import until_row
 
 W = WorkerId("w1")
 WAITS = (

@@ -16,9 +16,9 @@ from mobvibe_worker.errors import (
     SchemaTooNew,
     SchemaTooOld,
 )
-from mobvibe_worker.store.migration_files import migrations_folder, read_migrations
-from mobvibe_worker.store.migrations import MigrationRunner
-from mobvibe_worker.store.pool import open_pool
+from mobvibe_worker.store.connection.pool import open_pool
+from mobvibe_worker.store.schema.migration_files import migrations_folder, read_migrations
+from mobvibe_worker.store.schema.migrations import MigrationRunner
 
 FILES = read_migrations(migrations_folder())
 

@@ -10,8 +10,8 @@ import pytest
 from asyncpg import Pool, Record
 from asyncpg.pool import PoolConnectionProxy
 
-from database import RED, new_session
 from mobvibe_worker.jobs import LOCAL_OWNER
+from support.postgres.database import RED, new_session
 
 
 async def _row(source: Pool | PoolConnectionProxy[Record], sql: str, *arguments: object) -> Record:

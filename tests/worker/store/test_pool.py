@@ -17,26 +17,26 @@ import asyncpg
 import pytest
 from asyncpg import Pool
 
-from database import new_session
 from mobvibe_worker.errors import DatabaseUnreachable, MigrationRefused, StoreError
 from mobvibe_worker.events import Message
 from mobvibe_worker.jobs import LOCAL_OWNER
 from mobvibe_worker.sanitize import Redactor
 from mobvibe_worker.settings import WorkerSettings
-from mobvibe_worker.store import query_log
-from mobvibe_worker.store.calls import repeatable
+from mobvibe_worker.store.connection import query_log
+from mobvibe_worker.store.connection.execute import repeatable
+from mobvibe_worker.store.connection.failures import translated
+from mobvibe_worker.store.connection.listener import CATCH_UP, Listener
+from mobvibe_worker.store.connection.pool import MOST_CONNECTIONS, check_health, open_pool
+from mobvibe_worker.store.connection.poolers import SUPABASE_TRANSACTION_PORT as POOLER_PORT
+from mobvibe_worker.store.connection.poolers import is_transaction_pooler
+from mobvibe_worker.store.connection.user_view import Person, UserView
 from mobvibe_worker.store.event_log import EventLog
-from mobvibe_worker.store.failures import translated
 from mobvibe_worker.store.job_queue import JobQueue
-from mobvibe_worker.store.listener import CATCH_UP, Listener
-from mobvibe_worker.store.migrations import MigrationRunner
-from mobvibe_worker.store.pool import MOST_CONNECTIONS, check_health, open_pool
-from mobvibe_worker.store.poolers import SUPABASE_TRANSACTION_PORT as POOLER_PORT
-from mobvibe_worker.store.poolers import is_transaction_pooler
 from mobvibe_worker.store.profiles import ProfileStore
+from mobvibe_worker.store.schema.migrations import MigrationRunner
 from mobvibe_worker.store.sessions import SessionStore
-from mobvibe_worker.store.user_view import Person, UserView
-from polling import until
+from support.polling import until
+from support.postgres.database import new_session
 
 SUPABASE = "postgresql://u:hunter2secret@aws-0-eu.pooler.supabase.com:6543/postgres"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from queue_histories import check_against_the_model
+from support.queue.histories import check_against_the_model
 
 EXAMPLES, STEPS = 40, 50
 

@@ -12,7 +12,6 @@ import asyncpg
 import pytest
 from asyncpg import Pool
 
-from database import new_session, running_job
 from mobvibe_worker.errors import (
     Conflict,
     Denied,
@@ -24,17 +23,18 @@ from mobvibe_worker.errors import (
 )
 from mobvibe_worker.events import Message
 from mobvibe_worker.jobs import LOCAL_OWNER, ProjectId, RevisionId, SessionId, UserId
+from mobvibe_worker.store.connection.pool import open_pool
+from mobvibe_worker.store.connection.table import Page
+from mobvibe_worker.store.connection.user_view import UserView
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.job_queue import JobQueue
-from mobvibe_worker.store.pool import open_pool
 from mobvibe_worker.store.previews import PreviewRegistry
 from mobvibe_worker.store.profiles import BY_EMAIL, BY_SIGN_UP, ProfileStore
 from mobvibe_worker.store.projects import PROJECTS, ProjectStore
 from mobvibe_worker.store.revisions import RevisionStore
-from mobvibe_worker.store.rowset import Page
 from mobvibe_worker.store.rules import ProfileChanges, ProjectChanges
 from mobvibe_worker.store.sessions import SessionStore
-from mobvibe_worker.store.user_view import UserView
+from support.postgres.database import new_session, running_job
 
 T = TypeVar("T")
 

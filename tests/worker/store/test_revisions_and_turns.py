@@ -8,7 +8,6 @@ from decimal import Decimal
 import pytest
 from asyncpg import Pool
 
-from database import GREEN, LEASE, RED, claimed, lose_lease, new_session, running_job
 from mobvibe_worker.errors import BudgetReached, HeadMoved, StoreError
 from mobvibe_worker.events import Completion, Message, Payload
 from mobvibe_worker.jobs import LOCAL_OWNER, WorkerId
@@ -17,6 +16,15 @@ from mobvibe_worker.store.job_queue import FinishedWork, JobQueue
 from mobvibe_worker.store.previews import PreviewRegistry
 from mobvibe_worker.store.revisions import RevisionStore
 from mobvibe_worker.store.turns import TurnLedger
+from support.postgres.database import (
+    GREEN,
+    LEASE,
+    RED,
+    claimed,
+    lose_lease,
+    new_session,
+    running_job,
+)
 
 STARTER = {"App.tsx": b"starter", "assets/icon.png": bytes(range(256)), "empty.txt": b""}
 

@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-from expo import expo_sdk as expo_sdk
+from support.expo import expo_sdk as expo_sdk

@@ -12,13 +12,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from expo import ExpoSdk
 from mobvibe_worker.events import Payload, Terminal
 from mobvibe_worker.revisions import CHECK_NAMES, CheckReport
 from mobvibe_worker.toolchain.check_bundler import SMALLEST_BUNDLE, CheckBundler
 from mobvibe_worker.toolchain.checks import ProjectChecker
 from mobvibe_worker.toolchain.sandbox import StagedCommands
-from polling import until_gone
+from support.expo import ExpoSdk
+from support.polling import until_gone
 
 pytestmark = [pytest.mark.expo, pytest.mark.timeout(600)]
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from expo import ExpoSdk
 from mobvibe_worker.home import Home
 from mobvibe_worker.toolchain.check_bundler import CheckBundler
 from mobvibe_worker.toolchain.checks import ProjectChecker
 from mobvibe_worker.toolchain.sandbox import StagedCommands
-from polling import until_gone
+from support.expo import ExpoSdk
+from support.polling import until_gone
 
 pytestmark = [pytest.mark.expo, pytest.mark.timeout(600)]
 

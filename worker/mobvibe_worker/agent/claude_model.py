@@ -70,7 +70,7 @@ class ClaudeModel:
 
     async def turn(self, conversation: Conversation) -> AsyncGenerator[TurnStep, None]:
         """Answer once. Raises BrokenTurn, ModelRejected."""
-        from mobvibe_worker.agent.claude_faults import STREAM_FAULTS, fault_of, is_about_extras
+        from mobvibe_worker.agent.claude_failures import STREAM_FAULTS, fault_of, is_about_extras
 
         has_begun = False
         try:

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from mobvibe_worker.agent.calls import ToolCalls, refuse_all
-from mobvibe_worker.agent.checking import Checker, CheckGate, describe
+from mobvibe_worker.agent.check_gate import Checker, CheckGate, describe
 from mobvibe_worker.agent.limits import Limits, Meter
 from mobvibe_worker.agent.model import Block, Conversation, Model, Turn
 from mobvibe_worker.agent.opening import (
@@ -19,6 +18,7 @@ from mobvibe_worker.agent.opening import (
     load_system_prompt,
     opening_message,
 )
+from mobvibe_worker.agent.tool_calls import ToolCalls, refuse_all
 from mobvibe_worker.agent.tools.catalog import tool_catalog
 from mobvibe_worker.agent.tools.tool import Workbench
 from mobvibe_worker.agent.turns import Ledger, TakenTurn, TurnTaker, spoken_or_silence

@@ -24,12 +24,12 @@ from mobvibe_worker.events import Completion, ErrorRaised, Terminal
 from mobvibe_worker.home import Home
 from mobvibe_worker.jobs import Attempt, Job, RevisionId
 from mobvibe_worker.revisions import CheckReport, FileTree
-from mobvibe_worker.runner.checking import CheckingStaged, Toolchains
 from mobvibe_worker.runner.event_buffer import EventBuffer
-from mobvibe_worker.runner.kept import keep_aside
+from mobvibe_worker.runner.failed_attempts import keep_aside
 from mobvibe_worker.runner.ledger import AttemptLedger
 from mobvibe_worker.runner.outcome_writes import until_answered, until_stored
-from mobvibe_worker.runner.running import RunningJob
+from mobvibe_worker.runner.running_job import RunningJob
+from mobvibe_worker.runner.staging import CheckingStaged, Toolchains
 from mobvibe_worker.runner.tally import Tally
 from mobvibe_worker.sanitize import Redactor, clean_text
 from mobvibe_worker.store.event_log import EventLog

@@ -10,14 +10,14 @@ from typing import Any
 
 from mobvibe_worker.errors import InputError
 from mobvibe_worker.home import Home
-from mobvibe_worker.runner.assembly import build_upkeep, build_worker
 from mobvibe_worker.runner.metrics import serving_metrics
 from mobvibe_worker.runner.monitor import Reading, monitor
+from mobvibe_worker.runner.wiring import build_upkeep, build_worker
 from mobvibe_worker.runner.worker import Worker
 from mobvibe_worker.settings import WorkerSettings
-from mobvibe_worker.store.listener import Listener
-from mobvibe_worker.store.migrations import MigrationRunner
-from mobvibe_worker.store.pool import open_pool
+from mobvibe_worker.store.connection.listener import Listener
+from mobvibe_worker.store.connection.pool import open_pool
+from mobvibe_worker.store.schema.migrations import MigrationRunner
 from mobvibe_worker.toolchain.sandbox import Sandbox
 
 

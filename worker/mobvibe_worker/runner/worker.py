@@ -14,17 +14,17 @@ from uuid import uuid4
 from mobvibe_worker.errors import DatabaseUnreachable, MobvibeError, StoreError
 from mobvibe_worker.events import ErrorRaised
 from mobvibe_worker.jobs import Attempt, Job, JobId, WorkerId
-from mobvibe_worker.runner.exchange import Exchange
-from mobvibe_worker.runner.lease_keeper import LeaseKeeper
-from mobvibe_worker.runner.neighbours import Neighbours
+from mobvibe_worker.runner.claiming import Exchange
+from mobvibe_worker.runner.lease_renewal import LeaseKeeper
+from mobvibe_worker.runner.local_workers import Neighbours
+from mobvibe_worker.runner.lost_claims import UnheardClaims
 from mobvibe_worker.runner.process_identity import ProcessIdentity
-from mobvibe_worker.runner.running import Rhythm, RunAttempt, RunningJob
+from mobvibe_worker.runner.running_job import Rhythm, RunAttempt, RunningJob
 from mobvibe_worker.runner.tally import Tally
-from mobvibe_worker.runner.unheard import UnheardClaims
 from mobvibe_worker.sanitize import clean_text
+from mobvibe_worker.store.claims import Finished
+from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.job_queue import JobQueue
-from mobvibe_worker.store.leases import Finished
-from mobvibe_worker.store.listener import Listener
 from mobvibe_worker.store.workers import WorkerRegistry
 
 log = logging.getLogger(__name__)

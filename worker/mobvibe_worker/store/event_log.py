@@ -7,9 +7,9 @@ from uuid import UUID, uuid4
 
 from mobvibe_worker.events import Event, Payload, to_data
 from mobvibe_worker.jobs import Attempt, JobId, SessionId
-from mobvibe_worker.store.calls import Source, repeatable
-from mobvibe_worker.store.rows import SessionEventsRow
-from mobvibe_worker.store.rowset import RowSet, only
+from mobvibe_worker.store.connection.execute import Source, repeatable
+from mobvibe_worker.store.connection.rows import SessionEventsRow
+from mobvibe_worker.store.connection.table import RowSet, only
 
 EVENTS = RowSet("session_events", SessionEventsRow, key="seq")
 

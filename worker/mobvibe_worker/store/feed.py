@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 from mobvibe_worker.errors import DatabaseUnreachable
 from mobvibe_worker.events import Event
 from mobvibe_worker.jobs import SessionId
+from mobvibe_worker.store.connection.listener import Listener, Subscription
 from mobvibe_worker.store.event_log import EventLog
-from mobvibe_worker.store.listener import Listener, Subscription
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from mobvibe_worker.jobs import ProjectId
 from mobvibe_worker.revisions import FileTree
-from mobvibe_worker.store.calls import Source
-from mobvibe_worker.store.rows import ProjectBlobsRow
-from mobvibe_worker.store.rowset import RowSet
+from mobvibe_worker.store.connection.execute import Source
+from mobvibe_worker.store.connection.rows import ProjectBlobsRow
+from mobvibe_worker.store.connection.table import RowSet
 
 _BLOBS = RowSet("project_blobs", ProjectBlobsRow, key="sha256")
 

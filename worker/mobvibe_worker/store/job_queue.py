@@ -20,11 +20,11 @@ from mobvibe_worker.jobs import (
     WorkerId,
 )
 from mobvibe_worker.revisions import CheckReport, FileTree
-from mobvibe_worker.store.calls import Source, once, repeatable
+from mobvibe_worker.store.claims import Leases
+from mobvibe_worker.store.connection.execute import Source, once, repeatable
+from mobvibe_worker.store.connection.table import each, only
 from mobvibe_worker.store.file_packing import pack
 from mobvibe_worker.store.job_views import JobViews
-from mobvibe_worker.store.leases import Leases
-from mobvibe_worker.store.rowset import each, only
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from asyncpg import Record
 
 from mobvibe_worker.errors import NotFound
 from mobvibe_worker.jobs import Job, JobId, QueueStats, SessionId
-from mobvibe_worker.store.calls import Source, repeatable
-from mobvibe_worker.store.rows import GetQueueStatsRow
-from mobvibe_worker.store.rowset import RowSet, only
+from mobvibe_worker.store.connection.execute import Source, repeatable
+from mobvibe_worker.store.connection.rows import GetQueueStatsRow
+from mobvibe_worker.store.connection.table import RowSet, only
 
 COLUMNS = tuple(each.name for each in fields(Job))
 """What a Job is read from, in the order of its fields."""

@@ -9,13 +9,13 @@ from typing import Any
 
 from mobvibe_worker.errors import NotFound
 from mobvibe_worker.jobs import ProjectId, SessionId, UserId
-from mobvibe_worker.store.calls import Source, repeatable
-from mobvibe_worker.store.rows import (
+from mobvibe_worker.store.connection.execute import Source, repeatable
+from mobvibe_worker.store.connection.rows import (
     PreviewContainersInsert,
     PreviewContainersRow,
     PreviewContainersUpdate,
 )
-from mobvibe_worker.store.rowset import Page, RowSet
+from mobvibe_worker.store.connection.table import Page, RowSet
 from mobvibe_worker.store.rules import PreviewProvider, PreviewStatus
 from mobvibe_worker.store.sessions import SESSIONS
 

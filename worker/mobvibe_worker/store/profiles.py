@@ -9,9 +9,10 @@ from uuid import uuid4
 
 from mobvibe_worker.errors import NotFound
 from mobvibe_worker.jobs import UserId
-from mobvibe_worker.store.calls import Source, once, repeatable
-from mobvibe_worker.store.rows import ProfilesRow, ProfilesUpdate
-from mobvibe_worker.store.rowset import Page, RowSet
+from mobvibe_worker.store.connection.execute import Source, once, repeatable
+from mobvibe_worker.store.connection.rows import ProfilesRow, ProfilesUpdate
+from mobvibe_worker.store.connection.table import Page, RowSet
+from mobvibe_worker.store.connection.user_view import Person
 from mobvibe_worker.store.rules import (
     DISPLAY_NAME_LIMIT,
     SESSIONS_LIMIT,
@@ -20,7 +21,6 @@ from mobvibe_worker.store.rules import (
     checked,
     given,
 )
-from mobvibe_worker.store.user_view import Person
 
 PROFILES = RowSet("profiles", ProfilesRow)
 BY_EMAIL = f"""

@@ -8,9 +8,9 @@ from typing import cast
 
 from mobvibe_worker.errors import Conflict, InputError, NotFound
 from mobvibe_worker.jobs import ProjectId, RevisionId, UserId
-from mobvibe_worker.store.calls import Source
-from mobvibe_worker.store.rows import ProjectsInsert, ProjectsRow, ProjectsUpdate
-from mobvibe_worker.store.rowset import Page, RowSet
+from mobvibe_worker.store.connection.execute import Source
+from mobvibe_worker.store.connection.rows import ProjectsInsert, ProjectsRow, ProjectsUpdate
+from mobvibe_worker.store.connection.table import Page, RowSet
 from mobvibe_worker.store.rules import (
     NAME_LIMIT,
     PROJECT_CHANGES,

@@ -9,15 +9,15 @@ from asyncpg import Record
 from mobvibe_worker.errors import NotFound
 from mobvibe_worker.jobs import Attempt, JobId, ProjectId, RevisionId
 from mobvibe_worker.revisions import FileTree, Revision
-from mobvibe_worker.store.calls import Source, once, repeatable
-from mobvibe_worker.store.file_packing import pack
-from mobvibe_worker.store.rows import (
+from mobvibe_worker.store.connection.execute import Source, once, repeatable
+from mobvibe_worker.store.connection.rows import (
     CodingJobsRow,
     ProjectBlobsRow,
     ProjectFilesRow,
     ProjectRevisionsRow,
 )
-from mobvibe_worker.store.rowset import Page, RowSet, only
+from mobvibe_worker.store.connection.table import Page, RowSet, only
+from mobvibe_worker.store.file_packing import pack
 
 REVISIONS = RowSet("project_revisions", ProjectRevisionsRow)
 _FILES = RowSet("project_files", ProjectFilesRow)

@@ -10,10 +10,10 @@ from itertools import groupby
 from asyncpg import Record
 
 from mobvibe_worker.jobs import JobId, WorkerId
-from mobvibe_worker.store.calls import Source, repeatable
+from mobvibe_worker.store.connection.execute import Source, repeatable
+from mobvibe_worker.store.connection.rows import CodingJobsRow
+from mobvibe_worker.store.connection.table import RowSet
 from mobvibe_worker.store.projects import PROJECTS
-from mobvibe_worker.store.rows import CodingJobsRow
-from mobvibe_worker.store.rowset import RowSet
 from mobvibe_worker.store.workers import WORKERS
 
 LOST_AFTER = timedelta(seconds=30)

@@ -24,17 +24,17 @@ from mobvibe_worker.events import (
 )
 from mobvibe_worker.jobs import JobStatus, SessionStatus
 from mobvibe_worker.revisions import CHECK_NAMES, Check, CheckReport
-from mobvibe_worker.store.failures import translated
-from mobvibe_worker.store.pool import connect, set_codecs
-from mobvibe_worker.store.projects import PROJECTS
-from mobvibe_worker.store.rows import (
+from mobvibe_worker.store.connection.failures import translated
+from mobvibe_worker.store.connection.pool import connect, set_codecs
+from mobvibe_worker.store.connection.rows import (
     CodingJobsInsert,
     CodingJobsRow,
     CodingSessionsInsert,
     CodingSessionsRow,
     ProjectsInsert,
 )
-from mobvibe_worker.store.rowset import RowSet, only
+from mobvibe_worker.store.connection.table import RowSet, only
+from mobvibe_worker.store.projects import PROJECTS
 from mobvibe_worker.store.rules import SESSIONS_LIMIT, ProjectStatus, Tier
 from mobvibe_worker.store.sessions import SESSIONS
 

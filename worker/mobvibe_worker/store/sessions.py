@@ -17,15 +17,15 @@ from mobvibe_worker.jobs import (
     SessionStatus,
     UserId,
 )
-from mobvibe_worker.store.calls import Source, repeatable
-from mobvibe_worker.store.projects import PROJECTS, sdk_of
-from mobvibe_worker.store.rows import (
+from mobvibe_worker.store.connection.execute import Source, repeatable
+from mobvibe_worker.store.connection.rows import (
     CodingJobsRow,
     CodingSessionsInsert,
     CodingSessionsRow,
     CodingSessionsUpdate,
 )
-from mobvibe_worker.store.rowset import Page, RowSet, only
+from mobvibe_worker.store.connection.table import Page, RowSet, only
+from mobvibe_worker.store.projects import PROJECTS, sdk_of
 from mobvibe_worker.store.rules import SESSION_CHANGES
 
 SESSIONS = RowSet("coding_sessions", CodingSessionsRow)

@@ -7,8 +7,8 @@ from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
 from mobvibe_worker.jobs import Attempt, JobId, UserId
-from mobvibe_worker.store.calls import Source, repeatable
-from mobvibe_worker.store.rowset import only
+from mobvibe_worker.store.connection.execute import Source, repeatable
+from mobvibe_worker.store.connection.table import only
 
 _SMALLEST = Decimal("0.000001")
 

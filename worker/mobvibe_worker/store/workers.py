@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mobvibe_worker.jobs import WorkerId
-from mobvibe_worker.store.calls import Source, repeatable
-from mobvibe_worker.store.rows import WorkersInsert, WorkersRow
-from mobvibe_worker.store.rowset import RowSet
+from mobvibe_worker.store.connection.execute import Source, repeatable
+from mobvibe_worker.store.connection.rows import WorkersInsert, WorkersRow
+from mobvibe_worker.store.connection.table import RowSet
 
 WORKERS = RowSet("workers", WorkersRow)
 

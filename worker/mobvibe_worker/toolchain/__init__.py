@@ -1,0 +1,1 @@
+"""Node, the Expo starters and the checks."""

@@ -1,0 +1,1 @@
+"""A project's files, and the rule that no path leaves them."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from mobvibe_app.cli.db.opened import opened
+from mobvibe_app.cli.db.database import opened
 from mobvibe_app.cli.output import Output
-from mobvibe_app.environment.postgres_programs import copy_with_dump
+from mobvibe_app.postgres.programs import copy_with_dump
 from mobvibe_app.settings import AppSettings
 from mobvibe_worker.errors import InputError
-from mobvibe_worker.store.branches import Branch, Branches
+from mobvibe_worker.store.schema.branches import Branch, Branches
 
 
 async def branch(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:

@@ -8,16 +8,16 @@ import os
 import signal
 from pathlib import Path
 
-from mobvibe_app.cli.db.opened import opened
+from mobvibe_app.cli.db.database import opened
 from mobvibe_app.cli.output import Output
 from mobvibe_app.environment.environment import Environment
-from mobvibe_app.environment.postgres_programs import find_program, libpq_environment
+from mobvibe_app.postgres.programs import find_program, libpq_environment
 from mobvibe_app.settings import AppSettings
 from mobvibe_worker.errors import InputError
-from mobvibe_worker.store import diagram
-from mobvibe_worker.store.branches import Branches
-from mobvibe_worker.store.contracts import contracts_file, generate
-from mobvibe_worker.store.migrations import MigrationRunner
+from mobvibe_worker.store.schema import diagram
+from mobvibe_worker.store.schema.branches import Branches
+from mobvibe_worker.store.schema.contracts import contracts_file, generate
+from mobvibe_worker.store.schema.migrations import MigrationRunner
 
 
 async def contracts(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:

@@ -7,14 +7,14 @@ import asyncio
 import sys
 from collections.abc import Sequence
 
-from mobvibe_app.cli.db.opened import opened, place_of
+from mobvibe_app.cli.db.database import opened, place_of
 from mobvibe_app.cli.output import Output
-from mobvibe_app.environment.postgres_programs import copy_with_dump
+from mobvibe_app.postgres.programs import copy_with_dump
 from mobvibe_app.settings import AppSettings
 from mobvibe_worker.errors import InputError
-from mobvibe_worker.store import rehearsal
-from mobvibe_worker.store.losses import tables_at_risk
-from mobvibe_worker.store.migrations import Applied, MigrationRunner
+from mobvibe_worker.store.schema import rehearsal
+from mobvibe_worker.store.schema.losses import tables_at_risk
+from mobvibe_worker.store.schema.migrations import Applied, MigrationRunner
 from mobvibe_worker.store.seed import seed as seed_database
 
 MOST_DIFFERENCES = 20

@@ -14,8 +14,7 @@ from textual.screen import Screen
 from textual.widgets import Footer
 from textual.worker import Worker, WorkerState
 
-from mobvibe_app.build_state import BuildState, apply
-from mobvibe_app.changes import (
+from mobvibe_app.studio.changes import (
     Change,
     EventsArrived,
     PreviewChanged,
@@ -24,6 +23,7 @@ from mobvibe_app.changes import (
     TroubleChanged,
     ViewChanged,
 )
+from mobvibe_app.studio.state import BuildState, apply
 from mobvibe_app.ui.bindings import BUILD_BINDINGS
 from mobvibe_app.ui.messages import (
     ChangeArrived,
@@ -36,6 +36,7 @@ from mobvibe_app.ui.messages import (
 from mobvibe_app.ui.screens.build_actions import BuildActions
 from mobvibe_app.ui.screens.build_panels import PANELS_SECONDS, BuildPanels
 from mobvibe_app.ui.screens.qr import QrScreen
+from mobvibe_app.ui.stream.view import StreamView
 from mobvibe_app.ui.studio_port import StudioPort
 from mobvibe_app.ui.widgets.files_panel import FilesPanel
 from mobvibe_app.ui.widgets.preview_panel import PreviewPanel
@@ -44,7 +45,6 @@ from mobvibe_app.ui.widgets.queue_panel import QueuePanel
 from mobvibe_app.ui.widgets.search_bar import SearchBar
 from mobvibe_app.ui.widgets.services_panel import ServicesPanel
 from mobvibe_app.ui.widgets.sessions_panel import SessionsPanel
-from mobvibe_app.ui.widgets.stream_view import StreamView
 from mobvibe_app.ui.widgets.tab_line import TabLine
 from mobvibe_app.ui.widgets.too_small import TooSmall
 from mobvibe_app.ui.widgets.top_bar import TopBar

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 from textual.widget import Widget
 from textual.widgets import Input, TextArea
 
-from mobvibe_app.build_state import BuildState
-from mobvibe_app.changes import ServiceCareVerb, ServiceName, TroubleChanged
+from mobvibe_app.studio.changes import ServiceCareVerb, ServiceName, TroubleChanged
+from mobvibe_app.studio.state import BuildState
 from mobvibe_app.ui.messages import ChangeArrived
 from mobvibe_app.ui.screens.confirm import ConfirmScreen
 from mobvibe_app.ui.screens.demos import DemosScreen
 from mobvibe_app.ui.screens.qr import QrScreen
 from mobvibe_app.ui.screens.see_as import SeeAsScreen
+from mobvibe_app.ui.stream.view import StreamView
 from mobvibe_app.ui.studio_port import StudioPort
 from mobvibe_app.ui.widgets.prompt_box import PromptBox
 from mobvibe_app.ui.widgets.search_bar import SearchBar
-from mobvibe_app.ui.widgets.stream_view import StreamView
 from mobvibe_app.ui.widgets.tab_line import TABS
 
 if TYPE_CHECKING:

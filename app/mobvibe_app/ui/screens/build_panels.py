@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from textual.content import Content
 from textual.widget import Widget
 
-from mobvibe_app.build_state import BuildState
-from mobvibe_app.changes import PreviewAddress
+from mobvibe_app.studio.changes import PreviewAddress
+from mobvibe_app.studio.state import BuildState
 from mobvibe_app.ui.screens.qr import QrScreen
+from mobvibe_app.ui.stream.view import StreamView
 from mobvibe_app.ui.studio_port import StudioPort
 from mobvibe_app.ui.widgets.demo_list import DemoList
 from mobvibe_app.ui.widgets.files_panel import FilesPanel
@@ -20,11 +21,10 @@ from mobvibe_app.ui.widgets.prompt_box import PromptBox
 from mobvibe_app.ui.widgets.queue_panel import QueuePanel
 from mobvibe_app.ui.widgets.services_panel import ServicesPanel
 from mobvibe_app.ui.widgets.sessions_panel import SessionsPanel
-from mobvibe_app.ui.widgets.stream_view import StreamView
 from mobvibe_app.ui.widgets.tab_line import TabLine
 from mobvibe_app.ui.widgets.top_bar import TopBar
 from mobvibe_app.ui.widgets.welcome import Welcome
-from mobvibe_app.ui.wording import one_line
+from mobvibe_app.ui.words.values import one_line
 
 if TYPE_CHECKING:
     from textual.screen import Screen

@@ -12,10 +12,10 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from mobvibe_app.changes import DemoSummary
+from mobvibe_app.studio.changes import DemoSummary
 from mobvibe_app.ui.messages import DemoChosen
 from mobvibe_app.ui.widgets.demo_list import DemoList
-from mobvibe_app.ui.wording import MUTED
+from mobvibe_app.ui.words.values import MUTED
 
 
 class DemosScreen(ModalScreen[str | None]):

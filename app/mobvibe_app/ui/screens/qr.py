@@ -11,12 +11,12 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from mobvibe_app.changes import PreviewAddress
-from mobvibe_app.preview_facts import Hint, PreviewKnown
-from mobvibe_app.ui.preview_words import hint_lines
+from mobvibe_app.preview.facts import Hint, PreviewKnown
+from mobvibe_app.studio.changes import PreviewAddress
 from mobvibe_app.ui.qr_matrix import URL_LIMIT, Look, looks_that_fit, qr_matrix
 from mobvibe_app.ui.widgets.qr_code import QrCode
-from mobvibe_app.ui.wording import MUTED, one_line
+from mobvibe_app.ui.words.preview import hint_lines
+from mobvibe_app.ui.words.values import MUTED, one_line
 
 FRAME_COLUMNS, FRAME_ROWS = 2, 2
 WORDS_WIDTH = 46

@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from mobvibe_app.ui.wording import MUTED
+from mobvibe_app.ui.words.values import MUTED
 
 
 class SeeAsScreen(ModalScreen[str | None]):

@@ -10,9 +10,9 @@ from textual.content import Content
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from mobvibe_app.changes import DemoSummary
+from mobvibe_app.studio.changes import DemoSummary
 from mobvibe_app.ui.messages import DemoChosen
-from mobvibe_app.ui.wording import MUTED, one_line, shortened
+from mobvibe_app.ui.words.values import MUTED, one_line, shortened
 
 PROMPT_WIDTH = 54
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from rich.cells import cell_len
 from textual.content import Content
 
-from mobvibe_app.build_state import BuildState, FileLine
+from mobvibe_app.studio.state import BuildState, FileLine
 from mobvibe_app.ui.widgets.panel import Panel
-from mobvibe_app.ui.wording import MUTED, one_line, shortened_path
+from mobvibe_app.ui.words.values import MUTED, one_line, shortened_path
 
 MARKS = {
     "created": ("+", "$text-success"),

@@ -7,12 +7,12 @@ from textual.containers import Center, Vertical
 from textual.content import Content
 from textual.widgets import Static
 
-from mobvibe_app.changes import PreviewAddress
-from mobvibe_app.preview_facts import PreviewKnown
-from mobvibe_app.ui.preview_words import known_lines
+from mobvibe_app.preview.facts import PreviewKnown
+from mobvibe_app.studio.changes import PreviewAddress
 from mobvibe_app.ui.qr_matrix import URL_LIMIT, looks_that_fit, qr_matrix
 from mobvibe_app.ui.widgets.qr_code import QrCode
-from mobvibe_app.ui.wording import MUTED, one_line
+from mobvibe_app.ui.words.preview import known_lines
+from mobvibe_app.ui.words.values import MUTED, one_line
 
 INNER_WIDTH = 37
 ROOM_ROWS = 22

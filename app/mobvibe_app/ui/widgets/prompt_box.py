@@ -11,7 +11,7 @@ from textual.strip import Strip
 from textual.widgets import TextArea
 
 from mobvibe_app.ui.messages import PlatformChosen, PromptResized, PromptSubmitted
-from mobvibe_app.ui.wording import MUTED
+from mobvibe_app.ui.words.values import MUTED
 from mobvibe_worker.jobs import PROMPT_LIMIT, Platform
 from mobvibe_worker.sanitize import clean_text
 

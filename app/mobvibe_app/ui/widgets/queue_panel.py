@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from textual.content import Content
 
-from mobvibe_app.build_state import BuildState
+from mobvibe_app.studio.state import BuildState
 from mobvibe_app.ui.widgets.panel import Panel
-from mobvibe_app.ui.wording import MUTED, clock
+from mobvibe_app.ui.words.values import MUTED, clock
 
 BARS = "▁▂▃▄▅▆▇█"
 

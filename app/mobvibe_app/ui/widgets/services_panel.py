@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from mobvibe_app.build_state import BuildState
-from mobvibe_app.ui.service_words import service_lines
+from mobvibe_app.studio.state import BuildState
 from mobvibe_app.ui.widgets.panel import Panel
-from mobvibe_app.ui.worker_words import workers_lines
+from mobvibe_app.ui.words.services import service_lines
+from mobvibe_app.ui.words.workers import workers_lines
 
 
 class ServicesPanel(Panel):

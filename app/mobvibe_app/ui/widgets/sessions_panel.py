@@ -11,10 +11,10 @@ from textual.content import Content
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from mobvibe_app.build_state import BuildState
-from mobvibe_app.changes import SessionSummary
+from mobvibe_app.studio.changes import SessionSummary
+from mobvibe_app.studio.state import BuildState
 from mobvibe_app.ui.messages import SessionChosen
-from mobvibe_app.ui.wording import MUTED, age, one_line, shortened
+from mobvibe_app.ui.words.values import MUTED, age, one_line, shortened
 
 SPINNER = "◐◓◑◒"
 SPINS_PER_SECOND = 2

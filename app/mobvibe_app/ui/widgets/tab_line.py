@@ -8,7 +8,7 @@ from textual.content import Content
 from textual.widget import Widget
 
 from mobvibe_app.ui.messages import PanelChosen
-from mobvibe_app.ui.wording import MUTED
+from mobvibe_app.ui.words.values import MUTED
 
 TABS = (
     ("stream", "Stream"),

@@ -6,10 +6,10 @@ from textual.content import Content
 from textual.geometry import Size
 from textual.widget import Widget
 
-from mobvibe_app.build_state import BuildState
-from mobvibe_app.changes import ServiceStatus
-from mobvibe_app.ui.service_words import dot
-from mobvibe_app.ui.wording import MUTED, money, one_line, shortened
+from mobvibe_app.studio.changes import ServiceStatus
+from mobvibe_app.studio.state import BuildState
+from mobvibe_app.ui.words.services import dot
+from mobvibe_app.ui.words.values import MUTED, money, one_line, shortened
 
 GAP = "   "
 

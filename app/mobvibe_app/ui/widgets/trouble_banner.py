@@ -5,8 +5,8 @@ from __future__ import annotations
 from textual.content import Content
 from textual.widgets import Static
 
-from mobvibe_app.build_state import Trouble
-from mobvibe_app.ui.wording import one_line
+from mobvibe_app.studio.state import Trouble
+from mobvibe_app.ui.words.values import one_line
 
 
 class TroubleBanner(Static):

@@ -9,11 +9,11 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
-from mobvibe_app.build_state import BuildState
-from mobvibe_app.changes import DemoSummary
-from mobvibe_app.ui.service_words import service_lines
+from mobvibe_app.studio.changes import DemoSummary
+from mobvibe_app.studio.state import BuildState
 from mobvibe_app.ui.widgets.demo_list import DemoList
-from mobvibe_app.ui.wording import MUTED
+from mobvibe_app.ui.words.services import service_lines
+from mobvibe_app.ui.words.values import MUTED
 
 INNER_WIDTH = 58
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mobvibe_worker.agent.checking import describe
+from mobvibe_worker.agent.check_gate import describe
 from mobvibe_worker.agent.tools.tool import Tool, ToolInput, ToolOutcome, Workbench
 
 

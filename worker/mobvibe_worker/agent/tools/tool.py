@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mobvibe_worker.agent.checking import CheckGate
+from mobvibe_worker.agent.check_gate import CheckGate
 from mobvibe_worker.agent.model import ToolSpec
 from mobvibe_worker.errors import WorkspaceError
 from mobvibe_worker.events import Payload

@@ -1,0 +1,1 @@
+"""The engine of containers: the only folder that imports the docker SDK."""

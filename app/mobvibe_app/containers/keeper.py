@@ -1,0 +1,179 @@
+"""One container as a service of the supervisor: started, its output passed on, restarted, stopped when we are.
+
+A program of its own (python -m ... NAME): whatever ends it politely ends the container too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+
+from mobvibe_app.containers.engine import DockerEngine
+from mobvibe_app.containers.failures import EngineUnavailable
+from mobvibe_app.supervisor.protocol import ServiceSpec
+from mobvibe_worker.errors import MobvibeError
+from mobvibe_worker.processes.launch import StopPolicy
+from mobvibe_worker.processes.surroundings import allowed_environment
+
+_ENGINE_NAMES = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_CERT_PATH")
+_PASSED = (*_ENGINE_NAMES, "DOCKER_TLS_VERIFY", "SSH_AUTH_SOCK", "PYTHONPATH")
+_MOST_RESTARTS = 3
+_RESTART_WINDOW_SECONDS = 300.0
+LEAST_LIFE_SECONDS = 5.0
+"""A container that ends sooner has a reason that another start would not mend."""
+_ENGINE_SECONDS = 120.0
+_RETRY_SECONDS = 0.5
+
+
+def keeper_spec(
+    service: str,
+    container: str,
+    *,
+    log: Path,
+    stop_seconds: int,
+    is_disposable: bool,
+    facts: Mapping[str, object],
+    since: float | None = None,
+) -> ServiceSpec:
+    """The service that keeps this container running for as long as it runs itself.
+
+    `since` (Unix time) is when whoever asks starts the container: what it prints from then on is passed on too.
+    """
+    disposable = ("--disposable",) if is_disposable else ()
+    told_from = () if since is None else ("--since", str(since))
+    return ServiceSpec(
+        service,
+        (
+            *(sys.executable, "-P", "-m", "mobvibe_app.containers.keeper"),
+            *(container, "--stop-seconds", str(stop_seconds), *disposable, *told_from),
+        ),
+        cwd=log.parent,
+        log=log,
+        env=allowed_environment({name: os.environ[name] for name in _PASSED if name in os.environ}),
+        stop=StopPolicy(signal="TERM", scope="process", grace=stop_seconds + 10.0),
+        facts={"mode": "docker", "container": container, **facts},
+    )
+
+
+def kept_words(container: str) -> str:
+    """What the keeper prints once its own end would be the container's end too."""
+    return f"keeping {container}"
+
+
+class Keeper:
+    """Keeps one container running until SIGTERM."""
+
+    def __init__(
+        self,
+        container: str,
+        stop_seconds: int,
+        *,
+        is_disposable: bool,
+        since: float | None = None,
+    ) -> None:
+        self._container = container
+        self._stop_seconds = stop_seconds
+        self._is_disposable = is_disposable
+        self._since = since
+        self._asked = threading.Event()
+        self._restarts: deque[float] = deque()
+
+    def run(self) -> int:
+        """Run to the container's end; its exit code, 0 where it was stopped on purpose. Raises MobvibeError."""
+        signal.signal(signal.SIGTERM, lambda *_: self._asked.set())
+        _say(kept_words(self._container))
+        while True:
+            began = time.monotonic()
+            try:
+                code = self._run_once()
+            except EngineUnavailable as error:
+                if not self._asked.is_set() and not self._wait_for_engine(error):
+                    raise
+                if not self._asked.is_set():
+                    continue
+                return 0
+            if self._asked.is_set():
+                return 0
+            if not self._may_restart(time.monotonic() - began):
+                return code or 1
+            _say(f"{self._container} ended with {code}; starting it again")
+
+    def _run_once(self) -> int:
+        engine = DockerEngine.connect()
+        try:
+            since, self._since = self._since or time.time(), None
+            engine.start(self._container)
+            threading.Thread(target=self._stop_when_asked, daemon=True).start()
+            for piece in engine.lines(self._container, since):
+                sys.stdout.buffer.write(piece)
+                sys.stdout.buffer.flush()
+            code = engine.wait(self._container)
+            if self._asked.is_set():
+                self._stop(engine)
+            return code
+        finally:
+            engine.close()
+
+    def _stop_when_asked(self) -> None:
+        self._asked.wait()
+        try:
+            self._stop(DockerEngine.connect())
+        except MobvibeError as error:
+            _say(str(error))
+
+    def _stop(self, engine: DockerEngine) -> None:
+        engine.stop(self._container, self._stop_seconds)
+        if self._is_disposable:
+            engine.remove(self._container)
+
+    def _wait_for_engine(self, error: EngineUnavailable) -> bool:
+        """Whether the engine came back: it may just be restarting."""
+        _say(f"{error.message} Waiting for it.")
+        deadline = time.monotonic() + _ENGINE_SECONDS
+        while time.monotonic() < deadline and not self._asked.wait(_RETRY_SECONDS):
+            try:
+                DockerEngine.connect().close()
+            except EngineUnavailable:
+                continue
+            return True
+        return False
+
+    def _may_restart(self, lived: float) -> bool:
+        now = time.monotonic()
+        while self._restarts and now - self._restarts[0] > _RESTART_WINDOW_SECONDS:
+            self._restarts.popleft()
+        self._restarts.append(now)
+        return lived >= LEAST_LIFE_SECONDS and len(self._restarts) <= _MOST_RESTARTS
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def main(arguments: list[str]) -> int:
+    """Keep the container of that name."""
+    parser = argparse.ArgumentParser(prog="container_keeper")
+    parser.add_argument("container")
+    parser.add_argument("--stop-seconds", type=int, required=True)
+    parser.add_argument("--disposable", action="store_true")
+    parser.add_argument("--since", type=float)
+    flags = parser.parse_args(arguments)
+    keeper = Keeper(
+        flags.container, flags.stop_seconds, is_disposable=flags.disposable, since=flags.since
+    )
+    try:
+        return keeper.run()
+    except MobvibeError as error:
+        _say(str(error))
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,180 @@
+"""One service started again, made anew, or deleted to begin afresh, while the others go on."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from mobvibe_app.environment.services import Services, Tell
+from mobvibe_app.preview.local import PreviewService, service_name
+from mobvibe_app.preview.network import lan_address
+from mobvibe_app.settings import AppSettings
+from mobvibe_app.studio.changes import ServiceStatus
+from mobvibe_app.supervisor.choices import Choices
+from mobvibe_app.supervisor.protocol import RunningService
+from mobvibe_worker.errors import InputError
+from mobvibe_worker.home import Home
+from mobvibe_worker.toolchain.sdks import sdk_versions
+
+if TYPE_CHECKING:
+    from mobvibe_app.environment.environment import Environment
+
+POSTGRES: Final = "postgres"
+PREVIEW: Final = "preview"
+STARTER: Final = "starter"
+
+
+class ServiceCare:
+    """Cares for `postgres`, `starter`, `preview-NAME`, or with `preview` for all previews of the home."""
+
+    def __init__(
+        self, environment: Environment, settings: AppSettings, services: Services, tell: Tell
+    ) -> None:
+        self._environment = environment
+        self._settings = settings
+        self._services = services
+        self._home = Home(settings.home)
+        self._tell = tell
+
+    async def restart(self, name: str) -> None:
+        """Stop what runs by that name and start it again. Raises InputError where nothing does, ServiceError."""
+        if name == POSTGRES:
+            supervisor = await self._environment.supervisor()
+            self._require_ours()
+            if await supervisor.running(POSTGRES) is None:
+                raise _not_running(name)
+            await (await self._services.postgres_variant(supervisor)).stop(quietly=True)
+            await self._environment.start()
+            self._tell(ServiceStatus(POSTGRES, "healthy", "started again"))
+            return
+        if name == STARTER:
+            raise InputError(
+                "The starter is no program that runs.",
+                "`mobvibe-tui rebuild starter` installs it anew.",
+            )
+        running = await self._running(name)
+        if not running:
+            raise _not_running(name)
+        for preview in running:
+            await self._serve_again(preview)
+
+    async def start_again(self, project_slug: str) -> None:
+        """Stop a project's preview; who opens it next starts it. Harmless where none runs. Raises ServiceError."""
+        supervisor = await self._environment.supervisor()
+        await supervisor.stop(service_name(project_slug), quietly=True)
+
+    async def rebuild(self, name: str) -> None:
+        """Make anew what it runs from: images, packages, caches; what runs is started again. No data is lost.
+
+        Raises InputError, ServiceError.
+        """
+        if name == POSTGRES:
+            await self._rebuild_postgres()
+            return
+        running = await self._running(PREVIEW if name == STARTER else name)
+        versions = {int(one.facts["sdk"]) for one in running} or {self._settings.sdk}
+        for version in sorted(versions):
+            starter, _ = await self._environment.starter(version)
+            if name == STARTER:
+                starter.forget()
+                await self._environment.starter(version, is_anew=True)
+            elif not await self._services.rebuild_previews(starter, self._tell):
+                starter.forget_warmth()
+                await self._environment.warm(version)
+        for preview in running:
+            await self._serve_again(preview)
+
+    def consequence(self, name: str) -> str:
+        """What `reset` of that name deletes, in a sentence. Raises InputError for a name that is none."""
+        if name == POSTGRES:
+            self._require_ours()
+            return "Every project, session and event of this home will be gone; the served folders stay."
+        if name == STARTER:
+            return "Expo's packages and the transform cache of this home are deleted, and installed again when needed."
+        self._require_preview(name)
+        return (
+            "What was built for previews is deleted and built again when needed: minutes, the first time."
+            if name == PREVIEW
+            else "The preview's port, log and container are forgotten; the app itself stays."
+        )
+
+    async def reset(self, name: str) -> tuple[str, ...]:
+        """Stop it and delete what it has; the next start begins afresh. What was deleted. Raises ServiceError."""
+        self.consequence(name)
+        supervisor = await self._environment.supervisor()
+        if name == POSTGRES:
+            postgres = await self._services.postgres_variant(supervisor)
+            await postgres.stop()
+            return await postgres.reset()
+        running = await self._running(PREVIEW if name == STARTER else name)
+        for preview in running:
+            await supervisor.stop(preview.name)
+        if name == STARTER:
+            return await self._remove_starters()
+        deleted = self._forget_previews(name)
+        if name == PREVIEW and self._services.modes.chosen(PREVIEW) == "docker":
+            deleted += await self._services.remove_images()
+        return deleted
+
+    async def _rebuild_postgres(self) -> None:
+        self._require_ours()
+        supervisor = await self._environment.supervisor()
+        is_running = await supervisor.running(POSTGRES) is not None
+        await (await self._services.postgres_variant(supervisor)).rebuild(self._tell)
+        if is_running:
+            await self._environment.start()
+            self._tell(ServiceStatus(POSTGRES, "healthy", "made anew"))
+
+    async def _serve_again(self, preview: RunningService) -> None:
+        facts: dict[str, Any] = dict(preview.facts)
+        sdk = int(facts["sdk"])
+        previews: PreviewService = await self._environment.previews(sdk, is_launching=True)
+        await (await self._environment.supervisor()).stop(preview.name, quietly=True)
+        host = lan_address(self._settings.host)
+        await previews.start(facts["project"], host=host, port=self._settings.preview_port)
+
+    async def _running(self, name: str) -> list[RunningService]:
+        self._require_preview(name)
+        services = (await (await self._environment.supervisor()).status()).services
+        prefix = service_name("")
+        return [
+            one for one in services if one.name.startswith(prefix) and name in (PREVIEW, one.name)
+        ]
+
+    async def _remove_starters(self) -> tuple[str, ...]:
+        deleted = []
+        for version in sdk_versions():
+            folder = self._home.sdk(version)
+            if folder.modules.exists():
+                starter, _ = await self._environment.starter(version)
+                await asyncio.to_thread(starter.remove)
+                deleted.append(f"the packages and the cache of SDK {version}")
+        return tuple(deleted)
+
+    def _forget_previews(self, name: str) -> tuple[str, ...]:
+        choices, prefix = Choices(self._home.choices), service_name("")
+        names = [one for one in choices.ports() if one.startswith(prefix)]
+        logs = {log.stem for log in self._home.logs.glob(f"{prefix}*.log")}
+        wanted = sorted({one for one in {*names, *logs} if name in (PREVIEW, one)})
+        for one in wanted:
+            choices.forget_port(one)
+            (self._home.logs / f"{one}.log").unlink(missing_ok=True)
+        return tuple(f"the port and the log of {one}" for one in wanted)
+
+    def _require_ours(self) -> None:
+        if self._settings.database_url is not None:
+            raise InputError(
+                "DATABASE_URL names a Postgres that mobvibe-tui does not run.",
+                "Care for it where it runs; `mobvibe-tui db reset` empties its schema.",
+            )
+
+    def _require_preview(self, name: str) -> None:
+        if name != PREVIEW and not name.startswith(service_name("")):
+            raise InputError(
+                f"There is no service {name!r}.",
+                "There are postgres, starter, preview (all of them) and preview-NAME; see `mobvibe-tui status`.",
+            )
+
+
+def _not_running(name: str) -> InputError:
+    return InputError(f"{name} does not run.", "`mobvibe-tui status` shows what does.")

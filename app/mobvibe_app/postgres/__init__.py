@@ -1,0 +1,1 @@
+"""Postgres for one home: embedded, or in a container."""

@@ -1,0 +1,157 @@
+"""What Postgres in a container is made of: its image, its volume, its password, the container itself."""
+
+from __future__ import annotations
+
+import os
+import secrets
+
+from mobvibe_app.containers.engine import DockerEngine
+from mobvibe_app.containers.failures import ImageMissing
+from mobvibe_app.containers.pull_status import pulling
+from mobvibe_app.containers.spec import (
+    HOME_LABEL,
+    SERVICE_LABEL,
+    SPEC_LABEL,
+    ContainerSpec,
+    Mount,
+    PublishedPort,
+)
+from mobvibe_app.postgres.variant import OnStatus
+from mobvibe_app.studio.changes import ServiceName, ServiceStatus
+from mobvibe_worker.errors import ServiceError
+from mobvibe_worker.home import Home
+
+NAME: ServiceName = "postgres"
+USER = "mobvibe"
+DATABASE = "mobvibe"
+HOST = "127.0.0.1"
+STOP_SECONDS = 30
+_MAJOR_LABEL = "dev.mobvibe.postgres-major"
+_PASSWORD_PLACE = "/mobvibe-password"
+# The image starts as root to make its folders its own, then becomes the user postgres for good.
+_CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID")
+
+
+class PostgresParts:
+    """The parts of one home's Postgres. Its calls block."""
+
+    def __init__(self, home: Home, engine: DockerEngine, home_id: str, image: str) -> None:
+        self._engine = engine
+        self._home_id = home_id
+        self._image = image
+        self.password_path = home.secrets / "postgres-docker-password"
+        self.container = f"mobvibe-{home_id}-{NAME}"
+        self.volume = f"mobvibe-{home_id}-{NAME}"
+
+    def prepare(self, on_status: OnStatus) -> None:
+        """The image, the volume and the password. Raises ServiceError."""
+        self._have_image(on_status)
+        found = self._engine.images.find(self._image)
+        if found is not None:
+            self._have_volume(found.environment.get("PG_MAJOR"))
+        self.password()
+
+    def pull(self, on_status: OnStatus) -> None:
+        """Fetch the newest image of that name; without a network the one that is here stays. Raises ServiceError."""
+        try:
+            self._engine.images.pull(self._image, pulling(NAME, self._image, on_status))
+        except ImageMissing:
+            if self._engine.images.find(self._image) is None:
+                raise
+            kept = f"{self._image} stays as it is: no newer one can be had"
+            on_status(ServiceStatus(NAME, "starting", kept))
+
+    def ensure_container(self, port: int) -> None:
+        """The container as it should be: the one that is there, running or not, else a new one. Raises ServiceError."""
+        spec = self.spec(port)
+        found = self._engine.find(self.container)
+        if found is not None and found.labels.get(SPEC_LABEL) == spec.fingerprint:
+            return
+        if found is not None:
+            self._engine.stop(self.container, STOP_SECONDS)
+        self._engine.create(spec)
+        try:
+            self._engine.put_file(self.container, _PASSWORD_PLACE, self.password().encode())
+        except ServiceError:
+            # Without its password it would never start, and be taken for the right one.
+            self._engine.remove(self.container)
+            raise
+
+    def is_running(self) -> bool:
+        """The container runs, whoever started it."""
+        found = self._engine.find(self.container)
+        return found is not None and found.is_running
+
+    def spec(self, port: int) -> ContainerSpec:
+        """The official image's contract; the data one level higher than before 18."""
+        return ContainerSpec(
+            name=self.container,
+            image=self._image,
+            labels=self._labels(),
+            environment={
+                "POSTGRES_USER": USER,
+                "POSTGRES_DB": DATABASE,
+                "POSTGRES_PASSWORD_FILE": _PASSWORD_PLACE,
+            },
+            mounts=(Mount(self.volume, "/var/lib/postgresql", "volume"),),
+            ports=(PublishedPort(5432, port, HOST),),
+            capabilities=_CAPABILITIES,
+            has_init=False,
+            processes=512,
+        )
+
+    def remove_container(self) -> None:
+        """Remove the container; the rows are in the volume."""
+        self._engine.remove(self.container)
+
+    def remove(self) -> tuple[str, ...]:
+        """Remove the container, the volume with all rows, and the password; their names."""
+        self.remove_container()
+        self._engine.remove_volume(self.volume)
+        self.password_path.unlink(missing_ok=True)
+        return (f"the container {self.container}", f"the volume {self.volume}")
+
+    def password(self) -> str:
+        """The server's password, made once per home."""
+        if not self.password_path.exists():
+            # Whole or not at all: an empty one, of a full disk, would never start a server.
+            draft = self.password_path.with_suffix(".draft")
+            draft.unlink(missing_ok=True)
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_urlsafe(24))
+                file.flush()
+                os.fsync(file.fileno())
+            draft.rename(self.password_path)
+        return self.password_path.read_text(encoding="utf-8")
+
+    def _labels(self) -> dict[str, str]:
+        return {HOME_LABEL: self._home_id, SERVICE_LABEL: NAME}
+
+    def _have_image(self, on_status: OnStatus) -> None:
+        if self._engine.images.find(self._image) is not None:
+            return
+        try:
+            self._engine.images.pull(self._image, pulling(NAME, self._image, on_status))
+        except ImageMissing:
+            # One that was made before starts without its image.
+            if self._engine.find(self.container) is None:
+                raise
+            on_status(ServiceStatus(NAME, "starting", "its image is gone, its container is not"))
+
+    def _have_volume(self, major: str | None) -> None:
+        if not major:
+            raise ServiceError(
+                f"{self._image} is not an image of Postgres: it does not say which version it holds (PG_MAJOR).",
+                "Set MOBVIBE_POSTGRES_IMAGE to postgres:18, or to an image made from it.",
+            )
+        labels = self._engine.volume_labels(self.volume)
+        if labels is None:
+            self._engine.create_volume(self.volume, {**self._labels(), _MAJOR_LABEL: major})
+        elif labels.get(_MAJOR_LABEL) != major:
+            old = labels.get(_MAJOR_LABEL)
+            raise ServiceError(
+                f"The volume {self.volume} holds the data of Postgres {old}, and {self._image} is {major}.",
+                f"Set MOBVIBE_POSTGRES_IMAGE=postgres:{old}, dump the database, remove the volume, "
+                "then load the dump with the new image.",
+            )

@@ -1,0 +1,1 @@
+"""A project's preview: served, hosted by Metro, watched, and kept in step with its newest version."""

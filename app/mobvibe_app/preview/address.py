@@ -1,0 +1,35 @@
+"""Where a running preview is found: what its code holds, and in words what opens it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from mobvibe_app.studio.changes import PreviewAddress
+from mobvibe_worker.jobs import Platform, SessionId
+from mobvibe_worker.toolchain.sdks import Sdk
+
+_BROWSERS = "Opens in any browser of this network."
+
+
+def preview_address(
+    session_id: SessionId,
+    slug: str,
+    *,
+    host: str,
+    port: int,
+    sdk: Sdk,
+    provider: Literal["process", "docker"],
+    platform: Platform,
+) -> PreviewAddress:
+    """The address of a project's preview, for phones or for browsers. `host` is this machine's for others."""
+    web_url, is_web = f"http://{host}:{port}", platform == "web"
+    return PreviewAddress(
+        session_id=session_id,
+        url=web_url if is_web else f"exp://{host}:{port}",
+        sdk=sdk.version,
+        expo_go=_BROWSERS if is_web else sdk.expo_go,
+        web_url=web_url,
+        provider=provider,
+        slug=slug,
+        platform=platform,
+    )

@@ -1,0 +1,153 @@
+"""Previews as containers: one per project, sealed off, only its served folder mounted."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from dataclasses import replace
+
+from filelock import FileLock
+
+from mobvibe_app.containers.engine import DockerEngine
+from mobvibe_app.containers.keeper import keeper_spec
+from mobvibe_app.containers.spec import (
+    HOME_LABEL,
+    SERVICE_LABEL,
+    ContainerSpec,
+    Mount,
+    PublishedPort,
+)
+from mobvibe_app.preview.events import watch_arguments
+from mobvibe_app.preview.extra_packages import ExtraPackages
+from mobvibe_app.preview.facts import Usage
+from mobvibe_app.preview.local import PreviewService, Serving, service_name
+from mobvibe_app.preview.network import is_reachable
+from mobvibe_app.preview.usage import CpuMeter
+from mobvibe_app.supervisor.client import Supervisor
+from mobvibe_app.supervisor.protocol import RunningService
+from mobvibe_worker.errors import ServiceError
+from mobvibe_worker.home import Home
+from mobvibe_worker.toolchain.metro import NODE_FLAGS
+from mobvibe_worker.toolchain.sdks import Sdk
+
+MEMORY_BYTES = 1_500_000_000
+PROCESSES = 256
+_PROJECT = "/srv/app"
+_STOP_SECONDS = 2
+_ORDINARY_USER = 1000
+
+
+class ContainerPreview(PreviewService):
+    """The previews of one home and SDK, in containers of `image`, with what a project adds to it."""
+
+    mode = "docker"
+
+    def __init__(
+        self,
+        home: Home,
+        supervisor: Supervisor,
+        sdk: Sdk,
+        engine: DockerEngine,
+        *,
+        home_id: str,
+        image: str,
+        extra: ExtraPackages | None = None,
+    ) -> None:
+        super().__init__(home, supervisor, sdk)
+        self._engine = engine
+        self._home_id = home_id
+        self._image = image
+        self._extra = extra
+        self._cpu = CpuMeter()
+
+    async def launch(self, serving: Serving) -> RunningService:
+        """A new container, started here while its keeper starts: who keeps it also removes it when it ends."""
+        container = await self._with_packages(self.container(serving), serving)
+        # The place of the folder in memory must be there, as the project itself cannot be written.
+        (serving.served / ".expo").mkdir(exist_ok=True)
+        await asyncio.to_thread(self._make, container)
+        keeper = keeper_spec(
+            service_name(serving.slug),
+            container.name,
+            log=self.log(serving.slug),
+            stop_seconds=_STOP_SECONDS,
+            is_disposable=True,
+            facts=self.facts(serving),
+            since=time.time(),
+        )
+        started = asyncio.create_task(asyncio.to_thread(self._engine.start, container.name))
+        try:
+            running = await self._supervisor.start(keeper)
+            await started
+        except ServiceError:
+            await asyncio.gather(started, return_exceptions=True)
+            await self._supervisor.stop(keeper.name)
+            raise
+        return running
+
+    async def _with_packages(self, container: ContainerSpec, serving: Serving) -> ContainerSpec:
+        """From an image that has the project's own packages too, where it names some."""
+        if self._extra is None:
+            return container
+        return replace(container, image=await self._extra.image(container.image, serving.served))
+
+    def is_open(self, host: str) -> bool:
+        """Its port is published on every address of this machine, or on loopback only."""
+        return is_reachable(host)
+
+    async def usage(self, project_slug: str) -> Usage | None:
+        """What the engine counts for the project's container."""
+        name = self._name(project_slug)
+        counted = await asyncio.to_thread(self._engine.counted, name)
+        if counted is None:
+            return None
+        cpu = self._cpu.percent(project_slug, counted.started_at, counted.cpu_seconds)
+        return Usage(cpu, counted.memory_bytes, counted.received_bytes, counted.sent_bytes)
+
+    def _make(self, container: ContainerSpec) -> None:
+        # Older engines make a second one of the same name, and then know neither by it.
+        with FileLock(self._home.run / "network.lock"):
+            self._engine.ensure_network(str(container.network), {HOME_LABEL: self._home_id})
+        self._engine.create(container)
+
+    def _name(self, project_slug: str) -> str:
+        return f"mobvibe-{self._home_id}-{service_name(project_slug)}"
+
+    def container(self, serving: Serving) -> ContainerSpec:
+        """What the container may do: read the served folder, listen on one port, use memory of its own."""
+        user = os.geteuid() or _ORDINARY_USER
+        port, service = serving.port, service_name(serving.slug)
+        address = "0.0.0.0" if self.is_open(serving.host) else "127.0.0.1"
+        return ContainerSpec(
+            name=self._name(serving.slug),
+            image=self._image,
+            labels={HOME_LABEL: self._home_id, SERVICE_LABEL: service},
+            command=(
+                *("node", *NODE_FLAGS, *watch_arguments(serving.mark)),
+                "/srv/node_modules/expo/bin/cli",
+                *("start", "--lan", "--port", str(port)),
+            ),
+            user=f"{user}:{user}",
+            mounts=(Mount(str(serving.served.resolve()), _PROJECT, is_read_only=True),),
+            temporary={"/tmp": "mode=1777", f"{_PROJECT}/.expo": f"uid={user},mode=700"},
+            ports=(PublishedPort(port, port, address),),
+            network=f"mobvibe-{self._home_id}",
+            is_read_only=True,
+            memory_bytes=MEMORY_BYTES,
+            cpus=float(min(2, os.cpu_count() or 1)),
+            processes=PROCESSES,
+        )
+
+    async def remove_strays(self) -> tuple[str, ...]:
+        """Remove containers of previews that no service keeps any more: theirs was killed. Their names."""
+        kept = {service.name for service in (await self._supervisor.status()).services}
+        strays = [
+            found.name
+            for found in await asyncio.to_thread(self._engine.labelled, self._home_id)
+            if found.labels.get(SERVICE_LABEL, "").startswith(service_name(""))
+            and found.labels[SERVICE_LABEL] not in kept
+        ]
+        for name in strays:
+            await asyncio.to_thread(self._engine.remove, name)
+        return tuple(strays)

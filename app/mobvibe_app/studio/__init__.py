@@ -1,0 +1,1 @@
+"""One running mobvibe-tui: commands go down as values, changes come up as values."""

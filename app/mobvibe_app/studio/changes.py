@@ -1,0 +1,170 @@
+"""What can change on a screen: the values that flow from the environment and the database up to the front ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal
+
+from mobvibe_app.preview.facts import PreviewKnown
+from mobvibe_worker.events import Event
+from mobvibe_worker.jobs import JobId, JobStatus, Platform, QueueStats, SessionId
+
+ServiceName = Literal["postgres", "worker", "starter", "preview"]
+ServiceCareVerb = Literal["restart", "rebuild"]
+ServiceState = Literal[
+    "waiting", "downloading", "building", "starting", "healthy", "failed", "stopped"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatus:
+    """One service of the environment. `progress` is 0..1 where it is known, the bytes are of what is downloaded."""
+
+    name: ServiceName
+    state: ServiceState
+    detail: str = ""
+    remedy: str = ""
+    progress: float | None = None
+    port: int | None = None
+    got_bytes: int | None = None
+    all_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSummary:
+    """One line of the sessions panel: a session and its newest job."""
+
+    id: SessionId
+    project: str
+    title: str
+    sdk: int
+    job_id: JobId | None
+    job_status: JobStatus | None
+    attempt: int
+    activity_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class WorkLine:
+    """A job that a worker runs: of which project, and since when."""
+
+    project: str
+    started_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSummary:
+    """A worker that lives, or is lost; `heard_at` is its last heartbeat."""
+
+    host: str
+    pid: int
+    version: str
+    slots: int
+    heard_at: datetime
+    is_lost: bool
+    work: tuple[WorkLine, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewAddress:
+    """Where a project is served. `url` is what the QR holds; `expo_go` says in words what opens it."""
+
+    session_id: SessionId
+    url: str
+    sdk: int
+    expo_go: str
+    web_url: str
+    provider: Literal["process", "docker"] = "process"
+    slug: str = ""
+    """The project's."""
+    platform: Platform = "mobile"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceChanged:
+    """A service has a new status."""
+
+    status: ServiceStatus
+
+
+@dataclass(frozen=True, slots=True)
+class OverviewChanged:
+    """The queue, the sessions (newest first) or today's spend changed."""
+
+    stats: QueueStats
+    sessions: tuple[SessionSummary, ...]
+    cost_today_usd: Decimal
+    finished_per_minute: tuple[int, ...] = ()
+    """Jobs that ended in each of the last 60 minutes, oldest first; empty where nobody counted."""
+    workers: tuple[WorkerSummary, ...] = ()
+    """Who works on this database, the busy ones first, the lost ones last; empty where nobody looked."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSelected:
+    """The screen shows this session from now on; its events follow from seq 1."""
+
+    session_id: SessionId
+
+
+@dataclass(frozen=True, slots=True)
+class EventsArrived:
+    """New events of the selected session, in order of seq."""
+
+    events: tuple[Event, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewChanged:
+    """The selected session's preview is served at a new address, or (None) no longer."""
+
+    session_id: SessionId
+    preview: PreviewAddress | None
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewWatched:
+    """What is known of the selected session's preview moved on."""
+
+    session_id: SessionId
+    known: PreviewKnown
+
+
+@dataclass(frozen=True, slots=True)
+class TroubleChanged:
+    """Something that the person should know and do, in one line each; None when it is over."""
+
+    message: str | None
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ViewChanged:
+    """Everything is read through this person's row-level security from now on; None: as the local owner again."""
+
+    email: str | None
+
+
+Change = (
+    ServiceChanged
+    | OverviewChanged
+    | SessionSelected
+    | EventsArrived
+    | PreviewChanged
+    | PreviewWatched
+    | TroubleChanged
+    | ViewChanged
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DemoSummary:
+    """A recording that can be replayed without a key."""
+
+    name: str
+    title: str
+    prompt: str
+    changes: str | None
+    """The demo whose app this one changes, or None where it starts a new app."""

@@ -1,0 +1,175 @@
+"""One conversation about a project: submit a prompt, replay a recording, cancel, follow."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from decimal import Decimal
+
+from mobvibe_worker.errors import InputError, NotFound
+from mobvibe_worker.events import Event
+from mobvibe_worker.jobs import (
+    LOCAL_OWNER,
+    PROMPT_LIMIT,
+    JobId,
+    JobStatus,
+    Platform,
+    ProjectId,
+    SessionId,
+)
+from mobvibe_worker.sanitize import clean_text
+from mobvibe_worker.store.connection.listener import Listener
+from mobvibe_worker.store.event_log import EventLog
+from mobvibe_worker.store.feed import follow
+from mobvibe_worker.store.job_queue import JobQueue
+from mobvibe_worker.store.projects import Project, ProjectStore
+from mobvibe_worker.store.sessions import SessionStore
+from mobvibe_worker.store.turns import TurnLedger
+
+_FILLERS = frozenset(
+    {*("a", "an", "the", "app", "application", "for", "of", "with", "and", "or", "to", "in", "on")}
+    | {*("that", "which", "me", "my", "i", "please", "make", "build", "create", "want", "would")}
+    | {*("like", "need", "simple", "new", "some", "it", "is")}
+)
+DEMO_TEMPLATE = "demo:"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the person asked for, checked."""
+
+    prompt: str
+    recording: str | None = None
+    changes: str | None = None
+    """The recording whose app this one changes."""
+    project: str | None = None
+    """An existing project's slug, or None for a new one (or the one that `changes` names)."""
+    sdk: int = 54
+    platform: Platform | None = None
+    """None: as the project was shown last, a new one on a phone."""
+    budget_usd: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """What became of an order."""
+
+    session_id: SessionId
+    job_id: JobId
+    project: Project
+    after_seq: int
+    """The session's last event before this order."""
+
+
+def checked_prompt(text: str) -> str:
+    """The prompt as it is stored. Raises InputError when it is empty or too long."""
+    prompt = clean_text(text).strip()
+    if not prompt:
+        raise InputError("The prompt is empty.", "Describe the app, or the change, in a sentence.")
+    if len(prompt) > PROMPT_LIMIT:
+        raise InputError(
+            f"The prompt has {len(prompt):,} characters; {PROMPT_LIMIT:,} are the most.",
+            "Shorten it: a few sentences serve best.",
+        )
+    return prompt
+
+
+def project_name(prompt: str) -> str:
+    """A short name out of a prompt: its first three telling words."""
+    words = re.findall(r"[^\W_]+", prompt.split("\n", 1)[0], re.UNICODE)
+    telling = [word for word in words if word.lower() not in _FILLERS] or words or ["app"]
+    return " ".join(telling[:3])[:40].capitalize()
+
+
+@dataclass(frozen=True, slots=True)
+class BuildSession:
+    """The way from a prompt to a job, and from a job's events back."""
+
+    queue: JobQueue
+    projects: ProjectStore
+    sessions: SessionStore
+    events: EventLog
+    turns: TurnLedger
+    listener: Listener
+    poll_seconds: float = 10.0
+    home_id: str | None = None
+    """The home that announces where the apps of this session's prompts are served."""
+
+    async def submit(self, order: Order) -> Submitted:
+        """Enqueue the order. Raises InputError for an empty or too long prompt and for an unknown project."""
+        prompt = checked_prompt(order.prompt)
+        project = await self._project(order, prompt)
+        session_id = await self._session(project.id, prompt, order.platform)
+        if self.home_id is not None:
+            await self.sessions.take_home(session_id, self.home_id)
+        after_seq = (await self.sessions.get(session_id)).last_seq
+        job_id = await self.queue.enqueue(
+            session_id, prompt, recording=order.recording, budget_usd=order.budget_usd
+        )
+        return Submitted(session_id, job_id, project, after_seq)
+
+    async def cost_of_job(self, job_id: JobId) -> Decimal:
+        """What a job has cost in all its attempts, US dollars."""
+        return await self.turns.cost_of_job(job_id)
+
+    async def cancel(self, job_id: JobId) -> JobStatus:
+        """Cancel a waiting job now, a running one within a second. Returns its status."""
+        return await self.queue.cancel(job_id)
+
+    def follow(self, session_id: SessionId, after: int = 0) -> AsyncIterator[list[Event]]:
+        """The session's events from seq `after`, in order, without a gap, for ever."""
+        return follow(
+            self.events, self.listener, session_id, after=after, poll_seconds=self.poll_seconds
+        )
+
+    async def project_of(self, session_id: SessionId) -> Project:
+        """The project that a session is about. Raises NotFound."""
+        session = await self.sessions.get(session_id)
+        return await self.projects.get(ProjectId(session.project_id))
+
+    async def _session(
+        self, project_id: ProjectId, prompt: str, platform: Platform | None
+    ) -> SessionId:
+        """The project's newest conversation; a new one where there is none for the platform that was asked for."""
+        latest = await self.sessions.latest_of_project(project_id)
+        if latest is not None and platform is not None:
+            session = await self.sessions.get(latest)
+            latest = latest if session.platform == platform else None
+        if latest is not None:
+            return latest
+        return await self.sessions.create(project_id, prompt, platform=platform or "mobile")
+
+    async def _project(self, order: Order, prompt: str) -> Project:
+        if order.project is not None:
+            return await self._existing(order.project)
+        if order.changes is not None:
+            return await self._demo_project(order.changes)
+        return await self.projects.create(
+            LOCAL_OWNER,
+            order.recording.replace("-", " ").capitalize()
+            if order.recording
+            else project_name(prompt),
+            order.sdk,
+            template_id=f"{DEMO_TEMPLATE}{order.recording}" if order.recording else None,
+        )
+
+    async def _existing(self, slug: str) -> Project:
+        try:
+            return await self.projects.by_slug(LOCAL_OWNER, slug)
+        except NotFound:
+            known = [project.slug for project in await self.projects.list(LOCAL_OWNER)]
+            there_are = f"There are: {', '.join(known[:12])}." if known else "There is none yet."
+            raise InputError(
+                f"There is no project {clean_text(slug, 80)!r}.",
+                f"{there_are} Leave --project out to start a new one.",
+            ) from None
+
+    async def _demo_project(self, recording: str) -> Project:
+        for project in await self.projects.list(LOCAL_OWNER):
+            if project.template_id == f"{DEMO_TEMPLATE}{recording}":
+                return project
+        raise InputError(
+            f"This demo changes the app of {recording!r}, which is not built yet.",
+            f"Run that first: mobvibe-tui run --demo {recording}",
+        )

@@ -1,0 +1,94 @@
+"""The queue, the sessions and today's spend, read again when something happened."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mobvibe_app.studio.changes import OverviewChanged, SessionSummary, WorkerSummary, WorkLine
+from mobvibe_worker.jobs import LOCAL_OWNER, UserId
+from mobvibe_worker.store.connection.listener import Listener
+from mobvibe_worker.store.job_queue import JobQueue
+from mobvibe_worker.store.roster import Roster, SeenWorker
+from mobvibe_worker.store.sessions import SessionStore
+from mobvibe_worker.store.turns import TurnLedger
+
+MOST_SESSIONS = 50
+LEAST_PAUSE_SECONDS = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """What the panels beside the stream show."""
+
+    queue: JobQueue
+    sessions: SessionStore
+    turns: TurnLedger
+    listener: Listener
+    roster: Roster | None = None
+    """None for another person's view, which has no right to see the workers."""
+    poll_seconds: float = 5.0
+    owner: UserId = LOCAL_OWNER
+    is_own: bool = True
+    """False for another person's view, which has no right to ask for the whole queue's counts."""
+
+    async def read(self) -> OverviewChanged:
+        """The overview of now. Raises StoreError."""
+        stats = await (self.queue.stats() if self.is_own else self.queue.visible_stats())
+        rows = await self.sessions.summaries(self.owner, MOST_SESSIONS)
+        sessions = tuple(
+            SessionSummary(
+                id=row.session_id,
+                project=row.project_slug,
+                title=row.project_name,
+                sdk=row.sdk,
+                job_id=row.job_id,
+                job_status=row.job_status,
+                attempt=row.attempt or 0,
+                activity_at=row.activity_at,
+            )
+            for row in rows
+        )
+        cost = await self.turns.cost_today(self.owner)
+        finished = await self.queue.finished_per_minute()
+        workers = await self.roster.read() if self.roster else []
+        return OverviewChanged(stats, sessions, cost, finished, tuple(map(_summary, workers)))
+
+    async def watch(self, tell: Callable[[OverviewChanged], None]) -> None:
+        """Tell the overview of now and whenever a job or a worker came or moved on; at least every `poll_seconds`.
+
+        Runs until cancelled. Raises StoreError when the database is lost.
+        """
+        happened = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            for channel in ("new_job", "job_status_changed", "worker_changed"):
+                group.create_task(self._listen(channel, happened))
+            last: OverviewChanged | None = None
+            while True:
+                happened.clear()
+                current = await self.read()
+                if current != last:
+                    tell(current)
+                    last = current
+                await asyncio.sleep(LEAST_PAUSE_SECONDS)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self.poll_seconds):
+                        await happened.wait()
+
+    async def _listen(self, channel: str, happened: asyncio.Event) -> None:
+        async for _ in self.listener.subscribe(channel):
+            happened.set()
+
+
+def _summary(worker: SeenWorker) -> WorkerSummary:
+    return WorkerSummary(
+        host=worker.host,
+        pid=worker.pid,
+        version=worker.version,
+        slots=worker.slots,
+        heard_at=worker.last_heartbeat_at,
+        is_lost=worker.is_lost,
+        work=tuple(WorkLine(each.project, each.started_at) for each in worker.work),
+    )

@@ -1,0 +1,117 @@
+"""python -m mobvibe_app.supervisor --home DIR: detach, take the home's lock, serve.
+
+The command returns once a supervisor (this one or another) listens. Standard library only: it starts in a blink.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+from mobvibe_app.supervisor.place import socket_path, supervisor_log, try_lock
+from mobvibe_app.supervisor.server import Server
+from mobvibe_worker.errors import ServiceError
+from mobvibe_worker.home import Home
+
+_LOCK_SECONDS = 60.0
+"""How long the one before may take to stop its services."""
+_LARGEST_LOG = 1_000_000
+
+
+def main(arguments: list[str]) -> int:
+    """Run a supervisor for `--home DIR` in the background; 1 where it could not start (the reason on stderr)."""
+    if len(arguments) != 2 or arguments[0] != "--home":
+        print("usage: python -m mobvibe_app.supervisor --home DIR", file=sys.stderr)
+        return 2
+    home = Home(Path(arguments[1]))
+    listening, told = os.pipe()
+    if os.fork():
+        os.close(told)
+        with os.fdopen(listening) as report:
+            outcome = report.read()
+        if outcome != "listening":
+            print(outcome or f"see {supervisor_log(home)}", file=sys.stderr)
+        return 0 if outcome == "listening" else 1
+    os.close(listening)
+    return _serve(home, told)
+
+
+def _serve(home: Home, told: int) -> int:
+    os.setsid()
+    os.chdir("/")
+    try:
+        home.prepare()
+        _redirect_output(supervisor_log(home))
+        path = socket_path(home)
+    except ServiceError as error:
+        _tell(told, str(error))
+        return 1
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while time.monotonic() < deadline:
+        with try_lock(home.run / "supervisor.lock") as is_ours:
+            if is_ours:
+                asyncio.run(_listen(path, told))
+                return 0
+        if _is_served(path):
+            _tell(told, "listening")
+            return 0
+        time.sleep(0.02)
+    _tell(told, "The supervisor before this one does not end.")
+    return 1
+
+
+async def _listen(path: Path, told: int) -> None:
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    path.unlink(missing_ok=True)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    mask = os.umask(0o177)
+    try:
+        listening.bind(str(path))
+    finally:
+        os.umask(mask)
+    listening.listen(128)
+    _tell(told, "listening")
+    logging.info("supervisor %d listens", os.getpid())
+    server = Server()
+    await server.serve(listening)
+    path.unlink(missing_ok=True)
+    await server.finish()
+    logging.info("supervisor %d ends", os.getpid())
+
+
+def _is_served(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+def _tell(told: int, outcome: str) -> None:
+    os.write(told, outcome.encode())
+    os.close(told)
+
+
+def _redirect_output(log: Path) -> None:
+    if log.exists() and log.stat().st_size > _LARGEST_LOG:
+        log.replace(log.with_suffix(".log.1"))
+    null = os.open(os.devnull, os.O_RDONLY)
+    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(null, 0)
+    os.dup2(target, 1)
+    os.dup2(target, 2)
+    os.close(null)
+    os.close(target)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,132 @@
+"""The supervisor itself: every connection is a lease, and the last one's end is the end of all services."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from dataclasses import asdict
+from typing import Any
+
+from mobvibe_app.supervisor.protocol import (
+    LONGEST_LINE,
+    PROTOCOL,
+    ServiceExit,
+    ServiceSpec,
+    SupervisorStatus,
+    decode,
+    encode,
+)
+from mobvibe_app.supervisor.services import Services
+from mobvibe_worker.errors import MobvibeError, ServiceError
+
+_FIRST_CLIENT_SECONDS = 15.0
+
+
+class Server:
+    """Serves one listening socket until nobody holds a lease any more."""
+
+    def __init__(self) -> None:
+        self._services = Services(self._tell_exit)
+        self._clients: set[asyncio.StreamWriter] = set()
+        self._answers: set[asyncio.Task[None]] = set()
+        self._is_held = False
+        self._over = asyncio.Event()
+        self._log = logging.getLogger("supervisor")
+
+    async def serve(self, listening: socket.socket) -> None:
+        """Serve until the last lease is gone, `shutdown` is asked for, or SIGTERM comes; then stop all services."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._over.set)
+        server = await asyncio.start_unix_server(
+            self._serve_client, sock=listening, limit=LONGEST_LINE, backlog=128
+        )
+        unused = loop.call_later(_FIRST_CLIENT_SECONDS, self._end_if_unused)
+        await self._over.wait()
+        unused.cancel()
+        server.close()
+
+    async def finish(self) -> None:
+        """Stop all services, and only then let go of the clients: their `shutdown` is answered by that."""
+        if self._answers:
+            await asyncio.wait(self._answers)
+        await self._services.stop_all()
+        for writer in tuple(self._clients):
+            writer.close()
+
+    def _end_if_unused(self) -> None:
+        if not self._clients and not self._is_held:
+            self._over.set()
+
+    async def _serve_client(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        if (
+            self._over.is_set()
+        ):  # Without a hello the client knows that it has to start another supervisor.
+            writer.close()
+            return
+        self._clients.add(writer)
+        self._log.info("a client came, %d now", len(self._clients))
+        writer.write(encode({"hello": {"protocol": PROTOCOL, "pid": os.getpid()}}))
+        try:
+            while line := await reader.readline():
+                answer = asyncio.create_task(self._answer(line, writer))
+                self._answers.add(answer)
+                answer.add_done_callback(self._answers.discard)
+        except (ConnectionError, ValueError) as error:  # ValueError: a line that never ends
+            self._log.warning("a client was dropped: %s", error)
+        finally:
+            self._clients.discard(writer)
+            writer.close()
+            self._log.info("a client went, %d now", len(self._clients))
+            self._end_if_unused()
+
+    async def _answer(self, line: bytes, writer: asyncio.StreamWriter) -> None:
+        reply: dict[str, Any] = {"id": None}
+        try:
+            request = decode(line)
+            reply["id"] = request["id"]
+            reply["ok"] = await self._do(request)
+        except MobvibeError as error:
+            reply["error"] = {"message": error.message, "remedy": error.remedy}
+        except (KeyError, TypeError, ValueError) as error:
+            reply["error"] = {
+                "message": f"The request was not understood: {error!r}.",
+                "remedy": "",
+            }
+        if not writer.is_closing():
+            writer.write(encode(reply))
+
+    async def _do(self, request: dict[str, Any]) -> dict[str, Any]:
+        match request["do"]:
+            case "start":
+                if self._over.is_set():
+                    raise ServiceError("The environment is being stopped.", "Try again.")
+                return asdict(await self._services.start(ServiceSpec.from_data(request["spec"])))
+            case "stop":
+                await self._services.stop(request["name"], quietly=request.get("quietly", False))
+            case "hold":
+                self._is_held = True
+            case "release":
+                self._is_held = False
+            case "shutdown":
+                self._over.set()
+            case "status":
+                pass
+            case unknown:
+                raise ValueError(unknown)
+        return asdict(self._status())
+
+    def _status(self) -> SupervisorStatus:
+        return SupervisorStatus(
+            os.getpid(), self._services.running(), len(self._clients), self._is_held
+        )
+
+    def _tell_exit(self, exit_: ServiceExit) -> None:
+        self._log.info("%s ended with %d, asked: %s", *asdict(exit_).values())
+        for writer in self._clients:
+            if not writer.is_closing():
+                writer.write(encode({"exit": asdict(exit_)}))

@@ -1,0 +1,180 @@
+"""Stored events as entries of the stream: a glyph, safe text, and which parts of it have which tone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from typing import Literal
+
+from mobvibe_app.ui.words.values import count, duration, money, one_line, shortened_path
+from mobvibe_worker.events import (
+    Completion,
+    ErrorRaised,
+    Event,
+    FileChange,
+    Message,
+    PreviewReady,
+    Terminal,
+    Thinking,
+    parse_payload,
+)
+from mobvibe_worker.sanitize import clean_text
+
+Tone = Literal["plain", "muted", "person", "thinking", "command", "good", "changed", "bad"]
+TEXT_LIMIT = 20_000
+OUTPUT_LINES = 14
+PATH_WIDTH = 44
+_VERBS: dict[str, tuple[str, Tone]] = {
+    "created": ("+", "good"),
+    "modified": ("M", "changed"),
+    "deleted": ("-", "bad"),
+    "renamed": ("R", "changed"),
+}
+
+
+@dataclass(slots=True)
+class Entry:
+    """One event (or all deltas of one thought) of the stream. `tones` are (start, end, tone) within `text`."""
+
+    at: datetime
+    glyph: str
+    tone: Tone
+    text: str
+    tones: list[tuple[int, int, Tone]] = field(default_factory=list)
+    key: str = ""
+    """What a later event names to go on with this entry; empty where none can."""
+    is_thought: bool = False
+    is_error: bool = False
+
+    def add(self, text: str, tone: Tone | None = None) -> Entry:
+        """Append text, in the entry's own tone or another; returns itself."""
+        start = len(self.text)
+        self.text += text
+        if tone is not None:
+            self.tones.append((start, len(self.text), tone))
+        return self
+
+
+def entry_of(event: Event) -> Entry:
+    """The entry that shows an event. Text from outside is cleaned here, once."""
+    payload = parse_payload(event)
+    match payload:
+        case Message(text=text, author="person"):
+            return Entry(event.created_at, "▸", "person", _safe(text))
+        case Message(text=text, author="phone"):
+            is_error = text.startswith("error: ")
+            tone: Tone = "bad" if is_error else "muted"
+            return Entry(event.created_at, "▯", tone, _safe(text), is_error=is_error)
+        case Message(text=text):
+            return Entry(event.created_at, "◆", "plain", _safe(text))
+        case Thinking(text=text, block=block):
+            key = f"{event.job_id}/{block}" if block else ""
+            return Entry(event.created_at, "…", "thinking", _safe(text), key=key, is_thought=True)
+        case Terminal():
+            return _terminal(event, payload)
+        case FileChange():
+            return _file(event, payload)
+        case PreviewReady():
+            return _preview(event, payload)
+        case Completion():
+            return _completion(event, payload)
+        case ErrorRaised():
+            return _error(event, payload)
+    return Entry(event.created_at, "·", "muted", f"{one_line(event.type)} (of an unknown shape)")
+
+
+def goes_on(earlier: Entry, later: Entry) -> None:
+    """Bring what a later event says into the entry that it goes on with."""
+    if earlier.is_thought:
+        if len(earlier.text) < TEXT_LIMIT:
+            earlier.text += later.text
+        return
+    earlier.text, earlier.tones = later.text, later.tones
+    earlier.glyph, earlier.tone = later.glyph, later.tone
+    earlier.key, earlier.is_error = "", later.is_error
+
+
+def _safe(text: str) -> str:
+    return clean_text(text, TEXT_LIMIT).replace("\t", "  ")
+
+
+def _terminal(event: Event, payload: Terminal) -> Entry:
+    entry = Entry(event.created_at, "$", "command", one_line(payload.command))
+    entry.key = f"{event.job_id}$ {entry.text}"
+    seconds = "" if payload.seconds is None else f" {duration(payload.seconds)}"
+    if payload.outcome == "passed":
+        entry.add(f"  ✓{seconds}", "good")
+        said = _safe(payload.output).strip()
+        return entry.add(f"\n{said}", "muted") if said else entry
+    if payload.outcome == "failed":
+        entry.is_error, entry.glyph, entry.tone = True, "✖", "bad"
+        entry.add(f"  failed{seconds}", "muted")
+        lines = [line.rstrip() for line in _safe(payload.output).splitlines() if line.strip()]
+        for line in lines[:OUTPUT_LINES]:
+            entry.add(f"\n{line}")
+        if len(lines) > OUTPUT_LINES:
+            entry.add(f"\n{len(lines) - OUTPUT_LINES} more lines", "muted")
+        return entry
+    return entry.add("  …", "muted")
+
+
+def _file(event: Event, payload: FileChange) -> Entry:
+    verb, tone = _VERBS[payload.change]
+    path = shortened_path(one_line(payload.path), PATH_WIDTH)
+    entry = Entry(event.created_at, "±", "changed", "").add(verb, tone)
+    entry.add(f" {f'+{payload.added}':>5}", "good")
+    entry.add(f" {f'−{payload.removed}':>4}", "bad" if payload.removed else "muted")
+    entry.add(f"  {path}", "plain")
+    if payload.origin:
+        entry.add(f"  was {shortened_path(one_line(payload.origin), PATH_WIDTH)}", "muted")
+    return entry
+
+
+def _preview(event: Event, payload: PreviewReady) -> Entry:
+    if payload.url.startswith("http"):
+        entry = Entry(event.created_at, "▣", "good", "In the browser: ").add(one_line(payload.url))
+        return entry.add("   o opens it", "muted")
+    entry = Entry(event.created_at, "▣", "good", "On the phone: ").add(one_line(payload.url))
+    return entry.add(f"   scan with Expo Go, SDK {payload.sdk}", "muted")
+
+
+def _completion(event: Event, payload: Completion) -> Entry:
+    entry = Entry(event.created_at, "✔", "good", f"Done in {duration(payload.seconds)}")
+    files = "1 file" if payload.files == 1 else f"{payload.files} files"
+    cost = _cost(payload)
+    entry.add(f" · {files} · {count(payload.tokens)} tokens · {cost}", "plain")
+    checks = _checks(payload)
+    if checks:
+        entry.add(f"\nchecked: {checks}", "muted")
+    return entry
+
+
+def _cost(payload: Completion) -> str:
+    try:
+        return "price unknown" if payload.cost_usd is None else money(Decimal(payload.cost_usd))
+    except InvalidOperation:
+        return "price unknown"
+
+
+def _checks(payload: Completion) -> str:
+    checks = payload.report.get("checks")
+    if not isinstance(checks, list):
+        return ""
+    named = [each for each in checks if isinstance(each, dict) and each.get("is_green") is True]
+    said = [f"{one_line(str(each.get('name', '')))} ✓" for each in named]
+    is_sandboxed = payload.report.get("sandboxed")
+    if said and isinstance(is_sandboxed, bool):
+        said.append("sandboxed" if is_sandboxed else "unsandboxed")
+    return " · ".join(said)
+
+
+def _error(event: Event, payload: ErrorRaised) -> Entry:
+    if payload.is_cancelled:
+        return Entry(event.created_at, "■", "muted", _safe(payload.message))
+    entry = Entry(event.created_at, "✖", "bad", _safe(payload.message), is_error=True)
+    if payload.remedy:
+        entry.add(f"\n{_safe(payload.remedy)}", "plain")
+    if payload.will_retry:
+        entry.add("\nThe last green revision stays; another attempt follows.", "muted")
+    return entry

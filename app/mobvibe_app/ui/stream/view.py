@@ -1,0 +1,300 @@
+"""The live stream: rows drawn one by one, so that 100,000 of them scroll like ten."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import deque
+from collections.abc import Iterable
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.geometry import Size
+from textual.scroll_view import ScrollView
+from textual.selection import Selection
+from textual.strip import Strip
+
+from mobvibe_app.ui.stream.buffer import Row, StreamBuffer
+from mobvibe_app.ui.stream.row import TONES, Ink, gutter_width, row_text
+from mobvibe_worker.events import Event
+
+FRAMES_PER_SECOND = 10
+QUIET_SECONDS = 1.0
+LEAST_WIDTH_WITH_CLOCK = 56
+
+
+class StreamView(ScrollView, can_focus=True):
+    """Follows at the end; scrolling up stops that, and what is new is then counted instead."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"stream--{tone}" for tone in TONES} | {
+        "stream--match"
+    }
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j", "scroll_down", "Down", show=False),
+        Binding("k", "scroll_up", "Up", show=False),
+        Binding("g", "scroll_home", "Start", show=False),
+        Binding("ctrl+d", "half_page(1)", "Half a page down", show=False),
+        Binding("ctrl+u", "half_page(-1)", "Half a page up", show=False),
+    ]
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._buffer = StreamBuffer()
+        self._pending: deque[Event] = deque()
+        self._strips: dict[int, Strip] = {}
+        self._seen_rows = 0
+        self._last_growth = 0.0
+        self._arrived = 0
+        self._matches: list[int] = []
+        self._pattern: re.Pattern[str] | None = None
+        self._match = 0
+        self._error = -1
+        self.is_following = True
+        self._wants_clock = True
+        self.is_wrapped = True
+        self.has_thoughts = True
+
+    def on_mount(self) -> None:
+        """Draw what arrived, ten times a second at most."""
+        self.set_interval(1 / FRAMES_PER_SECOND, self._flush)
+        self.watch(self.app, "theme", self._redraw, init=False)
+
+    def feed(self, arrived: Iterable[Event]) -> None:
+        """Take new events of the session, in order; they are drawn with the next frame."""
+        before = len(self._pending)
+        self._pending.extend(arrived)
+        self._arrived += len(self._pending) - before
+
+    def clear(self) -> None:
+        """Forget the session that was shown."""
+        self._pending.clear()
+        self._buffer.clear()
+        self._seen_rows = 0
+        self._error = -1
+        self.is_following = True
+        self.virtual_size = Size(0, 0)
+        self.end_search()
+
+    def take_arrived(self) -> int:
+        """How many events arrived since this was last asked."""
+        arrived, self._arrived = self._arrived, 0
+        return arrived
+
+    @property
+    def new_rows(self) -> int:
+        """How many rows arrived below while the person looks further up."""
+        return 0 if self.is_following else max(len(self._buffer.rows) - self._seen_rows, 0)
+
+    @property
+    def has_clock(self) -> bool:
+        """Whether the clock is shown: wanted, and there is room for words beside it."""
+        return self._wants_clock and self.size.width >= LEAST_WIDTH_WITH_CLOCK
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether there is an error to jump to."""
+        return bool(self._buffer.errors())
+
+    @property
+    def match_place(self) -> str:
+        """Where the search stands, as 3/17; empty without a search."""
+        place = self._match + 1 if self._matches else 0
+        return f"{place}/{len(self._matches)}" if self._pattern else ""
+
+    def follow(self) -> None:
+        """Go to the end and stay there."""
+        self.is_following = True
+        self._grow()
+        self._stay_at_end()
+
+    def toggle(self, name: str) -> None:
+        """Switch `clock`, `wrap` or `thoughts`, keeping the first visible entry where it is."""
+        if name == "clock":
+            self._wants_clock = not self._wants_clock
+        elif name == "wrap":
+            self.is_wrapped = not self.is_wrapped
+        else:
+            self.has_thoughts = not self.has_thoughts
+        self._lay_out()
+
+    def search(self, needle: str) -> None:
+        """Mark every match and show the last one above the end of what is visible."""
+        if not needle:
+            self.end_search()
+            return
+        self._pattern = re.compile(re.escape(needle), re.IGNORECASE)
+        self._matches = self._buffer.find(self._pattern)
+        self._redraw()
+        self._show_match(len(self._matches) - 1)
+
+    def end_search(self) -> None:
+        """Forget the search."""
+        self._pattern, self._matches, self._match = None, [], 0
+        self._redraw()
+
+    @property
+    def is_searching(self) -> bool:
+        """Whether matches are marked."""
+        return self._pattern is not None
+
+    def next_match(self, step: int) -> None:
+        """Show the next (1) or the previous (-1) match."""
+        if self._pattern is not None:
+            self._matches = self._buffer.find(self._pattern)
+            self._show_match(self._match + step)
+
+    def next_error(self, step: int) -> None:
+        """Show the next (1) or the previous (-1) error, after the last the first again."""
+        errors = self._buffer.errors()
+        if errors:
+            is_first_asked = self._error < 0 and step < 0
+            self._error = (self._error + (0 if is_first_asked else step)) % len(errors)
+            self._go_to(errors[self._error])
+
+    def action_half_page(self, step: int) -> None:
+        """Scroll by half of what is visible."""
+        self.scroll_relative(y=step * (self.size.height // 2), animate=False)
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Following ends when the person scrolls up and begins again at the end."""
+        super().watch_scroll_y(old_value, new_value)
+        is_at_end = round(new_value) >= self.max_scroll_y
+        if new_value < old_value and not is_at_end and self.is_following:
+            self.is_following = False
+            self._seen_rows = len(self._buffer.rows)
+        elif is_at_end and self._is_grown:
+            self.is_following = True
+
+    def on_resize(self) -> None:
+        """Wrap anew; the last rows stay the last where the stream follows."""
+        self._lay_out()
+
+    def render_line(self, y: int) -> Strip:
+        """One row of the screen."""
+        scroll_x, scroll_y = self.scroll_offset
+        index, width = scroll_y + y, self.size.width
+        if index >= len(self._buffer.rows):
+            return Strip.blank(width, self.rich_style)
+        strip = self._strip(index)
+        return strip.crop_extend(scroll_x, scroll_x + width, self.rich_style).apply_offsets(
+            scroll_x, index
+        )
+
+    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
+        """The selected text without clock and mark; rows that were wrapped are joined again."""
+        rows = self._buffer.rows
+        first = selection.start.y if selection.start else 0
+        last = selection.end.y if selection.end else len(rows) - 1
+        parts: list[str] = []
+        for index in range(first, min(last + 1, len(rows))):
+            start, end = selection.get_span(index) or (0, -1)
+            text = self._buffer.text(rows[index])
+            gutter = self._gutter
+            taken = text[max(start - gutter, 0) : None if end == -1 else max(end - gutter, 0)]
+            joint = " " if parts and self._is_soft(rows[index]) else "\n" if parts else ""
+            parts.append(joint + taken)
+        return ("".join(parts), "\n") if parts else None
+
+    def selection_updated(self, selection: Selection | None) -> None:
+        """Show what is selected."""
+        del selection
+        self._redraw()
+
+    @property
+    def _gutter(self) -> int:
+        return gutter_width(has_clock=self.has_clock)
+
+    @property
+    def _is_grown(self) -> bool:
+        return self.virtual_size.height >= len(self._buffer.rows)
+
+    def _is_soft(self, row: Row) -> bool:
+        return row.part > 0 and self._buffer.entry(row.entry).text[row.start - 1] != "\n"
+
+    def _flush(self) -> None:
+        if not self.size.width:
+            return
+        if self._pending:
+            gone = self._buffer.extend(self._pending)
+            self._pending.clear()
+            if gone and not self.is_following:
+                self._seen_rows = max(self._seen_rows - gone, 0)
+                self.scroll_to(y=max(self.scroll_y - gone, 0), animate=False)
+            if self.is_following:
+                self.follow()
+            below = self.scroll_offset.y + self.size.height
+            if gone or self.is_following or self._buffer.changed_row < below:
+                self._redraw()
+        is_due = time.monotonic() - self._last_growth >= QUIET_SECONDS
+        if not self._is_grown and is_due:
+            self._grow()
+
+    def _grow(self) -> None:
+        """Give the scrollbar its new length: a layout each time, so once a second while nobody follows."""
+        self._last_growth = time.monotonic()
+        width = 0 if self.is_wrapped else self._buffer.widest + self._gutter + 1
+        size = Size(width, len(self._buffer.rows))
+        if size != self.virtual_size:
+            self.virtual_size = size
+
+    def _stay_at_end(self) -> None:
+        """Go to the end of what there is, and once more when the new length has been laid out."""
+        if self.is_following:
+            self.scroll_end(animate=False, immediate=True, force=True, x_axis=False)
+            if self.max_scroll_y < len(self._buffer.rows) - self.size.height:
+                self.call_after_refresh(self._stay_at_end)
+
+    def _lay_out(self) -> None:
+        rows, top = self._buffer.rows, self.scroll_offset.y
+        anchor = rows[top] if top < len(rows) and not self.is_following else None
+        width = max(self.scrollable_content_region.width - self._gutter - 1, 10)
+        self._buffer.lay_out(width, is_wrapped=self.is_wrapped, has_thoughts=self.has_thoughts)
+        self._redraw()
+        self._grow()
+        if anchor is not None:
+            self.scroll_to(y=self._buffer.row_at(anchor.entry, anchor.start), animate=False)
+        else:
+            self._stay_at_end()
+
+    def _show_match(self, place: int) -> None:
+        if self._matches:
+            self._match = place % len(self._matches)
+            self._go_to(self._matches[self._match])
+
+    def _go_to(self, index: int) -> None:
+        """Show a row in the upper third, and stop following unless it is at the end anyway."""
+        self._grow()
+        target = max(index - self.size.height // 3, 0)
+        if target < self.max_scroll_y:
+            self.is_following = False
+            self._seen_rows = len(self._buffer.rows)
+        self.scroll_to(y=target, animate=False)
+
+    def _redraw(self) -> None:
+        self._strips.clear()
+        self.refresh()
+
+    def _strip(self, index: int) -> Strip:
+        if (known := self._strips.get(index)) is not None:
+            return known
+        if len(self._strips) > 1024:
+            self._strips.clear()
+        return self._strips.setdefault(index, self._drawn(index))
+
+    def _drawn(self, index: int) -> Strip:
+        selection = self.text_selection
+        ink = Ink(
+            {tone: self.get_component_rich_style(f"stream--{tone}") for tone in TONES},
+            self.get_component_rich_style("stream--match", partial=True),
+            self.screen.get_component_rich_style("screen--selection", partial=True),
+        )
+        text = row_text(
+            self._buffer,
+            self._buffer.rows[index],
+            ink,
+            has_clock=self.has_clock,
+            pattern=self._pattern,
+            selected=selection.get_span(index) if selection else None,
+        )
+        text.stylize_before(self.rich_style)
+        return Strip(text.render(self.app.console))

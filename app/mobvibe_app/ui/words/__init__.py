@@ -1,0 +1,1 @@
+"""How values read on the screen."""

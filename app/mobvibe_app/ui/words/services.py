@@ -1,0 +1,60 @@
+"""How a service's state reads: its dot, its tone and its word. Never the colour alone."""
+
+from __future__ import annotations
+
+from textual.content import Content
+
+from mobvibe_app.studio.changes import ServiceState, ServiceStatus
+from mobvibe_app.ui.words.values import MUTED, one_line, shortened
+
+DOTS: dict[ServiceState, tuple[str, str]] = {
+    "waiting": ("○", MUTED),
+    "downloading": ("◐", "$text-warning"),
+    "building": ("◐", "$text-warning"),
+    "starting": ("◐", "$text-warning"),
+    "healthy": ("●", "$text-success"),
+    "failed": ("✖", "$text-error"),
+    "stopped": ("○", MUTED),
+}
+
+UNDER_WAY: tuple[ServiceState, ...] = ("downloading", "building", "starting")
+
+
+def dot(status: ServiceStatus) -> Content:
+    """The service's dot."""
+    return Content.styled(*DOTS[status.state])
+
+
+def state_words(status: ServiceStatus) -> str:
+    """The state in words: the detail where there is one, else the state's name, and the port."""
+    words = one_line(status.detail) or ("" if status.state == "healthy" else status.state)
+    if status.progress is not None and status.state in UNDER_WAY:
+        words = f"{words} {round(status.progress * 100)} %".strip()
+    port = "" if status.port is None else f":{status.port}"
+    if port and port not in words:
+        words = f"{port} {words}".strip()
+    return words or "ready"
+
+
+def bar(progress: float, width: int) -> Content:
+    """Progress from 0 to 1 as a bar of `width` cells."""
+    done = round(min(max(progress, 0.0), 1.0) * width)
+    return Content.assemble(("━" * done, "$text-warning"), ("─" * (width - done), MUTED))
+
+
+def service_lines(status: ServiceStatus, width: int) -> list[Content]:
+    """A service in the rows of a panel: dot, name, state; a bar while it loads; the remedy where it failed."""
+    name = f"{status.name:<9}"
+    words = state_words(status)
+    style = "$text-error" if status.state == "failed" else MUTED
+    head = Content.assemble(dot(status), " ", (name, "bold" if status.state == "failed" else ""))
+    lines = [head + Content.styled(shortened(words, width - 11), style)]
+    if status.state == "failed":
+        told = [words, one_line(status.remedy)] if len(words) > width - 11 else [status.remedy]
+        if told[0] == words:
+            lines = [head]
+        for text in filter(None, told):
+            lines.extend(Content(one_line(text)).stylize(style).wrap(max(width - 2, 10)))
+    elif status.progress is not None and status.state in UNDER_WAY:
+        lines.append(Content("  ") + bar(status.progress, max(width - 2, 4)))
+    return lines

@@ -1,0 +1,130 @@
+"""jobs, retry and cancel from the command line: what is dead and why, and how it comes back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from asyncpg import Pool
+
+from mobvibe_worker.events import ErrorRaised
+from mobvibe_worker.jobs import JobId
+from mobvibe_worker.store.job_queue import JobQueue
+from support.postgres.database import claimed, new_session
+from support.program import Program, run_program
+
+
+class CommandLine:
+    """`mobvibe-tui ...` on the test's database."""
+
+    def __init__(self, home: Path, database_url: str) -> None:
+        self._home = home
+        self._env = {"DATABASE_URL": database_url}
+
+    async def __call__(self, *arguments: str) -> Program:
+        """Run it to its end."""
+        return await run_program(self._home, *arguments, env=self._env)
+
+
+@pytest.fixture
+def command(tmp_path: Path, database_url: str) -> CommandLine:
+    return CommandLine(tmp_path, database_url)
+
+
+async def dead_job(pool: Pool, reason: str = "The key was refused.") -> JobId:
+    """A job of a new project that failed for good."""
+    await JobQueue(pool).enqueue(await new_session(pool), "an app")
+    ((job, attempt),) = await claimed(pool)
+    await JobQueue(pool).fail(attempt, reason, retry=False, events=[ErrorRaised(reason)])
+    return job.id
+
+
+async def test_jobs_say_why_they_are_dead_and_where_they_run(
+    command: CommandLine, pool: Pool
+) -> None:
+    dead = await dead_job(pool, "The key was\x1b[31m refused.\nSet another.")
+    queue = JobQueue(pool)
+    retried = await queue.enqueue(await new_session(pool), "an app")
+    ((_, attempt),) = await claimed(pool)
+    await queue.fail(attempt, "The model is overloaded.", retry=True)
+    running = await queue.enqueue(await new_session(pool), "an app")
+    await claimed(pool, "laptop:7:abc")
+
+    told = await command("jobs")
+    assert told.process.returncode == 0, told.said
+    after = {line.split()[0]: told.words[n + 1] for n, line in enumerate(told.words[:-1])}
+    assert after[str(dead)] == "    The key was refused. Set another."
+    assert after[str(retried)] == "    tried 1 of 3 times: The model is overloaded."
+    assert after[str(running)] == "    runs on laptop:7:abc"
+
+    jobs = {one["job"]["id"]: one["job"] for one in (await command("jobs", "--json")).objects}
+    assert jobs[str(dead)]["status"] == "failed" and "refused" in jobs[str(dead)]["error"]
+    assert jobs[str(retried)]["retry_count"] == 1 and jobs[str(retried)]["run_at"]
+    assert jobs[str(running)]["worker"] == "laptop:7:abc"
+
+
+async def test_all_dead_jobs_come_back_at_once(command: CommandLine, pool: Pool) -> None:
+    dead = [await dead_job(pool) for _ in range(3)]
+    cancelled = await JobQueue(pool).enqueue(await new_session(pool), "an app")
+    await JobQueue(pool).cancel(cancelled)
+
+    told = await command("retry", "--all-dead", "--json")
+    assert told.process.returncode == 0, told.said
+    assert {one["job"]["id"] for one in told.objects} == set(map(str, dead))
+    assert {one["job"]["status"] for one in told.objects} == {"pending"}
+    stats = await JobQueue(pool).stats()
+    assert (stats.pending, stats.failed, stats.cancelled) == (3, 0, 1)
+    sessions = await pool.fetch("select status from coding_sessions")
+    assert "failed" not in {row["status"] for row in sessions}
+
+    again = await command("retry", "--all-dead")
+    assert (again.process.returncode, "no job is dead" in again.said) == (0, True)
+
+    ((session,),) = await pool.fetch("select session_id from coding_jobs limit 1")
+    await pool.execute(
+        "insert into coding_jobs (session_id, prompt, status, completed_at)"
+        " select $1, 'an app', 'failed', now() from generate_series(1, 1005)",
+        session,
+    )
+    many = await command("retry", "--all-dead")
+    assert "1005 job(s) wait again" in many.said and "dead still" not in many.said
+    assert (await JobQueue(pool).stats()).failed == 0
+
+    gone = await JobQueue(pool).get(await dead_job(pool))
+    await pool.execute("update projects set status = 'deleted' where id = $1", gone.project_id)
+    kept = await command("retry", "--all-dead")
+    assert "1 job(s) are dead still" in kept.said and "no job is dead" not in kept.said
+    told = await command("retry", str(gone.id))
+    assert told.process.returncode == 2 and "is deleted" in told.said
+
+
+async def test_one_job_is_retried_or_cancelled(command: CommandLine, pool: Pool) -> None:
+    dead = await dead_job(pool)
+    told = await command("retry", str(dead), "--json")
+    assert told.objects == [{"job": {"id": str(dead), "status": "pending"}}]
+    told = await command("cancel", str(dead), "--json")
+    assert told.objects == [{"job": {"id": str(dead), "status": "cancelled"}}]
+    await command("retry", str(dead))
+    await claimed(pool)
+    told = await command("cancel", str(dead))
+    assert f"{dead} is being cancelled" in told.said
+    assert (await JobQueue(pool).get(dead)).cancel_requested
+
+
+async def test_a_job_that_rests_says_why(command: CommandLine, pool: Pool) -> None:
+    rests = await JobQueue(pool).enqueue(await new_session(pool), "an app")
+    await pool.execute("update projects set status = 'deleted'")
+    told = await command("jobs")
+    assert "its project is deleted: it waits until that is restored" in told.said
+    ((job,),) = [one.values() for one in (await command("jobs", "--json")).objects]
+    assert (job["id"], job["project_status"]) == (str(rests), "deleted")
+    told = await command("cancel", str(rests))
+    assert f"{rests} is cancelled" in told.said
+
+
+async def test_wrong_use_is_refused(command: CommandLine, pool: Pool) -> None:
+    for arguments in (("retry",), ("retry", str(uuid4()), "--all-dead"), ("retry", str(uuid4()))):
+        told = await command(*arguments)
+        assert told.process.returncode == 2, told.said
+        assert "Traceback" not in told.said

@@ -1,7 +1,0 @@
-"""The commands of `db` run on a real Postgres."""
-
-from __future__ import annotations
-
-from database import database_url, empty_database, template_database
-
-__all__ = ["database_url", "empty_database", "template_database"]

@@ -1,0 +1,208 @@
+"""One service restarted, rebuilt or reset while those who use it go on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from mobvibe_app.containers.engine import DockerEngine
+from mobvibe_app.environment.environment import Environment
+from mobvibe_app.settings import AppSettings
+from mobvibe_app.studio.changes import ServiceStatus
+from mobvibe_app.supervisor.choices import Choices
+from mobvibe_worker.errors import InputError
+from mobvibe_worker.home import Home
+from mobvibe_worker.jobs import SessionId
+from mobvibe_worker.workspace.publish import ServedFolder
+from support.containers.engine import BASE_IMAGE, POSTGRES_IMAGE
+from support.containers.expo_images import kept_image
+from support.expo import ExpoSdk
+from support.expo import make_expo_home as make_expo_home
+from support.phone import Phone
+from support.polling import until
+from support.program import run_program
+
+
+@asynccontextmanager
+async def _environment(
+    home: Home, tell: Callable[[ServiceStatus], None] = lambda status: None
+) -> AsyncIterator[Environment]:
+    environment = Environment(AppSettings(home=home.root), tell)
+    try:
+        yield environment
+    finally:
+        await environment.close()
+
+
+async def _rows(dsn: str) -> int:
+    connection = await asyncpg.connect(dsn)
+    try:
+        return int(await connection.fetchval("select count(*) from projects"))
+    finally:
+        await connection.close()
+
+
+async def _add_row(dsn: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    await connection.execute("create table if not exists projects (n int)")
+    await connection.execute("insert into projects values (7)")
+    await connection.close()
+
+
+async def _pid(environment: Environment) -> int:
+    running = await (await environment.supervisor()).running("postgres")
+    assert running is not None
+    return running.pid
+
+
+async def test_a_restart_keeps_rows_and_address_and_no_client_takes_it_for_the_end(
+    home: Home,
+) -> None:
+    async with _environment(home) as environment, _environment(home) as other:
+        dsn = await environment.start(lambda status: None)
+        assert await other.start(lambda status: None) == dsn
+        lost = asyncio.create_task(other.lost())
+        await _add_row(dsn)
+        before = await _pid(other)
+        done = await run_program(home.root, "restart", "postgres", "--json")
+        assert done.objects == [{"service": "postgres", "status": "restarted"}], done.said
+        assert await _pid(other) != before
+        assert await _rows(dsn) == 1
+        assert not lost.done()
+        lost.cancel()
+
+
+async def test_a_reset_asks_then_begins_with_an_empty_database(home: Home) -> None:
+    async with _environment(home) as environment:
+        dsn = await environment.start(lambda status: None)
+        await _add_row(dsn)
+        refused = await run_program(home.root, "reset", "postgres")
+        assert refused.process.returncode == 2
+        assert "will be gone" in refused.said and "--yes" in refused.said
+        assert await _rows(dsn) == 1
+        lost = asyncio.create_task(environment.lost())
+        done = await run_program(home.root, "reset", "postgres", "--yes")
+        assert done.process.returncode == 0, done.said
+        assert "reset" in (await asyncio.wait_for(lost, 20)).message
+        assert not (home.postgres / "data").exists()
+    async with _environment(home) as environment:
+        dsn = await environment.start(lambda status: None)
+        with pytest.raises(asyncpg.UndefinedTableError):
+            await _rows(dsn)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("restart", "postgres"), "postgres does not run"),
+        (("restart", "preview"), "preview does not run"),
+        (("restart", "metro"), "There is no service 'metro'"),
+        (("rebuild", "postgres"), "has nothing to rebuild"),
+        (("reset", "postgres", "--postgres", "postgresql://a:b@127.0.0.1:1/c"), "does not run"),
+    ],
+)
+async def test_what_cannot_be_cared_for_is_said(
+    home: Home, arguments: tuple[str, ...], why: str
+) -> None:
+    refused = await run_program(home.root, *arguments, "--json")
+    assert refused.process.returncode == 2
+    assert why in refused.said
+
+
+async def test_a_starter_is_forgotten_and_a_preview_s_port_too(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    home.prepare()
+    async with _environment(home) as environment:
+        log = home.logs / "preview-one.log"
+        log.write_text("Bundled")
+        assert await environment.care.reset("preview-one") == (
+            "the port and the log of preview-one",
+        )
+        assert not log.exists()
+        with pytest.raises(InputError):
+            environment.care.consequence("../preview")
+
+
+@pytest.mark.docker
+async def test_postgres_in_a_container_is_restarted_rebuilt_and_reset(
+    engine: DockerEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home(tmp_path / "home")
+    monkeypatch.setenv("MOBVIBE_POSTGRES_IMAGE", POSTGRES_IMAGE)
+    monkeypatch.setenv("MOBVIBE_POSTGRES", "docker")
+    told: list[ServiceStatus] = []
+    async with _environment(home, told.append) as environment:
+        dsn = await environment.start(told.append)
+        assert environment.modes() == {"postgres": "docker"}
+        home_id = Choices(home.choices).get("engine_id")
+        lost = asyncio.create_task(environment.lost())
+        await _add_row(dsn)
+        names = [found.name for found in engine.labelled(home_id)]
+        for care in (environment.care.restart, environment.care.rebuild):
+            before = await _pid(environment)
+            await care("postgres")
+            assert await _pid(environment) != before
+            assert await _rows(dsn) == 1
+            assert [found.name for found in engine.labelled(home_id)] == names
+        assert not lost.done()
+        deleted = await environment.care.reset("postgres")
+        assert deleted == (f"the container {names[0]}", f"the volume {names[0]}")
+        assert engine.labelled(home_id) == ()
+        assert engine.volume_labels(names[0]) is None
+        await lost
+        await environment.shut_down()
+        removed = await environment.remove_all()
+        assert removed is not None and not removed.volumes
+
+
+@pytest.mark.docker
+@pytest.mark.expo
+@pytest.mark.timeout(900)
+async def test_a_preview_in_a_container_is_restarted_told_of_when_removed_and_reset(
+    engine: DockerEngine,
+    make_expo_home: Callable[[int], Home],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    home = await asyncio.to_thread(make_expo_home, 54)
+    await kept_image(engine, ExpoSdk(home, 54))
+    monkeypatch.setenv("MOBVIBE_EXPO_BASE_IMAGE", BASE_IMAGE)
+    monkeypatch.setenv("MOBVIBE_PREVIEW", "docker")
+    told: list[ServiceStatus] = []
+    async with _environment(home, told.append) as environment:
+        starter, _ = await environment.starter(54)
+        ServedFolder(home.sdk(54).served("app")).publish(starter.files("App", "app"))
+        session = SessionId(uuid4())
+        shown = await environment.serve(session, "app", 54)
+        home_id = Choices(home.choices).get("engine_id")
+        (before,) = engine.labelled(home_id)
+        done = await run_program(home.root, "restart", "preview-app", "--json")
+        assert done.objects == [{"service": "preview-app", "status": "restarted"}], done.said
+        (after,) = engine.labelled(home_id)
+        assert after.name == before.name and after.id != before.id
+        assert b"Open up App.tsx" in await Phone(shown.url).bundle()
+
+        # Removed from under us: said, and made again when it is opened.
+        engine.remove(after.name)
+        await until(lambda: told[-1].state == "failed", 30, "its end is told")
+        assert (await environment.serve(session, "app", 54)).url == shown.url
+        assert b"Open up App.tsx" in await Phone(shown.url).bundle()
+
+        # Its image taken away as well: built again.
+        deleted = await environment.care.reset("preview")
+        assert [one.partition(":")[0] for one in deleted] == [
+            "the port and the log of preview-app",
+            "the image mobvibe-expo-54",
+        ]
+        assert not engine.labelled(home_id) and not engine.images.labelled(home_id)
+        told.clear()
+        again = await environment.serve(session, "app", 54)
+        assert "building" in {status.state for status in told}
+        assert b"Open up App.tsx" in await Phone(again.url).bundle()
+        await environment.shut_down()
+        await environment.remove_all()

@@ -1,0 +1,86 @@
+"""Postgres in a container: its rows outlive whatever happens to it, and what it refuses is said."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import asyncpg
+import pytest
+
+from mobvibe_app.containers.failures import ImageMissing
+from mobvibe_app.containers.spec import HOME_LABEL
+from mobvibe_worker.errors import ServiceError
+from support.containers.containers import Containers, kept, until_ended, until_kept, until_settled
+from support.containers.containers import containers as containers
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
+
+
+async def test_postgres_keeps_its_rows_whatever_happens_to_its_container(
+    containers: Containers,
+) -> None:
+    postgres = containers.postgres()
+    address = await postgres.start(lambda status: None)
+    assert address.version.startswith("18")
+    connection = await asyncpg.connect(address.dsn)
+    await connection.execute("create table kept (n int); insert into kept values (7)")
+    await connection.close()
+    found = containers.client.containers.get(postgres.container)
+    password = (containers.home.secrets / "postgres-docker-password").read_text()
+    assert password not in str(found.attrs)
+    assert (containers.home.secrets / "postgres-docker-password").stat().st_mode & 0o777 == 0o600
+    ports = found.attrs["NetworkSettings"]["Ports"]["5432/tcp"]
+    assert [port["HostIp"] for port in ports] == ["127.0.0.1"]
+
+    # Its keeper killed: the container runs on, and is adopted as it is.
+    running = await containers.supervisor.running("postgres")
+    assert running is not None
+    os.kill(running.pid, 9)
+    await until_ended(containers, "postgres")
+    assert (await postgres.start(lambda status: None)).port == address.port
+    assert containers.client.containers.get(postgres.container).id == found.id
+    assert await kept(address.dsn) == 7
+
+    # The container removed: the rows are in the volume.
+    await postgres.stop()
+    stopped = containers.client.containers.get(postgres.container)
+    assert stopped.attrs["State"]["ExitCode"] == 0
+    assert b"database system is shut down" in stopped.logs(tail=5)
+    containers.engine.remove(postgres.container)
+    assert await kept((await postgres.start(lambda status: None)).dsn) == 7
+
+
+async def test_postgres_recovers_from_a_kill(containers: Containers) -> None:
+    postgres = containers.postgres()
+    address = await postgres.start(lambda status: None)
+    connection = await asyncpg.connect(address.dsn)
+    await connection.execute("create table kept (n int); insert into kept values (7)")
+    await until_settled(containers, postgres.container)
+    containers.client.containers.get(postgres.container).kill()
+    await until_kept(address.dsn)
+
+
+async def test_a_volume_of_another_major_is_refused_with_the_way_out(
+    containers: Containers,
+) -> None:
+    postgres = containers.postgres()
+    labels = {HOME_LABEL: containers.home_id, "dev.mobvibe.postgres-major": "17"}
+    containers.engine.create_volume(postgres.volume, labels)
+    with pytest.raises(ServiceError, match="holds the data of Postgres 17") as refused:
+        await postgres.start(lambda status: None)
+    assert "MOBVIBE_POSTGRES_IMAGE=postgres:17" in refused.value.remedy
+    assert containers.engine.labelled(containers.home_id) == ()
+
+
+async def test_a_fixed_port_that_is_taken_and_an_image_that_cannot_be_had_are_said(
+    containers: Containers,
+) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(ServiceError, match=f"Port {port}, set for Postgres, is taken by"):
+            await containers.postgres(port=port).start(lambda status: None)
+    with pytest.raises(ImageMissing, match="its registry does not answer"):
+        await containers.postgres("127.0.0.1:1/nothing:1").start(lambda status: None)

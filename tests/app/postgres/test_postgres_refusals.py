@@ -1,0 +1,119 @@
+"""What embedded Postgres cannot use is said in a sentence with a way out, and left as it is."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mobvibe_app.postgres.embedded import EmbeddedPostgres
+from mobvibe_app.studio.changes import ServiceStatus
+from mobvibe_app.supervisor.choices import Choices
+from mobvibe_app.supervisor.client import Supervisor
+from mobvibe_worker.errors import ServiceError
+from mobvibe_worker.home import Home
+from support.postgres.embedded import CLIENT, start
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("PG_VERSION=17", "was made by Postgres 17"),
+        ("PG_VERSION", "is not a whole Postgres cluster"),
+        ("global/pg_control", "is not a whole Postgres cluster"),
+    ],
+)
+async def test_another_folder_is_refused_and_left_alone(
+    home: Home, change: str, message: str
+) -> None:
+    name, _, content = change.partition("=")
+    file = home.postgres / "data" / name
+    file.unlink()
+    if content:
+        file.write_text(content)
+    before = sorted((home.postgres / "data").rglob("*"))
+    told: list[ServiceStatus] = []
+    async with await Supervisor.connect(home) as supervisor:
+        with pytest.raises(ServiceError, match=message) as caught:
+            await EmbeddedPostgres(home, supervisor).start(told.append)
+    assert "move" in caught.value.remedy
+    assert told[-1].state == "failed" and told[-1].remedy == caught.value.remedy
+    assert sorted((home.postgres / "data").rglob("*")) == before
+
+
+async def test_a_port_taken_by_another_program(home: Home) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        kept = other.getsockname()[1]
+        Choices(home.choices).remember_port("postgres", kept)
+        async with await Supervisor.connect(home) as supervisor:
+            with pytest.raises(ServiceError) as caught:
+                await start(home, supervisor, port=kept)
+            assert f"Port {kept}" in caught.value.message
+            assert f"(pid {os.getpid()})" in caught.value.message
+            address = await start(home, supervisor)
+            assert address.port != kept
+            assert Choices(home.choices).ports()["postgres"] == address.port
+
+
+async def test_a_server_that_cannot_start_says_why(home: Home) -> None:
+    (home.postgres / "data" / "postgresql.conf").write_text("shared_buffers = nonsense\n")
+    async with await Supervisor.connect(home) as supervisor:
+        with pytest.raises(ServiceError, match="shared_buffers") as caught:
+            await start(home, supervisor)
+    assert str(home.logs / "postgres.log") in caught.value.remedy
+
+
+async def test_a_lost_or_wrong_password_is_said(home: Home) -> None:
+    file = home.secrets / "postgres-password"
+    file.write_text("wrong\n")
+    async with await Supervisor.connect(home) as supervisor:
+        with pytest.raises(ServiceError, match="does not know the password"):
+            await start(home, supervisor)
+    file.unlink()
+    async with await Supervisor.connect(home) as supervisor:
+        with pytest.raises(ServiceError, match="password of the database is gone"):
+            await start(home, supervisor)
+    assert not file.exists()
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or sys.platform != "linux", reason="only root needs namespaces"
+)
+def test_a_machine_without_user_namespaces_is_said(tmp_path: Path) -> None:
+    """A namespace of our own in which no further one may be made, as Docker's seccomp default has it."""
+    inside = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
+    finished = subprocess.run(
+        [
+            *("unshare", "--user", "--map-root-user", "sh", "-c", inside, "sh"),
+            *(sys.executable, "-c", CLIENT, str(tmp_path / "home"), "select 1"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "this machine does not allow user namespaces" in finished.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="mounts a small disk")
+def test_a_full_disk_is_said_before_anything_is_made(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    script = f'mount -t tmpfs -o size=50m none {disk} && exec "$@"'
+    finished = subprocess.run(
+        [
+            *("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"),
+            *(sys.executable, "-c", CLIENT, str(disk / "home"), "select 1"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "Postgres needs 200 MB" in finished.stderr

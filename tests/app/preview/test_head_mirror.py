@@ -1,0 +1,196 @@
+"""The preview host outlives whatever is in the way of one served folder, and serves no more than is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from asyncpg import Pool
+
+from mobvibe_app.preview.head_mirror import PreviewHost
+from mobvibe_app.preview.local import PreviewService
+from mobvibe_app.preview.monitor import PreviewWatches
+from mobvibe_app.preview.reconcile import PreviewStores, PreviewUpkeep
+from mobvibe_app.preview.served_project import is_theirs
+from mobvibe_app.studio.changes import PreviewAddress, ServiceStatus
+from mobvibe_app.supervisor.client import Supervisor
+from mobvibe_worker.errors import ServiceError
+from mobvibe_worker.home import Home
+from mobvibe_worker.jobs import Attempt, Job, Platform, SessionId, WorkerId
+from mobvibe_worker.store.connection.listener import Listener
+from mobvibe_worker.store.event_log import EventLog
+from mobvibe_worker.store.job_queue import FinishedWork, JobQueue
+from mobvibe_worker.store.previews import PreviewRegistry
+from mobvibe_worker.store.projects import ProjectStore
+from mobvibe_worker.store.revisions import RevisionStore
+from mobvibe_worker.store.sessions import SessionStore
+from mobvibe_worker.workspace.publish import ServedFolder
+from support.polling import until
+from support.postgres.database import GREEN, running_job
+
+OUR_HOME = "cafe"
+STARTER = {"App.tsx": b"starter"}
+
+
+@dataclass
+class Hosted:
+    """A host of a home whose Metros are only counted."""
+
+    home: Home
+    pool: Pool
+    job: Job
+    folder: ServedFolder
+    told: list[ServiceStatus] = field(default_factory=list)
+    served: list[str] = field(default_factory=list)
+
+    async def serve(
+        self, session_id: SessionId, slug: str, version: int, platform: Platform
+    ) -> PreviewAddress:
+        self.served.append(slug)
+        self.folder.served_on(8081)
+        return PreviewAddress(session_id, "exp://h:8081", version, "57.0.0", "http://h:8081")
+
+    async def previews(self, version: int) -> PreviewService:
+        raise ServiceError("Here no Metro runs.")
+
+    async def supervisor(self) -> Supervisor:
+        raise ServiceError("Here nothing runs.")
+
+    def host(self, listener: Listener) -> PreviewHost:
+        pool = self.pool
+        stores = PreviewStores(
+            ProjectStore(pool),
+            SessionStore(pool),
+            RevisionStore(pool),
+            EventLog(pool),
+            PreviewRegistry(pool),
+        )
+        watches, tell = PreviewWatches(self), self.told.append
+        upkeep = PreviewUpkeep(OUR_HOME, stores, self, watches, tell, None, lambda: "h")
+        return PreviewHost(self.home, stores, self.serve, listener, tell, upkeep)
+
+
+@pytest.fixture
+async def hosted(pool: Pool, tmp_path: Path) -> AsyncIterator[Hosted]:
+    """A project with a starter as its head, published."""
+    job, attempt = await running_job(pool)
+    await RevisionStore(pool).commit_template(attempt, STARTER)
+    project = await ProjectStore(pool).get(job.project_id)
+    home = Home(tmp_path / "home")
+    folder = ServedFolder(home.sdk(project.sdk).served(project.slug))
+    folder.publish(STARTER, "template")
+    yield Hosted(home, pool, job, folder)
+
+
+async def edit(hosted: Hosted, text: bytes) -> None:
+    revisions = RevisionStore(hosted.pool)
+    head = await revisions.head(hosted.job.project_id)
+    assert head is not None
+    await revisions.commit_person(hosted.job.project_id, head[0].id, {"App.tsx": text})
+
+
+async def test_a_folder_in_the_way_is_told_of_and_the_host_goes_on(
+    hosted: Hosted, database_url: str
+) -> None:
+    records = hosted.folder.root.parent / ".published"
+    shutil.rmtree(records)
+    records.write_text("not a folder")
+    async with Listener(database_url) as listener:
+        host = hosted.host(listener)
+        mirror = asyncio.create_task(host.mirror())
+        await until(lambda: listener.is_connected)
+        await edit(hosted, b"one")
+        with pytest.raises(ServiceError, match="cannot start"):
+            await host.open(hosted.job.session_id)
+        await until(lambda: bool(hosted.told) or mirror.done())
+        assert not mirror.done()
+        assert (hosted.told[0].name, hosted.told[0].state) == ("preview", "failed")
+        assert hosted.told[0].remedy
+        records.unlink()
+        await edit(hosted, b"two")
+        await until(lambda: (hosted.folder.root / "App.tsx").read_bytes() == b"two")
+        mirror.cancel()
+
+
+async def test_a_starter_of_long_ago_gets_no_metro_and_a_deleted_folder_a_new_one(
+    hosted: Hosted, database_url: str
+) -> None:
+    async with Listener(database_url) as listener:
+        host = hosted.host(listener)
+        mirror = asyncio.create_task(host.mirror())
+        await until(lambda: bool(host._watched))
+        (hosted.folder.root / "App.tsx").write_bytes(b"edited")
+        revisions = RevisionStore(hosted.pool)
+        head = await revisions.head(hosted.job.project_id)
+        async with asyncio.timeout(10):
+            while head is None or head[1] != {"App.tsx": b"edited"}:
+                await asyncio.sleep(0.1)
+                (hosted.folder.root / "App.tsx").write_bytes(b"edited")
+                head = await revisions.head(hosted.job.project_id)
+        assert hosted.served == []
+        hosted.folder.served_on(8081)
+        hosted.folder.root.rename(hosted.folder.root.parent / "gone")
+        await until(lambda: len(hosted.served) == 1)
+        assert (hosted.folder.root / "App.tsx").read_bytes() == b"edited"
+        assert not hosted.folder.is_replaced and not mirror.done()
+        mirror.cancel()
+
+
+async def finish(hosted: Hosted) -> None:
+    """The job's attempt ends green, with a revision that the agent made."""
+    revisions, queue = RevisionStore(hosted.pool), JobQueue(hosted.pool)
+    head = await revisions.head(hosted.job.project_id)
+    assert head is not None
+    attempt = Attempt(hosted.job.id, hosted.job.attempt, WorkerId("w1"))
+    await queue.complete(attempt, FinishedWork({"App.tsx": b"made"}, head[0].id, GREEN))
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+async def test_only_the_home_of_a_session_announces_where_it_is_served(
+    hosted: Hosted, database_url: str, is_ours: bool
+) -> None:
+    sessions, events = SessionStore(hosted.pool), EventLog(hosted.pool)
+    await sessions.take_home(hosted.job.session_id, OUR_HOME if is_ours else "beef")
+    async with Listener(database_url) as listener:
+        host = hosted.host(listener)
+        mirror = asyncio.create_task(host.mirror())
+        await until(lambda: listener.is_connected)
+        await finish(hosted)
+        # The files are brought up to date in every home; where they are served is one home's word.
+        await until(lambda: (hosted.folder.root / "App.tsx").read_bytes() == b"made")
+        if is_ours:
+            await until(lambda: bool(hosted.served))
+            await told_ready(events, hosted)
+            assert (await sessions.get(hosted.job.session_id)).metro_url == "http://h:8081"
+        else:
+            # Whoever opens it here is served here, and the session's address stays the other home's.
+            assert await host.open(hosted.job.session_id) is not None
+            assert (await sessions.get(hosted.job.session_id)).metro_url is None
+        assert await ready_urls(events, hosted) == (["exp://h:8081"] if is_ours else [])
+        mirror.cancel()
+
+
+async def told_ready(events: EventLog, hosted: Hosted) -> None:
+    """Wait for the first address."""
+    deadline = time.monotonic() + 10
+    while not await ready_urls(events, hosted):
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
+
+
+async def ready_urls(events: EventLog, hosted: Hosted) -> list[str]:
+    """The addresses that the session's events tell."""
+    found = await events.read(hosted.job.session_id)
+    return [event.data["url"] for event in found if event.type == "preview_ready"]
+
+
+def test_a_home_inside_a_package_or_a_cache_is_watched_too() -> None:
+    root = Path("/x/node_modules/.expo-homes/served/tips")
+    assert is_theirs(root / "App.tsx", root)
+    assert not is_theirs(root / ".expo" / "x", root)
+    assert not is_theirs(root / "node_modules" / "x", root)

@@ -1,0 +1,176 @@
+"""Previews on the real Metro: what a phone gets, while revisions are published and programs are killed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator
+
+import httpx2
+import psutil
+import pytest
+
+from mobvibe_app.preview.network import lan_address
+from mobvibe_app.preview.process import ProcessPreview
+from mobvibe_app.supervisor.client import Supervisor
+from mobvibe_worker.errors import ServiceError
+from mobvibe_worker.home import Home
+from mobvibe_worker.revisions import FileTree
+from mobvibe_worker.workspace.metro_view import MetroView
+from mobvibe_worker.workspace.publish import ServedFolder
+from support.expo import ExpoSdk
+from support.expo import expo_sdk as expo_sdk
+from support.phone import Phone
+from support.polling import until_gone
+
+pytestmark = [pytest.mark.expo, pytest.mark.timeout(600)]
+
+
+class Previews:
+    """The previews of this run's home, with what they serve."""
+
+    def __init__(self, expo: ExpoSdk, supervisor: Supervisor) -> None:
+        self.expo = expo
+        self.supervisor = supervisor
+        self.processes = ProcessPreview(expo.home, supervisor, expo.node, expo.sdk)
+        self.host = lan_address()
+
+    def serve(self, slug: str, text: str) -> ServedFolder:
+        """Publish a project that shows `text`."""
+        folder = ServedFolder(self.expo.folder.served(slug))
+        folder.publish(self.tree(slug, text))
+        return folder
+
+    def tree(self, slug: str, text: str, more: FileTree | None = None) -> FileTree:
+        files = dict(self.expo.starter.files(slug, slug))
+        app = files["App.tsx"].decode().replace("Open up App.tsx", text)
+        return {**files, "App.tsx": app.encode(), **(more or {})}
+
+
+@pytest.fixture
+async def previews(expo_sdk: ExpoSdk) -> AsyncIterator[Previews]:
+    supervisor = await Supervisor.connect(expo_sdk.home)
+    yield Previews(expo_sdk, supervisor)
+    if not supervisor.lost.is_set():
+        await supervisor.shutdown()
+    await supervisor.close()
+
+
+def family(pid: int) -> list[int]:
+    return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
+
+
+async def test_a_phone_opens_two_projects_at_once(previews: Previews) -> None:
+    for slug in ("one", "two"):
+        previews.serve(slug, f"This is {slug}")
+    one = await previews.processes.start("one", host=previews.host)
+    two = await previews.processes.start("two", host=previews.host)
+    assert one.port != two.port
+    for slug, served in (("one", one), ("two", two)):
+        assert served.metro_url == f"http://{previews.host}:{served.port}"
+        phone = Phone(f"exp://{previews.host}:{served.port}")
+        manifest = await phone.manifest()
+        assert manifest["runtimeVersion"] == previews.expo.sdk.runtime_version
+        assert manifest["extra"]["expoClient"]["slug"] == slug
+        assert f"//{previews.host}:{served.port}/" in manifest["launchAsset"]["url"]
+        bundle = await phone.bundle()
+        assert len(bundle) > 1_000_000 and f"This is {slug}".encode() in bundle
+    again = await previews.processes.start("one", host=previews.host)
+    assert again == one
+    pids = family(one.pid)
+    await previews.processes.stop("one")
+    await until_gone(pids)
+    assert (await previews.processes.start("one", host=previews.host)).port == one.port
+    # Ctrl+C, kill -9, a closed terminal: the last lease's end is the end of every Metro.
+    pids = [*family(two.pid)]
+    await previews.supervisor.shutdown()
+    await until_gone(pids)
+
+
+async def test_no_poll_ever_gets_an_error_while_revisions_are_published(
+    previews: Previews,
+) -> None:
+    folder = previews.serve("busy", "Revision zero")
+    served = await previews.processes.start("busy", host=previews.host)
+    phone = Phone(f"exp://{previews.host}:{served.port}")
+    url = (await phone.manifest())["launchAsset"]["url"]
+    seen: list[int] = []
+
+    async def poll() -> None:
+        async with httpx2.AsyncClient(trust_env=False, timeout=120) as client:
+            while True:
+                answer = await client.get(url)
+                assert answer.status_code == 200, answer.text[:800]
+                seen.append(len(answer.content))
+
+    polling = asyncio.create_task(poll())
+    base = previews.tree("busy", "x")["App.tsx"].decode()
+    for turn in range(1, 13):
+        # Each one adds a file and imports it, and drops the one before: in a new folder, in nested ones, at the top.
+        name = (f"part{turn}", f"folder{turn}/part", f"deep{turn}/er/part")[turn % 3]
+        part = f"export const label = 'Revision number {turn}';\n".encode()
+        app = f"import {{ label }} from './{name}';\nconsole.log(label);\n{base}".encode()
+        tree = {**previews.tree("busy", "x"), "App.tsx": app, f"{name}.ts": part}
+        await asyncio.to_thread(folder.publish, tree)
+        await _until_served(url, f"Revision number {turn}", polling)
+    polling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await polling
+    assert len(seen) > 12
+
+
+async def _until_served(url: str, text: str, polling: asyncio.Task[None]) -> None:
+    async with httpx2.AsyncClient(trust_env=False, timeout=120) as client, asyncio.timeout(60):
+        while text.encode() not in (await client.get(url)).content:
+            if polling.done():
+                polling.result()
+            await asyncio.sleep(0.02)
+
+
+async def test_a_taken_port_is_told_or_gone_round(previews: Previews) -> None:
+    previews.serve("ports", "Ports")
+    with socket.create_server(("0.0.0.0", 0)) as other:
+        taken = other.getsockname()[1]
+        with pytest.raises(
+            ServiceError, match=rf"Port {taken}.*taken by python.*pid {os.getpid()}"
+        ):
+            await previews.processes.start("ports", host=previews.host, port=taken)
+    fixed = await previews.processes.start("ports", host=previews.host, port=taken)
+    assert fixed.port == taken
+
+
+async def test_a_preview_that_dies_says_why(previews: Previews, expo_sdk: ExpoSdk) -> None:
+    previews.serve("dying", "Dying")
+    served = await previews.processes.start("dying", host=previews.host)
+    ending = asyncio.create_task(previews.processes.ended("dying"))
+    await asyncio.sleep(0)
+    pids = family(served.pid)
+    # Answers come in the order of the questions: when this one is here, `ended` waits.
+    await previews.supervisor.status()
+    os.kill(served.pid, signal.SIGKILL)
+    async with asyncio.timeout(20):
+        failure = await ending
+    assert failure is not None and "dying ended" in failure.message
+    await until_gone(pids)
+    (Home(expo_sdk.home.root).sdk(54).served("dying") / "app.json").write_text("{ not json")
+    with pytest.raises(ServiceError, match=r"app\.json") as refused:
+        await previews.processes.start("dying", host=previews.host)
+    assert "preview-dying.log" in refused.value.remedy
+
+
+async def test_another_projects_metro_does_not_hold_a_publish_up(previews: Previews) -> None:
+    previews.serve("mine", "Mine")
+    other = previews.serve("other", "Other")
+    served = await previews.processes.start("mine", host=previews.host)
+    # A fresh Metro's first answer takes seconds on a busy machine; that is not what is measured.
+    await Phone(f"exp://{previews.host}:{served.port}").bundle()
+    other.served_on(served.port)
+    MetroView(other.root, served.port).write_marker()
+    tree = previews.tree("other", "Two", {"src/a.ts": b"export const a = 1;\n"})
+    started = time.monotonic()
+    await asyncio.to_thread(other.publish, tree)
+    assert time.monotonic() - started < 10
+    assert (other.root / "src" / "a.ts").exists() and other.edits() is None

@@ -1,0 +1,1 @@
+"""What tests share: real servers, recorded models, and ways to drive the program."""

@@ -1,0 +1,1 @@
+"""A real engine of containers, and what tests run on it."""

@@ -1,0 +1,88 @@
+"""Containers of a home of their own for tests: started, looked at, broken, and gone afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import asyncpg
+import docker
+import pytest
+
+from mobvibe_app.containers.engine import DockerEngine
+from mobvibe_app.containers.keeper import LEAST_LIFE_SECONDS
+from mobvibe_app.postgres.container import PostgresContainer
+from mobvibe_app.supervisor.client import Supervisor
+from mobvibe_worker.home import Home
+from support.containers.engine import POSTGRES_IMAGE
+
+
+@dataclass
+class Containers:
+    """What a test of containers works with; all of it is gone afterwards."""
+
+    engine: DockerEngine
+    supervisor: Supervisor
+    home: Home
+    home_id: str
+    client: docker.DockerClient
+    """An engine's client of the test's own, to look and to break."""
+
+    def postgres(self, image: str = POSTGRES_IMAGE, port: int | None = None) -> PostgresContainer:
+        return PostgresContainer(
+            self.home, self.supervisor, self.engine, self.home_id, image=image, port=port
+        )
+
+
+@pytest.fixture
+async def containers(engine: DockerEngine, tmp_path: Path) -> AsyncIterator[Containers]:
+    home = Home(tmp_path / "home")
+    home_id = secrets.token_hex(4)
+    client = docker.from_env()
+    async with await Supervisor.connect(home) as supervisor:
+        yield Containers(engine, supervisor, home, home_id, client)
+        if not supervisor.lost.is_set():
+            await supervisor.shutdown()
+    await asyncio.to_thread(engine.remove_labelled, home_id)
+    client.close()
+
+
+async def until_ended(containers: Containers, service: str) -> None:
+    """The supervisor has seen that the service's keeper was killed."""
+    deadline = time.monotonic() + 20
+    while True:
+        if await containers.supervisor.running(service) is None:
+            return
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+
+
+async def until_settled(containers: Containers, name: str) -> None:
+    """It has run for longer than what is taken for a start that failed."""
+    began = containers.client.containers.get(name).attrs["State"]["StartedAt"]
+    started = datetime.fromisoformat(f"{began.partition('.')[0]}+00:00").timestamp()
+    await asyncio.sleep(max(0.0, started + LEAST_LIFE_SECONDS + 1.5 - time.time()))
+
+
+async def kept(dsn: str) -> object:
+    connection = await asyncpg.connect(dsn)
+    try:
+        return await connection.fetchval("select n from kept")
+    finally:
+        await connection.close()
+
+
+async def until_kept(dsn: str, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            assert await kept(dsn) == 7
+            return
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.1)

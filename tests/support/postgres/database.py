@@ -1,0 +1,94 @@
+"""A migrated database of its own for every test: cloned from a template that is migrated once a run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from uuid import uuid4
+
+import asyncpg
+import pytest_asyncio
+from asyncpg import Pool
+
+from mobvibe_worker.jobs import LOCAL_OWNER, Attempt, Job, SessionId, WorkerId
+from mobvibe_worker.revisions import CHECK_NAMES, Check, CheckReport
+from mobvibe_worker.store.connection.pool import open_pool
+from mobvibe_worker.store.job_queue import JobQueue
+from mobvibe_worker.store.projects import ProjectStore
+from mobvibe_worker.store.schema.migrations import MigrationRunner
+from mobvibe_worker.store.sessions import SessionStore
+
+GREEN = CheckReport(tuple(Check(name, True, 0.1) for name in CHECK_NAMES))
+RED = CheckReport(tuple(Check(name, name != "types", 0.1) for name in CHECK_NAMES))
+LEASE = timedelta(seconds=30)
+
+
+async def _run(server: str, statement: str) -> None:
+    connection = await asyncpg.connect(f"{server}/postgres")
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def template_database(postgres_server: str) -> AsyncIterator[str]:
+    """The name of a migrated database that nobody is connected to."""
+    name = f"template_{uuid4().hex[:12]}"
+    await _run(postgres_server, f"create database {name}")
+    await MigrationRunner(f"{postgres_server}/{name}").migrate()
+    yield name
+    await _run(postgres_server, f"drop database {name} with (force)")
+
+
+@pytest_asyncio.fixture
+async def empty_database(postgres_server: str) -> AsyncIterator[str]:
+    """The URL of a database without a schema."""
+    name = f"empty_{uuid4().hex[:12]}"
+    await _run(postgres_server, f"create database {name}")
+    yield f"{postgres_server}/{name}"
+    await _run(postgres_server, f"drop database {name} with (force)")
+
+
+@pytest_asyncio.fixture
+async def database_url(postgres_server: str, template_database: str) -> AsyncIterator[str]:
+    """The URL of a migrated database of this test alone."""
+    name = f"test_{uuid4().hex[:12]}"
+    await _run(postgres_server, f"create database {name} template {template_database}")
+    yield f"{postgres_server}/{name}"
+    await _run(postgres_server, f"drop database {name} with (force)")
+
+
+@pytest_asyncio.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    """A pool on the test's database."""
+    opened = await open_pool(database_url, size=10)
+    yield opened
+    await opened.close()
+
+
+async def new_session(pool: Pool, name: str = "Coffee timer") -> SessionId:
+    """A session about a new project of the local owner."""
+    project = await ProjectStore(pool).create(LOCAL_OWNER, name, 54)
+    return await SessionStore(pool).create(project.id, f"build {name}")
+
+
+async def claimed(pool: Pool, worker: str = "w1", slots: int = 1) -> list[tuple[Job, Attempt]]:
+    """What a worker gets when it claims."""
+    jobs = await JobQueue(pool).claim(WorkerId(worker), slots, LEASE)
+    return [(job, Attempt(job.id, job.attempt, WorkerId(worker))) for job in jobs]
+
+
+async def running_job(pool: Pool, worker: str = "w1") -> tuple[Job, Attempt]:
+    """One job of a new project, claimed."""
+    await JobQueue(pool).enqueue(await new_session(pool), "a timer for coffee")
+    ((job, attempt),) = await claimed(pool, worker)
+    return job, attempt
+
+
+async def lose_lease(pool: Pool, job: Job) -> None:
+    """As if the worker had died a while ago."""
+    await pool.execute(
+        "update coding_jobs set lease_expires_at = now() - interval '1 second' where id = $1",
+        job.id,
+    )

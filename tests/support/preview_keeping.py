@@ -1,0 +1,162 @@
+"""A host's upkeep over the previews of one real home, for tests: real Metro, real Postgres."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from asyncpg import Pool
+
+from mobvibe_app.preview.head_mirror import PreviewHost
+from mobvibe_app.preview.local import PreviewService
+from mobvibe_app.preview.monitor import PreviewWatches
+from mobvibe_app.preview.process import ProcessPreview
+from mobvibe_app.preview.reconcile import PreviewStores, PreviewUpkeep
+from mobvibe_app.studio.changes import PreviewAddress, ServiceStatus
+from mobvibe_app.supervisor.client import Supervisor
+from mobvibe_worker.errors import ServiceError
+from mobvibe_worker.jobs import Platform, SessionId
+from mobvibe_worker.store.connection.listener import Listener
+from mobvibe_worker.store.event_log import EventLog
+from mobvibe_worker.store.previews import PreviewRegistry, container_id
+from mobvibe_worker.store.projects import Project, ProjectStore
+from mobvibe_worker.store.revisions import RevisionStore
+from mobvibe_worker.store.sessions import SessionStore
+from support.expo import ExpoSdk
+from support.expo import expo_sdk as expo_sdk
+from support.postgres.database import running_job
+
+OURS = "aaaa1111"
+"""The home's id."""
+
+
+@dataclass
+class Keeping:
+    """A host's upkeep over the previews of one real home."""
+
+    expo: ExpoSdk
+    pool: Pool
+    supervised: Supervisor
+    listener: Listener
+    session_id: SessionId
+    project: Project
+    told: list[ServiceStatus] = field(default_factory=list)
+    address: str = "127.0.0.1"
+    fault: ServiceError | None = None
+
+    def __post_init__(self) -> None:
+        self.service = ProcessPreview(
+            self.expo.home, self.supervised, self.expo.node, self.expo.sdk
+        )
+        self.watches = PreviewWatches(self)
+        self.upkeep = PreviewUpkeep(
+            OURS,
+            self.stores,
+            self,
+            self.watches,
+            self.told.append,
+            timedelta(minutes=30),
+            lambda: self.address,
+        )
+        self.host = self.host_of(self.upkeep)
+
+    @property
+    def stores(self) -> PreviewStores:
+        pool = self.pool
+        return PreviewStores(
+            ProjectStore(pool),
+            SessionStore(pool),
+            RevisionStore(pool),
+            EventLog(pool),
+            PreviewRegistry(pool),
+        )
+
+    def host_of(self, upkeep: PreviewUpkeep) -> PreviewHost:
+        return PreviewHost(
+            self.expo.home, self.stores, self.serve, self.listener, self.told.append, upkeep
+        )
+
+    async def previews(self, version: int) -> PreviewService:
+        if self.fault is not None:
+            raise self.fault
+        return self.service
+
+    async def supervisor(self) -> Supervisor:
+        return self.supervised
+
+    async def serve(
+        self, session_id: SessionId, slug: str, version: int, platform: Platform
+    ) -> PreviewAddress:
+        served = await self.service.start(slug, host=self.address)
+        url = f"exp://{self.address}:{served.port}"
+        return PreviewAddress(
+            session_id, url, version, "", served.metro_url, "process", slug, platform
+        )
+
+    async def tend(self) -> dict[str, Any] | None:
+        """One round; then the preview's row."""
+        await self.upkeep.tend(self.host._serve)
+        return await self.row()
+
+    async def row(self, home_id: str = OURS) -> dict[str, Any] | None:
+        found = await self.pool.fetchrow(
+            "select * from preview_containers where container_id = $1",
+            container_id("process", home_id, self.project.slug),
+        )
+        return dict(found) if found else None
+
+    async def until_row(self, status: str, seconds: float = 30.0) -> dict[str, Any]:
+        async with asyncio.timeout(seconds):
+            while True:
+                row = await self.tend()
+                if row is not None and row["status"] == status:
+                    return row
+                await asyncio.sleep(0.1)
+
+    @property
+    def has_phone(self) -> bool:
+        known = self.watches.known(self.project.slug)
+        return known is not None and bool(known.facts.phones)
+
+    @property
+    def ended(self) -> str | None:
+        known = self.watches.known(self.project.slug)
+        return known.facts.ended if known else None
+
+    async def url_of_session(self) -> str | None:
+        return (await SessionStore(self.pool).get(self.session_id)).metro_url
+
+
+@pytest.fixture
+async def keeping(
+    pool: Pool, database_url: str, expo_sdk: ExpoSdk
+) -> AsyncIterator[Callable[[Platform], Awaitable[Keeping]]]:
+    """Makes a project with an app as its head, of a platform."""
+    supervisor = await Supervisor.connect(expo_sdk.home)
+    made: list[Keeping] = []
+    async with Listener(database_url) as listener:
+
+        async def make(platform: Platform) -> Keeping:
+            job, attempt = await running_job(pool)
+            await pool.execute("update coding_sessions set platform = $1", platform)
+            project = await ProjectStore(pool).get(job.project_id)
+            revisions = RevisionStore(pool)
+            files = expo_sdk.starter.files(project.name, project.slug)
+            await revisions.commit_template(attempt, files)
+            head = await revisions.head(project.id)
+            assert head is not None
+            edited = {**files, "App.tsx": files["App.tsx"].replace(b"Open up", b"Look at")}
+            await revisions.commit_person(project.id, head[0].id, edited)
+            await pool.execute("update coding_jobs set status = 'completed', completed_at = now()")
+            made.append(Keeping(expo_sdk, pool, supervisor, listener, job.session_id, project))
+            return made[-1]
+
+        yield make
+        for each in made:
+            await each.watches.close()
+    await supervisor.shutdown()
+    await supervisor.close()

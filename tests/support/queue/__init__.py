@@ -1,0 +1,1 @@
+"""The model of the queue, the chaos runs, and workers to kill."""

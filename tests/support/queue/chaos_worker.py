@@ -1,0 +1,67 @@
+"""A worker as a program of its own whose jobs only tell when they start and end: what chaos kills.
+
+CHAOS_DSN=... python -m support.queue.chaos_worker NAME
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from asyncpg import Pool
+
+from mobvibe_worker.errors import DatabaseUnreachable
+from mobvibe_worker.events import Terminal
+from mobvibe_worker.jobs import WorkerId
+from mobvibe_worker.runner.running_job import Rhythm, RunningJob
+from mobvibe_worker.runner.worker import Worker
+from mobvibe_worker.store.connection.listener import Listener
+from mobvibe_worker.store.connection.pool import open_pool
+from mobvibe_worker.store.event_log import EventLog
+from mobvibe_worker.store.job_queue import JobQueue
+from mobvibe_worker.store.workers import WorkerRegistry
+
+LEASE_SECONDS = 3.0
+SLOTS = 4
+LONGEST_SECONDS = 0.4
+LONG_PROMPT = "long"
+
+
+async def main(name: str) -> None:
+    """Work until killed."""
+    dsn = os.environ["CHAOS_DSN"]
+    pool = await _opened(dsn)
+
+    async def tell(running: RunningJob) -> Mapping[str, Any]:
+        log, job = EventLog(pool), running.job
+        for word in ("start", "end"):
+            said = [Terminal(f"{word} {job.id} {running.attempt.number}")]
+            await log.append(job.session_id, said, attempt=running.attempt)
+            if word == "start":
+                is_long = job.prompt == LONG_PROMPT
+                await asyncio.sleep(60 if is_long else random.uniform(0, LONGEST_SECONDS))
+        return {"by": name}
+
+    async with Listener(dsn) as listener:
+        rhythm = Rhythm(lease=LEASE_SECONDS, poll=2.0, concurrency=SLOTS)
+        worker = Worker(
+            JobQueue(pool), WorkerRegistry(pool), listener, tell, rhythm, id=WorkerId(name)
+        )
+        print("ready", flush=True)
+        await worker.run()
+
+
+async def _opened(dsn: str) -> Pool:
+    while True:
+        try:
+            return await open_pool(dsn, size=6, application_name="mobvibe-worker")
+        except DatabaseUnreachable:
+            await asyncio.sleep(0.1)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))

@@ -1,0 +1,224 @@
+"""Random steps of people, of SQL that they type, and of workers, on one queue and its plain model."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+from hypothesis import strategies as st
+from hypothesis.stateful import initialize, precondition, rule
+
+from mobvibe_worker.errors import InputError, NotFound
+from mobvibe_worker.jobs import LOCAL_OWNER, JobId, SessionId
+from mobvibe_worker.store.projects import ProjectStore
+from mobvibe_worker.store.sessions import SessionStore
+from support.queue.model import ModelJob, Refused
+from support.queue.worker_steps import PICK, WorkerSteps
+
+MOST_PROJECTS, MOST_JOBS = 4, 60
+PRIORITIES = st.sampled_from([0, 0, 0, 1, 5, -1])
+
+
+class QueueMachine(WorkerSteps):
+    """Every rule is one thing that a person, a worker or a platform developer does."""
+
+    @initialize(
+        lines=st.lists(st.lists(PRIORITIES, min_size=1, max_size=3), min_size=1, max_size=3)
+    )
+    def begin(self, lines: list[list[int]]) -> None:
+        """Some projects with jobs, and what is free of them claimed."""
+        for priorities in lines:
+            self.open_session(0, is_new=True)
+            self.insert([(len(self.sessions) - 1, priority, None, 2) for priority in priorities])
+        self.claim_slots("ada", len(lines))
+
+    @precondition(lambda self: len(self.sessions) < MOST_PROJECTS * 2)
+    @rule(pick=PICK, is_new=st.booleans())
+    def open_session(self, pick: int, is_new: bool) -> None:
+        """A conversation about a new project, or a second one about an old project."""
+        projects = [
+            each for each in dict.fromkeys(self.sessions.values()) if each not in self.model.deleted
+        ]
+        if projects and not is_new:
+            project = projects[pick % len(projects)]
+        else:
+            project = self.run(ProjectStore(self.pool).create(LOCAL_OWNER, "App", 54)).id
+        session = self.run(SessionStore(self.pool).create(project, "build"))  # type: ignore[arg-type]
+        self.sessions[session] = project
+        self.model.session_status[session] = "pending"
+
+    @precondition(lambda self: self.sessions and self.entered < MOST_JOBS)
+    @rule(pick=PICK, priority=PRIORITIES, key=st.sampled_from([None, None, "k", "l"]))
+    def enqueue(self, pick: int, priority: int, key: str | None) -> None:
+        """A prompt; the same key again is the same job."""
+        session = self.session_at(pick)
+        project = self.sessions[session]
+        call = partial(
+            self.queue.enqueue, SessionId(session), "go", priority=priority, idempotency_key=key
+        )
+        known = self.model.known(project, key) if key else None
+        if project in self.model.deleted:
+            self.refused_alike(call, _refuse, NotFound)
+            return
+        job_id = self.run(call())
+        if known:
+            assert job_id == known.id
+            return
+        self._enter([job_id], {job_id: key})
+
+    @precondition(lambda self: self.sessions and self.entered < MOST_JOBS)
+    @rule(
+        rows=st.lists(
+            st.tuples(PICK, PRIORITIES, st.sampled_from([None, None, 1, 2]), st.integers(1, 3)),
+            min_size=1,
+            max_size=8,
+        )
+    )
+    def insert(self, rows: list[tuple[int, int, int | None, int]]) -> None:
+        """Plain SQL: some jobs in one statement, some of them scheduled, with one to three attempts."""
+        live = [s for s, project in self.sessions.items() if project not in self.model.deleted]
+        if not live:
+            return
+        sql = (
+            "insert into public.coding_jobs (session_id, prompt, priority, run_at, max_retries)"
+            " select s, 'typed', p, case when h is not null then now() + make_interval(hours => h) end, m"
+            " from unnest($1::uuid[], $2::int[], $3::int[], $4::int[]) as t (s, p, h, m) returning id"
+        )
+        picks, *columns = zip(*rows, strict=True)
+        sessions = [live[pick % len(live)] for pick in picks]
+        ids = [row["id"] for row in self.run(self.pool.fetch(sql, sessions, *columns))]
+        self._enter(ids, {})
+
+    def _enter(self, ids: list[UUID], keys: dict[Any, str | None]) -> None:
+        """Take new rows into the model; what entered later must stand behind."""
+        sql = "select * from public.coding_jobs where id = any($1) order by array_position($1, id)"
+        before = max((job.entered for job in self.model.jobs.values()), default=None)
+        for row in self.run(self.pool.fetch(sql, ids)):
+            assert before is None or row["created_at"] >= before, "a later job stands in front"
+            before = row["created_at"]
+            assert row["project_id"] == self.sessions[row["session_id"]]
+            job = ModelJob(
+                id=row["id"],
+                session=row["session_id"],
+                project=row["project_id"],
+                priority=row["priority"],
+                entered=row["created_at"],
+                key=keys.get(row["id"]),
+                run_at=row["run_at"],
+                max_retries=row["max_retries"],
+            )
+            self.model.enter(job)
+            self.entered += 1
+
+    @precondition(lambda self: self.sessions and self.entered < MOST_JOBS)
+    @rule(
+        rows=st.lists(
+            st.tuples(PICK, PRIORITIES, st.sampled_from([None, None, None, "k", "l"])),
+            min_size=1,
+            max_size=8,
+        ),
+        has_keys=st.booleans(),
+    )
+    def enqueue_batch(self, rows: list[tuple[int, int, str | None]], has_keys: bool) -> None:
+        """Many prompts in one statement; one of a deleted project refuses them all."""
+        sessions = [self.session_at(pick) for pick, _, _ in rows]
+        keys = [key if has_keys else None for _, _, key in rows]
+
+        async def enter() -> list[UUID]:
+            found = await self.pool.fetch(
+                "select id from public.enqueue_jobs($1, $2, $3, null, $4) as id",
+                sessions,
+                ["go"] * len(rows),
+                [priority for _, priority, _ in rows],
+                keys if has_keys else None,
+            )
+            return [row["id"] for row in found]
+
+        if any(self.sessions[session] in self.model.deleted for session in sessions):
+            try:
+                self.run(enter())
+            except asyncpg.PostgresError as error:
+                assert error.sqlstate == "MV004", error
+                return
+            raise AssertionError("a deleted project takes no jobs")
+        ids = self.run(enter())
+        assert len(ids) == len(rows)
+        fresh: dict[UUID, str | None] = {}
+        for session, job_id, key in zip(sessions, ids, keys, strict=True):
+            known = self.model.known(self.sessions[session], key) if key else None
+            assert known is None or known.id == job_id, "the same key is the same job"
+            if known is None and job_id not in fresh:
+                fresh[job_id] = key
+        self._enter(list(fresh), fresh)
+
+    @precondition(lambda self: self.sessions)
+    @rule(pick=PICK, is_soft=st.booleans())
+    def delete_project(self, pick: int, is_soft: bool) -> None:
+        """Marked as deleted nothing new enters it, and what waits in its line rests; deleted, all is gone."""
+        if pick % 4:  # rarely
+            return
+        project = self.sessions[self.session_at(pick)]
+        if is_soft:
+            sql = "update public.projects set status = 'deleted' where id = $1"
+            self.model.mark_deleted(project)
+        else:
+            sql = "delete from public.projects where id = $1"
+            self.model.delete_project(project)
+            self.sessions = {s: p for s, p in self.sessions.items() if p != project}
+            self.model.session_status = {
+                s: status for s, status in self.model.session_status.items() if s in self.sessions
+            }
+        self.run(self.pool.execute(sql, project))
+
+    @precondition(lambda self: self.model.deleted)
+    @rule(pick=PICK)
+    def restore_project(self, pick: int) -> None:
+        """Marked as active again: its line is as it was."""
+        project = sorted(self.model.deleted)[pick % len(self.model.deleted)]
+        self.run(
+            self.pool.execute("update public.projects set status = 'active' where id = $1", project)
+        )
+        self.model.restore_project(project)
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(pick=PICK)
+    def cancel(self, pick: int) -> None:
+        """Cancel any job, in whatever state."""
+        job = self.job_at(pick)
+        assert self.run(self.queue.cancel(JobId(job))) == self.model.cancel(job)
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(pick=PICK)
+    def retry(self, pick: int) -> None:
+        """Retry any job, in whatever state; not one of a project that is marked as deleted."""
+        job = self.ended_job_at(pick)
+        is_deleted = self.model.jobs[job].project in self.model.deleted
+        self.refused_alike(
+            lambda: self.queue.retry(JobId(job)),
+            _refuse if is_deleted else lambda: self.model.retry(job),
+            InputError,
+            NotFound,
+        )
+
+    @rule()
+    def retry_all_dead(self) -> None:
+        """Everything that is dead, at once."""
+        rows = self.run(self.pool.fetch("select job from public.retry_all_dead() as job"))
+        assert {row["job"] for row in rows} == self.model.retry_all_dead()
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(pick=PICK, priority=PRIORITIES)
+    def change_priority(self, pick: int, priority: int) -> None:
+        """Plain SQL moves a waiting job forward or back."""
+        job = self.job_at(pick)
+        if self.model.jobs[job].status != "pending":
+            return
+        sql = "update public.coding_jobs set priority = $2 where id = $1"
+        self.run(self.pool.execute(sql, job, priority))
+        self.model.change_priority(job, priority)
+
+
+def _refuse() -> Any:
+    raise Refused

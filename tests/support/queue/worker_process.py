@@ -1,0 +1,29 @@
+"""python worker_process.py DSN: a real worker as a process of its own, whose jobs never end by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from mobvibe_worker.runner.running_job import Rhythm, RunningJob
+from mobvibe_worker.runner.worker import Worker
+from mobvibe_worker.store.connection.listener import Listener
+from mobvibe_worker.store.connection.pool import open_pool
+from mobvibe_worker.store.job_queue import JobQueue
+from mobvibe_worker.store.workers import WorkerRegistry
+
+
+async def _never_ends(running: RunningJob) -> None:
+    await asyncio.Event().wait()
+
+
+async def main(dsn: str) -> None:
+    """Work until killed; the lease is long, so that nothing but a death seen cuts it short."""
+    pool = await open_pool(dsn, size=3, application_name="worker-process")
+    async with Listener(dsn) as listener:
+        rhythm = Rhythm(lease=120.0, poll=10.0, concurrency=4)
+        await Worker(JobQueue(pool), WorkerRegistry(pool), listener, _never_ends, rhythm).run()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))

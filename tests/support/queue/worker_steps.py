@@ -1,0 +1,211 @@
+"""What workers do to the queue: claim, renew, end their attempts well or badly, and die."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+
+from mobvibe_worker.errors import LeaseLost, NotFound
+from mobvibe_worker.events import ErrorRaised, Message
+from mobvibe_worker.jobs import Attempt, JobId, SessionId, WorkerId
+from mobvibe_worker.store.job_queue import FinishedWork
+from mobvibe_worker.store.revisions import RevisionStore
+from support.postgres.database import GREEN
+from support.queue.model import Claim
+from support.queue.steps import ComparedQueue
+
+LONG = timedelta(hours=1)
+PICK = st.integers(min_value=0, max_value=1000)
+WORKERS = st.sampled_from(["ada", "bob", "cyd"])
+
+
+class WorkerSteps(ComparedQueue):
+    """Three workers, whose attempts may be current or long lost."""
+
+    @rule(worker=WORKERS, slots=st.integers(min_value=1, max_value=5))
+    def claim(self, worker: str, slots: int) -> None:
+        """A worker fills its free slots."""
+        self.claim_slots(worker, slots)
+
+    @rule(worker=WORKERS, slots=st.integers(min_value=0, max_value=5))
+    def come_due(self, worker: str, slots: int) -> None:
+        """Time passes: every back-off and schedule is over when the next claim comes."""
+        sql = "update public.coding_jobs set run_at = now() - interval '1 s' where run_at > now()"
+        self.run(self.pool.execute(sql))
+        self.model.come_due()
+        self.claim_slots(worker, slots)
+
+    def claim_slots(self, worker: str, slots: int) -> None:
+        """The same jobs, in the same order."""
+        expected = self.model.claim(worker, slots)
+        jobs = self.run(self.queue.claim(WorkerId(worker), slots, LONG))
+        assert [Claim(job.id, job.attempt, worker) for job in jobs] == expected
+        self.claims += expected
+
+    @precondition(lambda self: self.claims)
+    @rule(pick=PICK)
+    def complete(self, pick: int) -> None:
+        """The whole way of a build: files, report, event and status in one transaction."""
+        claim = self.claim_at(pick)
+        self.refused_alike(
+            lambda: self._complete(claim), lambda: self.model.complete(claim), LeaseLost, NotFound
+        )
+
+    async def _complete(self, claim: Claim) -> None:
+        attempt = attempt_of(claim)
+        base = await RevisionStore(self.pool).commit_template(attempt, {"App.tsx": b"0"})
+        files = {"App.tsx": str(claim.number).encode()}
+        work = FinishedWork(files, base.id, GREEN, [Message("done")])
+        first = await self.queue.complete(attempt, work)
+        assert await self.queue.complete(attempt, work) == first, "sent again it answers the same"
+
+    @precondition(lambda self: self.claims)
+    @rule(pick=PICK)
+    def complete_by_hand(self, pick: int) -> None:
+        """`select complete_job(id)`: not fenced, but only what runs can be completed."""
+        claim = self.claim_at(pick)
+        job = self.model.jobs.get(claim.job)
+        runs = job is not None and job.status == "processing"
+        current = Claim(claim.job, job.attempt, job.worker or "") if job else claim
+
+        async def by_hand() -> None:
+            assert await self.pool.fetchval("select public.complete_job($1)", claim.job) is True
+
+        if runs:
+            self.run(by_hand())
+            self.model.complete(current)
+
+    @precondition(lambda self: self.claims)
+    @rule(worker=WORKERS, picks=st.lists(PICK, max_size=6), slots=st.integers(0, 4))
+    def finish_and_claim(self, worker: str, picks: list[int], slots: int) -> None:
+        """A batch in one statement: completes what it holds, says what it lost, claims what comes next."""
+        claims = list({claim.job: claim for claim in map(self.claim_at, picks)}.values())
+        sql = (
+            "select id, session_id, attempt, status"
+            " from public.finish_and_claim($1, $2, $3, '{}', $4, $5)"
+            " order by priority desc, created_at, id"
+        )
+        jobs, numbers = [claim.job for claim in claims], [claim.number for claim in claims]
+        rows = self.run(self.pool.fetch(sql, worker, jobs, numbers, slots, LONG))
+        as_sent = [Claim(claim.job, claim.number, worker) for claim in claims]
+        lost = self.model.complete_all(as_sent)
+        assert {row["id"] for row in rows if row["status"] is None} == lost
+        claimed = [Claim(row["id"], row["attempt"], worker) for row in rows if row["session_id"]]
+        assert claimed == self.model.claim(worker, slots)
+        self.claims += claimed
+
+    @precondition(lambda self: self.claims)
+    @rule(pick=PICK, retry=st.booleans())
+    def fail(self, pick: int, retry: bool) -> None:
+        """An attempt fails; it waits for its back-off, or is dead."""
+        claim = self.claim_at(pick)
+        later = datetime.max.replace(tzinfo=UTC)
+        self.refused_alike(
+            lambda: self._fail(claim, retry=retry),
+            lambda: self.model.fail(claim, retry=retry, run_at=later),
+            LeaseLost,
+        )
+
+    async def _fail(self, claim: Claim, *, retry: bool) -> bool:
+        will_retry = await self.queue.fail(
+            attempt_of(claim), "no", retry=retry, events=[ErrorRaised("no")]
+        )
+        # However slow the machine is, a back-off does not end by itself.
+        await self.pool.execute(
+            "update public.coding_jobs set run_at = now() + interval '1 day'"
+            " where id = $1 and run_at is not null",
+            claim.job,
+        )
+        return will_retry
+
+    @precondition(lambda self: self.claims)
+    @rule(pick=PICK)
+    def finish_cancelled(self, pick: int) -> None:
+        """A worker says that it stopped what was cancelled."""
+        claim = self.claim_at(pick)
+        self.refused_alike(
+            lambda: self.queue.finish_cancelled(attempt_of(claim)),
+            lambda: self.model.finish_cancelled(claim),
+            LeaseLost,
+        )
+
+    @precondition(lambda self: self.claims)
+    @rule(pick=PICK)
+    def hand_back(self, pick: int) -> None:
+        """A worker that stops gives a job back."""
+        claim = self.claim_at(pick)
+        self.refused_alike(
+            lambda: self.queue.hand_back(attempt_of(claim)),
+            lambda: self.model.hand_back(claim),
+            LeaseLost,
+        )
+
+    @precondition(lambda self: self.claims)
+    @rule(worker=WORKERS)
+    def renew(self, worker: str) -> None:
+        """A worker renews all that it ever had: only what it holds now is in the answer."""
+        mine = [claim for claim in self.claims if claim.worker == worker]
+        answer = self.run(self.queue.renew(WorkerId(worker), list(map(attempt_of, mine)), LONG))
+        assert {each.job_id: each.cancel_requested for each in answer} == self.model.renew(mine)
+
+    @precondition(lambda self: self.claims)
+    @rule(pick=PICK)
+    def append(self, pick: int) -> None:
+        """An attempt, current or stale, appends an event."""
+        claim = self.claim_at(pick)
+        job = self.model.jobs.get(claim.job)
+        if job is None:
+            return
+
+        async def append() -> None:
+            session = SessionId(job.session)
+            await self.events.append(session, [Message("hi")] * 2, attempt=attempt_of(claim))
+
+        def holds() -> None:
+            self.model.holder(claim)
+
+        self.refused_alike(append, holds, LeaseLost)
+
+    @precondition(lambda self: self.claims)
+    @rule(pick=PICK)
+    def lose_worker(self, pick: int) -> None:
+        """Nothing renewed a lease for too long; nobody has noticed yet."""
+        job = self.model.jobs.get(self.claim_at(pick).job)
+        if job is None or job.status != "processing":
+            return
+        job.is_expired = True
+        sql = (
+            "update public.coding_jobs set lease_expires_at = now() - interval '1 s' where id = $1"
+        )
+        self.run(self.pool.execute(sql, job.id))
+
+    @rule()
+    def reclaim(self) -> None:
+        """Some worker looks for leases that ran out."""
+        assert set(self.run(self.queue.reclaim())) == self.model.reclaim()
+
+    @rule(worker=WORKERS, host=st.sampled_from(["this host", "this host", "another"]))
+    def see_worker_dead(self, worker: str, host: str) -> None:
+        """Somebody saw a worker's process dead; from another host that means nothing."""
+        sql = "select job from public.reclaim_worker($1, $2) as job"
+        answer = {row["job"] for row in self.run(self.pool.fetch(sql, worker, host))}
+        assert answer == (self.model.reclaim(worker) if host == "this host" else set())
+
+    @precondition(lambda self: self.claims)
+    @rule(pick=PICK, worker=WORKERS, is_crash=st.booleans(), times=st.integers(2, 3))
+    def end_badly_again_and_again(self, pick: int, worker: str, is_crash: bool, times: int) -> None:
+        """What fails, or loses its worker, several times in a row: dead in the end, or nearly."""
+        for _ in range(times):
+            if is_crash:
+                self.lose_worker(pick | 1)
+                self.reclaim()
+            else:
+                self.fail(pick | 1, retry=True)
+            self.come_due(worker, 5)
+
+
+def attempt_of(claim: Claim) -> Attempt:
+    """The fence that the real queue wants."""
+    return Attempt(JobId(claim.job), claim.number, WorkerId(claim.worker))

@@ -1,0 +1,301 @@
+"""A studio that plays a script of changes: the dashboard's counterpart where no database is wanted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+from mobvibe_app.studio.changes import (
+    Change,
+    DemoSummary,
+    EventsArrived,
+    OverviewChanged,
+    PreviewAddress,
+    PreviewChanged,
+    ServiceCareVerb,
+    ServiceChanged,
+    ServiceName,
+    ServiceStatus,
+    SessionSelected,
+    SessionSummary,
+    ViewChanged,
+    WorkerSummary,
+    WorkLine,
+)
+from mobvibe_worker.errors import MobvibeError
+from mobvibe_worker.events import (
+    Completion,
+    Event,
+    FileChange,
+    Message,
+    Payload,
+    PreviewReady,
+    Terminal,
+    Thinking,
+    to_data,
+)
+from mobvibe_worker.jobs import JobId, JobStatus, Platform, QueueStats, SessionId
+
+URL = "exp://192.168.1.23:8081"
+SESSION = SessionId(UUID(int=1))
+JOB = JobId(UUID(int=100))
+START = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
+DEMOS = (
+    DemoSummary(
+        "tip-splitter",
+        "Tip splitter",
+        "A tip calculator that splits the bill between friends, with a dark theme",
+        None,
+    ),
+    DemoSummary(
+        "tip-splitter-rounding",
+        "Round the shares up",
+        "Let me round every share up to a whole amount",
+        "tip-splitter",
+    ),
+    DemoSummary("habit-tracker", "Habit tracker", "A habit tracker with streaks", None),
+)
+
+
+class ScriptedStudio:
+    """Implements StudioPort: yields what `tell` is given and keeps what it was asked to do."""
+
+    def __init__(
+        self,
+        changes: Iterable[Change] = (),
+        demos: Sequence[DemoSummary] = DEMOS,
+        *,
+        refusal: MobvibeError | None = None,
+        failure: Exception | None = None,
+    ) -> None:
+        self.asked: list[tuple[str, object]] = []
+        self.is_closed = False
+        self._demos = demos
+        self._refusal = refusal
+        self._failure = failure
+        self._queue: asyncio.Queue[Change] = asyncio.Queue()
+        for change in changes:
+            self._queue.put_nowait(change)
+
+    def tell(self, *changes: Change) -> None:
+        """Yield these next."""
+        for change in changes:
+            self._queue.put_nowait(change)
+
+    async def changes(self) -> AsyncIterator[Change]:
+        """See StudioPort."""
+        while self._failure is None or not self._queue.empty():
+            yield await self._queue.get()
+        raise self._failure
+
+    def demos(self) -> Sequence[DemoSummary]:
+        """See StudioPort."""
+        return self._demos
+
+    async def submit(
+        self, prompt: str, *, new_project: bool = False, platform: Platform = "mobile"
+    ) -> SessionId:
+        """See StudioPort."""
+        how = "submit new" if new_project else "submit"
+        self._ask(how if platform == "mobile" else f"{how} {platform}", prompt)
+        return SESSION
+
+    async def wake_preview(self) -> None:
+        """See StudioPort."""
+        self._ask("wake", None)
+
+    async def run_demo(self, name: str) -> SessionId:
+        """See StudioPort; a demo builds at once."""
+        self._ask("demo", name)
+        self.tell(*build_changes())
+        return SESSION
+
+    async def select(self, session_id: SessionId) -> None:
+        """See StudioPort."""
+        self._ask("select", session_id)
+        self.tell(SessionSelected(session_id))
+
+    async def cancel(self) -> bool:
+        """See StudioPort."""
+        self._ask("cancel", None)
+        return True
+
+    async def care(self, verb: ServiceCareVerb, service: ServiceName) -> None:
+        """See StudioPort."""
+        self._ask(verb, service)
+
+    async def view_as(self, email: str | None) -> None:
+        """See StudioPort."""
+        self._ask("view as", email)
+        self.tell(ViewChanged(email))
+
+    async def close(self) -> None:
+        """See StudioPort."""
+        self.is_closed = True
+
+    def _ask(self, what: str, value: object) -> None:
+        if self._refusal is not None:
+            raise self._refusal
+        self.asked.append((what, value))
+
+
+def event(seq: int, payload: Payload, *, seconds: float = 0, job: JobId = JOB) -> Event:
+    """A stored event of the session, `seconds` after the start."""
+    at = START + timedelta(seconds=seconds or seq * 7)
+    return Event(SESSION, seq, job, payload.type, to_data(payload), at)
+
+
+def summary(
+    number: int,
+    title: str,
+    status: JobStatus | None,
+    *,
+    ago: timedelta = timedelta(),
+    project: str | None = None,
+) -> SessionSummary:
+    """A session of the list."""
+    return SessionSummary(
+        id=SessionId(UUID(int=number)),
+        project=project or title.lower().replace(" ", "-"),
+        title=title,
+        sdk=54,
+        job_id=JobId(UUID(int=100 + number)),
+        job_status=status,
+        attempt=1,
+        activity_at=datetime.now(UTC) - ago,
+    )
+
+
+def services_up() -> list[Change]:
+    """All services healthy."""
+    return [
+        ServiceChanged(ServiceStatus("postgres", "healthy", "18.6 embedded", port=54329)),
+        ServiceChanged(ServiceStatus("worker", "healthy", "waits for jobs")),
+        ServiceChanged(ServiceStatus("starter", "healthy", "SDK 54")),
+        ServiceChanged(ServiceStatus("preview", "healthy", "Metro", port=8081)),
+    ]
+
+
+def empty_overview() -> OverviewChanged:
+    """A home without sessions."""
+    return OverviewChanged(QueueStats(), (), Decimal(0))
+
+
+def overview(status: JobStatus | None = "processing") -> OverviewChanged:
+    """A lived-in home; the first session's newest job has this status."""
+    sessions = (
+        summary(1, "Habit tracker", status, ago=timedelta(minutes=2)),
+        summary(2, "Recipe box", "completed", ago=timedelta(hours=1)),
+        summary(3, "Tip splitter", "completed", ago=timedelta(hours=3)),
+        summary(4, "Chess clock", "failed", ago=timedelta(days=1)),
+        summary(5, "Dog walker", "pending", ago=timedelta(minutes=1)),
+        summary(6, "Plant diary", "pending", ago=timedelta(minutes=1)),
+    )
+    stats = QueueStats(2, int(status == "processing"), 14, 1, 0, 48.0)
+    finished = (
+        0,
+        0,
+        1,
+        0,
+        2,
+        1,
+        3,
+        2,
+        4,
+        4,
+        1,
+        0,
+        0,
+        1,
+        3,
+        2,
+        2,
+        1,
+        3,
+        5,
+        1,
+        0,
+        2,
+        2,
+        1,
+        0,
+        0,
+        1,
+    ) * 2
+    return OverviewChanged(
+        stats, sessions, Decimal("0.41"), (*finished, 0, 2, 1, 3), (worker_here(status),)
+    )
+
+
+def worker_here(status: JobStatus | None = "processing") -> WorkerSummary:
+    """The worker of this machine; it builds the first session's app while that runs."""
+    now = datetime.now(UTC)
+    work = (WorkLine("habit-tracker", now - timedelta(seconds=48)),)
+    return WorkerSummary(
+        *("laptop", 4312, "0.1.0", 1, now - timedelta(seconds=2), False),
+        work if status == "processing" else (),
+    )
+
+
+def build_payloads() -> list[Payload]:
+    """One job from the prompt to the phone, with a mistake that the checks catch."""
+    checks: list[dict[str, object]] = [
+        {"name": name, "is_green": True, "seconds": 2.0, "problems": [], "size": None}
+        for name in ("types", "dependencies", "ios", "android")
+    ]
+    return [
+        Message("A habit tracker with streaks, a calm dark theme and a weekly view", "person"),
+        Thinking("The user wants a habit tracker with streaks. ", "1"),
+        Thinking("I will keep one screen and one list, stored on the device.", "1"),
+        FileChange("App.tsx", "modified", 96, 12),
+        FileChange("components/HabitRow.tsx", "created", 52, 0),
+        FileChange("lib/streaks.ts", "created", 41, 0),
+        Thinking("Streak logic needs the device's local date, not UTC.", "2"),
+        Terminal("check types"),
+        Terminal(
+            "check types",
+            "failed",
+            "App.tsx:41:17 TS2322 Type 'Date' is not assignable to type 'string'.",
+            3.1,
+        ),
+        Thinking("Fixing: store ISO dates.", "3"),
+        FileChange("App.tsx", "modified", 2, 2),
+        FileChange("app.json", "modified", 3, 1),
+        Terminal("check types"),
+        Terminal("check types", "passed", "", 2.4),
+        Terminal("bundle ios and android"),
+        Terminal("bundle ios and android", "passed", "", 6.2),
+        Completion(
+            "r1",
+            {"green": True, "checks": checks},
+            "Your habit tracker is ready: tap a habit to keep its streak.",
+            files=4,
+            turns=3,
+            tokens=38_214,
+            cost_usd="0.41",
+            seconds=134,
+        ),
+        PreviewReady(URL, 54, "r1"),
+    ]
+
+
+def preview(url: str = URL) -> PreviewAddress:
+    """Where the app is served."""
+    words = "Opens in Expo Go for SDK 54, from the App Store or Play Store, on the same Wi-Fi"
+    return PreviewAddress(SESSION, url, 54, words, "http://192.168.1.23:8081")
+
+
+def build_changes() -> list[Change]:
+    """A demo, from its job to its QR code."""
+    events = tuple(event(seq, payload) for seq, payload in enumerate(build_payloads(), 1))
+    return [
+        overview("processing"),
+        SessionSelected(SESSION),
+        EventsArrived(events[:-2]),
+        EventsArrived(events[-2:]),
+        PreviewChanged(SESSION, preview()),
+        overview("completed"),
+    ]

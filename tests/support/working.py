@@ -1,0 +1,63 @@
+"""A real worker for tests: at work in this process, until the end of a block."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from asyncpg import Pool
+
+from mobvibe_worker.jobs import JobId
+from mobvibe_worker.runner.running_job import Rhythm, RunAttempt, RunningJob
+from mobvibe_worker.runner.worker import Worker
+from mobvibe_worker.store.connection.listener import Listener
+from mobvibe_worker.store.job_queue import JobQueue
+from mobvibe_worker.store.workers import WorkerRegistry
+
+LEASE_SECONDS = 30.0
+
+
+@asynccontextmanager
+async def at_work(
+    pool: Pool,
+    listener: Listener,
+    run_attempt: RunAttempt,
+    *,
+    slots: int = 4,
+    lease: float = LEASE_SECONDS,
+) -> AsyncIterator[Worker]:
+    """A worker that runs until the end of the block; what runs then is handed back."""
+    rhythm = Rhythm(lease=lease, poll=10.0, concurrency=slots)
+    worker = Worker(JobQueue(pool), WorkerRegistry(pool), listener, run_attempt, rhythm)
+    async with asyncio.timeout(60):
+        task = asyncio.create_task(worker.run())
+        try:
+            yield worker
+        finally:
+            worker.stop()
+            await task
+
+
+async def until_status(pool: Pool, job: JobId, status: str, seconds: float = 20.0) -> None:
+    """Return when a job has this status."""
+    deadline = time.monotonic() + seconds
+    while (now := (await JobQueue(pool).get(job)).status) != status:
+        assert time.monotonic() < deadline, f"{job} is still {now}"
+        await asyncio.sleep(0.01)
+
+
+class Endless:
+    """Attempts that go on until they are stopped."""
+
+    def __init__(self) -> None:
+        self.started: list[RunningJob] = []
+        self.stopped: list[tuple[JobId, str | None, float]] = []
+
+    async def __call__(self, running: RunningJob) -> None:
+        self.started.append(running)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.stopped.append((running.job.id, running.why_stopped, time.monotonic()))

@@ -1,0 +1,220 @@
+"""Expiry frees a slot and loses nothing; forgetting is bounded, and never touches what is needed."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from asyncpg import Pool
+
+from mobvibe_worker.errors import Denied
+from mobvibe_worker.events import Message, Thinking
+from mobvibe_worker.jobs import LOCAL_OWNER, JobId, ProjectId, SessionId
+from mobvibe_worker.revisions import FileTree, Revision
+from mobvibe_worker.runner.retention import Upkeep, UpkeepRhythm
+from mobvibe_worker.store.connection.pool import open_pool
+from mobvibe_worker.store.event_log import EventLog
+from mobvibe_worker.store.job_queue import FinishedWork, JobQueue
+from mobvibe_worker.store.projects import ProjectStore
+from mobvibe_worker.store.retention import UpkeepStore
+from mobvibe_worker.store.revisions import RevisionStore
+from mobvibe_worker.store.sessions import SessionStore
+from support.postgres.database import GREEN, claimed, new_session, running_job
+
+DAY = timedelta(days=1)
+TEMPLATE = {"App.tsx": b"export default 1"}
+
+
+async def _time_passes(pool: Pool, session: SessionId, age: str = "1 minute") -> None:
+    await pool.execute(
+        "update coding_sessions set expires_at = now() - $2::text::interval where id = $1",
+        *(session, age),
+    )
+
+
+async def _status(pool: Pool, session: SessionId) -> str:
+    return (await SessionStore(pool).get(session)).status
+
+
+async def _finished_job(pool: Pool, age: str = "0") -> tuple[JobId, SessionId]:
+    """A job that built a revision, `age` ago."""
+    job, attempt = await running_job(pool)
+    base = await RevisionStore(pool).commit_template(attempt, TEMPLATE)
+    work = FinishedWork({"App.tsx": b"export default 2"}, base.id, GREEN)
+    await JobQueue(pool).complete(attempt, work)
+    await pool.execute(
+        "update coding_jobs set completed_at = now() - $2::text::interval where id = $1",
+        *(job.id, age),
+    )
+    return job.id, job.session_id
+
+
+async def _head(pool: Pool, project: ProjectId) -> tuple[Revision, FileTree]:
+    head = await RevisionStore(pool).head(project)
+    assert head is not None
+    return head
+
+
+async def test_a_session_expires_without_a_live_job_only_and_a_prompt_revives_it(
+    pool: Pool,
+) -> None:
+    queue, upkeep = JobQueue(pool), UpkeepStore(pool)
+    idle, waiting, running, young = [await new_session(pool, f"App {n}") for n in range(4)]
+    await queue.enqueue(running, "runs")
+    ((_, attempt),) = await claimed(pool)
+    await queue.enqueue(waiting, "waits")
+    for session in (idle, waiting, running):
+        await _time_passes(pool, session)
+
+    assert await upkeep.expire_sessions() == 1
+    assert await upkeep.expire_sessions() == 0
+    assert [await _status(pool, each) for each in (idle, waiting, running, young)] == [
+        *("expired", "active", "active", "pending"),
+    ]
+    await queue.fail(attempt, "no", retry=False)
+    await pool.execute("update coding_sessions set status = 'active' where id = $1", running)
+    assert await upkeep.expire_sessions() == 1
+
+    await queue.enqueue(idle, "one more thing")
+    assert await _status(pool, idle) == "active"
+    assert await upkeep.expire_sessions() == 0
+
+
+async def test_of_prompts_and_expiry_at_once_no_live_job_is_left_in_an_expired_session(
+    pool: Pool,
+) -> None:
+    queue, upkeep = JobQueue(pool), UpkeepStore(pool)
+    sessions = [await new_session(pool, f"App {n}") for n in range(30)]
+    for session in sessions:
+        await _time_passes(pool, session)
+    await asyncio.gather(
+        *(queue.enqueue(session, "go on") for session in sessions),
+        *(upkeep.expire_sessions(7) for _ in range(10)),
+    )
+    assert {await _status(pool, session) for session in sessions} == {"active"}
+
+
+async def test_expiry_waits_for_nobody_and_leaves_alone_what_is_being_revived(pool: Pool) -> None:
+    session = await new_session(pool)
+    await _time_passes(pool, session)
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("select public.enqueue_job($1, 'go on')", session)
+        async with asyncio.timeout(5):
+            assert await UpkeepStore(pool).expire_sessions() == 0
+    assert await _status(pool, session) == "active"
+
+
+async def test_one_at_a_time(pool: Pool) -> None:
+    upkeep = UpkeepStore(pool)
+    async with pool.acquire() as connection, connection.transaction():
+        assert await connection.fetchval("select public.expire_sessions()") == 0
+        assert await upkeep.expire_sessions() is None
+        assert await upkeep.forget_jobs(DAY) is None
+        assert await upkeep.forget_workers(DAY) is None
+        assert await upkeep.forget_events(DAY) is None
+    assert await upkeep.forget_jobs(DAY) == 0
+
+
+async def test_old_events_go_from_the_oldest_on_and_numbers_go_on(pool: Pool) -> None:
+    log, upkeep = EventLog(pool), UpkeepStore(pool)
+    old, live, recent, last = [await new_session(pool, f"App {n}") for n in range(4)]
+    for session in (old, live, recent, last):
+        await log.append(session, [Thinking(f"{n}", "1") for n in range(10)])
+    await JobQueue(pool).enqueue(live, "waits")
+    for session, age in ((old, "3 days"), (live, "3 days"), (recent, "1 hour"), (last, "2 days")):
+        await _time_passes(pool, session, age)
+
+    batch = await upkeep.forget_events(DAY, limit=4)
+    assert batch is not None and (batch.count, batch.next is None) == (4, False)
+    assert [event.seq for event in await log.read(old)] == [5, 6, 7, 8, 9, 10]
+    place, counts = batch.next, []
+    while place is not None:
+        batch = await upkeep.forget_events(DAY, limit=4, after=place)
+        assert batch is not None
+        counts.append(batch.count)
+        place = batch.next
+    assert sum(counts) == 16 and max(counts) == 4
+    assert [len(await log.read(each)) for each in (old, live, recent, last)] == [0, 11, 10, 0]
+
+    await JobQueue(pool).enqueue(old, "one more thing")
+    assert [event.seq for event in await log.read(old)] == [11]
+
+
+async def test_more_sessions_than_one_call_looks_at(pool: Pool) -> None:
+    first = await new_session(pool)
+    await pool.execute(
+        "insert into coding_sessions (project_id, user_id, expires_at)"
+        " select project_id, user_id, now() - interval '2 days' from coding_sessions,"
+        " generate_series(1, 2500) where id = $1",
+        first,
+    )
+    newest = await pool.fetchval(
+        "select id from coding_sessions order by expires_at, id desc limit 1"
+    )
+    await EventLog(pool).append(SessionId(newest), [Message("hello", "person")])
+    rounds = Upkeep(UpkeepStore(pool), UpkeepRhythm(events=DAY))
+    await rounds.forget()
+    assert await pool.fetchval("select count(*) from session_events") == 0
+
+
+async def test_who_owns_no_table_forgets_no_events(database_url: str) -> None:
+    async with await open_pool(f"{database_url}?role=service_role", size=1) as served:
+        upkeep = UpkeepStore(served)
+        with pytest.raises(Denied):
+            await upkeep.forget_events(DAY)
+        assert await upkeep.expire_sessions() == 0
+        await Upkeep(upkeep, UpkeepRhythm(events=DAY)).forget()
+
+
+async def test_old_jobs_go_and_nothing_that_is_needed_with_them(pool: Pool) -> None:
+    queue, upkeep = JobQueue(pool), UpkeepStore(pool)
+    _, old = await _finished_job(pool, "3 days")
+    kept_job, _ = await _finished_job(pool, "1 hour")
+    waits = await queue.enqueue(old, "one more thing")
+    project = (await SessionStore(pool).get(old)).project_id
+    revision, files = await _head(pool, project)
+    events = await EventLog(pool).read(old)
+
+    assert await upkeep.forget_jobs(DAY) == 1
+    left = {row["id"] for row in await pool.fetch("select id from coding_jobs")}
+    assert left == {kept_job, waits}
+    assert await _head(pool, project) == (replace(revision, job_id=None), files)
+    after = await EventLog(pool).read(old)
+    assert [event.data for event in after] == [event.data for event in events]
+    assert {event.job_id for event in after} == {None, waits}
+    assert (await claimed(pool))[0][0].id == waits
+
+
+async def test_a_dead_job_that_is_being_retried_stays(pool: Pool) -> None:
+    job, attempt = await running_job(pool)
+    await JobQueue(pool).fail(attempt, "no", retry=False)
+    await pool.execute("update coding_jobs set completed_at = now() - interval '9 days'")
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("select public.retry_job($1)", job.id)
+        assert await UpkeepStore(pool).forget_jobs(DAY) == 0
+    assert await UpkeepStore(pool).forget_jobs(DAY) == 0
+    assert (await JobQueue(pool).get(job.id)).status == "pending"
+
+
+async def test_a_round_keeps_what_is_kept_for_ever(pool: Pool) -> None:
+    job, session = await _finished_job(pool, "900 days")
+    await _time_passes(pool, session, "900 days")
+    await pool.execute(
+        "insert into workers (id, host, pid, version, slots, last_heartbeat_at, gone_at) values"
+        " ('old', 'h', 1, '1', 1, now() - interval '9 days', null),"
+        " ('left', 'h', 1, '1', 1, now() - interval '9 days', now() - interval '9 days'),"
+        " ('new', 'h', 1, '1', 1, now(), null)"
+    )
+    upkeep = Upkeep(UpkeepStore(pool), UpkeepRhythm())
+    assert await upkeep.expire() == 1
+    await upkeep.forget()
+    assert (await JobQueue(pool).get(job)).status == "completed"
+    assert await EventLog(pool).read(session)
+    assert [row["id"] for row in await pool.fetch("select id from workers")] == ["new"]
+    assert await ProjectStore(pool).create(LOCAL_OWNER, "Another", 54)
+
+    await Upkeep(UpkeepStore(pool), UpkeepRhythm(events=DAY, jobs=DAY)).forget()
+    assert await pool.fetchval("select count(*) from coding_jobs") == 0
+    assert await EventLog(pool).read(session) == []

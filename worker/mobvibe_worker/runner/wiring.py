@@ -1,0 +1,113 @@
+"""Builds a worker from its settings: the one place in the engine that knows every concrete class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from asyncpg import Pool
+
+from mobvibe_worker.agent.model import Model
+from mobvibe_worker.agent.recorded_model import RecordedModel
+from mobvibe_worker.agent.recordings import find_recording
+from mobvibe_worker.errors import InputError
+from mobvibe_worker.home import Home
+from mobvibe_worker.jobs import Job
+from mobvibe_worker.runner.attempt import AttemptRunner, Stores
+from mobvibe_worker.runner.retention import Upkeep, UpkeepRhythm
+from mobvibe_worker.runner.running_job import Rhythm
+from mobvibe_worker.runner.staging import Toolchains
+from mobvibe_worker.runner.tally import Tally
+from mobvibe_worker.runner.worker import Worker
+from mobvibe_worker.sanitize import Redactor
+from mobvibe_worker.settings import WorkerSettings
+from mobvibe_worker.store.connection.listener import Listener
+from mobvibe_worker.store.event_log import EventLog
+from mobvibe_worker.store.job_queue import JobQueue
+from mobvibe_worker.store.projects import ProjectStore
+from mobvibe_worker.store.retention import UpkeepStore
+from mobvibe_worker.store.revisions import RevisionStore
+from mobvibe_worker.store.turns import TurnLedger
+from mobvibe_worker.store.workers import WorkerRegistry
+from mobvibe_worker.toolchain.sandbox import Sandbox
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """Which model answers a job: its recording, or Claude with the person's key."""
+
+    settings: WorkerSettings
+
+    def __call__(self, job: Job) -> Model:
+        """Raises InputError for an unknown recording or a missing key."""
+        if job.recording is not None:
+            return RecordedModel(find_recording(job.recording), pace=self.settings.demo_pace)
+        if not self.settings.has_model:
+            raise InputError(
+                "This worker has no model: ANTHROPIC_API_KEY is not set.",
+                "Set it, or replay a recorded build: `mobvibe-tui demo` lists them.",
+            )
+        from mobvibe_worker.agent.claude_model import ClaudeModel
+
+        key = self.settings.anthropic_api_key
+        return ClaudeModel(
+            api_key=key.get_secret_value() if key else None,
+            base_url=self.settings.anthropic_base_url,
+            model=self.settings.model,
+            effort=self.settings.effort,
+        )
+
+
+def build_stores(pool: Pool) -> Stores:
+    """What attempts read and write, on an open pool."""
+    return Stores(
+        queue=JobQueue(pool),
+        events=EventLog(pool),
+        projects=ProjectStore(pool),
+        revisions=RevisionStore(pool),
+        turns=TurnLedger(pool),
+    )
+
+
+def build_worker(
+    settings: WorkerSettings,
+    pool: Pool,
+    listener: Listener,
+    secrets: tuple[str, ...] = (),
+    sandbox: Sandbox | None = None,
+) -> Worker:
+    """A worker on an open pool; `secrets` are masked beside the settings' own. `Worker.run` does the work.
+
+    The checks' commands run in the `sandbox` where it opens, else as processes of this machine.
+    """
+    stores = build_stores(pool)
+    home = Home(settings.home)
+    tally = Tally()
+    attempt = AttemptRunner(
+        home=home,
+        stores=stores,
+        toolchains=Toolchains(home, sandbox),
+        model_for=ModelChoice(settings),
+        redact=Redactor((*settings.secrets(), *secrets)),
+        budget_usd=settings.budget_usd,
+        tally=tally,
+    )
+    rhythm = Rhythm(
+        lease=settings.lease_seconds,
+        poll=settings.poll_interval_ms / 1000,
+        concurrency=settings.concurrency,
+        recordings_only=not settings.has_model,
+    )
+    return Worker(stores.queue, WorkerRegistry(pool), listener, attempt, rhythm, tally=tally)
+
+
+def build_upkeep(settings: WorkerSettings, pool: Pool) -> Upkeep:
+    """What runs beside a worker: expiry and retention, as the settings say."""
+    rhythm = UpkeepRhythm(
+        events=_age(settings.keep_events_days), jobs=_age(settings.keep_jobs_days)
+    )
+    return Upkeep(UpkeepStore(pool), rhythm)
+
+
+def _age(days: float) -> timedelta | None:
+    return timedelta(days=days) if days else None

@@ -1,0 +1,176 @@
+"""The worker's side of the queue: claims, leases, completions in batches, and what lost workers leave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from mobvibe_worker.jobs import Attempt, Job, JobId, WorkerId
+from mobvibe_worker.store.connection.execute import Source, once, repeatable
+from mobvibe_worker.store.connection.rows import HeldJobsRow, RenewJobsRow
+from mobvibe_worker.store.connection.table import RowSet, each, only_or_none
+from mobvibe_worker.store.job_views import COLUMNS, read_job
+
+_RENEWED = RowSet("renew_jobs", RenewJobsRow, key="job_id")
+_HELD = RowSet("held_jobs", HeldJobsRow, key="job_id")
+
+_FINISH_AND_CLAIM = (
+    f"select {', '.join(COLUMNS)} from public.finish_and_claim($1, $2, $3, $4, $5, $6, $7)"
+)
+_STATUS, _SESSION = COLUMNS.index("status"), COLUMNS.index("session_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """A lease that still holds, and whether the person wants the job cancelled."""
+
+    job_id: JobId
+    cancel_requested: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """An attempt whose work is done and leaves no files, and what is kept as the job's result."""
+
+    attempt: Attempt
+    result: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Traded:
+    """What came of a batch of finished attempts, and the jobs that were claimed with it, the most urgent first."""
+
+    jobs: list[Job]
+    lost: frozenset[JobId] = frozenset()
+    """They did not hold their job any more."""
+    busy: frozenset[JobId] = frozenset()
+    """They are not completed yet: somebody holds their project's lock."""
+
+
+class Leases:
+    """What only a worker does."""
+
+    _source: Source
+
+    async def claim(
+        self, worker: WorkerId, slots: int, lease: timedelta, *, recordings_only: bool = False
+    ) -> list[Job]:
+        """Up to `slots` jobs that are now this worker's for `lease`, the most urgent first.
+
+        `recordings_only` leaves what needs a model to other workers.
+        """
+        rows = await once(
+            self._source,
+            f"select {', '.join(COLUMNS)} from public.claim_jobs($1, $2, $3, $4)",
+            worker,
+            slots,
+            lease,
+            recordings_only,
+        )
+        return [read_job(row) for row in rows]
+
+    async def renew(
+        self, worker: WorkerId, attempts: Sequence[Attempt], lease: timedelta
+    ) -> list[Renewal]:
+        """Prolong leases. An attempt that is missing from the answer is lost."""
+        rows = await repeatable(
+            self._source,
+            f"select {_RENEWED.columns()} from public.renew_jobs($1, $2, $3, $4)",
+            worker,
+            *_pairs(attempts),
+            lease,
+        )
+        return [Renewal(JobId(row.job_id), row.is_cancel_requested) for row in _RENEWED.read(rows)]
+
+    async def held(self, worker: WorkerId, attempts: Sequence[Attempt]) -> list[Renewal]:
+        """Look, without writing, which attempts still hold their job. One that is missing is lost."""
+        rows = await repeatable(
+            self._source,
+            f"select {_HELD.columns()} from public.held_jobs($1, $2, $3)",
+            worker,
+            *_pairs(attempts),
+        )
+        return [Renewal(JobId(row.job_id), row.is_cancel_requested) for row in _HELD.read(rows)]
+
+    async def held_by(self, worker: WorkerId) -> list[Attempt]:
+        """Every attempt that holds a job for this worker."""
+        rows = await repeatable(
+            self._source,
+            "select j.id, j.attempt from public.coding_jobs j"
+            " where j.status = 'processing' and j.worker = $1",
+            worker,
+        )
+        return [Attempt(JobId(row[0]), row[1], worker) for row in rows]
+
+    async def finish_and_claim(
+        self,
+        worker: WorkerId,
+        finished: Sequence[Finished],
+        slots: int,
+        lease: timedelta,
+        *,
+        recordings_only: bool = False,
+    ) -> Traded:
+        """Complete a batch and claim up to `slots` in one transaction, which waits for nobody's lock of a project.
+
+        After DatabaseUnreachable the batch may be completed or not: complete it again with `complete_many`.
+        """
+        rows = await once(
+            self._source,
+            _FINISH_AND_CLAIM,
+            worker,
+            *_pairs([each.attempt for each in finished]),
+            _results(finished),
+            slots,
+            lease,
+            recordings_only,
+        )
+        jobs = [Job(*row) for row in rows if row[_SESSION] is not None]
+        jobs.sort(key=lambda job: (-job.priority, job.created_at, job.id))
+        if len(jobs) == len(rows):
+            return Traded(jobs)
+        left_over = [row for row in rows if row[_SESSION] is None]
+        return Traded(
+            jobs,
+            lost=frozenset(JobId(row[0]) for row in left_over if row[_STATUS] is None),
+            busy=frozenset(JobId(row[0]) for row in left_over if row[_STATUS] is not None),
+        )
+
+    async def complete_many(self, worker: WorkerId, finished: Sequence[Finished]) -> list[JobId]:
+        """Complete a batch of attempts without files; returns the lost ones. May be repeated."""
+        rows = await repeatable(
+            self._source,
+            "select public.complete_jobs($1, $2, $3, $4)",
+            worker,
+            *_pairs([each.attempt for each in finished]),
+            _results(finished),
+        )
+        return [JobId(lost) for lost in each(rows, UUID)]
+
+    async def reclaim(self, limit: int = 100) -> list[JobId]:
+        """Take jobs back whose lease ran out; they wait again, or are dead after their last attempt."""
+        rows = await repeatable(self._source, "select public.reclaim_jobs($1)", limit)
+        return [JobId(found) for found in each(rows, UUID)]
+
+    async def next_due_seconds(self) -> float | None:
+        """Seconds until a job falls due or a lease runs out; None when neither is in sight."""
+        rows = await repeatable(self._source, "select public.next_due_seconds()")
+        return only_or_none(rows, float)
+
+    async def reclaim_worker(self, worker: WorkerId, host_key: str) -> list[JobId]:
+        """End the leases of a worker whose process was seen dead on its own host, and only then."""
+        rows = await repeatable(
+            self._source, "select public.reclaim_worker($1, $2)", worker, host_key
+        )
+        return [JobId(found) for found in each(rows, UUID)]
+
+
+def _pairs(attempts: Sequence[Attempt]) -> tuple[list[JobId], list[int]]:
+    return [attempt.job_id for attempt in attempts], [attempt.number for attempt in attempts]
+
+
+def _results(finished: Sequence[Finished]) -> dict[str, Any]:
+    return {str(each.attempt.job_id): dict(each.result) for each in finished if each.result}

@@ -1,0 +1,1 @@
+"""How the store reaches Postgres: pool, listener, row types, statements and their errors."""

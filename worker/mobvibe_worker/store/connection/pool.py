@@ -1,0 +1,145 @@
+"""Opens the pool of connections to Postgres, and says how it fares."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import asyncpg
+
+from mobvibe_worker.store.connection.failures import translated, unreachable
+from mobvibe_worker.store.connection.poolers import is_transaction_pooler
+from mobvibe_worker.store.connection.query_log import SLOW_SECONDS, QueryLog
+
+MOST_CONNECTIONS = 20
+CONNECT_SECONDS = 10.0
+COMMAND_SECONDS = 60.0
+HEALTH_SECONDS = 5.0
+_STATEMENTS_KEPT = 100
+_JSONB_VERSION = b"\x01"
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """One round trip to the server, and the pool's connections at that moment."""
+
+    milliseconds: float
+    server_version: str
+    connections: int
+    idle: int
+    most: int
+
+
+class _Lent(asyncpg.Connection):
+    """A connection of the pool. What asyncpg sends when it is given back spares the role; this does not."""
+
+    __slots__ = ("_is_as_found",)
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._is_as_found = False
+
+    def leave_as_found(self) -> None:
+        """Promise, until it is given back, to change nothing of its session: that saves the round trip of a reset."""
+        self._is_as_found = True
+
+    def get_reset_query(self) -> str:
+        """Asked once per return: whoever has it next is who logged in."""
+        if self._is_as_found:
+            self._is_as_found = False
+            return ""
+        return f"{super().get_reset_query()}\nRESET SESSION AUTHORIZATION;\nRESET ROLE;"
+
+
+async def open_pool(
+    dsn: str,
+    *,
+    size: int = MOST_CONNECTIONS,
+    application_name: str = "mobvibe",
+    slow_seconds: float = SLOW_SECONDS,
+    command_seconds: float = COMMAND_SECONDS,
+) -> asyncpg.Pool:
+    """A pool of up to `size` connections. Raises DatabaseUnreachable, which says why and holds no secret."""
+    keep_asyncpg_quiet()
+    try:
+        return await asyncpg.create_pool(
+            dsn,
+            min_size=1,
+            max_size=size,
+            connection_class=_Lent,
+            init=partial(_prepare, query_log=QueryLog(slow_seconds)),
+            timeout=CONNECT_SECONDS,
+            command_timeout=command_seconds,
+            statement_cache_size=_statements_kept(dsn),
+            server_settings={"application_name": application_name},
+        )
+    except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        # The cause would carry the URL, and with it the password.
+        raise unreachable(dsn, error) from None
+
+
+async def connect(dsn: str, *, application_name: str = "mobvibe") -> asyncpg.Connection:
+    """One connection outside of any pool. Raises DatabaseUnreachable."""
+    keep_asyncpg_quiet()
+    try:
+        return await asyncpg.connect(
+            dsn,
+            timeout=CONNECT_SECONDS,
+            statement_cache_size=_statements_kept(dsn),
+            server_settings={"application_name": application_name},
+        )
+    except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise unreachable(dsn, error) from None
+
+
+async def check_health(pool: asyncpg.Pool) -> Health:
+    """Ask the server something small, once. Raises DatabaseUnreachable after `HEALTH_SECONDS`."""
+    started = time.monotonic()
+    with translated():
+        async with pool.acquire(timeout=HEALTH_SECONDS) as connection:
+            version = await connection.fetchval(
+                "select current_setting('server_version')", timeout=HEALTH_SECONDS
+            )
+    return Health(
+        milliseconds=(time.monotonic() - started) * 1000,
+        server_version=version,
+        connections=pool.get_size(),
+        idle=pool.get_idle_size(),
+        most=pool.get_max_size(),
+    )
+
+
+async def _prepare(connection: asyncpg.Connection, *, query_log: QueryLog) -> None:
+    await set_codecs(connection)
+    connection.add_query_logger(query_log)
+
+
+def _statements_kept(dsn: str) -> int:
+    """A prepared statement lives on one connection; behind a transaction pooler the next call may get another."""
+    return 0 if is_transaction_pooler(dsn) else _STATEMENTS_KEPT
+
+
+async def set_codecs(connection: asyncpg.Connection) -> None:
+    """Let jsonb columns be Python values; binary, so that COPY works too."""
+    await connection.set_type_codec(
+        "jsonb", schema="pg_catalog", format="binary", encoder=_encode, decoder=_decode
+    )
+
+
+def keep_asyncpg_quiet() -> None:
+    """Without a handler, Python prints asyncpg's warnings into the terminal."""
+    logger = logging.getLogger("asyncpg")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+
+
+def _encode(value: Any) -> bytes:
+    return _JSONB_VERSION + json.dumps(value).encode()
+
+
+def _decode(data: bytes) -> Any:
+    return json.loads(data[1:])

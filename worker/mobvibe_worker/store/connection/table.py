@@ -1,0 +1,187 @@
+"""Reads records as the generated row types, writes the generated inserts and updates, and turns pages by keyset."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from asyncpg import Record
+
+from mobvibe_worker.errors import InputError, SchemaTooOld
+from mobvibe_worker.store.connection.execute import Source, once, repeatable
+
+R = TypeVar("R")
+T = TypeVar("T")
+LARGEST_PAGE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Some of many, the newest first. `cursor` asks for the next ones; None after the last."""
+
+    items: tuple[T, ...]
+    cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RowSet(Generic[R]):
+    """One table, read and written as the row type that the contracts have for it."""
+
+    table: str
+    kind: type[R]
+    key: str = "id"
+
+    def columns(self, alias: str = "") -> str:
+        """The select list; explicit, so that a column that a newer migration added changes nothing."""
+        prefix = f"{alias}." if alias else ""
+        return ", ".join(prefix + name for name in self._names())
+
+    def read(self, records: Iterable[Record]) -> list[R]:
+        """Records of exactly those columns as rows."""
+        return [self.kind(**record) for record in records]
+
+    def read_part(self, record: Record, start: int = 0) -> R | None:
+        """This table's row in a joined record whose columns of it begin at `start`; None where none was joined."""
+        values = tuple(record.values())[start : start + len(self)]
+        return None if all(value is None for value in values) else self.kind(*values)
+
+    def __len__(self) -> int:
+        """How many columns a row has."""
+        return len(self._names())
+
+    async def find(self, source: Source, condition: str, *arguments: Any) -> list[R]:
+        """The rows for which a condition (may end in order and limit) holds."""
+        sql = f"select {self.columns()} from public.{self.table} where {condition}"
+        return self.read(await repeatable(source, sql, *arguments))
+
+    async def insert(self, source: Source, values: Mapping[str, Any]) -> R:
+        """One new row, with what the database filled in. Raises Conflict, Denied and what `once` raises."""
+        return self.read(await once(source, self.insertion(values), *values.values()))[0]
+
+    async def put(
+        self, source: Source, values: Mapping[str, Any], changes: Sequence[str], also: str = ""
+    ) -> R:
+        """Insert, or change what is there by the key: `changes` among the values, `also` in SQL. Again is harmless."""
+        taken = ", ".join(f"{name} = excluded.{name}" for name in changes)
+        conflict = f"on conflict ({self.key}) do update set {taken}{', ' if also else ''}{also}"
+        sql = self.insertion(values, conflict)
+        return self.read(await repeatable(source, sql, *values.values()))[0]
+
+    def insertion(self, values: Mapping[str, Any], conflict: str = "") -> str:
+        """The statement that inserts these values, in their order, and returns the row."""
+        names = self._known(values)
+        places = ", ".join(f"${number}" for number in range(1, len(names) + 1))
+        return (
+            f"insert into public.{self.table} ({', '.join(names)}) values ({places})"
+            f" {conflict} returning {self.columns()}"
+        )
+
+    async def values(self, source: Source, name: str, condition: str, *arguments: Any) -> list[Any]:
+        """One column of the rows for which a condition holds, where whole rows would be heavy."""
+        self._known({name: None})
+        sql = f"select {name} from public.{self.table} where {condition}"
+        return [record[0] for record in await repeatable(source, sql, *arguments)]
+
+    async def update(
+        self, source: Source, key: Any, values: Mapping[str, Any], condition: str = "true"
+    ) -> R | None:
+        """The row after the change; None where there is none, or the condition on the old row does not hold."""
+        statement = self._changing(values, condition)
+        rows = self.read(await once(source, statement, key, *values.values()))
+        return rows[0] if rows else None
+
+    async def change(self, source: Source, key: Any, values: Mapping[str, Any]) -> R | None:
+        """As `update`, for what may be written twice: repeated while the server is away."""
+        statement = self._changing(values, "true")
+        rows = self.read(await repeatable(source, statement, key, *values.values()))
+        return rows[0] if rows else None
+
+    def _changing(self, values: Mapping[str, Any], condition: str) -> str:
+        names = self._known(values)
+        changes = ", ".join(f"{name} = ${number}" for number, name in enumerate(names, 2))
+        return (
+            f"update public.{self.table} set {changes or f'{self.key} = {self.key}'}"
+            f" where {self.key} = $1 and {condition} returning {self.columns()}"
+        )
+
+    async def page(
+        self,
+        source: Source,
+        condition: str,
+        arguments: Sequence[Any],
+        *,
+        cursor: str | None,
+        limit: int,
+        order: str = "created_at",
+    ) -> Page[R]:
+        """Up to `limit` rows, the newest by `order` first, after the cursor. Raises InputError for a bad one."""
+        if not 1 <= limit <= LARGEST_PAGE:
+            raise InputError(f"A page has 1 to {LARGEST_PAGE} rows, not {limit}.")
+        given = list(arguments)
+        if cursor is not None:
+            given += _decoded(cursor)
+            condition += f" and ({order}, {self.key}) < (${len(given) - 1}, ${len(given)})"
+        found = await self.find(
+            source,
+            f"{condition} order by {order} desc, {self.key} desc limit {limit + 1}",
+            *given,
+        )
+        shown = tuple(found[:limit])
+        has_more = len(found) > limit
+        last = _encoded(shown[-1], order, self.key) if has_more else None
+        return Page(shown, last)
+
+    def _names(self) -> tuple[str, ...]:
+        return tuple(each.name for each in fields(self.kind))  # type: ignore[arg-type]
+
+    def _known(self, values: Mapping[str, Any]) -> list[str]:
+        """Names become SQL, so only the contract's own are let through."""
+        known = self._names()
+        unknown = [name for name in values if name not in known]
+        if unknown:
+            raise ValueError(f"{self.table} has no column {unknown[0]!r}")
+        return list(values)
+
+
+def only(records: Sequence[Record], kind: type[T]) -> T:
+    """The one value of the one record: what a function returned. Raises SchemaTooOld where it is of another type."""
+    return _checked(records[0][0], kind)
+
+
+def only_or_none(records: Sequence[Record], kind: type[T]) -> T | None:
+    """As `only`, of a function that may return null."""
+    value = records[0][0]
+    return None if value is None else _checked(value, kind)
+
+
+def each(records: Iterable[Record], kind: type[T]) -> list[T]:
+    """The one value of each record: what a function that returns a set of them did. Raises as `only` does."""
+    return [_checked(record[0], kind) for record in records]
+
+
+def _checked(value: object, kind: type[T]) -> T:
+    if not isinstance(value, kind):
+        raise SchemaTooOld(
+            f"A function of the database returned {type(value).__name__}, not {kind.__name__}."
+        )
+    return value
+
+
+def _encoded(row: object, order: str, key: str) -> str:
+    moment, last = getattr(row, order), getattr(row, key)
+    return base64.urlsafe_b64encode(f"{moment.isoformat()} {last}".encode()).decode()
+
+
+def _decoded(cursor: str) -> list[Any]:
+    try:
+        moment, _, last = base64.urlsafe_b64decode(cursor.encode()).decode().partition(" ")
+        return [datetime.fromisoformat(moment), UUID(last)]
+    except (binascii.Error, UnicodeError, ValueError):
+        raise InputError(
+            "That is not the cursor of a page.", "Start again at the first page."
+        ) from None

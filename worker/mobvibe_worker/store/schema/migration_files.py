@@ -1,0 +1,90 @@
+"""The numbered SQL files: where they are, and what is wrong with them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from mobvibe_worker.errors import MigrationRefused
+
+_NAME = re.compile(r"(?P<version>\d{4})_(?P<name>[a-z0-9_]+?)(?P<down>\.down)?\.sql")
+_TABLE = re.compile(r"^create table (?:if not exists )?public\.(\w+)", re.IGNORECASE | re.MULTILINE)
+_FUNCTION = re.compile(
+    r"^create (?:or replace )?function public\.(\w+)", re.IGNORECASE | re.MULTILINE
+)
+_NO_TRANSACTION = "-- mobvibe:no-transaction"
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationFile:
+    """One step up, and the way down where there is one. Line ends are LF."""
+
+    version: int
+    name: str
+    text: str
+    down: str | None
+
+    @property
+    def file_name(self) -> str:
+        """The name on disk."""
+        return f"{self.version:04}_{self.name}.sql"
+
+    @property
+    def sha256(self) -> str:
+        """What tells whether the file is still the one that was applied."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+def runs_by_itself(script: str) -> bool:
+    """Whether the script asks to run outside of a transaction."""
+    return script.startswith(_NO_TRANSACTION)
+
+
+def migrations_folder() -> Path:
+    """Beside the package in a wheel, at the top of a checkout."""
+    packaged = Path(__file__).parents[2] / "migrations"
+    return packaged if packaged.is_dir() else Path(__file__).parents[4] / "migrations"
+
+
+def our_tables(folder: Path | None = None) -> frozenset[str]:
+    """The tables of `public` that the migrations make: a database may hold others', which are none of our business."""
+    return _made(_TABLE, folder)
+
+
+def our_functions(folder: Path | None = None) -> frozenset[str]:
+    """The functions of `public` that the migrations make."""
+    return _made(_FUNCTION, folder)
+
+
+def _made(what: re.Pattern[str], folder: Path | None) -> frozenset[str]:
+    files = read_migrations(folder or migrations_folder())
+    return frozenset(name for file in files for name in what.findall(file.text))
+
+
+def read_migrations(folder: Path) -> list[MigrationFile]:
+    """All migrations in order. Raises MigrationRefused for a wrong name, a number used twice, a lonely down file."""
+    ups: dict[int, tuple[str, str]] = {}
+    downs: dict[int, tuple[str, str]] = {}
+    for path in sorted(folder.glob("*.sql")):
+        match = _NAME.fullmatch(path.name)
+        if match is None:
+            raise _refused(f"{path.name} is not named NNNN_name.sql or NNNN_name.down.sql.")
+        version, side = int(match["version"]), downs if match["down"] else ups
+        if version in side:
+            raise _refused(f"{path.name} has the number of {version:04}_{side[version][0]}.sql.")
+        side[version] = match["name"], path.read_text(encoding="utf-8").replace("\r\n", "\n")
+    for version, (name, _) in downs.items():
+        if version not in ups or ups[version][0] != name:
+            raise _refused(f"{version:04}_{name}.down.sql has no {version:04}_{name}.sql.")
+    if not ups:
+        raise _refused(f"There are no migrations in {folder}.")
+    return [
+        MigrationFile(version, name, text, downs[version][1] if version in downs else None)
+        for version, (name, text) in sorted(ups.items())
+    ]
+
+
+def _refused(message: str) -> MigrationRefused:
+    return MigrationRefused(message, "Correct the file, or install mobvibe-tui again.")
