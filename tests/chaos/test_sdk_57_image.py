@@ -13,7 +13,7 @@ from mobvibe_app.containers.engine import DockerEngine
 from mobvibe_app.preview.container import ContainerPreview
 from mobvibe_app.preview.expo_image import ExpoImage
 from mobvibe_app.preview.network import lan_address
-from mobvibe_app.studio.changes import ServiceStatus
+from mobvibe_app.status import ServiceStatus
 from mobvibe_app.supervisor.client import Supervisor
 from mobvibe_worker.workspace.publish import ServedFolder
 from support.containers.engine import BASE_IMAGE

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from asyncpg import Pool
 
+from mobvibe_app.preview.address import PreviewAddress
 from mobvibe_app.preview.head_mirror import PreviewHost
 from mobvibe_app.preview.local import PreviewService
 from mobvibe_app.preview.monitor import PreviewWatches
 from mobvibe_app.preview.process import ProcessPreview
 from mobvibe_app.preview.reconcile import PreviewStores, PreviewUpkeep
-from mobvibe_app.studio.changes import PreviewAddress, ServiceStatus
+from mobvibe_app.status import ServiceStatus
 from mobvibe_app.supervisor.client import Supervisor
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.jobs import Platform, SessionId

@@ -8,17 +8,15 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
+from mobvibe_app.preview.address import PreviewAddress
+from mobvibe_app.status import ServiceCareVerb, ServiceName, ServiceStatus
 from mobvibe_app.studio.changes import (
     Change,
     DemoSummary,
     EventsArrived,
     OverviewChanged,
-    PreviewAddress,
     PreviewChanged,
-    ServiceCareVerb,
     ServiceChanged,
-    ServiceName,
-    ServiceStatus,
     SessionSelected,
     SessionSummary,
     ViewChanged,

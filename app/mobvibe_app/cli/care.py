@@ -11,16 +11,16 @@ from typing import Any
 
 from mobvibe_app.cli.output import Output
 from mobvibe_app.environment.environment import Environment
-from mobvibe_app.environment.maintenance import ServiceCare
+from mobvibe_app.environment.maintenance import Maintenance
 from mobvibe_app.settings import AppSettings
 from mobvibe_worker.errors import InputError
 
 
 @asynccontextmanager
-async def _care(settings: AppSettings, out: Output) -> AsyncIterator[ServiceCare]:
+async def _care(settings: AppSettings, out: Output) -> AsyncIterator[Maintenance]:
     environment = Environment(settings, out.status)
     try:
-        yield environment.care
+        yield Maintenance(environment)
     finally:
         await environment.close()
 

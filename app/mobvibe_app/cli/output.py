@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
-from mobvibe_app.studio.changes import ServiceStatus
+from mobvibe_app.status import ServiceStatus
 from mobvibe_worker.errors import MobvibeError
 from mobvibe_worker.sanitize import clean_text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mobvibe_app.supervisor.ports import PortTaken
 from mobvibe_worker.errors import ServiceError
 
 _PORT = ("port is already allocated", "address already in use", "ports are not available")
@@ -25,10 +26,6 @@ _WITHOUT = "go on without: --postgres embedded --preview process"
 
 class EngineUnavailable(ServiceError):
     """No Docker engine answers."""
-
-
-class PortTaken(ServiceError):
-    """The port is taken."""
 
 
 class ImageMissing(ServiceError):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 
 from mobvibe_app.containers.images import OnPulled, Pulled
-from mobvibe_app.postgres.variant import OnStatus
-from mobvibe_app.studio.changes import ServiceName, ServiceStatus
+from mobvibe_app.status import OnStatus, ServiceName, ServiceStatus
 
 _PAUSE_SECONDS = 0.1
 

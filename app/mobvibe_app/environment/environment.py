@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from mobvibe_app.environment.maintenance import ServiceCare
 from mobvibe_app.environment.modes import Service
 from mobvibe_app.environment.services import Services
 from mobvibe_app.environment.starters import Starters
 from mobvibe_app.postgres.cluster import Cluster
-from mobvibe_app.preview.address import preview_address
+from mobvibe_app.preview.address import PreviewAddress, preview_address
 from mobvibe_app.preview.local import PreviewService
 from mobvibe_app.preview.network import lan_address
 from mobvibe_app.settings import AppSettings
-from mobvibe_app.studio.changes import PreviewAddress, ServiceStatus
+from mobvibe_app.status import OnStatus, ServiceStatus
 from mobvibe_app.supervisor.client import Exits, Supervisor
 from mobvibe_app.supervisor.protocol import RunningService
 from mobvibe_worker.errors import InputError, MobvibeError, ServiceError
@@ -30,8 +28,6 @@ from mobvibe_worker.toolchain.starter import Starter
 if TYPE_CHECKING:
     from mobvibe_app.containers.spec import Removed
 
-Tell = Callable[[ServiceStatus], None]
-
 
 class StoppedOnPurpose(ServiceError):
     """Somebody ended the environment with `mobvibe-tui down`: it is not for us to start it again."""
@@ -40,21 +36,20 @@ class StoppedOnPurpose(ServiceError):
 class Environment:
     """What runs on this machine for one home. Holding it open is a lease: the last one gone ends everything."""
 
-    def __init__(self, settings: AppSettings, tell: Tell | None = None) -> None:
+    def __init__(self, settings: AppSettings, tell: OnStatus | None = None) -> None:
         """`tell` hears of statuses until `start` names who does."""
-        self._settings = settings
+        self.settings = settings
         self._home = Home(settings.home)
         self._supervisor: Supervisor | None = None
         self._ends: Exits | None = None
         self._connecting = asyncio.Lock()
         self._starters = Starters(self._home, self.tell)
-        self._tell: Tell = tell or _ignore
-        self._services = Services(settings, self._home)
-        self.care = ServiceCare(self, settings, self._services, self.tell)
+        self._tell: OnStatus = tell or _ignore
+        self.services = Services(settings, self._home)
         self._postgres_words = ""
         self._watching: dict[str, asyncio.Task[None]] = {}
 
-    async def start(self, tell: Tell | None = None) -> str:
+    async def start(self, tell: OnStatus | None = None) -> str:
         """Bring Postgres up, also after `lost`; returns its address (a secret). Raises ServiceError or StoreError.
 
         `tell` hears of all statuses from now on; without it who heard before.
@@ -63,7 +58,7 @@ class Environment:
         self._home.prepare()
         if self._supervisor is not None and self._supervisor.lost.is_set():
             await self._give_up_lease()
-        url = self._settings.database_url
+        url = self.settings.database_url
         if url is not None:
             dsn = url.get_secret_value()
             tell(ServiceStatus("postgres", "starting", f"DATABASE_URL, {where(dsn)}"))
@@ -71,7 +66,7 @@ class Environment:
         tell(ServiceStatus("postgres", "starting"))
         supervisor = await self.supervisor()
         try:
-            address, self._postgres_words = await self._services.postgres(supervisor, tell)
+            address, self._postgres_words = await self.services.postgres(supervisor, tell)
         except MobvibeError as error:
             tell(ServiceStatus("postgres", "failed", error.message, error.remedy))
             raise
@@ -82,7 +77,7 @@ class Environment:
         """Bring the schema up to date; nothing happens where it is. Raises StoreError."""
         self._tell(ServiceStatus("postgres", "starting", "migrations"))
         try:
-            await MigrationRunner(self._settings.session_url(dsn)).migrate()
+            await MigrationRunner(self.settings.session_url(dsn)).migrate()
         except MobvibeError as error:
             self._tell(ServiceStatus("postgres", "failed", error.message, error.remedy))
             raise
@@ -106,7 +101,7 @@ class Environment:
         starter, _ = await self.starter(version)
         previews = await self.previews(version)
         # In containers, previews and checks have the image's cache.
-        is_used = previews.mode == "process" or self._settings.checks == "process"
+        is_used = previews.mode == "process" or self.settings.checks == "process"
         if is_used and not starter.is_warm:
             self._tell(ServiceStatus("starter", "starting", f"SDK {version}: warming the bundler"))
             await starter.warm()
@@ -120,11 +115,11 @@ class Environment:
     ) -> PreviewAddress:
         """Start (or find running) the Metro of a project's served folder. Raises ServiceError."""
         starter, _ = await self.starter(version)
-        host = lan_address(self._settings.host)
+        host = lan_address(self.settings.host)
         self._tell(ServiceStatus("preview", "starting", slug))
         try:
             previews = await self.previews(version, is_launching=True)
-            served = await previews.start(slug, host=host, port=self._settings.preview_port)
+            served = await previews.start(slug, host=host, port=self.settings.preview_port)
         except MobvibeError as error:
             self._tell(ServiceStatus("preview", "failed", error.message, error.remedy))
             raise
@@ -149,19 +144,19 @@ class Environment:
         """
         starter, node = await self.starter(version)
         supervisor = await self.supervisor()
-        return await self._services.previews(
+        return await self.services.previews(
             supervisor, starter, node, self._tell, is_launching=is_launching
         )
 
     def modes(self) -> dict[str, str]:
         """How each service of this home runs, where that is settled."""
         services: tuple[Service, ...] = ("postgres", "preview")
-        chosen = {service: self._services.modes.chosen(service) for service in services}
+        chosen = {service: self.services.modes.chosen(service) for service in services}
         return {name: mode for name, mode in chosen.items() if mode is not None}
 
     def sandbox(self) -> Sandbox | None:
         """What seals the worker's checks off; None where the settings want them as processes."""
-        return self._services.sandbox(self.tell)
+        return self.services.sandbox(self.tell)
 
     def tell(self, status: ServiceStatus) -> None:
         """Say how a service fares that is kept in step from elsewhere."""
@@ -204,9 +199,9 @@ class Environment:
         None where this home never used one. Raises ServiceError where the engine does not answer.
         """
         try:
-            return await self._services.remove_all()
+            return await self.services.remove_all()
         finally:
-            self._services.close()
+            self.services.close()
 
     async def lost(self) -> MobvibeError:
         """Wait until Postgres or the supervisor ends without our asking; returns what to say then.
@@ -219,7 +214,7 @@ class Environment:
         async for exit_ in self._ends:
             if exit_.name == "postgres" and not exit_.was_asked:
                 return Cluster(self._home).why_ended(exit_.exit_code)
-            if exit_.name == "postgres" or self._settings.database_url is not None:
+            if exit_.name == "postgres" or self.settings.database_url is not None:
                 was_asked = exit_.was_asked
             if exit_.name == "postgres":
                 break
@@ -239,7 +234,7 @@ class Environment:
         for task in self._watching.values():
             task.cancel()
         await asyncio.gather(*self._watching.values(), return_exceptions=True)
-        self._services.close()
+        self.services.close()
         await self._give_up_lease()
 
     async def _give_up_lease(self) -> None:

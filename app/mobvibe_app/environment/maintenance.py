@@ -3,38 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from mobvibe_app.environment.services import Services, Tell
+from mobvibe_app.environment.environment import Environment
 from mobvibe_app.preview.local import PreviewService, service_name
 from mobvibe_app.preview.network import lan_address
-from mobvibe_app.settings import AppSettings
-from mobvibe_app.studio.changes import ServiceStatus
+from mobvibe_app.status import ServiceStatus
 from mobvibe_app.supervisor.choices import Choices
 from mobvibe_app.supervisor.protocol import RunningService
 from mobvibe_worker.errors import InputError
 from mobvibe_worker.home import Home
 from mobvibe_worker.toolchain.sdks import sdk_versions
 
-if TYPE_CHECKING:
-    from mobvibe_app.environment.environment import Environment
-
 POSTGRES: Final = "postgres"
 PREVIEW: Final = "preview"
 STARTER: Final = "starter"
 
 
-class ServiceCare:
+class Maintenance:
     """Cares for `postgres`, `starter`, `preview-NAME`, or with `preview` for all previews of the home."""
 
-    def __init__(
-        self, environment: Environment, settings: AppSettings, services: Services, tell: Tell
-    ) -> None:
+    def __init__(self, environment: Environment) -> None:
         self._environment = environment
-        self._settings = settings
-        self._services = services
+        self._settings = settings = environment.settings
+        self._services = environment.services
         self._home = Home(settings.home)
-        self._tell = tell
+        self._tell = environment.tell
 
     async def restart(self, name: str) -> None:
         """Stop what runs by that name and start it again. Raises InputError where nothing does, ServiceError."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mobvibe_app.environment.modes import Mode, Modes, Picked, Service
@@ -12,7 +11,7 @@ from mobvibe_app.postgres.variant import PostgresAddress, PostgresVariant
 from mobvibe_app.preview.local import PreviewService
 from mobvibe_app.preview.process import ProcessPreview
 from mobvibe_app.settings import AppSettings
-from mobvibe_app.studio.changes import ServiceStatus
+from mobvibe_app.status import OnStatus, ServiceStatus
 from mobvibe_app.supervisor.client import Supervisor
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from mobvibe_app.containers.engine import DockerEngine
     from mobvibe_app.containers.spec import Removed
     from mobvibe_app.preview.expo_image import ExpoImage
-
-Tell = Callable[[ServiceStatus], None]
 
 
 class Services:
@@ -41,7 +38,7 @@ class Services:
         self._previews: dict[int, PreviewService] = {}
         self._images: dict[int, ExpoImage] = {}
 
-    async def postgres(self, supervisor: Supervisor, tell: Tell) -> tuple[PostgresAddress, str]:
+    async def postgres(self, supervisor: Supervisor, tell: OnStatus) -> tuple[PostgresAddress, str]:
         """Start Postgres; its address, and in words how it runs. Raises ServiceError."""
         picked = await self._pick("postgres", self._settings.postgres)
         try:
@@ -64,7 +61,7 @@ class Services:
         supervisor: Supervisor,
         starter: Starter,
         node: Node,
-        tell: Tell,
+        tell: OnStatus,
         *,
         is_launching: bool,
     ) -> PreviewService:
@@ -80,7 +77,7 @@ class Services:
                 await self._images[version].ensure(tell)
             return self._previews[version]
 
-    async def rebuild_previews(self, starter: Starter, tell: Tell) -> bool:
+    async def rebuild_previews(self, starter: Starter, tell: OnStatus) -> bool:
         """Build the image of an SDK anew; False where its previews are processes. Raises ServiceError."""
         async with self._picking:
             picked = await self._pick("preview", self._settings.preview)
@@ -90,7 +87,7 @@ class Services:
             await image.ensure(tell, is_anew=True)
             return True
 
-    def sandbox(self, tell: Tell) -> Sandbox | None:
+    def sandbox(self, tell: OnStatus) -> Sandbox | None:
         """What seals the worker's checks off; None where the settings want them as processes."""
         if self._settings.checks == "process":
             return None
@@ -102,7 +99,7 @@ class Services:
             is_required=is_wanted,
         )
 
-    async def check_image(self, starter: Starter, tell: Tell, *, is_wanted: bool) -> CheckImage:
+    async def check_image(self, starter: Starter, tell: OnStatus, *, is_wanted: bool) -> CheckImage:
         """The image that checks are sealed off in, built where the engine lacks it.
 
         Raises ServiceError where there is no engine, or (unless it `is_wanted`) where previews do without one.
@@ -145,7 +142,7 @@ class Services:
             self._engine = None
 
     async def _make_previews(
-        self, supervisor: Supervisor, starter: Starter, node: Node, tell: Tell
+        self, supervisor: Supervisor, starter: Starter, node: Node, tell: OnStatus
     ) -> PreviewService:
         picked = await self._pick("preview", self._settings.preview)
         made: PreviewService | None = None
@@ -163,7 +160,7 @@ class Services:
         return made
 
     async def _container_previews(
-        self, supervisor: Supervisor, starter: Starter, tell: Tell
+        self, supervisor: Supervisor, starter: Starter, tell: OnStatus
     ) -> PreviewService:
         from mobvibe_app.preview.container import ContainerPreview
         from mobvibe_app.preview.extra_packages import ExtraPackages

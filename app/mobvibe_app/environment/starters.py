@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from mobvibe_app.studio.changes import ServiceStatus
+from mobvibe_app.status import ServiceStatus
 from mobvibe_worker.errors import MobvibeError
 from mobvibe_worker.home import Home
 from mobvibe_worker.toolchain.node import Node, find_node

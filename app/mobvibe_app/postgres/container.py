@@ -17,12 +17,12 @@ from mobvibe_app.postgres.container_parts import (
     USER,
     PostgresParts,
 )
-from mobvibe_app.postgres.variant import OnStatus, PostgresAddress
-from mobvibe_app.studio.changes import ServiceStatus
+from mobvibe_app.postgres.variant import PostgresAddress
+from mobvibe_app.status import OnStatus, ServiceStatus
 from mobvibe_app.supervisor.choices import Choices
 from mobvibe_app.supervisor.client import Exits, Supervisor
 from mobvibe_app.supervisor.place import try_lock
-from mobvibe_app.supervisor.ports import holder_of, is_free, pick_port
+from mobvibe_app.supervisor.ports import PortTaken, holder_of, is_free, pick_port
 from mobvibe_app.supervisor.protocol import RunningService
 from mobvibe_app.supervisor.service_log import ServiceLog
 from mobvibe_worker.errors import ServiceError
@@ -129,7 +129,7 @@ class PostgresContainer:
             )
             try:
                 await self._until_ready(running, exits, offset)
-            except _PortTaken:
+            except PortTaken:
                 rejected.add(port)
                 continue
             self._choices.remember_port(_PORT_NAME, port)
@@ -196,15 +196,11 @@ class PostgresContainer:
     def _failure(self, offset: int) -> ServiceError:
         said = self._log.said(offset).strip()
         if "the port is taken" in said:
-            return _PortTaken("The port was taken just now.", "Try again.")
+            return PortTaken("The port was taken just now.", "Try again.")
         last = said.splitlines()[-1] if said else "it said nothing"
         return ServiceError(
             f"Postgres could not start: {last[:400]}", f"See {self._log.path}, then try again."
         )
-
-
-class _PortTaken(ServiceError):
-    """Another program was faster."""
 
 
 async def _end_of(exits: Exits) -> None:

@@ -16,8 +16,7 @@ from mobvibe_app.containers.spec import (
     Mount,
     PublishedPort,
 )
-from mobvibe_app.postgres.variant import OnStatus
-from mobvibe_app.studio.changes import ServiceName, ServiceStatus
+from mobvibe_app.status import OnStatus, ServiceName, ServiceStatus
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home
 

@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Literal
 
 from mobvibe_app.postgres.cluster import USER, Cluster, failure
-from mobvibe_app.postgres.variant import OnStatus, PostgresAddress
-from mobvibe_app.studio.changes import ServiceName, ServiceStatus
+from mobvibe_app.postgres.variant import PostgresAddress
+from mobvibe_app.status import OnStatus, ServiceName, ServiceStatus
 from mobvibe_app.supervisor.choices import Choices
 from mobvibe_app.supervisor.client import Exits, Supervisor
 from mobvibe_app.supervisor.place import try_lock
-from mobvibe_app.supervisor.ports import holder_of, is_free, pick_port
+from mobvibe_app.supervisor.ports import PortTaken, holder_of, is_free, pick_port
 from mobvibe_app.supervisor.protocol import RunningService, ServiceSpec
 from mobvibe_app.supervisor.service_log import ServiceLog
 from mobvibe_worker.errors import InputError, ServiceError
@@ -122,7 +122,7 @@ class EmbeddedPostgres:
             running = await self._supervisor.start(self._spec(port))
             try:
                 await self._wait_until_ready(running, exits, on_status, offset)
-            except _PortTaken:
+            except PortTaken:
                 rejected.add(port)
                 continue
             self._choices.remember_port(NAME, port)
@@ -182,7 +182,7 @@ class EmbeddedPostgres:
             raise ServiceError("The supervisor of the environment ended.", "Try again.")
         output = self._log.said(offset)
         if "could not bind IPv4 address" in output and not running.already:
-            raise _PortTaken(f"Port {running.facts['port']} was taken just now.", "Try again.")
+            raise PortTaken(f"Port {running.facts['port']} was taken just now.", "Try again.")
         raise failure("Postgres could not start", output, f"See {self._log.path}, then try again.")
 
     async def _ready_or_ended(
@@ -237,10 +237,6 @@ class EmbeddedPostgres:
                 f"Postgres on port {port} does not answer: {error}.",
                 f"See {self._log.path}, then start mobvibe-tui again.",
             ) from error
-
-
-class _PortTaken(ServiceError):
-    """Another program was faster."""
 
 
 async def _end_of(running: RunningService, exits: Exits) -> None:

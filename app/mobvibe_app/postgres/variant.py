@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from mobvibe_app.studio.changes import ServiceStatus
-
-OnStatus = Callable[[ServiceStatus], None]
+from mobvibe_app.status import OnStatus
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
-from mobvibe_app.studio.changes import PreviewAddress
 from mobvibe_worker.jobs import Platform, SessionId
 from mobvibe_worker.toolchain.sdks import Sdk
 
 _BROWSERS = "Opens in any browser of this network."
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewAddress:
+    """Where a project is served. `url` is what the QR holds; `expo_go` says in words what opens it."""
+
+    session_id: SessionId
+    url: str
+    sdk: int
+    expo_go: str
+    web_url: str
+    provider: Literal["process", "docker"] = "process"
+    slug: str = ""
+    """The project's."""
+    platform: Platform = "mobile"
 
 
 def preview_address(

@@ -14,8 +14,7 @@ from pathlib import Path
 from mobvibe_app.containers.engine import DockerEngine
 from mobvibe_app.containers.pull_status import pulling
 from mobvibe_app.containers.spec import HOME_LABEL, SERVICE_LABEL
-from mobvibe_app.postgres.variant import OnStatus
-from mobvibe_app.studio.changes import ServiceStatus
+from mobvibe_app.status import OnStatus, ServiceStatus
 from mobvibe_worker.errors import InputError, ServiceError
 from mobvibe_worker.revisions import FileTree
 from mobvibe_worker.toolchain.sdks import Sdk

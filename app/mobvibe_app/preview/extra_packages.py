@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from mobvibe_app.containers.engine import DockerEngine
-from mobvibe_app.postgres.variant import OnStatus
 from mobvibe_app.preview.expo_image import certificates, network_settings, require_wanted
-from mobvibe_app.studio.changes import ServiceStatus
+from mobvibe_app.status import OnStatus, ServiceStatus
 from mobvibe_worker.errors import ServiceError
 
 _BUILD_SECONDS = 300.0

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from mobvibe_app.preview.address import PreviewAddress
 from mobvibe_app.preview.reconcile import PreviewStores, PreviewUpkeep
 from mobvibe_app.preview.served_project import InStep, ServedProject
-from mobvibe_app.studio.changes import PreviewAddress, ServiceStatus
+from mobvibe_app.status import ServiceStatus
 from mobvibe_worker.errors import MobvibeError, NotFound, ServiceError, StoreError
 from mobvibe_worker.events import PreviewReady
 from mobvibe_worker.home import Home

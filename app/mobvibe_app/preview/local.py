@@ -14,13 +14,12 @@ from typing import Any, ClassVar, Literal
 
 from filelock import FileLock, Timeout
 
-from mobvibe_app.containers.failures import PortTaken
 from mobvibe_app.preview.events import is_event_line, new_mark
 from mobvibe_app.preview.facts import Usage
 from mobvibe_app.preview.log import PreviewLog
 from mobvibe_app.supervisor.choices import Choices
 from mobvibe_app.supervisor.client import Exits, Supervisor
-from mobvibe_app.supervisor.ports import holder_of, is_free, pick_port
+from mobvibe_app.supervisor.ports import PortTaken, holder_of, is_free, pick_port
 from mobvibe_app.supervisor.protocol import RunningService
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home

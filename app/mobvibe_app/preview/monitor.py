@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from mobvibe_app.preview.address import PreviewAddress
 from mobvibe_app.preview.facts import Hint, PreviewFacts, PreviewKnown, Usage, moved_on
 from mobvibe_app.preview.hints import Network, hint_for
 from mobvibe_app.preview.local import PreviewService
 from mobvibe_app.preview.log import POLL_SECONDS, PreviewLog
 from mobvibe_app.preview.preview_network import look_at_network
-from mobvibe_app.studio.changes import PreviewAddress
 from mobvibe_worker.errors import ServiceError
 
 log = logging.getLogger(__name__)

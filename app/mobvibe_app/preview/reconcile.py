@@ -14,7 +14,7 @@ from typing import Protocol
 from mobvibe_app.preview.facts import PreviewKnown, Said
 from mobvibe_app.preview.local import PreviewService, service_name
 from mobvibe_app.preview.monitor import PreviewWatches
-from mobvibe_app.studio.changes import ServiceStatus
+from mobvibe_app.status import ServiceStatus
 from mobvibe_app.supervisor.client import Supervisor
 from mobvibe_app.supervisor.protocol import RunningService
 from mobvibe_worker.errors import MobvibeError, NotFound

@@ -5,31 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal
 
+from mobvibe_app.preview.address import PreviewAddress
 from mobvibe_app.preview.facts import PreviewKnown
+from mobvibe_app.status import ServiceStatus
 from mobvibe_worker.events import Event
-from mobvibe_worker.jobs import JobId, JobStatus, Platform, QueueStats, SessionId
-
-ServiceName = Literal["postgres", "worker", "starter", "preview"]
-ServiceCareVerb = Literal["restart", "rebuild"]
-ServiceState = Literal[
-    "waiting", "downloading", "building", "starting", "healthy", "failed", "stopped"
-]
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceStatus:
-    """One service of the environment. `progress` is 0..1 where it is known, the bytes are of what is downloaded."""
-
-    name: ServiceName
-    state: ServiceState
-    detail: str = ""
-    remedy: str = ""
-    progress: float | None = None
-    port: int | None = None
-    got_bytes: int | None = None
-    all_bytes: int | None = None
+from mobvibe_worker.jobs import JobId, JobStatus, QueueStats, SessionId
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +46,6 @@ class WorkerSummary:
     heard_at: datetime
     is_lost: bool
     work: tuple[WorkLine, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class PreviewAddress:
-    """Where a project is served. `url` is what the QR holds; `expo_go` says in words what opens it."""
-
-    session_id: SessionId
-    url: str
-    sdk: int
-    expo_go: str
-    web_url: str
-    provider: Literal["process", "docker"] = "process"
-    slug: str = ""
-    """The project's."""
-    platform: Platform = "mobile"
 
 
 @dataclass(frozen=True, slots=True)

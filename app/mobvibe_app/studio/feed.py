@@ -8,15 +8,13 @@ from dataclasses import replace
 
 from mobvibe_app.environment.environment import StoppedOnPurpose
 from mobvibe_app.postgres.cluster import DiskFull
+from mobvibe_app.status import ServiceCareVerb, ServiceName, ServiceStatus
 from mobvibe_app.studio.changes import (
     Change,
     DemoSummary,
     EventsArrived,
     OverviewChanged,
-    ServiceCareVerb,
     ServiceChanged,
-    ServiceName,
-    ServiceStatus,
     SessionSelected,
     TroubleChanged,
     ViewChanged,

@@ -9,17 +9,16 @@ from decimal import Decimal, InvalidOperation
 from types import MappingProxyType
 from typing import Literal, get_args
 
+from mobvibe_app.preview.address import PreviewAddress
 from mobvibe_app.preview.facts import PreviewKnown
+from mobvibe_app.status import ServiceName, ServiceStatus
 from mobvibe_app.studio.changes import (
     Change,
     EventsArrived,
     OverviewChanged,
-    PreviewAddress,
     PreviewChanged,
     PreviewWatched,
     ServiceChanged,
-    ServiceName,
-    ServiceStatus,
     SessionSelected,
     SessionSummary,
     TroubleChanged,

@@ -14,16 +14,11 @@ from typing import Any, Protocol
 from filelock import FileLock, Timeout
 
 from mobvibe_app.environment.environment import Environment
-from mobvibe_app.environment.maintenance import ServiceCare
+from mobvibe_app.environment.maintenance import Maintenance
 from mobvibe_app.preview.head_mirror import PreviewHost
 from mobvibe_app.settings import AppSettings
-from mobvibe_app.studio.changes import (
-    Change,
-    DemoSummary,
-    ServiceChanged,
-    ServiceStatus,
-    TroubleChanged,
-)
+from mobvibe_app.status import ServiceStatus
+from mobvibe_app.studio.changes import Change, DemoSummary, ServiceChanged, TroubleChanged
 from mobvibe_app.studio.conversations import BuildSession, Order
 from mobvibe_app.studio.overview import Overview
 from mobvibe_worker.errors import InputError, MobvibeError, ServiceError
@@ -101,6 +96,7 @@ class Studio:
     ) -> None:
         self._settings = settings
         self._environment = environment
+        self._maintenance = Maintenance(environment)
         self._connect = connect
         self._demos = tuple(demos)
         self._stack = AsyncExitStack()
@@ -203,9 +199,9 @@ class Studio:
             gone.cancel()
 
     @property
-    def care(self) -> ServiceCare:
+    def care(self) -> Maintenance:
         """Restarts and rebuilds single services of the environment."""
-        return self._environment.care
+        return self._maintenance
 
     def demos(self) -> Sequence[DemoSummary]:
         """The recordings that can be replayed."""

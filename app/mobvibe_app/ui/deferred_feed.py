@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from mobvibe_app.studio.changes import Change, DemoSummary, ServiceCareVerb, ServiceName
+from mobvibe_app.status import ServiceCareVerb, ServiceName
+from mobvibe_app.studio.changes import Change, DemoSummary
 from mobvibe_app.ui.studio_port import StudioPort
 from mobvibe_worker.errors import InputError
 from mobvibe_worker.jobs import Platform, SessionId

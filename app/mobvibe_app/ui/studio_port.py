@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
-from mobvibe_app.studio.changes import Change, DemoSummary, ServiceCareVerb, ServiceName
+from mobvibe_app.status import ServiceCareVerb, ServiceName
+from mobvibe_app.studio.changes import Change, DemoSummary
 from mobvibe_worker.jobs import Platform, SessionId
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mobvibe_app.cli.output import Output
-from mobvibe_app.studio.changes import ServiceState, ServiceStatus
+from mobvibe_app.status import ServiceState, ServiceStatus
 
 
 def said(

@@ -26,7 +26,7 @@ from mobvibe_app.containers.failures import (
 from mobvibe_app.containers.spec import ContainerSpec, Mount
 from mobvibe_app.environment.environment import Environment
 from mobvibe_app.settings import AppSettings
-from mobvibe_app.studio.changes import ServiceStatus
+from mobvibe_app.status import ServiceStatus
 from mobvibe_app.supervisor.choices import Choices
 from mobvibe_app.supervisor.ports import pick_port
 from mobvibe_worker.errors import ServiceError

@@ -13,8 +13,9 @@ import pytest
 
 from mobvibe_app.containers.engine import DockerEngine
 from mobvibe_app.environment.environment import Environment
+from mobvibe_app.environment.maintenance import Maintenance
 from mobvibe_app.settings import AppSettings
-from mobvibe_app.studio.changes import ServiceStatus
+from mobvibe_app.status import ServiceStatus
 from mobvibe_app.supervisor.choices import Choices
 from mobvibe_worker.errors import InputError
 from mobvibe_worker.home import Home
@@ -121,12 +122,12 @@ async def test_a_starter_is_forgotten_and_a_preview_s_port_too(tmp_path: Path) -
     async with _environment(home) as environment:
         log = home.logs / "preview-one.log"
         log.write_text("Bundled")
-        assert await environment.care.reset("preview-one") == (
+        assert await Maintenance(environment).reset("preview-one") == (
             "the port and the log of preview-one",
         )
         assert not log.exists()
         with pytest.raises(InputError):
-            environment.care.consequence("../preview")
+            Maintenance(environment).consequence("../preview")
 
 
 @pytest.mark.docker
@@ -144,14 +145,17 @@ async def test_postgres_in_a_container_is_restarted_rebuilt_and_reset(
         lost = asyncio.create_task(environment.lost())
         await _add_row(dsn)
         names = [found.name for found in engine.labelled(home_id)]
-        for care in (environment.care.restart, environment.care.rebuild):
+        for care in (
+            Maintenance(environment).restart,
+            Maintenance(environment).rebuild,
+        ):
             before = await _pid(environment)
             await care("postgres")
             assert await _pid(environment) != before
             assert await _rows(dsn) == 1
             assert [found.name for found in engine.labelled(home_id)] == names
         assert not lost.done()
-        deleted = await environment.care.reset("postgres")
+        deleted = await Maintenance(environment).reset("postgres")
         assert deleted == (f"the container {names[0]}", f"the volume {names[0]}")
         assert engine.labelled(home_id) == ()
         assert engine.volume_labels(names[0]) is None
@@ -194,7 +198,7 @@ async def test_a_preview_in_a_container_is_restarted_told_of_when_removed_and_re
         assert b"Open up App.tsx" in await Phone(shown.url).bundle()
 
         # Its image taken away as well: built again.
-        deleted = await environment.care.reset("preview")
+        deleted = await Maintenance(environment).reset("preview")
         assert [one.partition(":")[0] for one in deleted] == [
             "the port and the log of preview-app",
             "the image mobvibe-expo-54",

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mobvibe_app.postgres.embedded import EmbeddedPostgres
-from mobvibe_app.studio.changes import ServiceStatus
+from mobvibe_app.status import ServiceStatus
 from mobvibe_app.supervisor.choices import Choices
 from mobvibe_app.supervisor.client import Supervisor
 from mobvibe_worker.errors import ServiceError

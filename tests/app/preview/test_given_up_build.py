@@ -12,7 +12,7 @@ import pytest
 
 from mobvibe_app.containers.engine import DockerEngine
 from mobvibe_app.preview.expo_image import ExpoImage
-from mobvibe_app.studio.changes import ServiceStatus
+from mobvibe_app.status import ServiceStatus
 from support.containers.engine import BASE_IMAGE
 from support.expo import ExpoSdk
 from support.expo import expo_sdk as expo_sdk

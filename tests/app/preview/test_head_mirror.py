@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 from asyncpg import Pool
 
+from mobvibe_app.preview.address import PreviewAddress
 from mobvibe_app.preview.head_mirror import PreviewHost
 from mobvibe_app.preview.local import PreviewService
 from mobvibe_app.preview.monitor import PreviewWatches
 from mobvibe_app.preview.reconcile import PreviewStores, PreviewUpkeep
 from mobvibe_app.preview.served_project import is_theirs
-from mobvibe_app.studio.changes import PreviewAddress, ServiceStatus
+from mobvibe_app.status import ServiceStatus
 from mobvibe_app.supervisor.client import Supervisor
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home

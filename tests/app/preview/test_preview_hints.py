@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 from mobvibe_app.cli.serving import news
+from mobvibe_app.preview.address import PreviewAddress
 from mobvibe_app.preview.facts import (
     Asked,
     Broken,
@@ -30,7 +31,6 @@ from mobvibe_app.preview.monitor import PreviewWatches
 from mobvibe_app.preview.network import lan_address
 from mobvibe_app.preview.preview_network import look_at_network
 from mobvibe_app.preview.process import ProcessPreview
-from mobvibe_app.studio.changes import PreviewAddress
 from mobvibe_app.supervisor.client import Supervisor
 from mobvibe_worker.jobs import SessionId
 from mobvibe_worker.workspace.publish import ServedFolder

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from mobvibe_app.preview.address import PreviewAddress
 from mobvibe_app.preview.facts import PreviewFacts, PreviewKnown
 from mobvibe_app.preview.reconcile import MOST_LINES, MOST_RESTARTS, PreviewUpkeep
-from mobvibe_app.studio.changes import PreviewAddress
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.jobs import Platform
 from mobvibe_worker.store.event_log import EventLog

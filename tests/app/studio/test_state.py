@@ -6,12 +6,12 @@ import time
 from decimal import Decimal
 from uuid import UUID
 
+from mobvibe_app.status import ServiceStatus
 from mobvibe_app.studio.changes import (
     Change,
     EventsArrived,
     PreviewChanged,
     ServiceChanged,
-    ServiceStatus,
     SessionSelected,
     TroubleChanged,
 )

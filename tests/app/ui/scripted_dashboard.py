@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from mobvibe_app.status import ServiceStatus
 from mobvibe_app.studio.changes import (
     Change,
     EventsArrived,
     OverviewChanged,
     ServiceChanged,
-    ServiceStatus,
     SessionSelected,
     TroubleChanged,
 )

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from mobvibe_app.studio.changes import ServiceChanged, ServiceState, ServiceStatus, ViewChanged
+from mobvibe_app.status import ServiceState, ServiceStatus
+from mobvibe_app.studio.changes import ServiceChanged, ViewChanged
 from mobvibe_app.ui.app import MobvibeApp
 from mobvibe_app.ui.words.services import service_lines
 from support.scripted_studio import ScriptedStudio, build_changes, services_up

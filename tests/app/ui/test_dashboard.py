@@ -12,12 +12,12 @@ from textual.geometry import Offset
 from textual.pilot import Pilot
 from textual.selection import Selection
 
+from mobvibe_app.status import ServiceStatus
 from mobvibe_app.studio.changes import (
     Change,
     EventsArrived,
     PreviewChanged,
     ServiceChanged,
-    ServiceStatus,
     SessionSelected,
     TroubleChanged,
 )

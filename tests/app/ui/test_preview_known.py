@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from textual.pilot import Pilot
 
+from mobvibe_app.preview.address import PreviewAddress
 from mobvibe_app.preview.facts import (
     Broken,
     Building,
@@ -22,7 +23,7 @@ from mobvibe_app.preview.facts import (
     Usage,
     moved_on,
 )
-from mobvibe_app.studio.changes import PreviewAddress, PreviewChanged, PreviewWatched
+from mobvibe_app.studio.changes import PreviewChanged, PreviewWatched
 from mobvibe_app.ui.app import MobvibeApp
 from mobvibe_app.ui.screens.qr import QrScreen
 from mobvibe_app.ui.widgets.qr_code import QrCode

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from mobvibe_app.studio.changes import ServiceChanged, ServiceStatus
+from mobvibe_app.status import ServiceStatus
+from mobvibe_app.studio.changes import ServiceChanged
 from mobvibe_app.ui.app import MobvibeApp
 from mobvibe_app.ui.widgets.top_bar import TopBar
 from support.scripted_studio import ScriptedStudio, build_changes, overview, services_up

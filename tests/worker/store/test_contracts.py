@@ -15,7 +15,8 @@ import pytest
 from mobvibe_worker import jobs, revisions
 from mobvibe_worker.errors import SchemaUnknown
 from mobvibe_worker.events import EventType
-from mobvibe_worker.store.connection import rows, rules
+from mobvibe_worker.store import rules
+from mobvibe_worker.store.connection import rows
 from mobvibe_worker.store.schema.contracts import camel, contracts_file, generate
 from support.expo import cache_home
 

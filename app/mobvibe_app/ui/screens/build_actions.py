@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from textual.widget import Widget
 from textual.widgets import Input, TextArea
 
-from mobvibe_app.studio.changes import ServiceCareVerb, ServiceName, TroubleChanged
+from mobvibe_app.status import ServiceCareVerb, ServiceName
+from mobvibe_app.studio.changes import TroubleChanged
 from mobvibe_app.studio.state import BuildState
 from mobvibe_app.ui.messages import ChangeArrived
 from mobvibe_app.ui.screens.confirm import ConfirmScreen

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from textual.content import Content
 from textual.widget import Widget
 
-from mobvibe_app.studio.changes import PreviewAddress
+from mobvibe_app.preview.address import PreviewAddress
 from mobvibe_app.studio.state import BuildState
 from mobvibe_app.ui.screens.qr import QrScreen
 from mobvibe_app.ui.stream.view import StreamView

@@ -11,8 +11,8 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from mobvibe_app.preview.address import PreviewAddress
 from mobvibe_app.preview.facts import Hint, PreviewKnown
-from mobvibe_app.studio.changes import PreviewAddress
 from mobvibe_app.ui.qr_matrix import URL_LIMIT, Look, looks_that_fit, qr_matrix
 from mobvibe_app.ui.widgets.qr_code import QrCode
 from mobvibe_app.ui.words.preview import hint_lines

@@ -6,7 +6,7 @@ from textual.content import Content
 from textual.geometry import Size
 from textual.widget import Widget
 
-from mobvibe_app.studio.changes import ServiceStatus
+from mobvibe_app.status import ServiceStatus
 from mobvibe_app.studio.state import BuildState
 from mobvibe_app.ui.words.services import dot
 from mobvibe_app.ui.words.values import MUTED, money, one_line, shortened

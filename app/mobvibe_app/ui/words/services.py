@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.content import Content
 
-from mobvibe_app.studio.changes import ServiceState, ServiceStatus
+from mobvibe_app.status import ServiceState, ServiceStatus
 from mobvibe_app.ui.words.values import MUTED, one_line, shortened
 
 DOTS: dict[ServiceState, tuple[str, str]] = {

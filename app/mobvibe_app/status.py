@@ -1,0 +1,30 @@
+"""What a service reports about itself: a name, a state, a detail and, when it fails, what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+ServiceName = Literal["postgres", "worker", "starter", "preview"]
+ServiceCareVerb = Literal["restart", "rebuild"]
+ServiceState = Literal[
+    "waiting", "downloading", "building", "starting", "healthy", "failed", "stopped"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatus:
+    """One service of the environment. `progress` is 0..1 where it is known, the bytes are of what is downloaded."""
+
+    name: ServiceName
+    state: ServiceState
+    detail: str = ""
+    remedy: str = ""
+    progress: float | None = None
+    port: int | None = None
+    got_bytes: int | None = None
+    all_bytes: int | None = None
+
+
+OnStatus = Callable[[ServiceStatus], None]
