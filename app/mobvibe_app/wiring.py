@@ -73,8 +73,8 @@ async def _connected(
     from mobvibe_worker.store.connection.listener import Listener
     from mobvibe_worker.store.connection.pool import open_pool
     from mobvibe_worker.store.job_queue import JobQueue
-    from mobvibe_worker.store.roster import Roster
     from mobvibe_worker.store.turns import TurnLedger
+    from mobvibe_worker.store.workers import WorkerRegistry
 
     poll = settings.poll_interval_ms / 1000
     pool = await open_pool(
@@ -91,7 +91,7 @@ async def _connected(
                 )
                 yield Connected(
                     session=session,
-                    overview=Overview(queue, kept.sessions, turns, listener, Roster(pool)),
+                    overview=Overview(queue, kept.sessions, turns, listener, WorkerRegistry(pool)),
                     preview_host=host,
                     worker=EmbeddedWorker(settings, dsn, pool, listener, environment.sandbox())
                     if has_worker

@@ -18,10 +18,7 @@ from mobvibe_app.studio.changes import (
     PreviewChanged,
     ServiceChanged,
     SessionSelected,
-    SessionSummary,
     ViewChanged,
-    WorkerSummary,
-    WorkLine,
 )
 from mobvibe_worker.errors import MobvibeError
 from mobvibe_worker.events import (
@@ -35,7 +32,17 @@ from mobvibe_worker.events import (
     Thinking,
     to_data,
 )
-from mobvibe_worker.jobs import JobId, JobStatus, Platform, QueueStats, SessionId
+from mobvibe_worker.jobs import (
+    JobId,
+    JobStatus,
+    Platform,
+    QueueStats,
+    SessionId,
+    SessionSummary,
+    WorkerId,
+    WorkerSummary,
+    WorkLine,
+)
 
 URL = "exp://192.168.1.23:8081"
 SESSION = SessionId(UUID(int=1))
@@ -231,9 +238,10 @@ def overview(status: JobStatus | None = "processing") -> OverviewChanged:
 def worker_here(status: JobStatus | None = "processing") -> WorkerSummary:
     """The worker of this machine; it builds the first session's app while that runs."""
     now = datetime.now(UTC)
-    work = (WorkLine("habit-tracker", now - timedelta(seconds=48)),)
+    work = (WorkLine(JOB, "habit-tracker", 1, now - timedelta(seconds=48)),)
     return WorkerSummary(
-        *("laptop", 4312, "0.1.0", 1, now - timedelta(seconds=2), False),
+        *(WorkerId("worker"), "laptop", 4312, "0.1.0", 1),
+        *(now - timedelta(hours=1), now - timedelta(seconds=2), False),
         work if status == "processing" else (),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from functools import cache
 from types import UnionType
@@ -111,6 +111,11 @@ class Event:
     type: EventType
     data: Mapping[str, Any]
     created_at: datetime
+    payload: Payload | None = field(init=False, repr=False, compare=False)
+    """`data` as the value of its type, None if it has another shape: plain SQL may insert anything."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "payload", _payload(self.type, self.data))
 
 
 def to_data(payload: Payload) -> dict[str, Any]:
@@ -118,13 +123,12 @@ def to_data(payload: Payload) -> dict[str, Any]:
     return asdict(payload)
 
 
-def parse_payload(event: Event) -> Payload | None:
-    """The typed payload of a stored event; None where its data has another shape (plain SQL may insert anything)."""
-    shape = _PAYLOADS.get(event.type)
+def _payload(event_type: EventType, data: Mapping[str, Any]) -> Payload | None:
+    shape = _PAYLOADS.get(event_type)
     if shape is None:
         return None
-    hints = _hints(event.type)
-    values = {name: value for name, value in event.data.items() if name in hints}
+    hints = _hints(event_type)
+    values = {name: value for name, value in data.items() if name in hints}
     if not all(_fits(value, hints[name]) for name, value in values.items()):
         return None
     try:

@@ -1,4 +1,4 @@
-"""What a job is, and the names of its states."""
+"""Jobs, and the values that sum up the queue, its workers and its sessions."""
 
 from __future__ import annotations
 
@@ -71,3 +71,43 @@ class QueueStats:
     failed: int = 0
     cancelled: int = 0
     oldest_pending_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkLine:
+    """A job that a worker runs now."""
+
+    job_id: JobId
+    project: str
+    attempt: int
+    started_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSummary:
+    """A worker that is alive or was lost recently, with the jobs it runs."""
+
+    id: WorkerId
+    host: str
+    pid: int
+    version: str
+    slots: int
+    started_at: datetime
+    last_heartbeat_at: datetime
+    is_lost: bool
+    work: tuple[WorkLine, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSummary:
+    """A session with its newest job. `project` is the project's slug, `title` its name."""
+
+    id: SessionId
+    project: str
+    title: str
+    sdk: int
+    job_id: JobId | None
+    job_status: JobStatus | None
+    attempt: int
+    """The attempt of the newest job, 0 before the first claim."""
+    activity_at: datetime

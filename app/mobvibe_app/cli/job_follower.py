@@ -11,7 +11,7 @@ from mobvibe_app.cli.event_lines import event_data, event_line
 from mobvibe_app.cli.output import Output
 from mobvibe_app.studio.conversations import Submitted
 from mobvibe_app.studio.studio import Connected
-from mobvibe_worker.events import Event, Thinking, parse_payload
+from mobvibe_worker.events import Event, Thinking
 from mobvibe_worker.jobs import Job, JobId
 
 PREVIEW_SECONDS = 240.0
@@ -111,7 +111,7 @@ class JobFollower:
 
     def _print(self, event: Event) -> None:
         """One line an event; the pieces of one thought are joined first."""
-        payload = parse_payload(event)
+        payload = event.payload
         if isinstance(payload, Thinking) and payload.block == self._block:
             self._thought.append(payload.text)
             return

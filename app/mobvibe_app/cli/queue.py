@@ -14,7 +14,6 @@ from mobvibe_app.settings import AppSettings
 from mobvibe_app.studio.studio import Connected
 from mobvibe_app.wiring import build_studio
 from mobvibe_worker.errors import InputError
-from mobvibe_worker.events import parse_payload
 from mobvibe_worker.jobs import Job, JobId, SessionId
 from mobvibe_worker.sanitize import clean_text
 from mobvibe_worker.store.job_queue import JobQueue
@@ -103,7 +102,7 @@ async def events(settings: AppSettings, flags: argparse.Namespace, out: Output) 
         after = 0
         while page := await connected.session.events.read(session_id, after, PAGE):
             for event in page:
-                payload = parse_payload(event)
+                payload = event.payload
                 if out.is_json:
                     out.value({"event": event_data(event)})
                 elif payload and (line := event_line(payload)):

@@ -14,9 +14,10 @@ from mobvibe_app.preview.events import is_event_line
 from mobvibe_app.settings import AppSettings
 from mobvibe_worker.errors import InputError, MobvibeError
 from mobvibe_worker.home import Home
+from mobvibe_worker.jobs import WorkerSummary
 from mobvibe_worker.sanitize import clean_text
 from mobvibe_worker.store.connection.pool import open_pool
-from mobvibe_worker.store.roster import Roster, SeenWorker
+from mobvibe_worker.store.workers import WorkerRegistry
 
 MOST_BYTES = 200_000
 MOST_LINES = 200
@@ -82,13 +83,13 @@ async def status(settings: AppSettings, flags: argparse.Namespace, out: Output) 
     return 0
 
 
-async def _workers(settings: AppSettings, out: Output) -> list[SeenWorker]:
+async def _workers(settings: AppSettings, out: Output) -> list[WorkerSummary]:
     """Who works on this home's database; nobody where that cannot be asked, and why."""
     environment = Environment(settings)
     try:
         pool = await open_pool(await environment.start(lambda status: None), size=1)
         try:
-            return await Roster(pool).read()
+            return await WorkerRegistry(pool).summaries()
         finally:
             await pool.close()
     except MobvibeError as error:
@@ -98,7 +99,7 @@ async def _workers(settings: AppSettings, out: Output) -> list[SeenWorker]:
         await environment.close()
 
 
-def _worker_line(worker: SeenWorker) -> str:
+def _worker_line(worker: WorkerSummary) -> str:
     now = datetime.now(UTC)
     heard = f"{(now - worker.last_heartbeat_at).total_seconds():.0f} s ago"
     doing = ", ".join(

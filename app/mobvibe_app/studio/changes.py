@@ -3,49 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
 
 from mobvibe_app.preview.address import PreviewAddress
 from mobvibe_app.preview.facts import PreviewKnown
 from mobvibe_app.status import ServiceStatus
 from mobvibe_worker.events import Event
-from mobvibe_worker.jobs import JobId, JobStatus, QueueStats, SessionId
-
-
-@dataclass(frozen=True, slots=True)
-class SessionSummary:
-    """One line of the sessions panel: a session and its newest job."""
-
-    id: SessionId
-    project: str
-    title: str
-    sdk: int
-    job_id: JobId | None
-    job_status: JobStatus | None
-    attempt: int
-    activity_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class WorkLine:
-    """A job that a worker runs: of which project, and since when."""
-
-    project: str
-    started_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerSummary:
-    """A worker that lives, or is lost; `heard_at` is its last heartbeat."""
-
-    host: str
-    pid: int
-    version: str
-    slots: int
-    heard_at: datetime
-    is_lost: bool
-    work: tuple[WorkLine, ...] = ()
+from mobvibe_worker.jobs import QueueStats, SessionId, SessionSummary, WorkerSummary
 
 
 @dataclass(frozen=True, slots=True)

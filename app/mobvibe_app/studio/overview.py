@@ -7,13 +7,13 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mobvibe_app.studio.changes import OverviewChanged, SessionSummary, WorkerSummary, WorkLine
+from mobvibe_app.studio.changes import OverviewChanged
 from mobvibe_worker.jobs import LOCAL_OWNER, UserId
 from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.job_queue import JobQueue
-from mobvibe_worker.store.roster import Roster, SeenWorker
 from mobvibe_worker.store.sessions import SessionStore
 from mobvibe_worker.store.turns import TurnLedger
+from mobvibe_worker.store.workers import WorkerRegistry
 
 MOST_SESSIONS = 50
 LEAST_PAUSE_SECONDS = 0.3
@@ -27,7 +27,7 @@ class Overview:
     sessions: SessionStore
     turns: TurnLedger
     listener: Listener
-    roster: Roster | None = None
+    workers: WorkerRegistry | None = None
     """None for another person's view, which has no right to see the workers."""
     poll_seconds: float = 5.0
     owner: UserId = LOCAL_OWNER
@@ -37,24 +37,11 @@ class Overview:
     async def read(self) -> OverviewChanged:
         """The overview of now. Raises StoreError."""
         stats = await (self.queue.stats() if self.is_own else self.queue.visible_stats())
-        rows = await self.sessions.summaries(self.owner, MOST_SESSIONS)
-        sessions = tuple(
-            SessionSummary(
-                id=row.session_id,
-                project=row.project_slug,
-                title=row.project_name,
-                sdk=row.sdk,
-                job_id=row.job_id,
-                job_status=row.job_status,
-                attempt=row.attempt or 0,
-                activity_at=row.activity_at,
-            )
-            for row in rows
-        )
+        sessions = await self.sessions.summaries(self.owner, MOST_SESSIONS)
         cost = await self.turns.cost_today(self.owner)
         finished = await self.queue.finished_per_minute()
-        workers = await self.roster.read() if self.roster else []
-        return OverviewChanged(stats, sessions, cost, finished, tuple(map(_summary, workers)))
+        workers = await self.workers.summaries() if self.workers else []
+        return OverviewChanged(stats, tuple(sessions), cost, finished, tuple(workers))
 
     async def watch(self, tell: Callable[[OverviewChanged], None]) -> None:
         """Tell the overview of now and whenever a job or a worker came or moved on; at least every `poll_seconds`.
@@ -80,15 +67,3 @@ class Overview:
     async def _listen(self, channel: str, happened: asyncio.Event) -> None:
         async for _ in self.listener.subscribe(channel):
             happened.set()
-
-
-def _summary(worker: SeenWorker) -> WorkerSummary:
-    return WorkerSummary(
-        host=worker.host,
-        pid=worker.pid,
-        version=worker.version,
-        slots=worker.slots,
-        heard_at=worker.last_heartbeat_at,
-        is_lost=worker.is_lost,
-        work=tuple(WorkLine(each.project, each.started_at) for each in worker.work),
-    )

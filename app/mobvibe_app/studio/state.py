@@ -20,10 +20,8 @@ from mobvibe_app.studio.changes import (
     PreviewWatched,
     ServiceChanged,
     SessionSelected,
-    SessionSummary,
     TroubleChanged,
     ViewChanged,
-    WorkerSummary,
 )
 from mobvibe_worker.events import (
     Completion,
@@ -35,9 +33,8 @@ from mobvibe_worker.events import (
     PreviewReady,
     Terminal,
     Thinking,
-    parse_payload,
 )
-from mobvibe_worker.jobs import JobId, QueueStats, SessionId
+from mobvibe_worker.jobs import JobId, QueueStats, SessionId, SessionSummary, WorkerSummary
 
 Phase = Literal["running", "done", "failed", "cancelled"]
 FileVerb = Literal["created", "modified", "deleted", "renamed"]
@@ -172,7 +169,7 @@ def _with_events(state: BuildState, events: tuple[Event, ...]) -> BuildState:
         if event.session_id != state.selected or event.seq <= last_seq:
             continue
         last_seq = event.seq
-        payload = parse_payload(event)
+        payload = event.payload
         if isinstance(payload, FileChange):
             _record(files, payload)
         elif isinstance(payload, PreviewReady):

@@ -11,7 +11,15 @@ from asyncpg import Pool
 
 from mobvibe_worker.agent.model import Model
 from mobvibe_worker.errors import StoreError
-from mobvibe_worker.events import Message
+from mobvibe_worker.events import (
+    ErrorRaised,
+    FileChange,
+    Message,
+    Payload,
+    PreviewReady,
+    Terminal,
+    Thinking,
+)
 from mobvibe_worker.home import Home
 from mobvibe_worker.jobs import Job
 from mobvibe_worker.runner.attempt import AttemptRunner
@@ -65,6 +73,32 @@ async def test_work_ends_at_once_when_its_events_are_refused(pool: Pool) -> None
         buffer.emit(Message("after"))
         await buffer.flush()
     assert await texts(pool, job) == ["a timer for coffee", "before"]
+
+
+async def test_no_stored_event_holds_a_secret(pool: Pool) -> None:
+    job, attempt = await running_job(pool)
+    buffer = EventBuffer(
+        *(EventLog(pool), job.session_id, attempt),
+        on_lost=lambda: pytest.fail("nobody else has the job"),
+        redact=Redactor(["sk-canary-canary"]),
+    )
+    secret = "with sk-canary-canary inside"
+    emitted: list[Payload] = [
+        Thinking(secret, secret),
+        Message(secret),
+        Terminal(secret, output=secret),
+        FileChange(secret, "renamed", origin=secret),
+        PreviewReady(secret, 54, secret),
+        ErrorRaised(secret, secret),
+    ]
+    async with buffer:
+        for payload in emitted:
+            buffer.emit(payload)
+        await buffer.flush()
+    stored = (await EventLog(pool).read(job.session_id))[1:]
+    assert [type(event.payload) for event in stored] == [type(payload) for payload in emitted]
+    assert "sk-canary" not in repr([event.data for event in stored])
+    assert repr([event.data for event in stored]).count("with [secret] inside") == 11
 
 
 async def test_work_that_is_stopped_has_its_word(pool: Pool) -> None:

@@ -12,7 +12,6 @@ import pytest
 from asyncpg import Pool
 
 from mobvibe_worker.errors import BranchRefused, InputError, MigrationFailed, NotFound
-from mobvibe_worker.events import parse_payload
 from mobvibe_worker.jobs import UserId
 from mobvibe_worker.store.connection.pool import open_pool
 from mobvibe_worker.store.event_log import EventLog
@@ -229,8 +228,8 @@ async def test_the_data_set_is_believable_and_nothing_of_it_waits(database_url: 
         rows = await SessionStore(pool).summaries(UserId(grace.id))
         assert len(rows) == 2
         for row in rows:
-            events = await EventLog(pool).read(row.session_id)
-            assert events and all(parse_payload(event) is not None for event in events)
+            events = await EventLog(pool).read(row.id)
+            assert events and all(event.payload is not None for event in events)
         assert all(each.head_revision_id for each in await ProjectStore(pool).list(grace.id))
         assert await new_session(pool)
     finally:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
+from typing import cast
 from uuid import uuid4
 
 from asyncpg import Pool
 
-from mobvibe_worker.events import Event, Message, Terminal, parse_payload
+from mobvibe_worker.events import Event, EventType, Message, Terminal
 from mobvibe_worker.jobs import SessionId
 from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.connection.pool import open_pool
@@ -79,7 +81,7 @@ async def test_without_notifications_the_poll_finds_everything(pool: Pool) -> No
         await EventLog(pool).append(session, [Terminal("tsc", "passed")])
         first, second = await reader
         assert not deaf.is_connected
-    assert (parse_payload(first), second.type) == (Message("a"), "terminal")
+    assert (first.payload, second.type) == (Message("a"), "terminal")
 
 
 async def test_a_notification_wakes_the_feed_and_other_sessions_do_not(
@@ -109,3 +111,17 @@ async def test_an_attempts_events_carry_its_job_and_survive_a_page(pool: Pool) -
     assert [event.seq for event in events] == list(range(1, 1204))
     assert {event.job_id for event in events[:1201]} == {job.id}
     assert len(await log.read(job.session_id, after=1000, limit=50)) == 50
+
+
+async def test_events_of_unknown_shape_are_readable_without_a_payload(pool: Pool) -> None:
+    session = await new_session(pool)
+    for data in ('{"text": 1}', '{"words": "hello"}', "{}"):
+        await pool.execute(
+            "insert into session_events (session_id, event_type, data) values ($1, 'message', $2)",
+            *(session, json.loads(data)),
+        )
+    events = await EventLog(pool).read(session)
+    assert [(event.seq, event.payload) for event in events] == [(1, None), (2, None), (3, None)]
+    assert events[1].data == {"words": "hello"}
+    later = Event(session, 4, None, cast(EventType, "poem"), {"text": "a"}, events[0].created_at)
+    assert later.payload is None

@@ -43,11 +43,11 @@ async def test_people_see_their_own_on_every_host(migrated: PreparedDatabase) ->
         ada = await profiles.person("ada@example.com")
         view = UserView(pool, grace)
         rows = await SessionStore(view).summaries(grace.id)
-        assert len(rows) == 2 and await EventLog(view).read(rows[0].session_id)
+        assert len(rows) == 2 and await EventLog(view).read(rows[0].id)
         assert await SessionStore(view).summaries(ada.id) == []
         assert (await JobQueue(view).visible_stats()).completed == 3
         with pytest.raises(Denied):
-            await SessionStore(view).expire(rows[0].session_id)
+            await SessionStore(view).expire(rows[0].id)
         assert await pool.fetchval("select current_user") == migrated.owner
     finally:
         await pool.close()

@@ -275,9 +275,9 @@ async def test_summaries_projects_and_workers(pool: Pool) -> None:
     await queue.enqueue(busy, "old")
     newest = await queue.enqueue(busy, "new")
     rows = await sessions.summaries(LOCAL_OWNER, 10)
-    assert [row.session_id for row in rows] == [busy, quiet]
+    assert [row.id for row in rows] == [busy, quiet]
     assert (rows[0].job_id, rows[0].job_status, rows[0].sdk) == (newest, "pending", 54)
-    assert (rows[1].job_id, rows[1].project_slug) == (None, "n-code-more")
+    assert (rows[1].job_id, rows[1].project) == (None, "n-code-more")
 
     registry = WorkerRegistry(pool)
     worker = WorkerId("w")

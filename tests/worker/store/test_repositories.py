@@ -252,7 +252,7 @@ async def test_a_persons_view_holds_their_rows_only_and_writes_nothing(pool: Poo
     await EventLog(pool).append(other, [Message("secret")])
 
     view = UserView(pool, ada)
-    assert [row.session_id for row in await SessionStore(view).summaries(ada.id)] == [session]
+    assert [row.id for row in await SessionStore(view).summaries(ada.id)] == [session]
     assert await SessionStore(view).summaries(LOCAL_OWNER) == []
     assert (await JobQueue(view).visible_stats()).pending == 1
     assert (await JobQueue(pool).visible_stats()).pending == 2

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
 from mobvibe_worker.agent.model import Block
 from mobvibe_worker.agent.repetition import Repetition
 from mobvibe_worker.agent.tools.tool import Tool, ToolOutcome, Workbench
-from mobvibe_worker.events import FileChange, Payload
+from mobvibe_worker.events import Payload
 from mobvibe_worker.sanitize import Redactor
 
 RESULT_LIMIT = 100_000
@@ -61,7 +61,7 @@ class ToolCalls:
             )
         outcome = await tool(call.get("input"), self.bench)
         for event in outcome.events:
-            self.emit(self._redacted(event))
+            self.emit(event)
         return outcome
 
     def _holds_secret(self, value: object) -> bool:
@@ -74,11 +74,6 @@ class ToolCalls:
                 return any(self._holds_secret(inner) for inner in value)
             case _:
                 return False
-
-    def _redacted(self, event: Payload) -> Payload:
-        if isinstance(event, FileChange):
-            return replace(event, path=self.redact(event.path))
-        return event
 
 
 async def _side_by_side(runs: list[Any]) -> list[ToolOutcome]:

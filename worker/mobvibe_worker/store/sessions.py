@@ -10,11 +10,11 @@ from asyncpg import Record
 from mobvibe_worker.errors import Conflict, NotFound
 from mobvibe_worker.jobs import (
     JobId,
-    JobStatus,
     Platform,
     ProjectId,
     SessionId,
     SessionStatus,
+    SessionSummary,
     UserId,
 )
 from mobvibe_worker.store.connection.execute import Source, repeatable
@@ -60,21 +60,6 @@ class Session:
     expires_at: datetime
     last_seq: int
     created_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class SessionSummary:
-    """One line of the sessions panel: a session with its newest job."""
-
-    session_id: SessionId
-    project_name: str
-    project_slug: str
-    initial_prompt: str | None
-    sdk: int
-    job_id: JobId | None
-    job_status: JobStatus | None
-    attempt: int | None
-    activity_at: datetime
 
 
 class SessionStore:
@@ -217,14 +202,13 @@ def _summary(record: Record) -> SessionSummary:
     job = _JOBS.read_part(record, len(SESSIONS) + len(PROJECTS))
     assert session is not None and project is not None
     return SessionSummary(
-        session_id=SessionId(session.id),
-        project_name=project.name,
-        project_slug=project.slug,
-        initial_prompt=session.initial_prompt,
+        id=SessionId(session.id),
+        project=project.slug,
+        title=project.name,
         sdk=sdk_of(project),
         job_id=JobId(job.id) if job else None,
         job_status=job.status if job else None,
-        attempt=job.attempt if job else None,
+        attempt=job.attempt if job else 0,
         activity_at=max(session.updated_at, job.updated_at) if job else session.updated_at,
     )
 

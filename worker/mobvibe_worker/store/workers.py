@@ -1,15 +1,47 @@
-"""Who is alive: the registry of workers."""
+"""The registry of workers: heartbeats, which workers are alive or lost, and what each runs."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from itertools import groupby
 
-from mobvibe_worker.jobs import WorkerId
+from asyncpg import Record
+
+from mobvibe_worker.jobs import JobId, WorkerId, WorkerSummary, WorkLine
 from mobvibe_worker.store.connection.execute import Source, repeatable
-from mobvibe_worker.store.connection.rows import WorkersInsert, WorkersRow
+from mobvibe_worker.store.connection.rows import CodingJobsRow, WorkersInsert, WorkersRow
 from mobvibe_worker.store.connection.table import RowSet
+from mobvibe_worker.store.projects import PROJECTS
 
+LOST_AFTER = timedelta(seconds=30)
+"""A worker counts as lost after this silence. Workers send a heartbeat every ten seconds or more often."""
+LOST_SHOWN = timedelta(minutes=10)
+MOST_WORKERS = 50
 WORKERS = RowSet("workers", WorkersRow)
+_JOBS = RowSet("coding_jobs", CodingJobsRow)
+# A worker that stops cleanly sends a last heartbeat; one that was found dead sends none.
+_SUMMARIES = f"""
+select {WORKERS.columns("w")},
+       w.gone_at is not null or w.last_heartbeat_at < now() - $1::interval as is_lost,
+       {_JOBS.columns("j")}, {PROJECTS.columns("p")}
+from (
+  select seen.*, exists (
+    select from public.coding_jobs
+    where status = 'processing' and worker = seen.id
+  ) as is_busy
+  from public.workers seen
+  where seen.last_heartbeat_at > now() - $2::interval
+    and (seen.gone_at is null or seen.gone_at > seen.last_heartbeat_at)
+  order by seen.gone_at is not null or seen.last_heartbeat_at < now() - $1::interval,
+    is_busy desc, seen.last_heartbeat_at desc, seen.id
+  limit $3
+) w
+left join public.coding_jobs j on j.status = 'processing' and j.worker = w.id
+left join public.projects p on p.id = j.project_id
+order by is_lost, w.is_busy desc, w.last_heartbeat_at desc, w.id, j.started_at, j.id
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +96,34 @@ class WorkerRegistry:
             "update public.workers set gone_at = now(), last_heartbeat_at = now() where id = $1",
             worker,
         )
+
+    async def summaries(self) -> list[WorkerSummary]:
+        """Busy workers first, then idle ones, then lost ones of the last ten minutes."""
+        rows = await repeatable(self._source, _SUMMARIES, LOST_AFTER, LOST_SHOWN, MOST_WORKERS)
+        by_worker = groupby(rows, key=lambda record: record[0])
+        return [_summary(list(records)) for _, records in by_worker]
+
+
+def _summary(records: Sequence[Record]) -> WorkerSummary:
+    worker = WORKERS.read_part(records[0])
+    assert worker is not None
+    return WorkerSummary(
+        id=WorkerId(worker.id),
+        host=worker.host,
+        pid=worker.pid,
+        version=worker.version,
+        slots=worker.slots,
+        started_at=worker.started_at,
+        last_heartbeat_at=worker.last_heartbeat_at,
+        is_lost=records[0][len(WORKERS)],
+        work=tuple(work for work in map(_work, records) if work),
+    )
+
+
+def _work(record: Record) -> WorkLine | None:
+    start = len(WORKERS) + 1
+    job = _JOBS.read_part(record, start)
+    project = PROJECTS.read_part(record, start + len(_JOBS))
+    if job is None or project is None or job.started_at is None:
+        return None
+    return WorkLine(JobId(job.id), project.slug, job.attempt, job.started_at)

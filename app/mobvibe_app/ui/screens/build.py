@@ -51,7 +51,7 @@ from mobvibe_app.ui.widgets.top_bar import TopBar
 from mobvibe_app.ui.widgets.trouble_banner import TroubleBanner
 from mobvibe_app.ui.widgets.welcome import Welcome
 from mobvibe_worker.errors import InputError, MobvibeError
-from mobvibe_worker.events import parse_payload
+from mobvibe_worker.events import Message
 from mobvibe_worker.jobs import PROMPT_LIMIT
 
 FEED = "feed"
@@ -146,11 +146,8 @@ class BuildScreen(BuildActions, BuildPanels, Screen[None]):
     def _remember_prompts(self, change: EventsArrived) -> None:
         prompt_box = self.query_one(PromptBox)
         for event in change.events:
-            if event.type == "message" and event.data.get("author") == "person":
-                payload = parse_payload(event)
-                text = getattr(payload, "text", None)
-                if isinstance(text, str):
-                    prompt_box.remember(text)
+            if isinstance(event.payload, Message) and event.payload.author == "person":
+                prompt_box.remember(event.payload.text)
 
     def _plan(self) -> None:
         """Show the panels now, or within the second where they were just shown."""

@@ -17,7 +17,6 @@ from mobvibe_worker.events import (
     PreviewReady,
     Terminal,
     Thinking,
-    parse_payload,
 )
 from mobvibe_worker.sanitize import clean_text
 
@@ -58,7 +57,7 @@ class Entry:
 
 def entry_of(event: Event) -> Entry:
     """The entry that shows an event. Text from outside is cleaned here, once."""
-    payload = parse_payload(event)
+    payload = event.payload
     match payload:
         case Message(text=text, author="person"):
             return Entry(event.created_at, "▸", "person", _safe(text))

@@ -11,10 +11,10 @@ from textual.content import Content
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from mobvibe_app.studio.changes import SessionSummary
 from mobvibe_app.studio.state import BuildState
 from mobvibe_app.ui.messages import SessionChosen
 from mobvibe_app.ui.words.values import MUTED, age, one_line, shortened
+from mobvibe_worker.jobs import SessionSummary
 
 SPINNER = "◐◓◑◒"
 SPINS_PER_SECOND = 2

@@ -7,8 +7,8 @@ from datetime import datetime
 from rich.cells import cell_len
 from textual.content import Content
 
-from mobvibe_app.studio.changes import WorkerSummary
 from mobvibe_app.ui.words.values import MUTED, age, clock, one_line, shortened
+from mobvibe_worker.jobs import WorkerSummary
 
 ONE_LINE_FROM = 56
 """Cells from which on everything stands in one line."""
@@ -25,7 +25,7 @@ def workers_lines(workers: tuple[WorkerSummary, ...], width: int, now: datetime)
 
 def worker_lines(worker: WorkerSummary, width: int, now: datetime) -> list[Content]:
     """One worker: in one line where there is room, else in two."""
-    heard = age(worker.heard_at, now)
+    heard = age(worker.last_heartbeat_at, now)
     if worker.is_lost:
         place = shortened(_place(worker), width - len(heard) - 8)
         return [_ends(("✖", "$text-error"), place, f"lost {heard}", width)]

@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from asyncpg import Pool
 
-from mobvibe_app.studio.changes import WorkerSummary, WorkLine
 from mobvibe_app.ui.app import MobvibeApp
 from mobvibe_app.ui.words.workers import workers_lines
-from mobvibe_worker.jobs import WorkerId
+from mobvibe_worker.jobs import JobId, WorkerId, WorkerSummary, WorkLine
 from mobvibe_worker.store.job_queue import JobQueue
-from mobvibe_worker.store.roster import Roster
 from mobvibe_worker.store.workers import WorkerRegistry
 from support.postgres.database import claimed, new_session
 from support.program import run_program
@@ -23,8 +22,9 @@ from support.scripted_studio import ScriptedStudio, overview, services_up
 
 NOW = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
 BUSY = WorkerSummary(
-    *("laptop", 4312, "0.1.0", 2, NOW - timedelta(seconds=2), False),
-    (WorkLine("habit-tracker", NOW - timedelta(seconds=48)),),
+    *(WorkerId("w"), "laptop", 4312, "0.1.0", 2),
+    *(NOW - timedelta(hours=1), NOW - timedelta(seconds=2), False),
+    (WorkLine(JobId(UUID(int=100)), "habit-tracker", 1, NOW - timedelta(seconds=48)),),
 )
 
 
@@ -36,7 +36,7 @@ async def _registered(pool: Pool, name: str, silent: str = "0 s", gone: str | No
     )
 
 
-async def test_the_roster_tells_who_is_busy_idle_and_lost(pool: Pool) -> None:
+async def test_workers_are_busy_idle_or_lost(pool: Pool) -> None:
     await _registered(pool, "idle", "9 s")
     await _registered(pool, "busy")
     await _registered(pool, "silent", "31 s")
@@ -49,7 +49,7 @@ async def test_the_roster_tells_who_is_busy_idle_and_lost(pool: Pool) -> None:
         await JobQueue(pool).enqueue(session, "an app")
     await claimed(pool, "busy", slots=2)
 
-    seen = await Roster(pool).read()
+    seen = await WorkerRegistry(pool).summaries()
     assert [one.id for one in seen] == ["busy", "idle", "seen dead", "silent"]
     assert [one.is_lost for one in seen] == [False, False, True, True]
     assert [job.project for job in seen[0].work] == ["tips", "habits"]
@@ -57,11 +57,11 @@ async def test_the_roster_tells_who_is_busy_idle_and_lost(pool: Pool) -> None:
     assert not any(one.work for one in seen[1:])
 
 
-async def test_who_says_goodbye_leaves_the_roster(pool: Pool, tmp_path: Path) -> None:
+async def test_a_worker_that_stops_cleanly_is_no_longer_listed(pool: Pool, tmp_path: Path) -> None:
     registry = WorkerRegistry(pool)
     await _registered(pool, "w")
     await registry.gone(WorkerId("w"))
-    assert await Roster(pool).read() == []
+    assert await WorkerRegistry(pool).summaries() == []
 
 
 async def test_status_lists_the_workers_of_the_database(
@@ -103,7 +103,7 @@ async def test_the_dashboard_shows_who_works_also_on_a_small_screen() -> None:
 @pytest.mark.parametrize("width", [20, 28, 56, 120])
 def test_a_worker_fits_its_panel(width: int) -> None:
     long = replace(BUSY, host="a-host-with-a-very-long-name.example", version="0.1.0.dev0+g1234567")
-    lost = replace(long, is_lost=True, heard_at=NOW - timedelta(seconds=90))
+    lost = replace(long, is_lost=True, last_heartbeat_at=NOW - timedelta(seconds=90))
     idle = replace(BUSY, work=(), slots=1)
     lines = [line.plain for line in workers_lines((BUSY, long, lost, idle), width, NOW)]
     assert max(map(len, lines)) <= width
