@@ -122,8 +122,8 @@ class AgentBench:
             if block["type"] == "tool_result"
         ]
 
-    def told(self) -> str:
-        """Everything that the model was told beside tool results."""
+    def sent_text(self) -> str:
+        """All text that was sent to the model, without tool results."""
         return "\n".join(
             block["text"]
             for _, record, _ in self.ledger.settled

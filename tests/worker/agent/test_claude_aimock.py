@@ -1,4 +1,4 @@
-"""ClaudeModel against a Messages API that somebody else wrote: the same build as the recording's own replay."""
+"""ClaudeModel against an independent server of the Messages API: the same build as the recording's own replay."""
 
 from __future__ import annotations
 

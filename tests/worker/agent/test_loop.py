@@ -31,13 +31,13 @@ async def test_a_job_ends_with_the_report_of_its_own_files(bench: AgentBench) ->
     assert bench.events == [FileChange("App.tsx", "created", 1, 0), Message("Done.", "agent")]
 
 
-async def test_red_checks_go_back_and_only_the_mended_version_is_done(bench: AgentBench) -> None:
+async def test_red_checks_go_back_and_only_the_fixed_version_is_done(bench: AgentBench) -> None:
     model = scripted(
         writes("a.ts", OPEN), says("Ready!"), writes("a.ts", CLOSED), says("Ready now.")
     )
     result = await bench.run(model)
     assert bench.checker.runs == 2
-    assert "a.ts:1: a brace is not closed" in bench.told()
+    assert "a.ts:1: a brace is not closed" in bench.sent_text()
     assert result.summary == "Ready now."
     messages = [event for event in bench.events if isinstance(event, Message)]
     assert [message.text for message in messages] == ["Ready now."], "a red turn is no answer"
@@ -63,7 +63,7 @@ async def test_checks_that_stay_red_end_the_job(bench: AgentBench) -> None:
 
 
 async def test_a_recording_that_ends_while_checks_are_red_says_so(bench: AgentBench) -> None:
-    with pytest.raises(AgentError, match="has ended, and the checks are not green"):
+    with pytest.raises(AgentError, match="has ended, but the checks still fail"):
         await bench.run(scripted(writes("a.ts", OPEN), says("Done.")))
 
 
@@ -91,11 +91,11 @@ async def test_being_cut_off_twice_ends_the_job(bench: AgentBench) -> None:
         await bench.run(scripted(says("and", "max_tokens"), says("so", "max_tokens")))
 
 
-async def test_a_conversation_that_is_too_long_is_begun_anew_once(bench: AgentBench) -> None:
+async def test_a_conversation_that_is_too_long_is_restarted_once(bench: AgentBench) -> None:
     full = says("", "model_context_window_exceeded")
     await bench.run(scripted(writes("a.ts", CLOSED), full, says("Done.")))
-    assert "fresh conversation" in bench.told()
-    assert bench.told().count("<request>") == 2
+    assert "fresh conversation" in bench.sent_text()
+    assert bench.sent_text().count("<request>") == 2
     with pytest.raises(LimitReached, match="too long"):
         await AgentBench(bench.root).run(scripted(full, full))
 
@@ -148,9 +148,9 @@ async def test_reads_run_side_by_side_and_results_keep_the_calls_order(bench: Ag
 
 async def test_going_round_in_circles_gets_one_hint_then_ends(bench: AgentBench) -> None:
     same = [calls(("read_file", {"path": p})) for p in ("a.ts", "b.ts") * 8]
-    with pytest.raises(LimitReached, match="round in circles"):
+    with pytest.raises(LimitReached, match="repeated itself"):
         await bench.run(scripted(*same))
-    assert bench.told().count("do something different") == 1
+    assert bench.sent_text().count("do something different") == 1
 
 
 async def test_limits_end_the_job(bench: AgentBench) -> None:
@@ -185,8 +185,8 @@ async def test_text_before_a_call_is_on_the_way_and_the_last_text_is_the_answer(
     first = writes("a.ts", CLOSED)
     turn = replace(first, content=({"type": "text", "text": "First this."}, *first.content))
     await bench.run(scripted(turn, says("Done.")))
-    told = [event for event in bench.events if isinstance(event, Thinking | Message)]
-    assert [(type(event), event.text) for event in told] == [
+    narrated = [event for event in bench.events if isinstance(event, Thinking | Message)]
+    assert [(type(event), event.text) for event in narrated] == [
         (Thinking, "First this."),
         (Message, "Done."),
     ]

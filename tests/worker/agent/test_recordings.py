@@ -36,7 +36,7 @@ def test_an_unknown_name_lists_what_there_is() -> None:
 async def test_every_call_of_a_recording_is_carried_out(
     bench: AgentBench, recording: Recording
 ) -> None:
-    # The checker here sees no types: the mend of the tip splitter is played by the toolchain's tests.
+    # The checker here sees no types: the fix of the tip splitter is played by the toolchain's tests.
     (bench.root / "App.tsx").write_text(STARTER_APP)
     if recording.changes is not None:
         await bench.run(RecordedModel(find_recording(recording.changes), pace=0))

@@ -28,9 +28,9 @@ def test_a_secret_split_over_two_deltas_is_masked(form: str, cut: int) -> None:
     for delta in (text[:place], text[place : place + 3], text[place + 3 :]):
         narration.take(ThinkingDelta(delta))
     narration.take(BlockEnded())
-    told = "".join(event.text for event in events if isinstance(event, Thinking))
-    assert told == f"{LEAD} [secret] and more."
-    assert len(events) > 1, "it was streamed, not only told at the end"
+    thinking = "".join(event.text for event in events if isinstance(event, Thinking))
+    assert thinking == f"{LEAD} [secret] and more."
+    assert len(events) > 1, "it was streamed, not only emitted at the end"
 
 
 def test_control_characters_do_not_hide_a_secret() -> None:
@@ -66,5 +66,5 @@ def test_what_is_said_is_held_until_it_is_known_to_be_on_the_way() -> None:
     narration.take(TextDelta("Almost"))
     narration.take(TextDelta(" there."))
     assert events == []
-    narration.tell_said()
+    narration.emit_text_as_thinking()
     assert events == [Thinking("Almost there.", block="3.1")]

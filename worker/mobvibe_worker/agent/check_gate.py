@@ -1,4 +1,4 @@
-"""The checks as the loop and the model see them; a report always belongs to the files as they are."""
+"""Runs the checks for the loop and the model; a report always describes the files as they are now."""
 
 from __future__ import annotations
 
@@ -19,13 +19,12 @@ _PROBLEM_LIMIT = 600
 class Checker(Protocol):
     """Checks the staged folder; implemented by the toolchain."""
 
-    async def check(self) -> CheckReport:
-        """Every check of the files as they are now."""
+    async def check(self) -> CheckReport: ...
 
 
 @dataclass(slots=True)
 class CheckGate:
-    """Runs the checks, once for the same files."""
+    """Runs the checks, and reuses the last report while the files are unchanged."""
 
     staged: StagedFolder
     checker: Checker
@@ -33,9 +32,9 @@ class CheckGate:
     _checked: str = ""
 
     async def check(self) -> CheckReport:
-        """The report of exactly the files as they are: files that changed under a check are checked again.
+        """Check the current files; files that change during a check are checked again.
 
-        Raises AgentError where they never come to rest.
+        Raises AgentError if they change during every one of MOST_REPEATS checks.
         """
         for _ in range(MOST_REPEATS):
             checked = self._fingerprint()
@@ -45,7 +44,7 @@ class CheckGate:
             self._checked = checked
         raise AgentError(
             "The project's files kept changing while they were checked.",
-            "Close what else writes into the staged folder, and try again.",
+            "Close the other program that writes into the staged folder, then try again.",
         )
 
     def _fingerprint(self) -> str:
@@ -53,7 +52,7 @@ class CheckGate:
 
 
 def describe(report: CheckReport) -> str:
-    """The report in words for the model."""
+    """The report as text for the model."""
     if report.is_green:
         return "All checks passed: types, dependencies, and the iOS and Android bundles."
     lines: list[str] = []

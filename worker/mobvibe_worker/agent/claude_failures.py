@@ -1,4 +1,4 @@
-"""What went wrong between us and the model's server, turned into one of our errors."""
+"""Translates the SDK's errors into AgentErrors."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from mobvibe_worker.agent.model import BrokenTurn
 from mobvibe_worker.errors import AgentError, ModelRejected
 from mobvibe_worker.sanitize import clean_text
 
-STREAM_FAULTS: tuple[type[Exception], ...] = (
+STREAM_FAILURES: tuple[type[Exception], ...] = (
     anthropic.AnthropicError,
     httpx2.TransportError,
     json.JSONDecodeError,
     ValueError,
     AssertionError,
 )
-"""Everything that the SDK raises for a broken answer; the last three carry no class of its own."""
+"""Everything the SDK raises for a broken answer; it has no exception class of its own for the last three."""
 
-_PASSING_TYPES = frozenset({"overloaded_error", "api_error", "timeout_error", "rate_limit_error"})
-_PASSING_CODES = frozenset({408, 409, 429})
+_TRANSIENT_TYPES = frozenset({"overloaded_error", "api_error", "timeout_error", "rate_limit_error"})
+_TRANSIENT_CODES = frozenset({408, 409, 429})
 _REASON_LIMIT = 300
 
 
-def fault_of(error: Exception, *, has_begun: bool, model: str) -> AgentError:
-    """BrokenTurn where another try may help, else ModelRejected with what to do next."""
+def failure_of(error: Exception, *, has_begun: bool, model: str) -> AgentError:
+    """BrokenTurn if another try may help, otherwise ModelRejected."""
     if isinstance(error, anthropic.APIStatusError):
-        return _status_fault(error, has_begun=has_begun, model=model)
+        return _status_failure(error, has_begun=has_begun, model=model)
     if isinstance(error, (anthropic.APITimeoutError, httpx2.TimeoutException)):
         return BrokenTurn("The model's server did not answer in time.", has_begun=has_begun)
     if isinstance(error, (anthropic.APIConnectionError, httpx2.ConnectError)):
@@ -40,18 +40,18 @@ def fault_of(error: Exception, *, has_begun: bool, model: str) -> AgentError:
     return ModelRejected(f"The model's server could not be used: {_short(str(error))}.")
 
 
-def _status_fault(error: anthropic.APIStatusError, *, has_begun: bool, model: str) -> AgentError:
-    is_passing = error.type in _PASSING_TYPES or (
-        error.status_code in _PASSING_CODES or error.status_code >= 500
+def _status_failure(error: anthropic.APIStatusError, *, has_begun: bool, model: str) -> AgentError:
+    is_transient = error.type in _TRANSIENT_TYPES or (
+        error.status_code in _TRANSIENT_CODES or error.status_code >= 500
     )
-    if is_passing:
+    if is_transient:
         return BrokenTurn(
-            _passing_sentence(error), has_begun=has_begun, retry_after=_retry_after(error)
+            _transient_sentence(error), has_begun=has_begun, retry_after=_retry_after(error)
         )
     return _rejection(error, model)
 
 
-def _passing_sentence(error: anthropic.APIStatusError) -> str:
+def _transient_sentence(error: anthropic.APIStatusError) -> str:
     if error.status_code == 429 or error.type == "rate_limit_error":
         return "The model's server limits how often it may be asked."
     if error.status_code == 529 or error.type == "overloaded_error":
@@ -80,7 +80,7 @@ def _rejection(error: anthropic.APIStatusError, model: str) -> ModelRejected:
 
 
 def _retry_after(error: anthropic.APIStatusError) -> float | None:
-    """Seconds that the server asks to wait; None where it does not say, or says nonsense."""
+    """Seconds that the server asks to wait; None if the header is missing or invalid."""
     for header, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         value = error.response.headers.get(header)
         if value is not None:
@@ -93,8 +93,8 @@ def _retry_after(error: anthropic.APIStatusError) -> float | None:
     return None
 
 
-def is_about_extras(error: Exception) -> bool:
-    """Whether a server may have refused what only Claude's own servers know."""
+def may_reject_extras(error: Exception) -> bool:
+    """Whether the server may have rejected the request for fields that only Claude's own servers know."""
     return isinstance(error, anthropic.APIStatusError) and error.status_code in {400, 404, 422}
 
 

@@ -1,4 +1,4 @@
-"""Claude, or any server that speaks the Messages API, through the `anthropic` package."""
+"""Calls Claude, or any server with the Messages API, through the `anthropic` package."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ TURN_SECONDS = 900.0
 
 
 class ClaudeModel:
-    """Streams turns. Reads nothing from the environment: key and address are given.
+    """Streams turns. The environment is not read; key and address are arguments.
 
-    `profile` "local" leaves out what other servers do not know (thinking, effort, caching). None tries with
-    them, and goes without from then on where a server other than Claude's own refuses them.
-    Raises ModelRejected without a key and a server of one's own.
+    Profile "local" omits the fields that other servers do not know (thinking, effort, caching). With None they
+    are sent, and omitted from then on if a server other than Claude's own rejects them.
+    Raises ModelRejected if neither a key nor a base URL is given.
     """
 
     def __init__(
@@ -65,12 +65,15 @@ class ClaudeModel:
 
     @property
     def name(self) -> str:
-        """The model's id."""
         return self._model
 
     async def turn(self, conversation: Conversation) -> AsyncGenerator[TurnStep, None]:
-        """Answer once. Raises BrokenTurn, ModelRejected."""
-        from mobvibe_worker.agent.claude_failures import STREAM_FAULTS, fault_of, is_about_extras
+        """Stream one answer. Raises BrokenTurn, ModelRejected."""
+        from mobvibe_worker.agent.claude_failures import (
+            STREAM_FAILURES,
+            failure_of,
+            may_reject_extras,
+        )
 
         has_begun = False
         try:
@@ -82,24 +85,21 @@ class ClaudeModel:
                 message = await stream.get_final_message()
             yield _turn_of(message)
             return
-        except STREAM_FAULTS as error:
-            if has_begun or not (self._may_go_local and is_about_extras(error)):
-                raise fault_of(error, has_begun=has_begun, model=self._model) from error
+        except STREAM_FAILURES as error:
+            if has_begun or not (self._may_go_local and may_reject_extras(error)):
+                raise failure_of(error, has_begun=has_begun, model=self._model) from error
         self._may_go_local, self._is_local = False, True
         async with aclosing(self.turn(conversation)) as steps:
             async for step in steps:
                 yield step
 
     def price_of(self, usage: Usage) -> Decimal | None:
-        """US dollars, exact; None where the table does not know the model."""
         return self._prices.cost(self._model, usage)
 
     def worst_case(self, conversation: Conversation) -> Decimal | None:
-        """The most that answering can cost, US dollars; None where the table does not know the model."""
         return self._prices.worst_case(self._model, conversation)
 
     async def close(self) -> None:
-        """Close the connections."""
         await self._client.close()
 
     def _request(self, conversation: Conversation) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def _open_client(api_key: str, base_url: str) -> AsyncAnthropic:
     from anthropic import AsyncAnthropic
 
     timeout = httpx2.Timeout(TURN_SECONDS, connect=CONNECT_SECONDS, read=SILENCE_SECONDS)
-    # The loop repeats broken turns itself: every request is reserved, and waiting has our own limit.
+    # No retries in the SDK: the loop repeats broken turns itself, so that it reserves the cost of every request.
     return AsyncAnthropic(
         api_key=api_key,
         base_url=base_url,
@@ -146,7 +146,7 @@ def _tool_param(tool: ToolSpec) -> dict[str, Any]:
 
 
 def _step_of(event: Any) -> TurnStep | None:
-    """The SDK's event as one of ours; None for those that say nothing new."""
+    """Our step for one of the SDK's events; None for events that carry nothing new."""
     match event.type:
         case "thinking":
             return ThinkingDelta(event.thinking)
@@ -172,9 +172,9 @@ def _turn_of(message: Any) -> Turn:
 
 
 def _block_of(block: Any) -> Block:
-    """The block as it goes back to the server: unchanged, without what the SDK added for itself."""
-    said: Block = block.to_dict(mode="json", warnings=False)
-    return {name: v for name, v in said.items() if v is not None and name != "parsed_output"}
+    """The block as it is sent back to the server, without the fields that the SDK added."""
+    data: Block = block.to_dict(mode="json", warnings=False)
+    return {name: v for name, v in data.items() if v is not None and name != "parsed_output"}
 
 
 def _usage_of(usage: Any) -> Usage:

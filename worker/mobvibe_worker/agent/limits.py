@@ -1,4 +1,4 @@
-"""How much one attempt may do, and the meter that stops it there."""
+"""The limits of one attempt, and the meter that enforces them."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from mobvibe_worker.errors import LimitReached
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of one attempt, all enforced here and in the workspace, whatever the model wants."""
+    """The limits of one attempt."""
 
     turns: int = 60
-    """Requests to the model, broken ones included."""
+    """Requests to the model, including broken ones."""
     seconds: float = 20 * 60
-    """Wall-clock time, checks included."""
+    """Wall-clock time, including checks."""
     tool_calls: int = 400
     fix_rounds: int = 3
-    """How often red checks go back to the model."""
+    """How often a failed check report is returned to the model."""
     tries: int = 3
-    """Requests for one turn, where the answer breaks off."""
+    """Requests for one turn if its answer breaks off."""
     backoff_seconds: float = 1.0
-    """The first wait between them; it doubles."""
+    """The first wait between them; each further wait is twice as long."""
     wait_seconds: float = 120.0
-    """The longest Retry-After that is waited for."""
+    """The longest Retry-After that is honoured."""
 
 
 @dataclass(slots=True)
@@ -42,21 +42,20 @@ class Meter:
 
     @property
     def seconds_left(self) -> float:
-        """Wall-clock time that is left, seconds."""
         return self.limits.seconds - (monotonic() - self.started)
 
     def count_request(self) -> int:
-        """The number of the next request, from 1. Raises LimitReached."""
+        """Count a request and return its number, from 1. Raises LimitReached."""
         if self.turns >= self.limits.turns:
             raise LimitReached(
-                f"The agent took {self.limits.turns} turns without coming to an end.",
+                f"The agent did not finish within {self.limits.turns} turns.",
                 "Ask for less in one prompt.",
             )
         self.turns += 1
         return self.turns
 
     def count_tool_calls(self, calls: int) -> None:
-        """Raises LimitReached where these would be too many."""
+        """Raises LimitReached if the total exceeds the limit."""
         self.tool_calls += calls
         if self.tool_calls > self.limits.tool_calls:
             raise LimitReached(
@@ -65,7 +64,7 @@ class Meter:
             )
 
     def add(self, usage: Usage, cost_usd: Decimal | None) -> None:
-        """Add one turn's tokens and cost; one unknown price makes the sum unknown."""
+        """Add one turn's tokens and cost; a single unknown cost makes the total unknown."""
         self.tokens += usage.total_tokens
         both_known = self.cost_usd is not None and cost_usd is not None
         self.cost_usd = self.cost_usd + cost_usd if both_known else None  # type: ignore[operator]

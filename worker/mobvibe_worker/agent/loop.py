@@ -1,4 +1,4 @@
-"""The agent: asks the model, carries out its tool calls, and lets only the checks say when a job is done."""
+"""The agent loop: asks the model, runs its tool calls, and ends the job only when the checks pass."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mobvibe_worker.agent.opening import (
 from mobvibe_worker.agent.tool_calls import ToolCalls, refuse_all
 from mobvibe_worker.agent.tools.catalog import tool_catalog
 from mobvibe_worker.agent.tools.tool import Workbench
-from mobvibe_worker.agent.turns import Ledger, TakenTurn, TurnTaker, spoken_or_silence
+from mobvibe_worker.agent.turns import Ledger, TakenTurn, TurnTaker, non_empty
 from mobvibe_worker.errors import LimitReached, ModelRefused, RedChecks
 from mobvibe_worker.events import Message, Payload
 from mobvibe_worker.revisions import CheckReport
@@ -36,18 +36,18 @@ _REASON_LIMIT = 300
 
 @dataclass(frozen=True, slots=True)
 class AgentResult:
-    """A job that is done: its green report belongs to exactly the files in the staged folder."""
+    """A finished job; its green report describes exactly the files in the staged folder."""
 
     report: CheckReport
     summary: str
     turns: int
     tokens: int
     cost_usd: Decimal | None
-    """US dollars, exact; None where the model's price is not known."""
+    """US dollars, exact; None if the model's price is unknown."""
 
 
 class AgentLoop:
-    """Works on one staged folder for one prompt. Use once."""
+    """Works on one staged folder for one prompt. Each instance runs once."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class AgentLoop:
     async def run(self, prompt: str) -> AgentResult:
         """Work until the checks are green.
 
-        Raises AgentError where that cannot be reached; what the ledger and the checker raise passes through.
+        Raises AgentError if that fails, and whatever the ledger and the checker raise.
         """
         self._prompt = prompt
         seconds = self._meter.limits.seconds
@@ -100,7 +100,7 @@ class AgentLoop:
             turn = taken.turn
             match turn.stop_reason:
                 case "tool_use":
-                    taken.narration.tell_said()
+                    taken.narration.emit_text_as_thinking()
                     self._append(conversation, turn)
                     self._meter.count_tool_calls(len(turn.tool_calls))
                     conversation.add("user", await self._calls.run(turn.tool_calls))
@@ -124,26 +124,26 @@ class AgentLoop:
         return conversation
 
     def _append(self, conversation: Conversation, turn: Turn) -> None:
-        conversation.add("assistant", spoken_or_silence(turn.content))
+        conversation.add("assistant", non_empty(turn.content))
         conversation.measure(turn.usage)
 
     async def _end(self, conversation: Conversation, taken: TakenTurn) -> AgentResult | None:
-        """The model says that it is done; the checks decide."""
+        """Finish if the checks pass, otherwise return their report to the model."""
         turn = taken.turn
         if turn.tool_calls:
-            taken.narration.tell_said()
+            taken.narration.emit_text_as_thinking()
             self._append(conversation, turn)
             conversation.add("user", refuse_all(turn.tool_calls, NOT_RUN))
             return None
         report = await self._gate.check()
         if report.is_green:
             return self._finish(turn, report)
-        taken.narration.tell_said()
+        taken.narration.emit_text_as_thinking()
         self._red_rounds += 1
         if self._red_rounds > self._meter.limits.fix_rounds:
             raise self._stayed_red(report)
         self._append(conversation, turn)
-        answer = f"{describe(report)}\nMend this, then end your turn again."
+        answer = f"{describe(report)}\nFix this, then end your turn again."
         conversation.add("user", [{"type": "text", "text": answer}])
         return None
 
@@ -155,10 +155,10 @@ class AgentLoop:
         return AgentResult(report, summary, meter.turns, meter.tokens, meter.cost_usd)
 
     def _answer_cut_off(self, conversation: Conversation, taken: TakenTurn) -> None:
-        taken.narration.tell_said()
+        taken.narration.emit_text_as_thinking()
         if self._was_cut_off:
             raise LimitReached(
-                "The model's answers were cut off at their length limit twice.",
+                "Two of the model's answers were cut off at their length limit.",
                 "Ask for less in one prompt.",
             )
         self._was_cut_off = True
@@ -167,14 +167,14 @@ class AgentLoop:
         if all(block.get("type") in {"thinking", "redacted_thinking"} for block in turn.content):
             return
         self._append(conversation, turn)
-        said: list[Block] = refuse_all(turn.tool_calls, CUT_OFF)
-        conversation.add("user", said or [{"type": "text", "text": CUT_OFF_TEXT}])
+        results: list[Block] = refuse_all(turn.tool_calls, CUT_OFF)
+        conversation.add("user", results or [{"type": "text", "text": CUT_OFF_TEXT}])
 
     def _start_over(self, taken: TakenTurn) -> Conversation:
-        taken.narration.tell_said()
+        taken.narration.emit_text_as_thinking()
         if self._was_too_long:
             raise LimitReached(
-                "The conversation became too long for the model, twice.",
+                "The conversation became too long for the model twice.",
                 "Ask for less in one prompt.",
             )
         self._was_too_long = True
@@ -189,4 +189,4 @@ class AgentLoop:
         first = str(report.problems[0]) if report.problems else "no details"
         shown = self._redact(clean_text(first, _REASON_LIMIT))
         rounds = self._meter.limits.fix_rounds
-        return RedChecks(f"The checks stayed red after {rounds} rounds of mending: {shown}")
+        return RedChecks(f"The checks still fail after {rounds} rounds of fixes: {shown}")

@@ -1,4 +1,4 @@
-"""What the loop asks of a model: one turn at a time, streamed, with its price."""
+"""The interface of a model: it streams one turn at a time and knows its price."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Block = dict[str, Any]
 """One content block of the Messages API: text, thinking, tool_use, tool_result."""
 
 OUTPUT_LIMIT = 32_000
-"""The most that one turn may say, tokens; what the model thinks counts too."""
+"""The most tokens in one answer, including thinking."""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
-    """A tool as the model is told of it. `input_schema` is JSON Schema with sorted keys."""
+    """A tool's description for the model. `input_schema` is JSON Schema with sorted keys."""
 
     name: str
     description: str
@@ -27,18 +27,18 @@ class ToolSpec:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one turn; `input_tokens` leaves out what came from or went to the cache."""
+    """Tokens of one turn; `input_tokens` excludes cache reads and writes."""
 
     input_tokens: int = 0
     output_tokens: int = 0
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
-    """Written for five minutes."""
+    """Written to the cache for five minutes."""
     cache_write_1h_tokens: int = 0
 
     @property
     def prompt_tokens(self) -> int:
-        """Everything that was sent."""
+        """All tokens that were sent."""
         return (
             self.input_tokens
             + self.cache_read_tokens
@@ -48,31 +48,30 @@ class Usage:
 
     @property
     def total_tokens(self) -> int:
-        """Everything that was sent and said."""
+        """All tokens that were sent and received."""
         return self.prompt_tokens + self.output_tokens
 
     def to_data(self) -> dict[str, int]:
-        """The counts as JSON values."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
 class ThinkingDelta:
-    """A piece of a thought."""
+    """A piece of the model's thinking."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """A piece of what is said."""
+    """A piece of the answer's text."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class BlockEnded:
-    """A thought or a text is complete."""
+    """A block of thinking or text is complete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +93,12 @@ class Turn:
 
     @property
     def text(self) -> str:
-        """Everything that was said, without thoughts and tool calls."""
+        """The answer's text blocks, joined; without thinking and tool calls."""
         parts = [str(block["text"]) for block in self.content if block.get("type") == "text"]
         return "\n\n".join(part.strip() for part in parts if part.strip())
 
     @property
     def tool_calls(self) -> tuple[Block, ...]:
-        """The tool calls, in order."""
         return tuple(block for block in self.content if block.get("type") == "tool_use")
 
 
@@ -109,7 +107,7 @@ TurnStep = ThinkingDelta | TextDelta | BlockEnded | ToolStarted | Turn
 
 @dataclass(slots=True)
 class Conversation:
-    """What is sent: an unchanging head (system, tools) and messages that only ever grow."""
+    """What is sent: a constant head (system, tools) and messages that are only ever appended."""
 
     system: str
     tools: tuple[ToolSpec, ...]
@@ -120,36 +118,35 @@ class Conversation:
     measured_messages: int = 0
 
     def add(self, role: str, content: list[Block]) -> None:
-        """Append one message."""
         self.messages.append({"role": role, "content": content})
 
     def measure(self, usage: Usage) -> None:
-        """Remember the server's count of everything up to and with the answer just appended."""
+        """Store the server's token count of everything up to and including the answer just appended."""
         self.measured_tokens = usage.total_tokens
         self.measured_messages = len(self.messages)
 
 
 class Model(Protocol):
-    """Something that answers turns. `turn` streams deltas and yields exactly one Turn, last."""
+    """Answers turns. `turn` streams deltas and yields exactly one Turn, last."""
 
     @property
     def name(self) -> str:
         """The model's id, as it is stored and shown."""
 
     def turn(self, conversation: Conversation) -> AsyncGenerator[TurnStep, None]:
-        """Answer once. Raises BrokenTurn where another try may help, else an AgentError."""
+        """Stream one answer. Raises BrokenTurn if another try may help, otherwise an AgentError."""
 
     def price_of(self, usage: Usage) -> Decimal | None:
-        """US dollars, exact; None where the price is not known."""
+        """US dollars, exact; None if the price is unknown."""
 
     def worst_case(self, conversation: Conversation) -> Decimal | None:
-        """The most that answering this can cost, US dollars; None where the price is not known."""
+        """The most that the answer can cost, US dollars; None if the price is unknown."""
 
 
 class BrokenTurn(ModelUnavailable):
-    """The model's answer broke off; nothing of it was carried out.
+    """The model's answer broke off; none of it was carried out.
 
-    `has_begun` tells that the server began to answer (and bills it); `retry_after` is what it asked for, seconds.
+    `has_begun` means that the server began to answer, and bills it; `retry_after` is in seconds.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Streams what the model thinks and says as events: about ten a second, whole words, and never a secret."""
+"""Streams the model's thinking and text as events: about ten a second, in whole words, with secrets masked."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _LONGEST_WORD = 2_000
 class Narration:
     """Coalesces the deltas of one turn.
 
-    What is said is held back until it is known whether the turn is the last one: then it becomes the
-    agent's message, else it is part of the way there and streamed like a thought.
+    Text is held back until it is known whether the turn is the last one. Text of the last turn becomes the
+    agent's message; text of any other turn is streamed as thinking.
     """
 
     def __init__(
@@ -36,45 +36,44 @@ class Narration:
         self._name = name
         self._period = period
         self._block = 0
-        self._held = ""
-        self._said = ""
+        self._thinking = ""
+        self._text = ""
         self._emitted_at = monotonic()
 
     def take(self, step: TurnStep) -> None:
-        """Take in one step of the stream."""
         match step:
             case ThinkingDelta(text):
-                self._held += text
+                self._thinking += text
                 self._stream()
             case TextDelta(text):
-                self._said += text
+                self._text += text
             case ToolStarted():
-                self.tell_said()
+                self.emit_text_as_thinking()
             case BlockEnded():
                 self._end_block()
-                self._said += "\n\n" if self._said else ""
+                self._text += "\n\n" if self._text else ""
             case Turn():
                 self._end_block()
 
-    def tell_said(self) -> None:
-        """What was said turned out to be on the way: stream it."""
+    def emit_text_as_thinking(self) -> None:
+        """Emit the held text: the turn turned out not to be the last one."""
         self._end_block()
-        self._held, self._said = self._said.rstrip(), ""
+        self._thinking, self._text = self._text.rstrip(), ""
         self._end_block()
 
     def _stream(self) -> None:
         now = monotonic()
         if now - self._emitted_at < self._period:
             return
-        text = self._redact(clean_text(self._held))
-        cut = self._cut(text)
+        text = self._redact(clean_text(self._thinking))
+        cut = self._emittable_length(text)
         if cut > 0:
-            self._tell(text[:cut])
-            self._held = text[cut:]
+            self._emit_thinking(text[:cut])
+            self._thinking = text[cut:]
             self._emitted_at = now
 
-    def _cut(self, text: str) -> int:
-        """How much can be told: a secret that may still be arriving at the end stays back."""
+    def _emittable_length(self, text: str) -> int:
+        """How many characters can be emitted; an end that may be the start of a secret is held back."""
         safe = max(0, len(text) - max(0, self._redact.longest - 1))
         paragraph = text.rfind("\n\n", 0, safe)
         if paragraph > 0:
@@ -83,11 +82,11 @@ class Narration:
         return word + 1 if word >= 0 else (safe if safe > _LONGEST_WORD else 0)
 
     def _end_block(self) -> None:
-        text = self._redact(clean_text(self._held))
-        self._held = ""
+        text = self._redact(clean_text(self._thinking))
+        self._thinking = ""
         if text.strip():
-            self._tell(text)
+            self._emit_thinking(text)
         self._block += 1
 
-    def _tell(self, text: str) -> None:
+    def _emit_thinking(self, text: str) -> None:
         self._emit(Thinking(text, block=f"{self._name}.{self._block}"))

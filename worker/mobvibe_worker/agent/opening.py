@@ -1,4 +1,4 @@
-"""The words that frame a conversation: the system prompt, the first message, and what the program answers."""
+"""The texts that frame a conversation: the system prompt, the first message and the program's own replies."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ START_OVER = (
 
 
 def load_system_prompt() -> str:
-    """The system prompt: the same bytes for every job, so that the server can cache it."""
+    """The system prompt. Its bytes are the same for every job, so that the server can cache it."""
     return files("mobvibe_worker.agent").joinpath("prompts/system.md").read_text("utf-8")
 
 
 def opening_message(prompt: str, staged: StagedFolder, sdk: int, note: str = "") -> list[Block]:
-    """The first message: the facts of this project, then what the person asks for."""
+    """The first message: facts about the project, then the person's prompt, then `note`."""
     entries = staged.list()
     lines = [f"- {entry.path} ({entry.size} bytes)" for entry in entries[:MOST_FILES_NAMED]]
     if len(entries) > MOST_FILES_NAMED:

@@ -1,4 +1,4 @@
-"""What a turn costs, exactly, from the dated table in prices.toml."""
+"""The exact cost of a turn, from the dated table in prices.toml."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DATED = re.compile(r"-\d{8}$")
 
 @dataclass(frozen=True, slots=True)
 class PriceStep:
-    """US dollars per million tokens, for prompts of up to `up_to_prompt_tokens` (None: of any size)."""
+    """US dollars per million tokens, for prompts of up to `up_to_prompt_tokens` (None means any size)."""
 
     input: Decimal
     output: Decimal
@@ -29,7 +29,7 @@ class PriceStep:
     up_to_prompt_tokens: int | None = None
 
     def cost(self, usage: Usage) -> Decimal:
-        """US dollars for these tokens."""
+        """US dollars."""
         return (
             self.input * usage.input_tokens
             + self.output * usage.output_tokens
@@ -47,18 +47,21 @@ class PriceTable:
     steps: dict[str, tuple[PriceStep, ...]]
 
     def cost(self, model: str, usage: Usage) -> Decimal | None:
-        """US dollars, exact; None for a model that the table does not know."""
+        """US dollars, exact; None if the model is not in the table."""
         step = self._step(model, usage.prompt_tokens)
         return None if step is None else step.cost(usage)
 
     def worst_case(self, model: str, conversation: Conversation) -> Decimal | None:
-        """The most that one answer can cost, US dollars: every token that may be new is priced as a cache write."""
+        """The most that one answer can cost, US dollars; None if the model is not in the table.
+
+        Tokens that may not be cached are priced at the highest input price.
+        """
         known, new = conversation.measured_tokens, _unmeasured_bytes(conversation)
         step = self._step(model, known + new)
         if step is None:
             return None
-        dearest = max(step.input, step.cache_write, step.cache_write_1h)
-        return (dearest * (known + new) + step.output * conversation.output_limit) / _MILLION
+        highest = max(step.input, step.cache_write, step.cache_write_1h)
+        return (highest * (known + new) + step.output * conversation.output_limit) / _MILLION
 
     def _step(self, model: str, prompt_tokens: int) -> PriceStep | None:
         for step in self.steps.get(_DATED.sub("", model), ()):
@@ -68,7 +71,7 @@ class PriceTable:
 
 
 def _unmeasured_bytes(conversation: Conversation) -> int:
-    """Bytes that the server has not counted yet; a token is never shorter than a byte."""
+    """Bytes that the server has not counted yet: an upper bound in tokens, as a token is at least one byte."""
     new: list[Any] = list(conversation.messages[conversation.measured_messages :])
     if conversation.measured_messages == 0:
         new += [conversation.system, [tool.input_schema for tool in conversation.tools]]
@@ -77,7 +80,7 @@ def _unmeasured_bytes(conversation: Conversation) -> int:
 
 
 def load_prices() -> PriceTable:
-    """The table that is shipped."""
+    """Read the shipped table."""
     text = files("mobvibe_worker.agent").joinpath("prices.toml").read_text("utf-8")
     table = tomllib.loads(text)
     return PriceTable(

@@ -1,4 +1,4 @@
-"""A model that replays a recording: no key, no cost, the same loop, tools and checks."""
+"""Replays a recording as a model: no key and no cost, but the same loop, tools and checks."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from mobvibe_worker.errors import AgentError
 PIECE = 24
 """Characters of one delta."""
 PROSE_RATE = 240.0
-"""Characters a second of thoughts and text, at pace 1."""
+"""Characters a second of thinking and text, at pace 1."""
 CODE_RATE = 2_400.0
 """Characters a second of a tool call's input, at pace 1."""
 FIRST_DELAY_SECONDS = 0.4
 
 
 class RecordedModel:
-    """Answers with a recording's turns, in order, at `pace`: 1 as a model types, 0 at once."""
+    """Answers with a recording's turns in order. `pace` 1 streams as fast as a real model, 0 without delay."""
 
     def __init__(self, recording: Recording, pace: float = 1.0) -> None:
         self.recording = recording
@@ -39,15 +39,14 @@ class RecordedModel:
 
     @property
     def name(self) -> str:
-        """The recording's name, marked as one."""
         return f"recording:{self.recording.name}"
 
     async def turn(self, conversation: Conversation) -> AsyncGenerator[TurnStep, None]:
-        """The next turn. Raises AgentError where the recording has ended and the checks are still red."""
+        """Stream the next turn. Raises AgentError if the recording has ended."""
         if self._played >= len(self.recording.turns):
             raise AgentError(
-                f"The recording {self.recording.name} has ended, and the checks are not green.",
-                "It fits the app that it was recorded with; replay it in a new project.",
+                f"The recording {self.recording.name} has ended, but the checks still fail.",
+                "It only fits the app that it was recorded with, so replay it in a new project.",
             )
         turn = self.recording.turns[self._played]
         self._played += 1
@@ -59,16 +58,14 @@ class RecordedModel:
         yield turn
 
     def price_of(self, usage: Usage) -> Decimal | None:
-        """Nothing."""
         return Decimal(0)
 
     def worst_case(self, conversation: Conversation) -> Decimal | None:
-        """Nothing."""
         return Decimal(0)
 
 
 def _steps(block: Block) -> Iterator[tuple[TurnStep, float]]:
-    """The block's deltas, each with the seconds that it takes at pace 1."""
+    """The block's deltas, each with its duration in seconds at pace 1."""
     match block["type"]:
         case "thinking":
             yield from ((ThinkingDelta(p), len(p) / PROSE_RATE) for p in _cut(block["thinking"]))

@@ -1,4 +1,4 @@
-"""Noticing that the model goes round in circles: the same call with the same result, again and again."""
+"""Notices when the model repeats itself: the same call with the same result, again and again."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ NUDGE = (
 
 @dataclass(slots=True)
 class Repetition:
-    """Watches the last calls, across turns, so that an A, B, A, B circle is seen as well."""
+    """Watches the last WINDOW calls, so that alternating calls (A, B, A, B) are noticed as well."""
 
     _recent: deque[str] = field(default_factory=lambda: deque(maxlen=WINDOW))
     _was_nudged: bool = False
 
     def add(self, call: Block, result: str) -> str | None:
-        """A hint for the model the first time it circles. Raises LimitReached the second time."""
-        print_ = _fingerprint(call, result)
-        self._recent.append(print_)
-        count = self._recent.count(print_)
+        """Return a hint for the model the first time it repeats itself. Raises LimitReached the second time."""
+        fingerprint = _fingerprint(call, result)
+        self._recent.append(fingerprint)
+        count = self._recent.count(fingerprint)
         if count < SAME:
             return None
         if self._was_nudged:
             raise LimitReached(
-                f"The agent went round in circles: {call.get('name')} gave the same result again and again.",
+                f"The agent repeated itself: {call.get('name')} gave the same result again and again.",
                 "Ask again in other words, or in smaller steps.",
             )
         self._was_nudged = True
@@ -43,5 +43,6 @@ class Repetition:
 
 
 def _fingerprint(call: Block, result: str) -> str:
-    seen = json.dumps([call.get("name"), call.get("input"), result], sort_keys=True, default=str)
-    return hashlib.sha256(seen.encode("utf-8", "replace")).hexdigest()
+    call_and_result = [call.get("name"), call.get("input"), result]
+    text = json.dumps(call_and_result, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()

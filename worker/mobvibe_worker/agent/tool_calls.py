@@ -1,4 +1,4 @@
-"""Carries out the tool calls of one turn: reads side by side, everything else in order, one result each."""
+"""Runs the tool calls of one turn: consecutive reads concurrently, everything else in order."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from mobvibe_worker.events import Payload
 from mobvibe_worker.sanitize import Redactor
 
 RESULT_LIMIT = 100_000
-"""The most that one result tells the model, characters."""
+"""The longest result that the model receives, characters."""
 
 
 @dataclass(slots=True)
 class ToolCalls:
-    """The agent's hands."""
+    """Runs tool calls, emits their events, and keeps secrets out of both."""
 
     tools: dict[str, Tool[Any]]
     bench: Workbench
@@ -29,12 +29,12 @@ class ToolCalls:
     _repetition: Repetition = field(default_factory=Repetition)
 
     async def run(self, calls: tuple[Block, ...]) -> list[Block]:
-        """One tool_result per call, in the calls' order, and a hint where the model circles. Raises LimitReached."""
+        """Return one tool_result per call, in order, and a hint if the model repeats itself. Raises LimitReached."""
         outcomes: list[ToolOutcome] = []
         for reads_only, group in groupby(calls, key=self._reads_only):
             batch = list(group)
             if reads_only:
-                outcomes += await _side_by_side([self._run_one(call) for call in batch])
+                outcomes += await _gather([self._run_one(call) for call in batch])
             else:
                 outcomes += [await self._run_one(call) for call in batch]
         results = [_result(call, outcome) for call, outcome in zip(calls, outcomes, strict=True)]
@@ -76,7 +76,7 @@ class ToolCalls:
                 return False
 
 
-async def _side_by_side(runs: list[Any]) -> list[ToolOutcome]:
+async def _gather(runs: list[Any]) -> list[ToolOutcome]:
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(run) for run in runs]
     return [task.result() for task in tasks]
@@ -91,5 +91,5 @@ def _result(call: Block, outcome: ToolOutcome) -> Block:
 
 
 def refuse_all(calls: tuple[Block, ...], reason: str) -> list[Block]:
-    """A result for every call that was not carried out."""
+    """One error result per call, for calls that were not carried out."""
     return [_result(call, ToolOutcome(reason, is_error=True)) for call in calls]

@@ -1,4 +1,4 @@
-"""Takes one turn of the model: reserves its worst cost, streams it, settles it, and repeats it when it breaks."""
+"""Takes one turn of the model: reserves its highest cost, streams it, settles it, and retries it if it breaks off."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ KNOWN_STOPS = frozenset(
 
 
 class Ledger(Protocol):
-    """Money of one attempt; implemented over Postgres by the runner."""
+    """Accounts for the cost of one attempt; implemented over Postgres by the runner."""
 
     async def reserve(self, turn: int, model: str, usd: Decimal | None) -> None:
-        """Set money aside before a request. Raises BudgetReached or LeaseLost."""
+        """Reserve the cost of a request before it is sent. Raises BudgetReached or LeaseLost."""
 
     async def settle(
         self,
@@ -50,12 +50,12 @@ class Ledger(Protocol):
         usage: dict[str, Any],
         cost_usd: Decimal | None,
     ) -> None:
-        """Keep what was said and what it cost."""
+        """Store the turn and its cost in place of the reservation."""
 
 
 @dataclass(slots=True)
 class TakenTurn:
-    """A complete turn, and what it said that nobody has been told yet."""
+    """A complete turn, and the narration that still holds its text."""
 
     turn: Turn
     narration: Narration
@@ -63,7 +63,7 @@ class TakenTurn:
 
 @dataclass(slots=True)
 class TurnTaker:
-    """The agent's mouth and ears."""
+    """Takes turns within the attempt's limits and budget."""
 
     model: Model
     ledger: Ledger
@@ -71,11 +71,11 @@ class TurnTaker:
     redact: Redactor
     meter: Meter
     attempt: int = 1
-    """Part of every block's name: another attempt's thoughts are other thoughts."""
+    """Part of every block's name, so that blocks of different attempts differ."""
     _sent: int = field(default=0)
 
     async def take(self, conversation: Conversation) -> TakenTurn:
-        """One complete turn with a known stop reason. Raises ModelUnavailable when it breaks again and again."""
+        """Return one complete turn with a known stop reason. Raises ModelUnavailable if every try breaks off."""
         limits = self.meter.limits
         for attempt in range(1, limits.tries + 1):
             number = self.meter.count_request()
@@ -105,7 +105,7 @@ class TurnTaker:
         if turn is None or not _is_usable(turn):
             stop = None if turn is None else turn.stop_reason
             raise BrokenTurn(
-                f"The model's answer ended in a way that is not known (stop reason {stop!r}).",
+                f"The model's answer ended with an unknown stop reason {stop!r}.",
                 has_begun=turn is not None,
             )
         return TakenTurn(turn, narration)
@@ -126,7 +126,7 @@ class TurnTaker:
         await self.ledger.settle(number, masked, turn.usage.to_data(), cost)
 
     async def _settle_broken(self, number: int, broken: BrokenTurn, cost: Decimal | None) -> None:
-        """A broken answer is billed, but nobody says how much: its worst case is taken."""
+        """Settle a broken answer at its worst case: it is billed, but its usage is not reported."""
         self.meter.add(Usage(), cost)
         record = self._masked({"broken": broken.message, "is_upper_bound": broken.has_begun})
         await self.ledger.settle(number, record, Usage().to_data(), cost)
@@ -136,7 +136,7 @@ class TurnTaker:
         seconds = backoff if broken.retry_after is None else max(broken.retry_after, 0.0)
         if seconds > min(self.meter.limits.wait_seconds, self.meter.seconds_left):
             raise ModelUnavailable(
-                f"The model's server asks to wait {seconds:.0f} s, which is longer than this job may take.",
+                f"The model's server asks to wait {seconds:.0f} s, longer than this job may take.",
                 "Try again later.",
             )
         self.emit(Thinking(f"{self.redact(broken.message)} Trying again in {seconds:.0f} s.\n"))
@@ -148,7 +148,7 @@ class TurnTaker:
         return masked
 
     def start_over(self) -> None:
-        """The next turn begins a new conversation."""
+        """Record the next turn as the first one of a new conversation."""
         self._sent = 0
 
 
@@ -162,7 +162,7 @@ def _is_usable(turn: Turn) -> bool:
 def _mask(value: object, redact: Redactor) -> object:
     match value:
         case str():
-            # Postgres' JSON takes neither NUL nor half a surrogate pair.
+            # Postgres' JSON accepts neither NUL nor lone surrogates.
             plain = value.replace("\x00", "").encode("utf-8", "replace").decode()
             return redact(plain)
         case dict():
@@ -173,6 +173,6 @@ def _mask(value: object, redact: Redactor) -> object:
             return value
 
 
-def spoken_or_silence(content: tuple[Block, ...]) -> list[Block]:
-    """The turn as history; the server refuses an empty one."""
+def non_empty(content: tuple[Block, ...]) -> list[Block]:
+    """The content with a placeholder if it is empty, as the server rejects empty messages."""
     return list(content) or [{"type": "text", "text": "(nothing was said)"}]

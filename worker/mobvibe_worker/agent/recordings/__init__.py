@@ -1,4 +1,4 @@
-"""Builds that replay without a key: one TOML file each, and how they are read."""
+"""Reads the shipped recordings: one TOML file per build, replayed without a key."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Recording:
     title: str
     prompt: str
     changes: str | None
-    """The recording whose app this one changes, or None where it starts a new app."""
+    """The recording whose app this one changes; None if it starts a new app."""
     sdks: tuple[int, ...]
-    """The Expo SDKs that it was proved with."""
+    """The Expo SDKs that it was tested with."""
     turns: tuple[Turn, ...]
 
 
 def load_recordings() -> tuple[Recording, ...]:
-    """Every recording that is shipped, each one right before those that change its app."""
+    """Every shipped recording, each followed by those that change its app."""
     folder = files(__name__)
     found = [
         parse_recording(tomllib.loads(entry.read_text("utf-8")))
@@ -38,7 +38,7 @@ def load_recordings() -> tuple[Recording, ...]:
 
 
 def find_recording(name: str) -> Recording:
-    """The recording of this name. Raises InputError that says which there are."""
+    """The recording with this name. Raises InputError with the known names."""
     recordings = {recording.name: recording for recording in load_recordings()}
     if name in recordings:
         return recordings[name]
@@ -50,7 +50,7 @@ def find_recording(name: str) -> Recording:
 
 
 def parse_recording(data: dict[str, Any]) -> Recording:
-    """A recording from its TOML. Raises KeyError or TypeError where something is missing."""
+    """Raises KeyError or TypeError if something is missing."""
     return Recording(
         name=data["name"],
         title=data["title"],

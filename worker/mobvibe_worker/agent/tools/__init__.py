@@ -1,1 +1,1 @@
-"""What the model can do: plain tools on the staged folder, and the checks. No shell."""
+"""The model's tools: reading and changing the staged folder, and running the checks. There is no shell."""

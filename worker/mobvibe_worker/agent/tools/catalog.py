@@ -1,4 +1,4 @@
-"""The tools that the agent gets, by name."""
+"""The tools that the agent gets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mobvibe_worker.agent.tools.tool import Tool
 
 
 def tool_catalog() -> dict[str, Tool[Any]]:
-    """Every tool by its name, sorted: the order is part of what the server caches."""
+    """Every tool, sorted by name, as their order is part of what the server caches."""
     tools: tuple[Tool[Any], ...] = (
         CHECK,
         DELETE_FILE,

@@ -1,4 +1,4 @@
-"""The tool that runs the checks: check."""
+"""The tool `check`, which runs the checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tools that look: list_files, read_file, search_files."""
+"""Tools that read: list_files, read_file, search_files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mobvibe_worker.agent.tools.tool import Tool, ToolInput, ToolOutcome, Workbe
 from mobvibe_worker.workspace.search import MATCH_LIMIT
 
 READ_LIMIT = 60_000
-"""The most of a file that one call shows, characters."""
+"""The most characters of a file in one result."""
 
 
 class ListFiles(ToolInput):

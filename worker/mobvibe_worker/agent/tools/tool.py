@@ -1,4 +1,4 @@
-"""What a tool is: a name, a pydantic model of its input, and a function whose failure is an answer too."""
+"""A tool: a name, a pydantic model of its input, and a function whose errors are returned to the model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mobvibe_worker.workspace.staged import StagedFolder
 
 
 class ToolInput(BaseModel):
-    """Base of all inputs: nothing extra, nothing converted."""
+    """Base of all inputs: strict types, no extra fields."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -31,7 +31,7 @@ class Workbench:
 
 @dataclass(frozen=True, slots=True)
 class ToolOutcome:
-    """What the model is told, and the facts that came of it."""
+    """The text for the model, and the resulting events."""
 
     text: str
     is_error: bool = False
@@ -43,7 +43,7 @@ Input = TypeVar("Input", bound=ToolInput)
 
 @dataclass(frozen=True, slots=True)
 class Tool(Generic[Input]):
-    """One tool. `reads_only` ones may run at the same time."""
+    """One tool. Tools with `reads_only` may run concurrently."""
 
     name: str
     description: str
@@ -52,11 +52,11 @@ class Tool(Generic[Input]):
     reads_only: bool = False
 
     def spec(self) -> ToolSpec:
-        """The tool as the model is told of it; the same bytes every time."""
+        """The tool's description for the model, with the same bytes every time."""
         return ToolSpec(self.name, self.description, _plain_schema(self.input_model))
 
     async def __call__(self, given: object, bench: Workbench) -> ToolOutcome:
-        """Validate and run; what the model did wrong is an outcome that says how to do it right."""
+        """Validate the input and run; mistakes of the model become an outcome that explains the right use."""
         try:
             parsed = self.input_model.model_validate(given)
         except ValidationError as error:
@@ -67,15 +67,17 @@ class Tool(Generic[Input]):
             return ToolOutcome(str(error), is_error=True)
 
     def _how_to_call(self, error: ValidationError) -> str:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc'])) or 'input'}: {fault['msg']}"
-            for fault in error.errors(include_url=False, include_input=False)[:5]
+        problems = "; ".join(
+            f"{'.'.join(map(str, problem['loc'])) or 'input'}: {problem['msg']}"
+            for problem in error.errors(include_url=False, include_input=False)[:5]
         )
         fields = ", ".join(
             f"{name}{'' if field.is_required() else ' (optional)'}"
             for name, field in self.input_model.model_fields.items()
         )
-        return f"{self.name} was not run: {faults}. It takes an object with {fields or 'nothing'}."
+        return (
+            f"{self.name} was not run: {problems}. It takes an object with {fields or 'nothing'}."
+        )
 
 
 def _plain_schema(model: type[ToolInput]) -> dict[str, Any]:
