@@ -16,6 +16,7 @@ from asyncpg import Pool
 from mobvibe_worker.jobs import JobId, SessionId
 from mobvibe_worker.runner.running_job import Rhythm, RunningJob
 from mobvibe_worker.runner.worker import Worker
+from mobvibe_worker.store.claims import Claims
 from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.connection.pool import open_pool
 from mobvibe_worker.store.job_queue import JobQueue
@@ -110,7 +111,7 @@ async def test_cancel_to_cancelled(url: str, hears: bool, goal: float) -> None:
         if hears:
             await stack.enter_async_context(listener)
         rhythm = Rhythm(lease=20.0, poll=0.2, concurrency=2)
-        worker = Worker(JobQueue(pool), WorkerRegistry(pool), listener, endless, rhythm)
+        worker = Worker(Claims(pool), WorkerRegistry(pool), listener, endless, rhythm)
         task = asyncio.create_task(worker.run())
         try:
             for number in range(ROUNDS):

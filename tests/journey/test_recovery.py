@@ -29,6 +29,7 @@ from mobvibe_app.wiring import build_studio
 from mobvibe_worker.events import Message
 from mobvibe_worker.home import Home
 from mobvibe_worker.jobs import LOCAL_OWNER, Attempt, SessionId, WorkerId
+from mobvibe_worker.store.claims import Claims
 from support.polling import until
 
 pytestmark = [pytest.mark.expo, pytest.mark.timeout(300)]
@@ -144,10 +145,11 @@ async def test_the_rows_tell_what_runs_and_the_selected_project(home: Home) -> N
         stores = screen.studio.connected.session
         await stores.queue.enqueue(session, "Needs a model: left to another worker.")
         elsewhere = WorkerId("elsewhere")
-        (job,) = await stores.queue.claim(elsewhere, 1, timedelta(seconds=60))
+        claims = Claims(stores.queue._source)
+        (job,) = await claims.claim(elsewhere, 1, timedelta(seconds=60))
         await until(lambda: screen.detail("worker") == "1 running", 40, "the running job")
         await stores.queue.cancel(job.id)
-        await stores.queue.finish_cancelled(Attempt(job.id, job.attempt, elsewhere), [])
+        await claims.finish_cancelled(Attempt(job.id, job.attempt, elsewhere), [])
         await until(lambda: screen.detail("worker") == "waits for jobs", 40, "the job's end")
 
 

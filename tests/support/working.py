@@ -12,6 +12,7 @@ from asyncpg import Pool
 from mobvibe_worker.jobs import JobId
 from mobvibe_worker.runner.running_job import Rhythm, RunAttempt, RunningJob
 from mobvibe_worker.runner.worker import Worker
+from mobvibe_worker.store.claims import Claims
 from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.workers import WorkerRegistry
@@ -30,7 +31,7 @@ async def at_work(
 ) -> AsyncIterator[Worker]:
     """A worker that runs until the end of the block; what runs then is handed back."""
     rhythm = Rhythm(lease=lease, poll=10.0, concurrency=slots)
-    worker = Worker(JobQueue(pool), WorkerRegistry(pool), listener, run_attempt, rhythm)
+    worker = Worker(Claims(pool), WorkerRegistry(pool), listener, run_attempt, rhythm)
     async with asyncio.timeout(60):
         task = asyncio.create_task(worker.run())
         try:

@@ -17,6 +17,7 @@ from mobvibe_app.bench.server import run_sql
 from mobvibe_worker.jobs import SessionId
 from mobvibe_worker.runner.running_job import Rhythm, RunningJob
 from mobvibe_worker.runner.worker import Worker
+from mobvibe_worker.store.claims import Claims
 from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.connection.pool import open_pool
 from mobvibe_worker.store.connection.table import each
@@ -88,8 +89,8 @@ class OwnQueue:
 
         async with Listener(self.dsn) as listener:
             rhythm = Rhythm(lease=LEASE_SECONDS, poll=POLL_SECONDS, concurrency=slots)
-            queue, registry = JobQueue(self.pool), WorkerRegistry(self.pool)
-            worker = Worker(queue, registry, listener, no_op, rhythm)
+            claims, registry = Claims(self.pool), WorkerRegistry(self.pool)
+            worker = Worker(claims, registry, listener, no_op, rhythm)
             # A worker that dies ends the measurement with its error.
             async with asyncio.TaskGroup() as group:
                 group.create_task(worker.run(), name="bench-worker")

@@ -14,6 +14,7 @@ from mobvibe_app.bench.figures import Figures, quantile
 from mobvibe_app.bench.ours import OwnQueue
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.jobs import Attempt, WorkerId
+from mobvibe_worker.store.claims import Claims
 from mobvibe_worker.store.job_queue import JobQueue
 
 BATCH = 1000
@@ -178,9 +179,9 @@ async def time_claim_behind_deferred(queue: OwnQueue, scale: Scale, figures: Fig
     times = []
     for _ in range(scale.claims):
         started = time.perf_counter()
-        (job,) = await jobs.claim(worker, 1, lease)
+        (job,) = await Claims(queue.pool).claim(worker, 1, lease)
         times.append((time.perf_counter() - started) * 1000)
-        await jobs.fail(Attempt(job.id, job.attempt, worker), "measured", retry=False)
+        await Claims(queue.pool).fail(Attempt(job.id, job.attempt, worker), "measured", retry=False)
     label = f"claim of one behind {scale.deferred:,} deferred"
     figures.add(f"{label}, p50", queue.name, "ms", quantile(times, 0.50))
     figures.add(f"{label}, p99", queue.name, "ms", quantile(times, 0.99))

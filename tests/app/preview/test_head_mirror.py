@@ -23,9 +23,9 @@ from mobvibe_app.supervisor.client import Supervisor
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home
 from mobvibe_worker.jobs import Attempt, Job, Platform, SessionId, WorkerId
+from mobvibe_worker.store.claims import Claims, FinishedWork
 from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.event_log import EventLog
-from mobvibe_worker.store.job_queue import FinishedWork, JobQueue
 from mobvibe_worker.store.previews import PreviewRegistry
 from mobvibe_worker.store.projects import ProjectStore
 from mobvibe_worker.store.revisions import RevisionStore
@@ -144,11 +144,13 @@ async def test_a_starter_of_long_ago_gets_no_metro_and_a_deleted_folder_a_new_on
 
 async def finish(hosted: Hosted) -> None:
     """The job's attempt ends green, with a revision that the agent made."""
-    revisions, queue = RevisionStore(hosted.pool), JobQueue(hosted.pool)
+    revisions = RevisionStore(hosted.pool)
     head = await revisions.head(hosted.job.project_id)
     assert head is not None
     attempt = Attempt(hosted.job.id, hosted.job.attempt, WorkerId("w1"))
-    await queue.complete(attempt, FinishedWork({"App.tsx": b"made"}, head[0].id, GREEN))
+    await Claims(hosted.pool).complete(
+        attempt, FinishedWork({"App.tsx": b"made"}, head[0].id, GREEN)
+    )
 
 
 @pytest.mark.parametrize("is_ours", [True, False])

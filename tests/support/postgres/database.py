@@ -12,6 +12,7 @@ from asyncpg import Pool
 
 from mobvibe_worker.jobs import LOCAL_OWNER, Attempt, Job, SessionId, WorkerId
 from mobvibe_worker.revisions import CHECK_NAMES, Check, CheckReport
+from mobvibe_worker.store.claims import Claims
 from mobvibe_worker.store.connection.pool import open_pool
 from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.projects import ProjectStore
@@ -75,7 +76,7 @@ async def new_session(pool: Pool, name: str = "Coffee timer") -> SessionId:
 
 async def claimed(pool: Pool, worker: str = "w1", slots: int = 1) -> list[tuple[Job, Attempt]]:
     """What a worker gets when it claims."""
-    jobs = await JobQueue(pool).claim(WorkerId(worker), slots, LEASE)
+    jobs = await Claims(pool).claim(WorkerId(worker), slots, LEASE)
     return [(job, Attempt(job.id, job.attempt, WorkerId(worker))) for job in jobs]
 
 

@@ -19,10 +19,10 @@ from mobvibe_worker.events import Terminal
 from mobvibe_worker.jobs import WorkerId
 from mobvibe_worker.runner.running_job import Rhythm, RunningJob
 from mobvibe_worker.runner.worker import Worker
+from mobvibe_worker.store.claims import Claims
 from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.connection.pool import open_pool
 from mobvibe_worker.store.event_log import EventLog
-from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.workers import WorkerRegistry
 
 LEASE_SECONDS = 3.0
@@ -49,7 +49,7 @@ async def main(name: str) -> None:
     async with Listener(dsn) as listener:
         rhythm = Rhythm(lease=LEASE_SECONDS, poll=2.0, concurrency=SLOTS)
         worker = Worker(
-            JobQueue(pool), WorkerRegistry(pool), listener, tell, rhythm, id=WorkerId(name)
+            Claims(pool), WorkerRegistry(pool), listener, tell, rhythm, id=WorkerId(name)
         )
         print("ready", flush=True)
         await worker.run()

@@ -10,6 +10,7 @@ from uuid import UUID
 from asyncpg import Pool
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
+from mobvibe_worker.store.claims import Claims
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.job_queue import JobQueue
 from support.queue.model import Claim, ModelQueue, Refused
@@ -39,7 +40,7 @@ class ComparedQueue(RuleBasedStateMachine):
     def __init__(self, loop: asyncio.AbstractEventLoop, pool: Pool) -> None:
         super().__init__()
         self.loop, self.pool = loop, pool
-        self.queue, self.events = JobQueue(pool), EventLog(pool)
+        self.queue, self.workers, self.events = JobQueue(pool), Claims(pool), EventLog(pool)
         self.model = ModelQueue()
         self.sessions: dict[UUID, UUID] = {}
         self.claims: list[Claim] = []

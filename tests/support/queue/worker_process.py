@@ -7,9 +7,9 @@ import sys
 
 from mobvibe_worker.runner.running_job import Rhythm, RunningJob
 from mobvibe_worker.runner.worker import Worker
+from mobvibe_worker.store.claims import Claims
 from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.connection.pool import open_pool
-from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.workers import WorkerRegistry
 
 
@@ -22,7 +22,7 @@ async def main(dsn: str) -> None:
     pool = await open_pool(dsn, size=3, application_name="worker-process")
     async with Listener(dsn) as listener:
         rhythm = Rhythm(lease=120.0, poll=10.0, concurrency=4)
-        await Worker(JobQueue(pool), WorkerRegistry(pool), listener, _never_ends, rhythm).run()
+        await Worker(Claims(pool), WorkerRegistry(pool), listener, _never_ends, rhythm).run()
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from hypothesis.stateful import precondition, rule
 from mobvibe_worker.errors import LeaseLost, NotFound
 from mobvibe_worker.events import ErrorRaised, Message
 from mobvibe_worker.jobs import Attempt, JobId, SessionId, WorkerId
-from mobvibe_worker.store.job_queue import FinishedWork
+from mobvibe_worker.store.claims import FinishedWork
 from mobvibe_worker.store.revisions import RevisionStore
 from support.postgres.database import GREEN
 from support.queue.model import Claim
@@ -40,7 +40,7 @@ class WorkerSteps(ComparedQueue):
     def claim_slots(self, worker: str, slots: int) -> None:
         """The same jobs, in the same order."""
         expected = self.model.claim(worker, slots)
-        jobs = self.run(self.queue.claim(WorkerId(worker), slots, LONG))
+        jobs = self.run(self.workers.claim(WorkerId(worker), slots, LONG))
         assert [Claim(job.id, job.attempt, worker) for job in jobs] == expected
         self.claims += expected
 
@@ -58,8 +58,8 @@ class WorkerSteps(ComparedQueue):
         base = await RevisionStore(self.pool).commit_template(attempt, {"App.tsx": b"0"})
         files = {"App.tsx": str(claim.number).encode()}
         work = FinishedWork(files, base.id, GREEN, [Message("done")])
-        first = await self.queue.complete(attempt, work)
-        assert await self.queue.complete(attempt, work) == first, "sent again it answers the same"
+        first = await self.workers.complete(attempt, work)
+        assert await self.workers.complete(attempt, work) == first, "sent again it answers the same"
 
     @precondition(lambda self: self.claims)
     @rule(pick=PICK)
@@ -109,7 +109,7 @@ class WorkerSteps(ComparedQueue):
         )
 
     async def _fail(self, claim: Claim, *, retry: bool) -> bool:
-        will_retry = await self.queue.fail(
+        will_retry = await self.workers.fail(
             attempt_of(claim), "no", retry=retry, events=[ErrorRaised("no")]
         )
         # However slow the machine is, a back-off does not end by itself.
@@ -126,7 +126,7 @@ class WorkerSteps(ComparedQueue):
         """A worker says that it stopped what was cancelled."""
         claim = self.claim_at(pick)
         self.refused_alike(
-            lambda: self.queue.finish_cancelled(attempt_of(claim)),
+            lambda: self.workers.finish_cancelled(attempt_of(claim)),
             lambda: self.model.finish_cancelled(claim),
             LeaseLost,
         )
@@ -137,7 +137,7 @@ class WorkerSteps(ComparedQueue):
         """A worker that stops gives a job back."""
         claim = self.claim_at(pick)
         self.refused_alike(
-            lambda: self.queue.hand_back(attempt_of(claim)),
+            lambda: self.workers.hand_back(attempt_of(claim)),
             lambda: self.model.hand_back(claim),
             LeaseLost,
         )
@@ -147,7 +147,7 @@ class WorkerSteps(ComparedQueue):
     def renew(self, worker: str) -> None:
         """A worker renews all that it ever had: only what it holds now is in the answer."""
         mine = [claim for claim in self.claims if claim.worker == worker]
-        answer = self.run(self.queue.renew(WorkerId(worker), list(map(attempt_of, mine)), LONG))
+        answer = self.run(self.workers.renew(WorkerId(worker), list(map(attempt_of, mine)), LONG))
         assert {each.job_id: each.cancel_requested for each in answer} == self.model.renew(mine)
 
     @precondition(lambda self: self.claims)
@@ -184,7 +184,7 @@ class WorkerSteps(ComparedQueue):
     @rule()
     def reclaim(self) -> None:
         """Some worker looks for leases that ran out."""
-        assert set(self.run(self.queue.reclaim())) == self.model.reclaim()
+        assert set(self.run(self.workers.reclaim())) == self.model.reclaim()
 
     @rule(worker=WORKERS, host=st.sampled_from(["this host", "this host", "another"]))
     def see_worker_dead(self, worker: str, host: str) -> None:

@@ -163,7 +163,7 @@ def worker_of_builds(pool: Pool, listener: Listener, folder: Path) -> Worker:
     attempts = AttemptRunner(home, stores, Toolchains(home), no_model, NOTHING_SECRET, Decimal(1))
     rhythm = Rhythm(lease=30.0, poll=10.0, concurrency=1)
     registry = WorkerRegistry(pool)
-    return Worker(stores.queue, registry, listener, attempts, rhythm, tally=attempts.tally)
+    return Worker(stores.claims, registry, listener, attempts, rhythm, tally=attempts.tally)
 
 
 def no_model(job: Job) -> Model:

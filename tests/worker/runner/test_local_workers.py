@@ -18,6 +18,7 @@ from mobvibe_worker.runner.local_workers import until_dead
 from mobvibe_worker.runner.process_identity import ProcessIdentity, host_key, is_seen_dead
 from mobvibe_worker.runner.running_job import Rhythm, RunningJob
 from mobvibe_worker.runner.worker import Worker
+from mobvibe_worker.store.claims import Claims
 from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.workers import WorkerRegistry
@@ -52,9 +53,7 @@ class Second:
     def __init__(self, pool: Pool, listener: Listener) -> None:
         rhythm = Rhythm(lease=120.0, poll=10.0, concurrency=4)
         self.started: list[tuple[JobId, int, float]] = []
-        self.worker = Worker(
-            JobQueue(pool), WorkerRegistry(pool), listener, self._never_ends, rhythm
-        )
+        self.worker = Worker(Claims(pool), WorkerRegistry(pool), listener, self._never_ends, rhythm)
 
     async def _never_ends(self, running: RunningJob) -> None:
         self.started.append((running.job.id, running.attempt.number, time.monotonic()))

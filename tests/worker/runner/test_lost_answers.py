@@ -15,6 +15,7 @@ from asyncpg import Pool
 
 from mobvibe_worker.runner.running_job import RunAttempt, RunningJob
 from mobvibe_worker.runner.worker import Worker
+from mobvibe_worker.store.claims import Claims
 from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.connection.pool import open_pool
 from mobvibe_worker.store.job_queue import JobQueue, NewJob
@@ -71,7 +72,7 @@ async def test_a_claim_that_is_done_later_is_found_too_and_what_runs_is_left_alo
         await until(lambda: bool(work.started), 10, "one runs")
         other = await queue.enqueue(await new_session(pool, "Two"), "another app")
         worker.unheard.doubt()
-        (late,) = await queue.claim(worker.id, 1, timedelta(seconds=LEASE_SECONDS))
+        (late,) = await Claims(pool).claim(worker.id, 1, timedelta(seconds=LEASE_SECONDS))
         assert late.id == other
         while (found := await queue.get(other)).status != "pending":  # noqa: ASYNC110
             await asyncio.sleep(0.01)

@@ -96,7 +96,7 @@ async def test_every_metric_is_explained() -> None:
     worker.id, worker.running, worker.tally = "w", {}, Tally()
     worker.rhythm = Rhythm(lease=20, poll=10, concurrency=1)
     worker.listener = type("Listening", (), {"is_connected": True})()
-    collector = WorkerCollector(cast(Any, worker), asyncio.get_running_loop())
+    collector = WorkerCollector(cast(Any, worker), cast(Any, None), asyncio.get_running_loop())
     own = {sample.name for metric in collector._own() for sample in metric.samples}
     named = {re.sub(r"\{.*", "", one) for one in CODE if one.startswith("mobvibe_")}
     bare = {re.sub(r"_(bucket|sum|count)$", "", name) for name in own}

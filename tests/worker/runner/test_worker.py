@@ -22,6 +22,7 @@ from mobvibe_worker.errors import (
 from mobvibe_worker.jobs import Attempt, WorkerId
 from mobvibe_worker.runner.running_job import Rhythm, RunningJob
 from mobvibe_worker.runner.worker import Worker
+from mobvibe_worker.store.claims import Claims
 from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.job_queue import JobQueue
@@ -117,11 +118,11 @@ async def test_what_a_silent_worker_held_runs_again_two_seconds_after_its_lease_
     """On another host nobody sees it die: the lease, renewed once more, is all there is to go by."""
     work, queue, lease = Endless(), JobQueue(pool), timedelta(seconds=2)
     job_id = await queue.enqueue(await new_session(pool), "a timer")
-    (job,) = await queue.claim(WorkerId("elsewhere"), 1, lease)
+    (job,) = await Claims(pool).claim(WorkerId("elsewhere"), 1, lease)
     held = Attempt(job.id, job.attempt, WorkerId("elsewhere"))
     async with Listener(database_url) as listener, at_work(pool, listener, work, slots=1):
         await until(lambda: listener.is_connected)
-        assert await queue.renew(held.worker, [held], lease)
+        assert await Claims(pool).renew(held.worker, [held], lease)
         renewed = time.monotonic()
         await until(lambda: len(work.started) == 1, 10, "it runs again")
         assert 1.5 < time.monotonic() - renewed < 4.0
@@ -167,9 +168,9 @@ async def test_a_job_that_has_not_taken_a_step_is_handed_back_too(
     """The answer to a claim and the signal to stop come at the same moment."""
     work, queue = Endless(), JobQueue(pool)
     rhythm = Rhythm(lease=LEASE_SECONDS, poll=10.0, concurrency=1)
-    worker = Worker(queue, WorkerRegistry(pool), Listener(database_url), work, rhythm)
+    worker = Worker(Claims(pool), WorkerRegistry(pool), Listener(database_url), work, rhythm)
     job_id = await queue.enqueue(await new_session(pool), "a timer")
-    (job,) = await queue.claim(worker.id, 1, timedelta(seconds=LEASE_SECONDS))
+    (job,) = await Claims(pool).claim(worker.id, 1, timedelta(seconds=LEASE_SECONDS))
     worker.exchange.start(job)
     await worker._hand_back_all()
     found = await queue.get(job_id)

@@ -7,7 +7,7 @@ import pytest
 from asyncpg import Pool
 
 from mobvibe_worker.jobs import Job, JobId, UserId, WorkerId
-from mobvibe_worker.store.claims import Finished, Traded
+from mobvibe_worker.store.claims import Claims, Finished, Traded
 from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.projects import ProjectStore
 from mobvibe_worker.store.sessions import SessionStore
@@ -63,22 +63,24 @@ async def test_however_the_running_job_ends_nothing_follows_it(pool: Pool, endin
     job, attempt = await running_job(pool)
     waiting = await queue.enqueue(job.session_id, "the next one")
     await mark(pool, job, "deleted")
-    assert [held.job_id for held in await queue.held(W, [attempt])] == [job.id], "it goes on"
+    assert [held.job_id for held in await Claims(pool).held(W, [attempt])] == [job.id], "it goes on"
     match ending:
         case "handed back":
-            await queue.hand_back(attempt)
+            await Claims(pool).hand_back(attempt)
         case "failed":
-            assert await queue.fail(attempt, "overloaded", retry=True)
+            assert await Claims(pool).fail(attempt, "overloaded", retry=True)
             await pool.execute("update coding_jobs set run_at = now() where run_at is not null")
         case "lost":
             await lose_lease(pool, job)
-            assert await queue.reclaim() == [job.id]
+            assert await Claims(pool).reclaim() == [job.id]
         case "completed":
-            assert await queue.complete_many(W, [Finished(attempt, {})]) == []
+            assert await Claims(pool).complete_many(W, [Finished(attempt, {})]) == []
         case _:
-            assert await queue.finish_and_claim(W, [Finished(attempt, {})], 9, LEASE) == Traded([])
+            assert await Claims(pool).finish_and_claim(
+                W, [Finished(attempt, {})], 9, LEASE
+            ) == Traded([])
     assert await claimed(pool, slots=9) == []
-    assert await queue.next_due_seconds() is None
+    assert await Claims(pool).next_due_seconds() is None
     await mark(pool, job, "active")
     ((next_one, _),) = await claimed(pool, slots=9)
     is_over = ending in ("completed", "fused")

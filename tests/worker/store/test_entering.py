@@ -10,7 +10,7 @@ from asyncpg import Pool
 
 from mobvibe_worker.errors import StoreError
 from mobvibe_worker.events import Message
-from mobvibe_worker.store.claims import Finished
+from mobvibe_worker.store.claims import Claims, Finished
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.job_queue import JobQueue, NewJob
 from mobvibe_worker.store.sessions import SessionStore
@@ -135,6 +135,8 @@ async def test_what_is_scheduled_is_head_when_all_before_it_are_done(
         "insert into coding_jobs (session_id, prompt, run_at) values ($1, 'later', now() + '1 h')"
     )
     await pool.execute(later, session)
-    traded = await queue.finish_and_claim(attempt.worker, [Finished(attempt, {})], slots, LEASE)
+    traded = await Claims(pool).finish_and_claim(
+        attempt.worker, [Finished(attempt, {})], slots, LEASE
+    )
     assert not (traded.jobs or traded.lost or traded.busy)
     assert await pool.fetchval("select prompt from coding_jobs where is_head") == "later"

@@ -10,7 +10,7 @@ from asyncpg import Pool
 
 from mobvibe_worker.errors import InputError, LeaseLost, NotFound
 from mobvibe_worker.jobs import LOCAL_OWNER, Attempt, Job, JobId, SessionId, UserId, WorkerId
-from mobvibe_worker.store.claims import Finished, Renewal, Traded
+from mobvibe_worker.store.claims import Claims, Finished, Renewal, Traded
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.job_queue import JobQueue, NewJob
 from mobvibe_worker.store.projects import ProjectStore
@@ -22,7 +22,7 @@ W = WorkerId("w1")
 
 
 async def _finish_and_claim(pool: Pool, batch: list[Finished], slots: int) -> list[Job]:
-    return (await JobQueue(pool).finish_and_claim(W, batch, slots, LEASE)).jobs
+    return (await Claims(pool).finish_and_claim(W, batch, slots, LEASE)).jobs
 
 
 async def _waits_for_a_lock(pool: Pool) -> bool:
@@ -91,15 +91,15 @@ async def test_finishing_and_claiming_is_one_step_and_each_attempt_is_judged_by_
     queue = JobQueue(pool)
     sessions = [await new_session(pool, name) for name in ("A", "B", "C")]
     await queue.enqueue_many([NewJob(each, f"{n} of {each}") for n in (1, 2) for each in sessions])
-    jobs = (await queue.finish_and_claim(W, [], 3, LEASE)).jobs
+    jobs = (await Claims(pool).finish_and_claim(W, [], 3, LEASE)).jobs
     assert [job.session_id for job in jobs] == sessions
     assert jobs[0] == await queue.get(jobs[0].id)
     attempts = [Attempt(job.id, job.attempt, W) for job in jobs]
     await lose_lease(pool, jobs[1])
-    await queue.reclaim()
+    await Claims(pool).reclaim()
 
     finished = [Finished(each, {"n": n}) for n, each in enumerate(attempts)]
-    traded = await queue.finish_and_claim(W, finished, 9, LEASE)
+    traded = await Claims(pool).finish_and_claim(W, finished, 9, LEASE)
     assert traded.lost == {jobs[1].id} and not traded.busy
     assert {job.id for job in traded.jobs} >= {jobs[1].id} and len(traded.jobs) == 3
     stored = await pool.fetch(
@@ -110,13 +110,13 @@ async def test_finishing_and_claiming_is_one_step_and_each_attempt_is_judged_by_
         "the next ones of A and C, B again"
     )
     # Its answer was lost on the way, so it is sent again: as good as before, for those that it completed.
-    assert await queue.complete_many(W, finished) == [jobs[1].id]
+    assert await Claims(pool).complete_many(W, finished) == [jobs[1].id]
     again = await queue.get(jobs[1].id)
     assert (again.status, again.attempt) == ("processing", 2)
     with pytest.raises(LeaseLost):
-        await queue.fail(attempts[1], "late", retry=True)
-    assert await queue.complete_many(WorkerId("other"), finished[:1]) == [jobs[0].id]
-    assert await queue.complete_many(W, [Finished(Attempt(JobId(uuid4()), 1, W), {})]) != []
+        await Claims(pool).fail(attempts[1], "late", retry=True)
+    assert await Claims(pool).complete_many(WorkerId("other"), finished[:1]) == [jobs[0].id]
+    assert await Claims(pool).complete_many(W, [Finished(Attempt(JobId(uuid4()), 1, W), {})]) != []
 
 
 async def test_a_job_that_changes_hands_while_its_batch_waits_stays_with_the_new_attempt(
@@ -131,7 +131,7 @@ async def test_a_job_that_changes_hands_while_its_batch_waits_stays_with_the_new
         await connection.execute(
             "select from projects where id = $1 for no key update", job.project_id
         )
-        finishing = asyncio.create_task(queue.complete_many(W, batch))
+        finishing = asyncio.create_task(Claims(pool).complete_many(W, batch))
         async with asyncio.timeout(10):
             while not await _waits_for_a_lock(pool):
                 await connection.execute("select pg_sleep(0.01)")
@@ -142,7 +142,7 @@ async def test_a_job_that_changes_hands_while_its_batch_waits_stays_with_the_new
     assert (await queue.get(kept.id)).status == "completed"
     assert (await queue.get(job.id)).status == "processing"
     second = Attempt(job.id, first.number + 1, W)
-    assert await queue.complete_many(W, [Finished(second, {})]) == []
+    assert await Claims(pool).complete_many(W, [Finished(second, {})]) == []
 
 
 async def test_finishing_and_claiming_waits_for_no_project_that_somebody_else_holds(
@@ -157,12 +157,12 @@ async def test_finishing_and_claiming_waits_for_no_project_that_somebody_else_ho
             "select from projects where id = $1 for no key update", held.project_id
         )
         async with asyncio.timeout(5):
-            traded = await queue.finish_and_claim(W, batch, 3, LEASE)
+            traded = await Claims(pool).finish_and_claim(W, batch, 3, LEASE)
     assert traded.busy == {held.id} and not traded.lost
     assert [job.id for job in traded.jobs] == [waiting]
     stored = [(await queue.get(each.id)).status for each in (held, free)]
     assert stored == ["processing", "completed"]
-    assert await queue.finish_and_claim(W, batch[:1], 0, LEASE) == Traded([])
+    assert await Claims(pool).finish_and_claim(W, batch[:1], 0, LEASE) == Traded([])
     assert (await queue.get(held.id)).status == "completed"
 
 
@@ -178,7 +178,7 @@ async def test_who_follows_a_finished_job_is_claimed_with_it_only_when_most_urge
     await queue.enqueue_many([NewJob(one, "1b", priority=2), NewJob(two, "2b")])
     await queue.enqueue_many([NewJob(two, "2c", recording="demo")])
     finished = [Finished(attempt, {}) for _, attempt in taken]
-    assert await queue.finish_and_claim(W, finished, 0, LEASE) == Traded([])
+    assert await Claims(pool).finish_and_claim(W, finished, 0, LEASE) == Traded([])
     assert await _heads(pool) == ["1b", "2b", "free"]
 
     taken = await claimed(pool, slots=3)
@@ -188,10 +188,12 @@ async def test_who_follows_a_finished_job_is_claimed_with_it_only_when_most_urge
     assert [job.prompt for job in jobs] == ["urgent", "2c"]
     assert await _heads(pool) == ["1c", "2c", "urgent"]
 
-    await queue.fail(Attempt(jobs[1].id, jobs[1].attempt, W), "overloaded", retry=True)
+    await Claims(pool).fail(Attempt(jobs[1].id, jobs[1].attempt, W), "overloaded", retry=True)
     urgent = Finished(Attempt(jobs[0].id, jobs[0].attempt, W), {})
     await queue.enqueue(other, "keyless")
-    assert await queue.finish_and_claim(W, [urgent], 9, LEASE, recordings_only=True) == Traded([])
+    assert await Claims(pool).finish_and_claim(
+        W, [urgent], 9, LEASE, recordings_only=True
+    ) == Traded([])
     assert await _heads(pool) == ["1c", "2c", "keyless"]
     jobs = await _finish_and_claim(pool, [], 9)
     assert [job.prompt for job in jobs] == ["1c", "keyless"], "2c waits for its time"
@@ -201,13 +203,13 @@ async def test_who_holds_what_is_seen_without_writing(pool: Pool) -> None:
     queue = JobQueue(pool)
     job, attempt = await running_job(pool)
     before = await pool.fetchval("select xmin::text from coding_jobs")
-    assert await queue.held(W, [attempt]) == [Renewal(job.id, False)]
+    assert await Claims(pool).held(W, [attempt]) == [Renewal(job.id, False)]
     assert await pool.fetchval("select xmin::text from coding_jobs") == before
     await queue.cancel(job.id)
-    assert await queue.held(W, [attempt]) == [Renewal(job.id, True)]
+    assert await Claims(pool).held(W, [attempt]) == [Renewal(job.id, True)]
     for stale in (Attempt(job.id, 2, W), Attempt(JobId(uuid4()), 1, W)):
-        assert await queue.held(W, [stale]) == []
-    assert await queue.held(WorkerId("w2"), [attempt]) == []
+        assert await Claims(pool).held(W, [stale]) == []
+    assert await Claims(pool).held(WorkerId("w2"), [attempt]) == []
 
 
 async def test_all_dead_jobs_wait_again_and_their_sessions_with_them(pool: Pool) -> None:
@@ -215,7 +217,7 @@ async def test_all_dead_jobs_wait_again_and_their_sessions_with_them(pool: Pool)
     dead = []
     for _ in range(3):
         job, attempt = await running_job(pool)
-        await queue.fail(attempt, "bad key", retry=False)
+        await Claims(pool).fail(attempt, "bad key", retry=False)
         dead.append(job)
     gone = dead.pop()
     await pool.execute("update projects set status = 'deleted' where id = $1", gone.project_id)
@@ -302,10 +304,10 @@ async def test_only_the_dead_workers_jobs_of_its_own_host_are_taken_back(pool: P
     second, _ = await running_job(pool, "w1")
     other, _ = await running_job(pool, "w2")
     await queue.cancel(second.id)
-    assert await queue.reclaim_worker(W, "boot:2") == []
-    assert await queue.held(W, [attempt]) == [Renewal(first.id, False)]
+    assert await Claims(pool).reclaim_worker(W, "boot:2") == []
+    assert await Claims(pool).held(W, [attempt]) == [Renewal(first.id, False)]
 
-    assert set(await queue.reclaim_worker(W, "boot:1")) == {first.id, second.id}
+    assert set(await Claims(pool).reclaim_worker(W, "boot:1")) == {first.id, second.id}
     again, cancelled = await queue.get(first.id), await queue.get(second.id)
     assert (again.status, again.retry_count) == ("pending", 1)
     assert (again.error, again.run_at) == ("The worker was lost.", None)
@@ -314,11 +316,11 @@ async def test_only_the_dead_workers_jobs_of_its_own_host_are_taken_back(pool: P
     said = (await EventLog(pool).read(first.session_id))[-1].data
     assert (said["message"], said["will_retry"]) == ("The worker was lost.", True)
     assert [each.id for each in await registry.neighbours("boot:1")] == ["w2"]
-    assert await queue.reclaim_worker(W, "boot:1") == []
+    assert await Claims(pool).reclaim_worker(W, "boot:1") == []
 
 
 async def test_scheduled_jobs_wait_their_turn_and_never_hold_up_the_line(pool: Pool) -> None:
-    queue, session = JobQueue(pool), await new_session(pool)
+    session = await new_session(pool)
     for prompt, priority, delay in (("late", 9, 60), ("soon", 0, 30), ("now", 0, None)):
         await pool.execute(
             "insert into coding_jobs (session_id, prompt, priority, run_at) values"
@@ -330,7 +332,7 @@ async def test_scheduled_jobs_wait_their_turn_and_never_hold_up_the_line(pool: P
         )
     assert await _heads(pool) == ["now"]
     ((job, attempt),) = await claimed(pool)
-    await queue.complete_many(W, [Finished(attempt, {})])
+    await Claims(pool).complete_many(W, [Finished(attempt, {})])
     assert job.prompt == "now" and await _heads(pool) == ["soon"]
     assert await claimed(pool) == []
     await pool.execute("update coding_jobs set run_at = now() where prompt = 'late'")

@@ -10,7 +10,7 @@ from asyncpg import Pool
 
 from mobvibe_worker.errors import InputError, LeaseLost, NotFound
 from mobvibe_worker.jobs import JobStatus, SessionId, WorkerId
-from mobvibe_worker.store.claims import Finished
+from mobvibe_worker.store.claims import Claims, Finished
 from mobvibe_worker.store.job_queue import JobQueue, NewJob
 from support.postgres.database import LEASE, claimed, lose_lease, new_session, running_job
 
@@ -46,7 +46,7 @@ async def _something(pool: Pool, chance: random.Random, sessions: list[SessionId
         case 3 | 4:
             taken = await claimed(pool, slots=4)
             finished = [Finished(attempt, {}) for _, attempt in taken]
-            await queue.finish_and_claim(WorkerId("w1"), finished, 1, LEASE)
+            await Claims(pool).finish_and_claim(WorkerId("w1"), finished, 1, LEASE)
         case 5:
             for each in await queue.newest(3):
                 await queue.cancel(each.id)
@@ -65,14 +65,14 @@ async def _something(pool: Pool, chance: random.Random, sessions: list[SessionId
 async def _end_some(pool: Pool, chance: random.Random) -> None:
     for job, attempt in await claimed(pool, slots=3):
         if chance.random() < 0.5:
-            await JobQueue(pool).fail(attempt, "why", retry=job.prompt == "one")
+            await Claims(pool).fail(attempt, "why", retry=job.prompt == "one")
 
 
 async def _lose_all(pool: Pool) -> None:
     for job in await JobQueue(pool).newest(20):
         if job.status == "processing":
             await lose_lease(pool, job)
-    await JobQueue(pool).reclaim()
+    await Claims(pool).reclaim()
 
 
 async def test_the_counts_are_right_after_anything(pool: Pool) -> None:

@@ -14,9 +14,9 @@ from asyncpg import Pool
 from mobvibe_worker.errors import InputError, LeaseLost, NotFound
 from mobvibe_worker.events import ErrorRaised, Message
 from mobvibe_worker.jobs import LOCAL_OWNER, Attempt, JobId, RevisionId, SessionId, WorkerId
-from mobvibe_worker.store.claims import Renewal
+from mobvibe_worker.store.claims import Claims, FinishedWork, Renewal
 from mobvibe_worker.store.event_log import EventLog
-from mobvibe_worker.store.job_queue import FinishedWork, JobQueue
+from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.projects import ProjectStore
 from mobvibe_worker.store.revisions import RevisionStore
 from mobvibe_worker.store.sessions import SessionStore
@@ -96,7 +96,7 @@ async def test_a_worker_without_a_model_leaves_free_text_to_others(pool: Pool) -
     queue = JobQueue(pool)
     free = await queue.enqueue(await new_session(pool), "a timer", priority=9)
     demo = await queue.enqueue(await new_session(pool), "a demo", recording="pomodoro")
-    keyless = await queue.claim(WorkerId("keyless"), 2, LEASE, recordings_only=True)
+    keyless = await Claims(pool).claim(WorkerId("keyless"), 2, LEASE, recordings_only=True)
     assert [job.id for job in keyless] == [demo]
     assert (await queue.get(free)).status == "pending"
     assert [job.id for job, _ in await claimed(pool)] == [free]
@@ -124,21 +124,20 @@ async def test_a_job_that_ended_a_moment_ago_counts_for_this_minute(pool: Pool) 
 
 @pytest.mark.parametrize("successor", ["quick", "slow"])
 async def test_a_stale_attempt_can_write_nothing(pool: Pool, successor: str) -> None:
-    queue = JobQueue(pool)
     job, stale = await running_job(pool, "slow")
     base = await RevisionStore(pool).commit_template(stale, {"App.tsx": b"1"})
     await lose_lease(pool, job)
-    assert await queue.reclaim() == [job.id]
+    assert await Claims(pool).reclaim() == [job.id]
     ((again, current),) = await claimed(pool, successor)
     assert (again.id, current.number, again.retry_count) == (job.id, 2, 1)
     before = await EventLog(pool).read(job.session_id)
 
     work = FinishedWork({"App.tsx": b"2"}, base.id, GREEN)
     writes = (
-        lambda: queue.complete(stale, work),
-        lambda: queue.fail(stale, "no", retry=True, events=[ErrorRaised("no")]),
-        lambda: queue.finish_cancelled(stale),
-        lambda: queue.hand_back(stale),
+        lambda: Claims(pool).complete(stale, work),
+        lambda: Claims(pool).fail(stale, "no", retry=True, events=[ErrorRaised("no")]),
+        lambda: Claims(pool).finish_cancelled(stale),
+        lambda: Claims(pool).hand_back(stale),
         lambda: EventLog(pool).append(job.session_id, [Message("late")], attempt=stale),
         lambda: TurnLedger(pool).reserve(stale, 1, "m", Decimal(1)),
         lambda: RevisionStore(pool).commit_template(stale, {"App.tsx": b"3"}),
@@ -146,31 +145,35 @@ async def test_a_stale_attempt_can_write_nothing(pool: Pool, successor: str) -> 
     for write in writes:
         with pytest.raises(LeaseLost):
             await write()
-    assert await queue.renew(stale.worker, [stale], LEASE) == []
+    assert await Claims(pool).renew(stale.worker, [stale], LEASE) == []
     assert await EventLog(pool).read(job.session_id) == before
-    assert await queue.renew(current.worker, [current], LEASE) == [Renewal(job.id, False)]
-    assert await queue.complete(current, work)
+    assert await Claims(pool).renew(current.worker, [current], LEASE) == [Renewal(job.id, False)]
+    assert await Claims(pool).complete(current, work)
 
 
 async def test_failures_back_off_and_end(pool: Pool) -> None:
     queue = JobQueue(pool)
     job, attempt = await running_job(pool)
-    assert await queue.fail(attempt, "overloaded", retry=True, events=[ErrorRaised("overloaded")])
+    assert await Claims(pool).fail(
+        attempt, "overloaded", retry=True, events=[ErrorRaised("overloaded")]
+    )
     waiting = await queue.get(job.id)
     assert (waiting.status, waiting.retry_count, waiting.error) == ("pending", 1, "overloaded")
     assert await claimed(pool) == []
-    due = await queue.next_due_seconds()
+    due = await Claims(pool).next_due_seconds()
     assert due is not None and 3 < due < 7
     stored = (await EventLog(pool).read(job.session_id))[-1]
     assert stored.data["will_retry"] is True
 
     await pool.execute("update coding_jobs set run_at = now()")
     ((_, second),) = await claimed(pool)
-    assert not await queue.fail(second, "bad key", retry=False, events=[ErrorRaised("bad key")])
+    assert not await Claims(pool).fail(
+        second, "bad key", retry=False, events=[ErrorRaised("bad key")]
+    )
     assert (await queue.get(job.id)).status == "failed"
     assert (await SessionStore(pool).get(job.session_id)).status == "failed"
     assert (await EventLog(pool).read(job.session_id))[-1].data["will_retry"] is False
-    assert await queue.next_due_seconds() is None
+    assert await Claims(pool).next_due_seconds() is None
 
     await queue.retry(job.id)
     assert (await SessionStore(pool).get(job.session_id)).status == "active"
@@ -186,12 +189,12 @@ async def test_three_lost_workers_are_the_end(pool: Pool) -> None:
     waiting = await queue.enqueue(job.session_id, "the next one")
     for lost in (1, 2):
         await lose_lease(pool, job)
-        assert await queue.next_due_seconds() == 0
-        assert await queue.reclaim() == [job.id]
+        assert await Claims(pool).next_due_seconds() == 0
+        assert await Claims(pool).reclaim() == [job.id]
         ((again, _),) = await claimed(pool)
         assert (again.id, again.retry_count) == (job.id, lost)
     await lose_lease(pool, job)
-    await queue.reclaim()
+    await Claims(pool).reclaim()
     dead = await queue.get(job.id)
     assert (dead.status, dead.error) == ("failed", "The worker was lost 3 times.")
     assert (await EventLog(pool).read(job.session_id))[-1].data["will_retry"] is False
@@ -205,14 +208,14 @@ async def test_cancel_waiting_running_and_handing_back(pool: Pool) -> None:
     waiting = await queue.enqueue(job.session_id, "the next one")
     assert await queue.cancel(waiting) == "cancelled"
 
-    await queue.hand_back(attempt)
+    await Claims(pool).hand_back(attempt)
     ((_, attempt),) = await claimed(pool)
     handed = await queue.get(job.id)
     assert (handed.attempt, handed.retry_count) == (2, 0)
 
     assert await queue.cancel(job.id) == "processing"
-    assert await queue.renew(attempt.worker, [attempt], LEASE) == [Renewal(job.id, True)]
-    await queue.finish_cancelled(attempt, [ErrorRaised("Cancelled.", is_cancelled=True)])
+    assert await Claims(pool).renew(attempt.worker, [attempt], LEASE) == [Renewal(job.id, True)]
+    await Claims(pool).finish_cancelled(attempt, [ErrorRaised("Cancelled.", is_cancelled=True)])
     assert await queue.cancel(job.id) == "cancelled"
     assert (await EventLog(pool).read(job.session_id))[-1].data["is_cancelled"] is True
     with pytest.raises(NotFound):
@@ -221,7 +224,7 @@ async def test_cancel_waiting_running_and_handing_back(pool: Pool) -> None:
     await queue.retry(waiting)
     ((_, attempt),) = await claimed(pool)
     await queue.cancel(waiting)
-    assert not await queue.fail(attempt, "overloaded", retry=True)
+    assert not await Claims(pool).fail(attempt, "overloaded", retry=True)
     assert (await queue.get(waiting)).status == "cancelled"
 
 
@@ -238,7 +241,7 @@ async def test_notifications_say_what_came_and_what_moved(database_url: str, poo
     second = str(await queue.enqueue(session, "two"))
     ((_, attempt),) = await claimed(pool)
     await queue.cancel(JobId(attempt.job_id))
-    await queue.finish_cancelled(attempt)
+    await Claims(pool).finish_cancelled(attempt)
     await pool.execute(
         "insert into coding_jobs(session_id, prompt) select $1, 'many' from generate_series(1, 500)",
         session,

@@ -10,7 +10,7 @@ import pytest
 from asyncpg import Pool
 
 from mobvibe_worker.jobs import Attempt, WorkerId
-from mobvibe_worker.store.claims import Finished
+from mobvibe_worker.store.claims import Claims, Finished
 from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.sessions import SessionStore
 from support.postgres.database import LEASE, claimed, new_session
@@ -32,11 +32,11 @@ create trigger follow_up after {event} for each row when ({condition}) execute f
 
 
 async def fused(pool: Pool, attempt: Attempt) -> None:
-    await JobQueue(pool).finish_and_claim(W, [Finished(attempt, {})], 1, LEASE)
+    await Claims(pool).finish_and_claim(W, [Finished(attempt, {})], 1, LEASE)
 
 
 async def in_a_batch(pool: Pool, attempt: Attempt) -> None:
-    assert await JobQueue(pool).complete_many(W, [Finished(attempt, {})]) == []
+    assert await Claims(pool).complete_many(W, [Finished(attempt, {})]) == []
 
 
 async def by_hand(pool: Pool, attempt: Attempt) -> None:
@@ -80,7 +80,7 @@ async def test_what_falls_due_while_its_line_is_locked_is_claimed_once_beside_th
     await until_row(
         pool, f"select 1 from coding_jobs where id = '{due}' and run_at < now()", seconds=5
     )
-    traded = await queue.finish_and_claim(W, [Finished(attempt, {})], 2, LEASE)
+    traded = await Claims(pool).finish_and_claim(W, [Finished(attempt, {})], 2, LEASE)
     assert {job.id for job in traded.jobs} == {due, ready}
 
 
@@ -89,9 +89,9 @@ async def test_an_attempt_that_is_named_twice_is_completed_once(pool: Pool) -> N
     job = await queue.enqueue(await new_session(pool), "named twice")
     ((_, attempt),) = await claimed(pool)
     twice = [Finished(attempt, {}), Finished(attempt, {})]
-    assert (await queue.finish_and_claim(W, twice, 1, LEASE)).lost == frozenset()
+    assert (await Claims(pool).finish_and_claim(W, twice, 1, LEASE)).lost == frozenset()
     assert (await queue.get(job)).status == "completed" and (await queue.stats()).completed == 1
-    assert await queue.complete_many(W, twice) == []
+    assert await Claims(pool).complete_many(W, twice) == []
 
 
 async def count_waiting(pool: Pool) -> int:
@@ -137,7 +137,7 @@ async def test_what_a_team_s_own_trigger_enqueues_on_completion_is_counted_and_r
             statement=statement,
         )
     )
-    traded = await queue.finish_and_claim(W, [Finished(attempt, {})], 5, LEASE)
+    traded = await Claims(pool).finish_and_claim(W, [Finished(attempt, {})], 5, LEASE)
     assert len(traded.jobs) + len(await claimed(pool, slots=5)) == 1
     assert await count_waiting(pool) == 1
 

@@ -14,9 +14,10 @@ from mobvibe_worker.events import Message, Thinking
 from mobvibe_worker.jobs import LOCAL_OWNER, JobId, ProjectId, SessionId
 from mobvibe_worker.revisions import FileTree, Revision
 from mobvibe_worker.runner.retention import Upkeep, UpkeepRhythm
+from mobvibe_worker.store.claims import Claims, FinishedWork
 from mobvibe_worker.store.connection.pool import open_pool
 from mobvibe_worker.store.event_log import EventLog
-from mobvibe_worker.store.job_queue import FinishedWork, JobQueue
+from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.projects import ProjectStore
 from mobvibe_worker.store.retention import UpkeepStore
 from mobvibe_worker.store.revisions import RevisionStore
@@ -43,7 +44,7 @@ async def _finished_job(pool: Pool, age: str = "0") -> tuple[JobId, SessionId]:
     job, attempt = await running_job(pool)
     base = await RevisionStore(pool).commit_template(attempt, TEMPLATE)
     work = FinishedWork({"App.tsx": b"export default 2"}, base.id, GREEN)
-    await JobQueue(pool).complete(attempt, work)
+    await Claims(pool).complete(attempt, work)
     await pool.execute(
         "update coding_jobs set completed_at = now() - $2::text::interval where id = $1",
         *(job.id, age),
@@ -73,7 +74,7 @@ async def test_a_session_expires_without_a_live_job_only_and_a_prompt_revives_it
     assert [await _status(pool, each) for each in (idle, waiting, running, young)] == [
         *("expired", "active", "active", "pending"),
     ]
-    await queue.fail(attempt, "no", retry=False)
+    await Claims(pool).fail(attempt, "no", retry=False)
     await pool.execute("update coding_sessions set status = 'active' where id = $1", running)
     assert await upkeep.expire_sessions() == 1
 
@@ -189,7 +190,7 @@ async def test_old_jobs_go_and_nothing_that_is_needed_with_them(pool: Pool) -> N
 
 async def test_a_dead_job_that_is_being_retried_stays(pool: Pool) -> None:
     job, attempt = await running_job(pool)
-    await JobQueue(pool).fail(attempt, "no", retry=False)
+    await Claims(pool).fail(attempt, "no", retry=False)
     await pool.execute("update coding_jobs set completed_at = now() - interval '9 days'")
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("select public.retry_job($1)", job.id)

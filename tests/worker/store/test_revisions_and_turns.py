@@ -11,8 +11,9 @@ from asyncpg import Pool
 from mobvibe_worker.errors import BudgetReached, HeadMoved, StoreError
 from mobvibe_worker.events import Completion, Message, Payload
 from mobvibe_worker.jobs import LOCAL_OWNER, WorkerId
+from mobvibe_worker.store.claims import Claims, FinishedWork
 from mobvibe_worker.store.event_log import EventLog
-from mobvibe_worker.store.job_queue import FinishedWork, JobQueue
+from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.previews import PreviewRegistry
 from mobvibe_worker.store.revisions import RevisionStore
 from mobvibe_worker.store.turns import TurnLedger
@@ -40,7 +41,7 @@ async def test_completion_commits_files_head_events_and_status_in_one(pool: Pool
     files = STARTER | {"App.tsx": b"the app", "copy.png": STARTER["assets/icon.png"]}
     events: list[Payload] = [Message("Done."), Completion(revision="", report=GREEN.to_data())]
     work = FinishedWork(files, template.id, GREEN, events, {"summary": "Done."})
-    revision_id = await queue.complete(attempt, work)
+    revision_id = await Claims(pool).complete(attempt, work)
     head = await revisions.head(job.project_id)
     assert head is not None and head[0].id == revision_id and head[1] == files
     assert (head[0].parent_id, head[0].source, head[0].job_id) == (template.id, "agent", job.id)
@@ -50,7 +51,7 @@ async def test_completion_commits_files_head_events_and_status_in_one(pool: Pool
     assert (stored.type, stored.data["revision"]) == ("completion", str(revision_id))
 
     seen = await EventLog(pool).read(job.session_id)
-    assert await queue.complete(attempt, work) == revision_id
+    assert await Claims(pool).complete(attempt, work) == revision_id
     assert await EventLog(pool).read(job.session_id) == seen
     assert await pool.fetchval("select count(*) from project_revisions") == 2
 
@@ -59,29 +60,27 @@ async def test_a_red_report_never_completes(pool: Pool) -> None:
     job, attempt = await running_job(pool)
     template = await RevisionStore(pool).commit_template(attempt, STARTER)
     with pytest.raises(ValueError, match="green"):
-        await JobQueue(pool).complete(attempt, FinishedWork(STARTER, template.id, RED))
+        await Claims(pool).complete(attempt, FinishedWork(STARTER, template.id, RED))
     red_event = Completion(revision="", report=RED.to_data())
     with pytest.raises(StoreError, match="completion_is_green"):
-        await JobQueue(pool).complete(
-            attempt, FinishedWork(STARTER, template.id, GREEN, [red_event])
-        )
+        await Claims(pool).complete(attempt, FinishedWork(STARTER, template.id, GREEN, [red_event]))
     assert (await JobQueue(pool).get(job.id)).status == "processing"
     assert await pool.fetchval("select count(*) from project_revisions") == 1
 
 
 async def test_a_moved_head_refuses_and_keeps_the_persons_files(pool: Pool) -> None:
-    queue, revisions = JobQueue(pool), RevisionStore(pool)
+    revisions = RevisionStore(pool)
     job, attempt = await running_job(pool)
     template = await revisions.commit_template(attempt, STARTER)
     mine = await revisions.commit_person(job.project_id, template.id, {"App.tsx": b"mine"})
     assert mine.source == "person"
     with pytest.raises(HeadMoved):
-        await queue.complete(attempt, FinishedWork({"App.tsx": b"its"}, template.id, GREEN))
+        await Claims(pool).complete(attempt, FinishedWork({"App.tsx": b"its"}, template.id, GREEN))
     with pytest.raises(HeadMoved):
         await revisions.commit_person(job.project_id, template.id, {"App.tsx": b"late"})
     head = await revisions.head(job.project_id)
     assert head == (mine, {"App.tsx": b"mine"})
-    assert await queue.complete(attempt, FinishedWork({"App.tsx": b"both"}, mine.id, GREEN))
+    assert await Claims(pool).complete(attempt, FinishedWork({"App.tsx": b"both"}, mine.id, GREEN))
 
 
 async def test_a_project_with_files_can_be_deleted(pool: Pool) -> None:
@@ -116,8 +115,8 @@ async def test_reservations_never_pass_the_budget_however_many_come_at_once(pool
         await ledger.reserve(attempt, 21, "m", Decimal("0.06"))
 
     await lose_lease(pool, job)
-    await queue.reclaim()
-    (again,) = await queue.claim(WorkerId("w2"), 1, LEASE)
+    await Claims(pool).reclaim()
+    (again,) = await Claims(pool).claim(WorkerId("w2"), 1, LEASE)
     second = type(attempt)(again.id, again.attempt, WorkerId("w2"))
     with pytest.raises(BudgetReached):
         await ledger.reserve(second, 1, "m", Decimal("0.06"))

@@ -32,8 +32,8 @@ from mobvibe_worker.runner.running_job import RunningJob
 from mobvibe_worker.runner.staging import CheckingStaged, Toolchains
 from mobvibe_worker.runner.tally import Tally
 from mobvibe_worker.sanitize import Redactor, clean_text
+from mobvibe_worker.store.claims import Claims, FinishedWork
 from mobvibe_worker.store.event_log import EventLog
-from mobvibe_worker.store.job_queue import FinishedWork, JobQueue
 from mobvibe_worker.store.projects import Project, ProjectStore
 from mobvibe_worker.store.revisions import RevisionStore
 from mobvibe_worker.store.turns import TurnLedger
@@ -48,7 +48,7 @@ MOST_MERGES = 5
 class Stores:
     """What an attempt reads and writes in Postgres."""
 
-    queue: JobQueue
+    claims: Claims
     events: EventLog
     projects: ProjectStore
     revisions: RevisionStore
@@ -163,7 +163,7 @@ class AttemptRunner:
             await buffer.flush()
             work = _finished(base, files, report, result, monotonic() - started)
             try:
-                await until_answered(partial(self.stores.queue.complete, attempt, work))
+                await until_answered(partial(self.stores.claims.complete, attempt, work))
                 return
             except HeadMoved:
                 base = await self._merge(project, base, files, staging, buffer)
@@ -202,7 +202,7 @@ class AttemptRunner:
 
         async def store() -> None:
             await buffer.flush()
-            is_retried = await self.stores.queue.fail(
+            is_retried = await self.stores.claims.fail(
                 attempt,
                 f"{message} {remedy}".strip(),
                 retry=error.is_worth_retrying,
@@ -214,16 +214,16 @@ class AttemptRunner:
 
     async def _end_stopped(self, running: RunningJob, buffer: EventBuffer) -> None:
         """Store the outcome of an attempt that was stopped from outside; where that fails, its lease runs out."""
-        queue, attempt = self.stores.queue, running.attempt
+        claims, attempt = self.stores.claims, running.attempt
         if running.why_stopped == "lost":
             return
         try:
             await buffer.flush()
             if running.why_stopped == "cancelled":
                 cancelled = ErrorRaised("Cancelled.", is_cancelled=True)
-                await queue.finish_cancelled(attempt, [cancelled])
+                await claims.finish_cancelled(attempt, [cancelled])
             else:
-                await queue.hand_back(attempt)
+                await claims.hand_back(attempt)
             running.outcome = running.why_stopped
         except StoreError as error:
             log.warning("job %s attempt %s: %s", attempt.job_id, attempt.number, error)

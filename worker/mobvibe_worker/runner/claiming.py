@@ -12,8 +12,7 @@ from datetime import timedelta
 from mobvibe_worker.errors import DatabaseUnreachable, LeaseLost, StoreError
 from mobvibe_worker.jobs import Attempt, Job, WorkerId
 from mobvibe_worker.runner.running_job import Rhythm
-from mobvibe_worker.store.claims import Finished, Traded
-from mobvibe_worker.store.job_queue import JobQueue
+from mobvibe_worker.store.claims import Claims, Finished, Traded
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +31,7 @@ REST_STORED_SECONDS = 3.0
 class Exchange:
     """`finish` hands an attempt over, `look` says that there may be jobs. Nothing is claimed beyond the free slots."""
 
-    queue: JobQueue
+    claims: Claims
     worker: WorkerId
     rhythm: Rhythm
     count_running: Callable[[], int]
@@ -53,7 +52,7 @@ class Exchange:
     _brought_more: bool = True
     """Whether what was completed last freed the way for other jobs."""
     _busy: list[Finished] = field(default_factory=list)
-    _claims: bool = True
+    _may_claim: bool = True
     _is_closing: bool = False
     _stirred: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -78,7 +77,7 @@ class Exchange:
 
     def stop_claiming(self) -> None:
         """From now on only complete."""
-        self._claims = False
+        self._may_claim = False
 
     @property
     def free_slots(self) -> int:
@@ -104,7 +103,7 @@ class Exchange:
 
     def close(self) -> None:
         """Let `run` return when all that was handed over is stored."""
-        self._claims = False
+        self._may_claim = False
         self._is_closing = True
         self._stirred.set()
 
@@ -147,7 +146,7 @@ class Exchange:
 
     def _share(self) -> int:
         """How many to ask for. The slots of what is still to be completed are filled with that, by what follows it."""
-        if not self._claims:
+        if not self._may_claim:
             return 0
         left = 0 if self._is_resting else len(self._finished)
         return max(0, min(self.free_slots - left, self._most))
@@ -175,7 +174,7 @@ class Exchange:
         looks = self._looks
         self._asked += slots
         try:
-            traded = await self.queue.finish_and_claim(
+            traded = await self.claims.finish_and_claim(
                 self.worker,
                 batch,
                 slots,
@@ -220,7 +219,7 @@ class Exchange:
         if self._is_closing:
             for job in jobs:
                 with suppress(StoreError):  # its lease runs out
-                    await self.queue.hand_back(Attempt(job.id, job.attempt, self.worker))
+                    await self.claims.hand_back(Attempt(job.id, job.attempt, self.worker))
             return
         for job in jobs:
             self.start(job)
@@ -235,7 +234,7 @@ class Exchange:
 
     async def _store(self, finished: Finished) -> None:
         try:
-            lost = len(await self.queue.complete_many(self.worker, [finished]))
+            lost = len(await self.claims.complete_many(self.worker, [finished]))
             self.on_stored(1 - lost, lost)
         except DatabaseUnreachable:
             self._finished.append(finished)
@@ -244,7 +243,7 @@ class Exchange:
 
     async def _fail(self, finished: Finished, error: StoreError) -> None:
         try:
-            await self.queue.fail(
+            await self.claims.fail(
                 finished.attempt, f"The result cannot be stored: {error}", retry=False
             )
             self.on_refused()

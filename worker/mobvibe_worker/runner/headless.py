@@ -17,6 +17,7 @@ from mobvibe_worker.runner.worker import Worker
 from mobvibe_worker.settings import WorkerSettings
 from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.connection.pool import open_pool
+from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.schema.migrations import MigrationRunner
 from mobvibe_worker.toolchain.sandbox import Sandbox
 
@@ -42,15 +43,16 @@ async def run_headless(
         )
         stack.push_async_callback(pool.close)
         listener = await stack.enter_async_context(Listener(settings.session_url(dsn)))
-        worker = build_worker(settings, pool, listener, sandbox=sandbox)
+        worker, queue = build_worker(settings, pool, listener, sandbox=sandbox), JobQueue(pool)
         if settings.metrics_port is not None:
             address = settings.metrics_host, settings.metrics_port
-            await stack.enter_async_context(serving_metrics(worker, *address))
+            await stack.enter_async_context(serving_metrics(worker, queue, *address))
             say(f"metrics: http://{address[0]}:{address[1]}/metrics")
         _stop_on_signals(worker, settings.drain_seconds, say)
         say(f"worker {worker.id}: {settings.concurrency} slot(s), waiting for jobs")
         telling = monitor(
             worker,
+            queue,
             settings.monitor_interval_ms / 1000,
             tell or (lambda reading: say(reading.line())),
         )

@@ -11,8 +11,7 @@ from datetime import timedelta
 from mobvibe_worker.errors import StoreError
 from mobvibe_worker.jobs import Attempt, JobId, WorkerId
 from mobvibe_worker.runner.running_job import RunningJob
-from mobvibe_worker.store.claims import Renewal
-from mobvibe_worker.store.job_queue import JobQueue
+from mobvibe_worker.store.claims import Claims, Renewal
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +20,7 @@ log = logging.getLogger(__name__)
 class LeaseKeeper:
     """Looks after `running`; how often is the worker's to say."""
 
-    queue: JobQueue
+    claims: Claims
     worker: WorkerId
     lease: float
     running: dict[JobId, RunningJob]
@@ -34,7 +33,7 @@ class LeaseKeeper:
         if not held:
             return
         try:
-            answers = await self.queue.held(self.worker, [running.attempt for running in held])
+            answers = await self.claims.held(self.worker, [running.attempt for running in held])
         except StoreError as error:
             log.info("the running jobs cannot be looked after: %s", error)
             return
@@ -47,7 +46,7 @@ class LeaseKeeper:
             return
         now = asyncio.get_running_loop().time()
         try:
-            answers = await self.queue.renew(self.worker, attempts, timedelta(seconds=self.lease))
+            answers = await self.claims.renew(self.worker, attempts, timedelta(seconds=self.lease))
         except StoreError as error:
             log.warning("leases cannot be renewed: %s", error)
             for running in held:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from mobvibe_worker.errors import StoreError
 from mobvibe_worker.jobs import WorkerId
 from mobvibe_worker.runner.process_identity import ProcessIdentity, is_seen_dead
+from mobvibe_worker.store.claims import Claims
 from mobvibe_worker.store.connection.listener import Listener
-from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.workers import Neighbour, WorkerRegistry
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ RECONNECT_SECONDS = 0.5
 class Neighbours:
     """A lease is cut short only when its worker's process is seen dead; silence alone means nothing."""
 
-    queue: JobQueue
+    claims: Claims
     registry: WorkerRegistry
     listener: Listener
     me: WorkerId
@@ -90,7 +90,7 @@ class Neighbours:
             self._watched.pop(neighbour.id, None)
 
     async def _reclaim(self, neighbour: Neighbour) -> None:
-        jobs = await self.queue.reclaim_worker(neighbour.id, self.here.host_key)
+        jobs = await self.claims.reclaim_worker(neighbour.id, self.here.host_key)
         self.on_reclaimed(len(jobs))
 
 

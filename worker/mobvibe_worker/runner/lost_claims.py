@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from mobvibe_worker.errors import LeaseLost, StoreError
 from mobvibe_worker.jobs import Attempt, WorkerId
-from mobvibe_worker.store.job_queue import JobQueue
+from mobvibe_worker.store.claims import Claims
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ LOOK_SECONDS = 1.0
 class UnheardClaims:
     """Looks only after an answer was lost; what is found waits again at once, and no attempt is counted."""
 
-    queue: JobQueue
+    claims: Claims
     worker: WorkerId
     lease: float
     """Seconds that a claim holds, and so how long there is doubt: a server commits when it likes."""
@@ -52,7 +52,7 @@ class UnheardClaims:
         if not self._doubted.is_set():
             return
         try:
-            held = await self.queue.held_by(self.worker)
+            held = await self.claims.held_by(self.worker)
             # What was claimed meanwhile is known once its answer is here.
             await self.until_traded()
             for attempt in held:
@@ -63,7 +63,7 @@ class UnheardClaims:
 
     async def _hand_back(self, attempt: Attempt) -> None:
         try:
-            await self.queue.hand_back(attempt)
+            await self.claims.hand_back(attempt)
         except LeaseLost:
             return
         log.warning("job %s was claimed, but its answer was lost: it waits again", attempt.job_id)

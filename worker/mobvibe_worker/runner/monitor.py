@@ -12,6 +12,7 @@ from typing import Any
 from mobvibe_worker.errors import StoreError
 from mobvibe_worker.jobs import QueueStats
 from mobvibe_worker.runner.worker import Worker
+from mobvibe_worker.store.job_queue import JobQueue
 
 log = logging.getLogger(__name__)
 
@@ -44,17 +45,21 @@ class Reading:
         return asdict(self)
 
 
-async def monitor(worker: Worker, seconds: float, tell: Callable[[Reading], None]) -> None:
-    """Tell a reading every `seconds`, until cancelled; while the database is away, log that."""
+async def monitor(
+    worker: Worker, queue: JobQueue, seconds: float, on_reading: Callable[[Reading], None]
+) -> None:
+    """Report a reading every `seconds`, until cancelled. While the database is away, log that instead."""
     before: tuple[float, QueueStats] | None = None
     while True:
         try:
-            now = time.monotonic(), await worker.queue.stats()
+            now = time.monotonic(), await queue.stats()
         except StoreError as error:
             log.warning("no queue stats: %s", error)
         else:
             if before is not None:
-                tell(_reading(worker, now[1], per_minute(before[1], now[1], now[0] - before[0])))
+                on_reading(
+                    _reading(worker, now[1], per_minute(before[1], now[1], now[0] - before[0]))
+                )
             before = now
         await asyncio.sleep(seconds)
 

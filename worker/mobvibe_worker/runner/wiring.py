@@ -21,9 +21,9 @@ from mobvibe_worker.runner.tally import Tally
 from mobvibe_worker.runner.worker import Worker
 from mobvibe_worker.sanitize import Redactor
 from mobvibe_worker.settings import WorkerSettings
+from mobvibe_worker.store.claims import Claims
 from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.event_log import EventLog
-from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.projects import ProjectStore
 from mobvibe_worker.store.retention import UpkeepStore
 from mobvibe_worker.store.revisions import RevisionStore
@@ -61,7 +61,7 @@ class ModelChoice:
 def build_stores(pool: Pool) -> Stores:
     """What attempts read and write, on an open pool."""
     return Stores(
-        queue=JobQueue(pool),
+        claims=Claims(pool),
         events=EventLog(pool),
         projects=ProjectStore(pool),
         revisions=RevisionStore(pool),
@@ -98,7 +98,7 @@ def build_worker(
         concurrency=settings.concurrency,
         recordings_only=not settings.has_model,
     )
-    return Worker(stores.queue, WorkerRegistry(pool), listener, attempt, rhythm, tally=tally)
+    return Worker(stores.claims, WorkerRegistry(pool), listener, attempt, rhythm, tally=tally)
 
 
 def build_upkeep(settings: WorkerSettings, pool: Pool) -> Upkeep:

@@ -22,9 +22,8 @@ from mobvibe_worker.runner.process_identity import ProcessIdentity
 from mobvibe_worker.runner.running_job import Rhythm, RunAttempt, RunningJob
 from mobvibe_worker.runner.tally import Tally
 from mobvibe_worker.sanitize import clean_text
-from mobvibe_worker.store.claims import Finished
+from mobvibe_worker.store.claims import Claims, Finished
 from mobvibe_worker.store.connection.listener import Listener
-from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.workers import WorkerRegistry
 
 log = logging.getLogger(__name__)
@@ -41,7 +40,7 @@ CLOSE_SECONDS = 5.0
 class Worker:
     """Claims as many jobs as it has free slots; every claim is a lease that it renews until the job ends."""
 
-    queue: JobQueue
+    claims: Claims
     registry: WorkerRegistry
     listener: Listener
     run_attempt: RunAttempt
@@ -61,7 +60,7 @@ class Worker:
 
     def __post_init__(self) -> None:
         self.exchange = Exchange(
-            self.queue,
+            self.claims,
             self.id,
             self.rhythm,
             self.running.__len__,
@@ -71,19 +70,21 @@ class Worker:
             lambda: self.unheard.doubt(),
         )
         self.unheard = UnheardClaims(
-            self.queue,
+            self.claims,
             self.id,
             self.rhythm.lease,
             self._known,
             self.exchange.until_traded,
             self.exchange.look,
         )
-        self.leases = LeaseKeeper(self.queue, self.id, self.rhythm.lease, self.running, self._known)
+        self.leases = LeaseKeeper(
+            self.claims, self.id, self.rhythm.lease, self.running, self._known
+        )
 
     async def run(self) -> None:
         """Work until `stop`; then finish or hand back what runs."""
         neighbours = Neighbours(
-            self.queue, self.registry, self.listener, self.id, self.identity, self._count_reclaimed
+            self.claims, self.registry, self.listener, self.id, self.identity, self._count_reclaimed
         )
         try:
             with contextlib.suppress(StoreError):
@@ -148,8 +149,8 @@ class Worker:
     async def _look_ahead(self) -> float:
         """How long nothing need be looked at, in seconds."""
         try:
-            self._count_reclaimed(len(await self.queue.reclaim()))
-            due = await self.queue.next_due_seconds()
+            self._count_reclaimed(len(await self.claims.reclaim()))
+            due = await self.claims.next_due_seconds()
         except StoreError as error:
             log.warning("the queue cannot be read: %s", error)
             return RECONNECT_SECONDS
@@ -207,9 +208,9 @@ class Worker:
         try:
             if why == "cancelled":
                 cancelled = ErrorRaised("Cancelled.", is_cancelled=True)
-                await self.queue.finish_cancelled(running.attempt, [cancelled])
+                await self.claims.finish_cancelled(running.attempt, [cancelled])
             else:
-                await self.queue.hand_back(running.attempt)
+                await self.claims.hand_back(running.attempt)
             running.outcome = why
         except StoreError as error:
             log.warning("job %s: %s", running.job.id, error)
@@ -219,7 +220,7 @@ class Worker:
         message, remedy = clean_text(error.message), clean_text(error.remedy)
         while running.why_stopped is None:
             try:
-                will_retry = await self.queue.fail(
+                will_retry = await self.claims.fail(
                     running.attempt,
                     f"{message} {remedy}".strip(),
                     retry=error.is_worth_retrying,

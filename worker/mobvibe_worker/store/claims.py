@@ -1,26 +1,30 @@
-"""The worker's side of the queue: claims, leases, completions in batches, and what lost workers leave."""
+"""What a worker does with jobs: claim, renew, complete, fail, hand back, and reclaim what other workers lost."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from mobvibe_worker.jobs import Attempt, Job, JobId, WorkerId
+from mobvibe_worker.errors import NotFound
+from mobvibe_worker.events import Payload, to_data
+from mobvibe_worker.jobs import Attempt, Job, JobId, ProjectId, RevisionId, WorkerId
+from mobvibe_worker.revisions import CheckReport, FileTree
 from mobvibe_worker.store.connection.execute import Source, once, repeatable
 from mobvibe_worker.store.connection.rows import HeldJobsRow, RenewJobsRow
-from mobvibe_worker.store.connection.table import RowSet, each, only_or_none
-from mobvibe_worker.store.job_views import COLUMNS, read_job
+from mobvibe_worker.store.connection.table import RowSet, each, only, only_or_none
+from mobvibe_worker.store.file_packing import pack
 
+_COLUMNS = tuple(column.name for column in fields(Job))
 _RENEWED = RowSet("renew_jobs", RenewJobsRow, key="job_id")
 _HELD = RowSet("held_jobs", HeldJobsRow, key="job_id")
 
 _FINISH_AND_CLAIM = (
-    f"select {', '.join(COLUMNS)} from public.finish_and_claim($1, $2, $3, $4, $5, $6, $7)"
+    f"select {', '.join(_COLUMNS)} from public.finish_and_claim($1, $2, $3, $4, $5, $6, $7)"
 )
-_STATUS, _SESSION = COLUMNS.index("status"), COLUMNS.index("session_id")
+_STATUS, _SESSION = _COLUMNS.index("status"), _COLUMNS.index("session_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,17 @@ class Renewal:
 
     job_id: JobId
     cancel_requested: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedWork:
+    """What a green attempt leaves: files on top of `base_revision`, their report, the last events, the result."""
+
+    files: FileTree
+    base_revision: RevisionId
+    report: CheckReport
+    events: Sequence[Payload] = ()
+    result: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +65,11 @@ class Traded:
     """They are not completed yet: somebody holds their project's lock."""
 
 
-class Leases:
-    """What only a worker does."""
+class Claims:
+    """One method for each verb of a worker. A write that carries an attempt which lost its lease raises LeaseLost."""
 
-    _source: Source
+    def __init__(self, source: Source) -> None:
+        self._source = source
 
     async def claim(
         self, worker: WorkerId, slots: int, lease: timedelta, *, recordings_only: bool = False
@@ -64,13 +80,13 @@ class Leases:
         """
         rows = await once(
             self._source,
-            f"select {', '.join(COLUMNS)} from public.claim_jobs($1, $2, $3, $4)",
+            f"select {', '.join(_COLUMNS)} from public.claim_jobs($1, $2, $3, $4)",
             worker,
             slots,
             lease,
             recordings_only,
         )
-        return [read_job(row) for row in rows]
+        return [Job(*row) for row in rows]
 
     async def renew(
         self, worker: WorkerId, attempts: Sequence[Attempt], lease: timedelta
@@ -150,6 +166,60 @@ class Leases:
         )
         return [JobId(lost) for lost in each(rows, UUID)]
 
+    async def complete(self, attempt: Attempt, work: FinishedWork) -> RevisionId:
+        """Commit the files as the project's head together with the job's completion; all of it or nothing.
+
+        A repeated call of the attempt that completed answers the same. Raises LeaseLost, HeadMoved, and
+        ValueError when the report is not green.
+        """
+        if not work.report.is_green:
+            raise ValueError("a job is completed with a green report only")
+        project_id = await self._project_of(attempt.job_id)
+        packed = await pack(self._source, project_id, work.files)
+        rows = await repeatable(
+            self._source,
+            "select public.complete_attempt($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+            *_fence(attempt),
+            work.base_revision,
+            work.report.to_data(),
+            packed.paths,
+            packed.hashes,
+            packed.contents,
+            *_columns(work.events),
+            work.result,
+        )
+        return RevisionId(only(rows, UUID))
+
+    async def fail(
+        self, attempt: Attempt, reason: str, *, retry: bool, events: Sequence[Payload] = ()
+    ) -> bool:
+        """End an attempt; True when the job will be retried. `will_retry` of error events is filled in.
+
+        Raises LeaseLost.
+        """
+        rows = await once(
+            self._source,
+            "select public.fail_attempt($1, $2, $3, $4, $5, $6, $7)",
+            *_fence(attempt),
+            reason,
+            retry,
+            *_columns(events),
+        )
+        return only(rows, bool)
+
+    async def finish_cancelled(self, attempt: Attempt, events: Sequence[Payload] = ()) -> None:
+        """End an attempt because the person cancelled it. Raises LeaseLost."""
+        await once(
+            self._source,
+            "select public.cancel_attempt($1, $2, $3, $4, $5)",
+            *_fence(attempt),
+            *_columns(events),
+        )
+
+    async def hand_back(self, attempt: Attempt) -> None:
+        """Give the job back: it waits again at once, and no attempt is counted. Raises LeaseLost."""
+        await once(self._source, "select public.hand_back_attempt($1, $2, $3)", *_fence(attempt))
+
     async def reclaim(self, limit: int = 100) -> list[JobId]:
         """Take jobs back whose lease ran out; they wait again, or are dead after their last attempt."""
         rows = await repeatable(self._source, "select public.reclaim_jobs($1)", limit)
@@ -167,6 +237,13 @@ class Leases:
         )
         return [JobId(found) for found in each(rows, UUID)]
 
+    async def _project_of(self, job_id: JobId) -> ProjectId:
+        sql = "select j.project_id from public.coding_jobs j where j.id = $1"
+        found = only_or_none(await repeatable(self._source, sql, job_id), UUID)
+        if found is None:
+            raise NotFound(f"There is no job {job_id}.", "`mobvibe-tui jobs` lists them.")
+        return ProjectId(found)
+
 
 def _pairs(attempts: Sequence[Attempt]) -> tuple[list[JobId], list[int]]:
     return [attempt.job_id for attempt in attempts], [attempt.number for attempt in attempts]
@@ -174,3 +251,11 @@ def _pairs(attempts: Sequence[Attempt]) -> tuple[list[JobId], list[int]]:
 
 def _results(finished: Sequence[Finished]) -> dict[str, Any]:
     return {str(each.attempt.job_id): dict(each.result) for each in finished if each.result}
+
+
+def _fence(attempt: Attempt) -> tuple[JobId, int, WorkerId]:
+    return attempt.job_id, attempt.number, attempt.worker
+
+
+def _columns(events: Sequence[Payload]) -> tuple[list[str], list[dict[str, Any]]]:
+    return [payload.type for payload in events], [to_data(payload) for payload in events]

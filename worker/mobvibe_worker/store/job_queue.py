@@ -1,41 +1,43 @@
-"""The queue of jobs: one method per verb of migrations/0006_queue.sql."""
+"""What a person does with jobs, by the dashboard, a command or an API: enqueue, cancel, retry, and look."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import Any, cast
 from uuid import UUID, uuid4
 
-from mobvibe_worker.errors import InputError
-from mobvibe_worker.events import Payload, to_data
-from mobvibe_worker.jobs import (
-    PROMPT_LIMIT,
-    Attempt,
-    JobId,
-    JobStatus,
-    RevisionId,
-    SessionId,
-    WorkerId,
-)
-from mobvibe_worker.revisions import CheckReport, FileTree
-from mobvibe_worker.store.claims import Leases
+from asyncpg import Record
+
+from mobvibe_worker.errors import InputError, NotFound
+from mobvibe_worker.jobs import PROMPT_LIMIT, Job, JobId, JobStatus, QueueStats, SessionId
 from mobvibe_worker.store.connection.execute import Source, once, repeatable
-from mobvibe_worker.store.connection.table import each, only
-from mobvibe_worker.store.file_packing import pack
-from mobvibe_worker.store.job_views import JobViews
+from mobvibe_worker.store.connection.rows import GetQueueStatsRow
+from mobvibe_worker.store.connection.table import RowSet, each, only
 
-
-@dataclass(frozen=True, slots=True)
-class FinishedWork:
-    """What a green attempt leaves: files on top of `base_revision`, their report, the last events, the result."""
-
-    files: FileTree
-    base_revision: RevisionId
-    report: CheckReport
-    events: Sequence[Payload] = ()
-    result: dict[str, Any] = field(default_factory=dict)
+_COLUMNS = ", ".join(column.name for column in fields(Job))
+_STATS = RowSet("get_queue_stats", GetQueueStatsRow)
+# The same of the rows that the caller sees.
+_VISIBLE = """
+select count(*) filter (where status = 'pending') as pending,
+       count(*) filter (where status = 'processing') as processing,
+       count(*) filter (where status = 'completed') as completed,
+       count(*) filter (where status = 'failed') as failed,
+       count(*) filter (where status = 'cancelled') as cancelled,
+       extract(epoch from now() - min(created_at) filter (where status = 'pending'))::float8
+         as oldest_pending_seconds
+from public.coding_jobs
+"""
+_FINISHED = """
+select coalesce(array_agg(coalesce(ended.jobs, 0) order by minute.age desc), '{}')
+from generate_series(0, $1::int - 1) as minute (age)
+left join (
+  select floor(extract(epoch from now() - completed_at) / 60)::int as age, count(*) as jobs
+  from public.coding_jobs where completed_at > now() - make_interval(mins => $1)
+  group by 1
+) ended using (age)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,8 @@ class NewJob:
     idempotency_key: str | None = None
 
 
-class JobQueue(Leases, JobViews):
-    """Every write of a running job carries its attempt; LeaseLost says that another one holds the job."""
+class JobQueue:
+    """Jobs as a person sees them. Through a UserView it reads only what that person may see, and writes nothing."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -105,60 +107,6 @@ class JobQueue(Leases, JobViews):
         )
         return [JobId(found) for found in only(rows, list)]
 
-    async def complete(self, attempt: Attempt, work: FinishedWork) -> RevisionId:
-        """Commit the files as the project's head together with the job's completion; all of it or nothing.
-
-        A repeated call of the attempt that completed answers the same. Raises LeaseLost, HeadMoved, and
-        ValueError when the report is not green.
-        """
-        if not work.report.is_green:
-            raise ValueError("a job is completed with a green report only")
-        project_id = (await self.get(attempt.job_id)).project_id
-        packed = await pack(self._source, project_id, work.files)
-        rows = await repeatable(
-            self._source,
-            "select public.complete_attempt($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-            *_fence(attempt),
-            work.base_revision,
-            work.report.to_data(),
-            packed.paths,
-            packed.hashes,
-            packed.contents,
-            *_columns(work.events),
-            work.result,
-        )
-        return RevisionId(only(rows, UUID))
-
-    async def fail(
-        self, attempt: Attempt, reason: str, *, retry: bool, events: Sequence[Payload] = ()
-    ) -> bool:
-        """End an attempt; True when the job will be retried. `will_retry` of error events is filled in.
-
-        Raises LeaseLost.
-        """
-        rows = await once(
-            self._source,
-            "select public.fail_attempt($1, $2, $3, $4, $5, $6, $7)",
-            *_fence(attempt),
-            reason,
-            retry,
-            *_columns(events),
-        )
-        return only(rows, bool)
-
-    async def finish_cancelled(self, attempt: Attempt, events: Sequence[Payload] = ()) -> None:
-        """End an attempt because the person cancelled it. Raises LeaseLost."""
-        await once(
-            self._source,
-            "select public.cancel_attempt($1, $2, $3, $4, $5)",
-            *_fence(attempt),
-            *_columns(events),
-        )
-
-    async def hand_back(self, attempt: Attempt) -> None:
-        """Give the job back: it waits again at once, and no attempt is counted. Raises LeaseLost."""
-        await once(self._source, "select public.hand_back_attempt($1, $2, $3)", *_fence(attempt))
-
     async def cancel(self, job_id: JobId) -> JobStatus:
         """Cancel: a waiting job now, a running one is asked for and its worker is told. Returns its status now.
 
@@ -176,15 +124,56 @@ class JobQueue(Leases, JobViews):
         rows = await once(self._source, "select public.retry_all_dead($1)", limit)
         return [JobId(found) for found in each(rows, UUID)]
 
+    async def stats(self) -> QueueStats:
+        """Counts by status, and the age of the oldest job that waits."""
+        sql = f"select {_STATS.columns()} from public.get_queue_stats()"
+        return _counts(await repeatable(self._source, sql))
+
+    async def visible_stats(self) -> QueueStats:
+        """The counts of those jobs that the caller may see: what a person's own view has."""
+        return _counts(await repeatable(self._source, _VISIBLE))
+
+    async def finished_per_minute(self, minutes: int = 60) -> tuple[int, ...]:
+        """How many jobs ended in each of the last minutes, the oldest first."""
+        return tuple(only(await repeatable(self._source, _FINISHED, minutes), list))
+
+    async def newest(self, limit: int = 50) -> list[Job]:
+        """The newest jobs of all sessions, the newest first."""
+        return await self._find("true order by created_at desc, id desc limit $1", limit)
+
+    async def live_job(self, session_id: SessionId) -> JobId | None:
+        """The session's running job, else the one that is next; None when nothing is left to do."""
+        jobs = await self._find(
+            "session_id = $1 and status in ('processing', 'pending')"
+            " order by status = 'processing' desc, is_head desc, created_at, id limit 1",
+            session_id,
+        )
+        return jobs[0].id if jobs else None
+
+    async def get(self, job_id: JobId) -> Job:
+        """One job. Raises NotFound."""
+        jobs = await self._find("id = $1", job_id)
+        if not jobs:
+            raise NotFound(f"There is no job {job_id}.", "`mobvibe-tui jobs` lists them.")
+        return jobs[0]
+
+    async def _find(self, condition: str, *arguments: Any) -> list[Job]:
+        sql = f"select {_COLUMNS} from public.coding_jobs where {condition}"
+        return [Job(*row) for row in await repeatable(self._source, sql, *arguments)]
+
 
 def _check(prompt: str) -> None:
     if not prompt.strip() or len(prompt) > PROMPT_LIMIT:
         raise InputError(f"A prompt has 1 to {PROMPT_LIMIT:,} characters, not {len(prompt):,}.")
 
 
-def _fence(attempt: Attempt) -> tuple[JobId, int, WorkerId]:
-    return attempt.job_id, attempt.number, attempt.worker
-
-
-def _columns(events: Sequence[Payload]) -> tuple[list[str], list[dict[str, Any]]]:
-    return [payload.type for payload in events], [to_data(payload) for payload in events]
+def _counts(records: list[Record]) -> QueueStats:
+    (row,) = _STATS.read(records)
+    return QueueStats(
+        pending=row.pending,
+        processing=row.processing,
+        completed=row.completed,
+        failed=row.failed,
+        cancelled=row.cancelled,
+        oldest_pending_seconds=row.oldest_pending_seconds,
+    )

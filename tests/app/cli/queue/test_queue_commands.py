@@ -10,6 +10,7 @@ from asyncpg import Pool
 
 from mobvibe_worker.events import ErrorRaised
 from mobvibe_worker.jobs import JobId
+from mobvibe_worker.store.claims import Claims
 from mobvibe_worker.store.job_queue import JobQueue
 from support.postgres.database import claimed, new_session
 from support.program import Program, run_program
@@ -36,7 +37,7 @@ async def dead_job(pool: Pool, reason: str = "The key was refused.") -> JobId:
     """A job of a new project that failed for good."""
     await JobQueue(pool).enqueue(await new_session(pool), "an app")
     ((job, attempt),) = await claimed(pool)
-    await JobQueue(pool).fail(attempt, reason, retry=False, events=[ErrorRaised(reason)])
+    await Claims(pool).fail(attempt, reason, retry=False, events=[ErrorRaised(reason)])
     return job.id
 
 
@@ -47,7 +48,7 @@ async def test_jobs_say_why_they_are_dead_and_where_they_run(
     queue = JobQueue(pool)
     retried = await queue.enqueue(await new_session(pool), "an app")
     ((_, attempt),) = await claimed(pool)
-    await queue.fail(attempt, "The model is overloaded.", retry=True)
+    await Claims(pool).fail(attempt, "The model is overloaded.", retry=True)
     running = await queue.enqueue(await new_session(pool), "an app")
     await claimed(pool, "laptop:7:abc")
 
