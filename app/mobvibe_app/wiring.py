@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mobvibe_app.studio.studio import Connected, Studio, View
     from mobvibe_app.ui.app import MobvibeApp
     from mobvibe_worker.store.connection.listener import Listener
+    from mobvibe_worker.store.stores import Stores
 
 
 def demo_summaries() -> tuple[DemoSummary, ...]:
@@ -72,9 +73,7 @@ async def _connected(
     from mobvibe_worker.home import Home
     from mobvibe_worker.store.connection.listener import Listener
     from mobvibe_worker.store.connection.pool import open_pool
-    from mobvibe_worker.store.job_queue import JobQueue
-    from mobvibe_worker.store.turns import TurnLedger
-    from mobvibe_worker.store.workers import WorkerRegistry
+    from mobvibe_worker.store.stores import Stores
 
     poll = settings.poll_interval_ms / 1000
     pool = await open_pool(
@@ -82,18 +81,15 @@ async def _connected(
     )
     try:
         async with Listener(settings.session_url(dsn)) as listener:
-            queue, turns = JobQueue(pool), TurnLedger(pool)
-            home_id = Modes(Home(settings.home)).registered_id()
-            async with _previews(settings, environment, pool, listener, home_id) as host:
-                kept = host.stores
-                session = BuildSession(
-                    queue, kept.projects, kept.sessions, kept.events, turns, listener, poll, home_id
-                )
+            stores, home_id = Stores(pool), Modes(Home(settings.home)).registered_id()
+            sandbox = environment.sandbox()
+            async with _previews(settings, environment, stores, listener, home_id) as host:
                 yield Connected(
-                    session=session,
-                    overview=Overview(queue, kept.sessions, turns, listener, WorkerRegistry(pool)),
+                    stores=stores,
+                    session=BuildSession(stores, listener, poll, home_id),
+                    overview=Overview(stores, listener),
                     preview_host=host,
-                    worker=EmbeddedWorker(settings, dsn, pool, listener, environment.sandbox())
+                    worker=EmbeddedWorker(settings, dsn, pool, listener, sandbox)
                     if has_worker
                     else NoWorker(),
                     see_as=lambda email: _view(pool, listener, email, poll),
@@ -104,26 +100,18 @@ async def _connected(
 
 @asynccontextmanager
 async def _previews(
-    settings: AppSettings, environment: Environment, pool: Pool, listener: Listener, home_id: str
+    settings: AppSettings,
+    environment: Environment,
+    stores: Stores,
+    listener: Listener,
+    home_id: str,
 ) -> AsyncIterator[PreviewHost]:
     from mobvibe_app.preview.head_mirror import PreviewHost
     from mobvibe_app.preview.monitor import PreviewWatches
     from mobvibe_app.preview.network import lan_address
-    from mobvibe_app.preview.reconcile import PreviewStores, PreviewUpkeep
+    from mobvibe_app.preview.reconcile import PreviewUpkeep
     from mobvibe_worker.home import Home
-    from mobvibe_worker.store.event_log import EventLog
-    from mobvibe_worker.store.previews import PreviewRegistry
-    from mobvibe_worker.store.projects import ProjectStore
-    from mobvibe_worker.store.revisions import RevisionStore
-    from mobvibe_worker.store.sessions import SessionStore
 
-    stores = PreviewStores(
-        ProjectStore(pool),
-        SessionStore(pool),
-        RevisionStore(pool),
-        EventLog(pool),
-        PreviewRegistry(pool),
-    )
     idle, tell = settings.preview_idle_minutes, environment.tell
     watches = PreviewWatches(environment)
     upkeep = PreviewUpkeep(
@@ -147,18 +135,9 @@ async def _view(pool: Pool, listener: Listener, email: str, poll_seconds: float)
     from mobvibe_app.studio.overview import Overview
     from mobvibe_app.studio.studio import View
     from mobvibe_worker.store.connection.user_view import UserView
-    from mobvibe_worker.store.event_log import EventLog
-    from mobvibe_worker.store.job_queue import JobQueue
-    from mobvibe_worker.store.profiles import ProfileStore
-    from mobvibe_worker.store.projects import ProjectStore
-    from mobvibe_worker.store.sessions import SessionStore
-    from mobvibe_worker.store.turns import TurnLedger
+    from mobvibe_worker.store.stores import Stores
 
-    person = await ProfileStore(pool).person(email)
-    seen = UserView(pool, person)
-    queue, sessions, turns = JobQueue(seen), SessionStore(seen), TurnLedger(seen)
-    session = BuildSession(
-        queue, ProjectStore(seen), sessions, EventLog(seen), turns, listener, poll_seconds
-    )
-    overview = Overview(queue, sessions, turns, listener, owner=person.id, is_own=False)
-    return View(person.email, overview, session)
+    person = await Stores(pool).profiles.person(email)
+    seen = Stores(UserView(pool, person))
+    overview = Overview(seen, listener, owner=person.id, is_own=False)
+    return View(person.email, overview, BuildSession(seen, listener, poll_seconds))

@@ -75,7 +75,7 @@ class Screen:
 
     async def say(self, session: SessionId, text: str) -> None:
         """Append an event to a session."""
-        await self.studio.connected.session.events.append(session, [Message(text)])
+        await self.studio.connected.stores.events.append(session, [Message(text)])
 
 
 @asynccontextmanager
@@ -93,7 +93,7 @@ async def dashboard(home: Home) -> AsyncIterator[Screen]:
 
 async def session_with_an_event(screen: Screen) -> SessionId:
     """A selected session whose one event is shown."""
-    stores = screen.studio.connected.session
+    stores = screen.studio.connected.stores
     project = await stores.projects.create(LOCAL_OWNER, "Kept", 54)
     session = await stores.sessions.create(project.id, "kept", platform="mobile")
     await screen.say(session, "before")
@@ -142,7 +142,7 @@ async def test_the_rows_tell_what_runs_and_the_selected_project(home: Home) -> N
         session = await session_with_an_event(screen)
         await screen.feed.select(session)
         await until(lambda: screen.detail("preview") == "starts with the first build", 40)
-        stores = screen.studio.connected.session
+        stores = screen.studio.connected.stores
         await stores.queue.enqueue(session, "Needs a model: left to another worker.")
         elsewhere = WorkerId("elsewhere")
         claims = Claims(stores.queue._source)

@@ -16,17 +16,17 @@ from mobvibe_app.preview.head_mirror import PreviewHost
 from mobvibe_app.preview.local import PreviewService
 from mobvibe_app.preview.monitor import PreviewWatches
 from mobvibe_app.preview.process import ProcessPreview
-from mobvibe_app.preview.reconcile import PreviewStores, PreviewUpkeep
+from mobvibe_app.preview.reconcile import PreviewUpkeep
 from mobvibe_app.status import ServiceStatus
 from mobvibe_app.supervisor.client import Supervisor
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.jobs import Platform, SessionId
 from mobvibe_worker.store.connection.listener import Listener
-from mobvibe_worker.store.event_log import EventLog
-from mobvibe_worker.store.previews import PreviewRegistry, container_id
+from mobvibe_worker.store.previews import container_id
 from mobvibe_worker.store.projects import Project, ProjectStore
 from mobvibe_worker.store.revisions import RevisionStore
 from mobvibe_worker.store.sessions import SessionStore
+from mobvibe_worker.store.stores import Stores
 from support.expo import ExpoSdk
 from support.expo import expo_sdk as expo_sdk
 from support.postgres.database import running_job
@@ -66,15 +66,8 @@ class Keeping:
         self.host = self.host_of(self.upkeep)
 
     @property
-    def stores(self) -> PreviewStores:
-        pool = self.pool
-        return PreviewStores(
-            ProjectStore(pool),
-            SessionStore(pool),
-            RevisionStore(pool),
-            EventLog(pool),
-            PreviewRegistry(pool),
-        )
+    def stores(self) -> Stores:
+        return Stores(self.pool)
 
     def host_of(self, upkeep: PreviewUpkeep) -> PreviewHost:
         return PreviewHost(

@@ -93,7 +93,7 @@ class JobFollower:
         """The job, once it has its outcome: that is stored together with its last event."""
         ours = [event for event in events if event.job_id == self.submitted.job_id]
         if any(event.type in ("completion", "error") for event in ours):
-            job = await self.connected.session.queue.get(self.submitted.job_id)
+            job = await self.connected.stores.queue.get(self.submitted.job_id)
             if job.status not in ("pending", "processing"):
                 return job
         return None

@@ -46,10 +46,10 @@ def _id(text: str, what: str) -> UUID:
 async def jobs(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
     """Print the newest jobs of all sessions."""
     async with _connected(settings, out) as connected:
-        session = connected.session
-        newest = await session.queue.newest(MOST_JOBS)
+        stores = connected.stores
+        newest = await stores.queue.newest(MOST_JOBS)
         ids = {job.project_id for job in newest}
-        projects = {each: await session.projects.get(each) for each in ids}
+        projects = {each: await stores.projects.get(each) for each in ids}
     for job in newest:
         prompt = " ".join(clean_text(job.prompt).split())
         if out.is_json:
@@ -98,9 +98,9 @@ async def events(settings: AppSettings, flags: argparse.Namespace, out: Output) 
     """Print all events of a session, in order."""
     session_id = SessionId(_id(flags.session, "session"))
     async with _connected(settings, out) as connected:
-        await connected.session.sessions.get(session_id)
+        await connected.stores.sessions.get(session_id)
         after = 0
-        while page := await connected.session.events.read(session_id, after, PAGE):
+        while page := await connected.stores.events.read(session_id, after, PAGE):
             for event in page:
                 payload = event.payload
                 if out.is_json:
@@ -118,7 +118,7 @@ async def retry(settings: AppSettings, flags: argparse.Namespace, out: Output) -
             "Say which job to retry.", "`mobvibe-tui retry JOB`, or `mobvibe-tui retry --all-dead`."
         )
     async with _connected(settings, out) as connected:
-        queue = connected.session.queue
+        queue = connected.stores.queue
         if flags.all_dead:
             await _retry_all(queue, out)
             return 0

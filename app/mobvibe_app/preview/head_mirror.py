@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from mobvibe_app.preview.address import PreviewAddress
-from mobvibe_app.preview.reconcile import PreviewStores, PreviewUpkeep
+from mobvibe_app.preview.reconcile import PreviewUpkeep
 from mobvibe_app.preview.served_project import InStep, ServedProject
 from mobvibe_app.status import ServiceStatus
 from mobvibe_worker.errors import MobvibeError, NotFound, ServiceError, StoreError
@@ -20,6 +20,7 @@ from mobvibe_worker.jobs import LOCAL_OWNER, Platform, ProjectId, SessionId
 from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.previews import container_id
 from mobvibe_worker.store.projects import Project
+from mobvibe_worker.store.stores import Stores
 from mobvibe_worker.toolchain.metro import MetroClient
 from mobvibe_worker.workspace.publish import ServedFolder
 
@@ -38,7 +39,7 @@ class PreviewHost:
     """Every client of a home may `open` a preview (again is harmless); only its host runs `mirror`."""
 
     home: Home
-    stores: PreviewStores
+    stores: Stores
     serve: Serve
     listener: Listener
     tell: Callable[[ServiceStatus], None]
@@ -156,7 +157,7 @@ class PreviewHost:
         self.upkeep.watches.watch(preview)
         home_id = self.upkeep.home_id
         name = container_id(preview.provider, home_id, project.slug)
-        await self.stores.registry.upsert(
+        await self.stores.previews.upsert(
             session_id, project.id, preview.provider, name, preview.web_url, "running"
         )
         if is_app and await self.stores.sessions.is_at_home(session_id, home_id):

@@ -21,11 +21,9 @@ from mobvibe_worker.errors import MobvibeError, NotFound
 from mobvibe_worker.events import Message
 from mobvibe_worker.jobs import LOCAL_OWNER, SessionId
 from mobvibe_worker.sanitize import clean_text
-from mobvibe_worker.store.event_log import EventLog
-from mobvibe_worker.store.previews import Preview, PreviewRegistry
-from mobvibe_worker.store.projects import Project, ProjectStore
-from mobvibe_worker.store.revisions import RevisionStore
-from mobvibe_worker.store.sessions import SessionStore
+from mobvibe_worker.store.previews import Preview
+from mobvibe_worker.store.projects import Project
+from mobvibe_worker.store.stores import Stores
 
 log = logging.getLogger(__name__)
 
@@ -42,17 +40,6 @@ _SHOWN_LEVELS = {"error": "error: ", "warn": "warning: "}
 
 Revive = Callable[[Project, SessionId], Awaitable[object]]
 """Serve a project again, and register where."""
-
-
-@dataclass(frozen=True, slots=True)
-class PreviewStores:
-    """What hosting previews reads and writes in Postgres."""
-
-    projects: ProjectStore
-    sessions: SessionStore
-    revisions: RevisionStore
-    events: EventLog
-    registry: PreviewRegistry
 
 
 class PreviewsOfHome(Protocol):
@@ -75,7 +62,7 @@ class PreviewUpkeep:
     """
 
     home_id: str
-    stores: PreviewStores
+    stores: Stores
     running: PreviewsOfHome
     watches: PreviewWatches
     tell: Callable[[ServiceStatus], None]
@@ -103,7 +90,7 @@ class PreviewUpkeep:
         """Bring registry and reality together once, measure what runs, stop what is idle. Raises MobvibeError."""
         services = (await (await self.running.supervisor()).status()).services
         unknown = {one.name: one for one in services if one.name.startswith(service_name(""))}
-        for row in await self.stores.registry.of_home(self.home_id):
+        for row in await self.stores.previews.of_home(self.home_id):
             project = await self.stores.projects.get(row.project_id)
             service = unknown.get(service_name(project.slug))
             if service is None or service.facts["mode"] != row.provider:
@@ -118,7 +105,7 @@ class PreviewUpkeep:
     async def _alive(
         self, row: Preview, project: Project, service: RunningService, revive: Revive
     ) -> None:
-        slug, registry = project.slug, self.stores.registry
+        slug, registry = project.slug, self.stores.previews
         self._sessions[slug] = row.session_id
         url = f"http://{self.address()}:{service.facts['port']}"
         if self.watches.known(slug) is None or row.metro_url != url:
@@ -148,7 +135,7 @@ class PreviewUpkeep:
             log.warning("the preview of %s is started again: %s", slug, cause)
             await revive(project, row.session_id)
             return
-        await self.stores.registry.stopped(row.container_id, "error" if cause else "stopped")
+        await self.stores.previews.stopped(row.container_id, "error" if cause else "stopped")
         await self.stores.sessions.unset_preview(row.session_id, row.container_id)
         if cause:
             remedy = f"See `mobvibe-tui logs {service_name(slug)}`; p starts it again."
@@ -172,10 +159,10 @@ class PreviewUpkeep:
     async def _stop_idle(self) -> None:
         if self.idle_after is None:
             return
-        for row in await self.stores.registry.idle_of_home(self.home_id, self.idle_after):
+        for row in await self.stores.previews.idle_of_home(self.home_id, self.idle_after):
             project = await self.stores.projects.get(row.project_id)
             await (await self.running.previews(project.sdk)).stop(project.slug)
-            await self.stores.registry.stopped(row.container_id)
+            await self.stores.previews.stopped(row.container_id)
             await self.stores.sessions.unset_preview(row.session_id, row.container_id)
             minutes = round(self.idle_after.total_seconds() / 60)
             words = f"{project.slug}: no phone for {minutes} minutes; p starts it again"

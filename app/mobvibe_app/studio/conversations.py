@@ -20,12 +20,9 @@ from mobvibe_worker.jobs import (
 )
 from mobvibe_worker.sanitize import clean_text
 from mobvibe_worker.store.connection.listener import Listener
-from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.feed import follow
-from mobvibe_worker.store.job_queue import JobQueue
-from mobvibe_worker.store.projects import Project, ProjectStore
-from mobvibe_worker.store.sessions import SessionStore
-from mobvibe_worker.store.turns import TurnLedger
+from mobvibe_worker.store.projects import Project
+from mobvibe_worker.store.stores import Stores
 
 _FILLERS = frozenset(
     {*("a", "an", "the", "app", "application", "for", "of", "with", "and", "or", "to", "in", "on")}
@@ -86,11 +83,7 @@ def project_name(prompt: str) -> str:
 class BuildSession:
     """The way from a prompt to a job, and from a job's events back."""
 
-    queue: JobQueue
-    projects: ProjectStore
-    sessions: SessionStore
-    events: EventLog
-    turns: TurnLedger
+    stores: Stores
     listener: Listener
     poll_seconds: float = 10.0
     home_id: str | None = None
@@ -102,50 +95,54 @@ class BuildSession:
         project = await self._project(order, prompt)
         session_id = await self._session(project.id, prompt, order.platform)
         if self.home_id is not None:
-            await self.sessions.take_home(session_id, self.home_id)
-        after_seq = (await self.sessions.get(session_id)).last_seq
-        job_id = await self.queue.enqueue(
+            await self.stores.sessions.take_home(session_id, self.home_id)
+        after_seq = (await self.stores.sessions.get(session_id)).last_seq
+        job_id = await self.stores.queue.enqueue(
             session_id, prompt, recording=order.recording, budget_usd=order.budget_usd
         )
         return Submitted(session_id, job_id, project, after_seq)
 
     async def cost_of_job(self, job_id: JobId) -> Decimal:
         """What a job has cost in all its attempts, US dollars."""
-        return await self.turns.cost_of_job(job_id)
+        return await self.stores.turns.cost_of_job(job_id)
 
     async def cancel(self, job_id: JobId) -> JobStatus:
         """Cancel a waiting job now, a running one within a second. Returns its status."""
-        return await self.queue.cancel(job_id)
+        return await self.stores.queue.cancel(job_id)
 
     def follow(self, session_id: SessionId, after: int = 0) -> AsyncIterator[list[Event]]:
         """The session's events from seq `after`, in order, without a gap, for ever."""
         return follow(
-            self.events, self.listener, session_id, after=after, poll_seconds=self.poll_seconds
+            self.stores.events,
+            self.listener,
+            session_id,
+            after=after,
+            poll_seconds=self.poll_seconds,
         )
 
     async def project_of(self, session_id: SessionId) -> Project:
         """The project that a session is about. Raises NotFound."""
-        session = await self.sessions.get(session_id)
-        return await self.projects.get(ProjectId(session.project_id))
+        session = await self.stores.sessions.get(session_id)
+        return await self.stores.projects.get(ProjectId(session.project_id))
 
     async def _session(
         self, project_id: ProjectId, prompt: str, platform: Platform | None
     ) -> SessionId:
         """The project's newest conversation; a new one where there is none for the platform that was asked for."""
-        latest = await self.sessions.latest_of_project(project_id)
+        latest = await self.stores.sessions.latest_of_project(project_id)
         if latest is not None and platform is not None:
-            session = await self.sessions.get(latest)
+            session = await self.stores.sessions.get(latest)
             latest = latest if session.platform == platform else None
         if latest is not None:
             return latest
-        return await self.sessions.create(project_id, prompt, platform=platform or "mobile")
+        return await self.stores.sessions.create(project_id, prompt, platform=platform or "mobile")
 
     async def _project(self, order: Order, prompt: str) -> Project:
         if order.project is not None:
             return await self._existing(order.project)
         if order.changes is not None:
             return await self._demo_project(order.changes)
-        return await self.projects.create(
+        return await self.stores.projects.create(
             LOCAL_OWNER,
             order.recording.replace("-", " ").capitalize()
             if order.recording
@@ -156,9 +153,9 @@ class BuildSession:
 
     async def _existing(self, slug: str) -> Project:
         try:
-            return await self.projects.by_slug(LOCAL_OWNER, slug)
+            return await self.stores.projects.by_slug(LOCAL_OWNER, slug)
         except NotFound:
-            known = [project.slug for project in await self.projects.list(LOCAL_OWNER)]
+            known = [project.slug for project in await self.stores.projects.list(LOCAL_OWNER)]
             there_are = f"There are: {', '.join(known[:12])}." if known else "There is none yet."
             raise InputError(
                 f"There is no project {clean_text(slug, 80)!r}.",
@@ -166,7 +163,7 @@ class BuildSession:
             ) from None
 
     async def _demo_project(self, recording: str) -> Project:
-        for project in await self.projects.list(LOCAL_OWNER):
+        for project in await self.stores.projects.list(LOCAL_OWNER):
             if project.template_id == f"{DEMO_TEMPLATE}{recording}":
                 return project
         raise InputError(

@@ -92,7 +92,7 @@ class ScreenFeed:
         """Cancel the selected session's waiting or running job; False where there is none."""
         self._require_own_view()
         session = self._studio.connected.session
-        job_id = await session.queue.live_job(self._selected) if self._selected else None
+        job_id = await session.stores.queue.live_job(self._selected) if self._selected else None
         return job_id is not None and await session.cancel(job_id) in ("cancelled", "processing")
 
     async def care(self, verb: ServiceCareVerb, service: ServiceName) -> None:

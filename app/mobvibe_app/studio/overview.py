@@ -10,10 +10,7 @@ from dataclasses import dataclass
 from mobvibe_app.studio.changes import OverviewChanged
 from mobvibe_worker.jobs import LOCAL_OWNER, UserId
 from mobvibe_worker.store.connection.listener import Listener
-from mobvibe_worker.store.job_queue import JobQueue
-from mobvibe_worker.store.sessions import SessionStore
-from mobvibe_worker.store.turns import TurnLedger
-from mobvibe_worker.store.workers import WorkerRegistry
+from mobvibe_worker.store.stores import Stores
 
 MOST_SESSIONS = 50
 LEAST_PAUSE_SECONDS = 0.3
@@ -23,24 +20,22 @@ LEAST_PAUSE_SECONDS = 0.3
 class Overview:
     """What the panels beside the stream show."""
 
-    queue: JobQueue
-    sessions: SessionStore
-    turns: TurnLedger
+    stores: Stores
     listener: Listener
-    workers: WorkerRegistry | None = None
-    """None for another person's view, which has no right to see the workers."""
     poll_seconds: float = 5.0
     owner: UserId = LOCAL_OWNER
     is_own: bool = True
-    """False for another person's view, which has no right to ask for the whole queue's counts."""
+    """False for another person's view, which may see neither the workers nor the whole queue's counts."""
 
     async def read(self) -> OverviewChanged:
         """The overview of now. Raises StoreError."""
-        stats = await (self.queue.stats() if self.is_own else self.queue.visible_stats())
-        sessions = await self.sessions.summaries(self.owner, MOST_SESSIONS)
-        cost = await self.turns.cost_today(self.owner)
-        finished = await self.queue.finished_per_minute()
-        workers = await self.workers.summaries() if self.workers else []
+        stats = await (
+            self.stores.queue.stats() if self.is_own else self.stores.queue.visible_stats()
+        )
+        sessions = await self.stores.sessions.summaries(self.owner, MOST_SESSIONS)
+        cost = await self.stores.turns.cost_today(self.owner)
+        finished = await self.stores.queue.finished_per_minute()
+        workers = await self.stores.workers.summaries() if self.is_own else []
         return OverviewChanged(stats, tuple(sessions), cost, finished, tuple(workers))
 
     async def watch(self, tell: Callable[[OverviewChanged], None]) -> None:

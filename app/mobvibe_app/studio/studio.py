@@ -22,6 +22,7 @@ from mobvibe_app.studio.changes import Change, DemoSummary, ServiceChanged, Trou
 from mobvibe_app.studio.conversations import BuildSession, Order
 from mobvibe_app.studio.overview import Overview
 from mobvibe_worker.errors import InputError, MobvibeError, ServiceError
+from mobvibe_worker.store.stores import Stores
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ class View:
 class Connected:
     """What there is once Postgres answers."""
 
+    stores: Stores
     session: BuildSession
     overview: Overview
     preview_host: PreviewHost

@@ -16,7 +16,7 @@ from mobvibe_app.preview.address import PreviewAddress
 from mobvibe_app.preview.head_mirror import PreviewHost
 from mobvibe_app.preview.local import PreviewService
 from mobvibe_app.preview.monitor import PreviewWatches
-from mobvibe_app.preview.reconcile import PreviewStores, PreviewUpkeep
+from mobvibe_app.preview.reconcile import PreviewUpkeep
 from mobvibe_app.preview.served_project import is_theirs
 from mobvibe_app.status import ServiceStatus
 from mobvibe_app.supervisor.client import Supervisor
@@ -26,10 +26,10 @@ from mobvibe_worker.jobs import Attempt, Job, Platform, SessionId, WorkerId
 from mobvibe_worker.store.claims import Claims, FinishedWork
 from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.event_log import EventLog
-from mobvibe_worker.store.previews import PreviewRegistry
 from mobvibe_worker.store.projects import ProjectStore
 from mobvibe_worker.store.revisions import RevisionStore
 from mobvibe_worker.store.sessions import SessionStore
+from mobvibe_worker.store.stores import Stores
 from mobvibe_worker.workspace.publish import ServedFolder
 from support.polling import until
 from support.postgres.database import GREEN, running_job
@@ -64,13 +64,7 @@ class Hosted:
 
     def host(self, listener: Listener) -> PreviewHost:
         pool = self.pool
-        stores = PreviewStores(
-            ProjectStore(pool),
-            SessionStore(pool),
-            RevisionStore(pool),
-            EventLog(pool),
-            PreviewRegistry(pool),
-        )
+        stores = Stores(pool)
         watches, tell = PreviewWatches(self), self.told.append
         upkeep = PreviewUpkeep(OUR_HOME, stores, self, watches, tell, None, lambda: "h")
         return PreviewHost(self.home, stores, self.serve, listener, tell, upkeep)

@@ -152,7 +152,7 @@ async def test_the_apps_console_becomes_events_and_two_homes_keep_their_addresse
     assert await kept.row(THEIRS) is not None and await kept.row() is not None
     session = await SessionStore(kept.pool).get(kept.session_id)
     assert session.container_id == container_id("process", OURS, kept.project.slug)
-    assert await kept.stores.registry.of_home(THEIRS) != await kept.stores.registry.of_home(OURS)
+    assert await kept.stores.previews.of_home(THEIRS) != await kept.stores.previews.of_home(OURS)
     assert not await kept.stores.sessions.is_at_home(kept.session_id, THEIRS)
     await kept.stores.sessions.take_home(kept.session_id, THEIRS)
     assert await kept.stores.sessions.is_at_home(kept.session_id, THEIRS)

@@ -26,13 +26,12 @@ from mobvibe_worker.runner.attempt import AttemptRunner
 from mobvibe_worker.runner.event_buffer import EventBuffer
 from mobvibe_worker.runner.running_job import Rhythm
 from mobvibe_worker.runner.staging import Toolchains
-from mobvibe_worker.runner.wiring import build_stores
 from mobvibe_worker.runner.worker import Worker
 from mobvibe_worker.sanitize import Redactor
 from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.job_queue import JobQueue
-from mobvibe_worker.store.workers import WorkerRegistry
+from mobvibe_worker.store.stores import Stores
 from support.polling import until
 from support.postgres.database import new_session, running_job
 from support.postgres.refusals import refuse_events
@@ -159,11 +158,10 @@ async def test_an_attempt_counts_once_though_its_outcome_is_stored_at_the_second
 
 def worker_of_builds(pool: Pool, listener: Listener, folder: Path) -> Worker:
     """A worker whose attempts are real ones; they have no model."""
-    stores, home = build_stores(pool), Home(folder)
+    stores, home = Stores(pool), Home(folder)
     attempts = AttemptRunner(home, stores, Toolchains(home), no_model, NOTHING_SECRET, Decimal(1))
     rhythm = Rhythm(lease=30.0, poll=10.0, concurrency=1)
-    registry = WorkerRegistry(pool)
-    return Worker(stores.claims, registry, listener, attempts, rhythm, tally=attempts.tally)
+    return Worker(stores.claims, stores.workers, listener, attempts, rhythm, tally=attempts.tally)
 
 
 def no_model(job: Job) -> Model:

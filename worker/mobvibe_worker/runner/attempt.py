@@ -32,27 +32,14 @@ from mobvibe_worker.runner.running_job import RunningJob
 from mobvibe_worker.runner.staging import CheckingStaged, Toolchains
 from mobvibe_worker.runner.tally import Tally
 from mobvibe_worker.sanitize import Redactor, clean_text
-from mobvibe_worker.store.claims import Claims, FinishedWork
-from mobvibe_worker.store.event_log import EventLog
-from mobvibe_worker.store.projects import Project, ProjectStore
-from mobvibe_worker.store.revisions import RevisionStore
-from mobvibe_worker.store.turns import TurnLedger
+from mobvibe_worker.store.claims import FinishedWork
+from mobvibe_worker.store.projects import Project
+from mobvibe_worker.store.stores import Stores
 from mobvibe_worker.workspace.tree import merge
 
 log = logging.getLogger(__name__)
 
 MOST_MERGES = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Stores:
-    """What an attempt reads and writes in Postgres."""
-
-    claims: Claims
-    events: EventLog
-    projects: ProjectStore
-    revisions: RevisionStore
-    turns: TurnLedger
 
 
 @dataclass(frozen=True, slots=True)

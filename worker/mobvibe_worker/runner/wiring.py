@@ -13,7 +13,7 @@ from mobvibe_worker.agent.recordings import find_recording
 from mobvibe_worker.errors import InputError
 from mobvibe_worker.home import Home
 from mobvibe_worker.jobs import Job
-from mobvibe_worker.runner.attempt import AttemptRunner, Stores
+from mobvibe_worker.runner.attempt import AttemptRunner
 from mobvibe_worker.runner.retention import Upkeep, UpkeepRhythm
 from mobvibe_worker.runner.running_job import Rhythm
 from mobvibe_worker.runner.staging import Toolchains
@@ -21,14 +21,8 @@ from mobvibe_worker.runner.tally import Tally
 from mobvibe_worker.runner.worker import Worker
 from mobvibe_worker.sanitize import Redactor
 from mobvibe_worker.settings import WorkerSettings
-from mobvibe_worker.store.claims import Claims
 from mobvibe_worker.store.connection.listener import Listener
-from mobvibe_worker.store.event_log import EventLog
-from mobvibe_worker.store.projects import ProjectStore
-from mobvibe_worker.store.retention import UpkeepStore
-from mobvibe_worker.store.revisions import RevisionStore
-from mobvibe_worker.store.turns import TurnLedger
-from mobvibe_worker.store.workers import WorkerRegistry
+from mobvibe_worker.store.stores import Stores
 from mobvibe_worker.toolchain.sandbox import Sandbox
 
 
@@ -58,17 +52,6 @@ class ModelChoice:
         )
 
 
-def build_stores(pool: Pool) -> Stores:
-    """What attempts read and write, on an open pool."""
-    return Stores(
-        claims=Claims(pool),
-        events=EventLog(pool),
-        projects=ProjectStore(pool),
-        revisions=RevisionStore(pool),
-        turns=TurnLedger(pool),
-    )
-
-
 def build_worker(
     settings: WorkerSettings,
     pool: Pool,
@@ -80,7 +63,7 @@ def build_worker(
 
     The checks' commands run in the `sandbox` where it opens, else as processes of this machine.
     """
-    stores = build_stores(pool)
+    stores = Stores(pool)
     home = Home(settings.home)
     tally = Tally()
     attempt = AttemptRunner(
@@ -98,7 +81,7 @@ def build_worker(
         concurrency=settings.concurrency,
         recordings_only=not settings.has_model,
     )
-    return Worker(stores.claims, WorkerRegistry(pool), listener, attempt, rhythm, tally=tally)
+    return Worker(stores.claims, stores.workers, listener, attempt, rhythm, tally=tally)
 
 
 def build_upkeep(settings: WorkerSettings, pool: Pool) -> Upkeep:
@@ -106,7 +89,7 @@ def build_upkeep(settings: WorkerSettings, pool: Pool) -> Upkeep:
     rhythm = UpkeepRhythm(
         events=_age(settings.keep_events_days), jobs=_age(settings.keep_jobs_days)
     )
-    return Upkeep(UpkeepStore(pool), rhythm)
+    return Upkeep(Stores(pool).retention, rhythm)
 
 
 def _age(days: float) -> timedelta | None:
