@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 ServiceName = Literal["postgres", "worker", "starter", "preview"]
-ServiceCareVerb = Literal["restart", "rebuild"]
 ServiceState = Literal[
     "waiting", "downloading", "building", "starting", "healthy", "failed", "stopped"
 ]

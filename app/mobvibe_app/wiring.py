@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from mobvibe_app.environment.environment import Environment
     from mobvibe_app.preview.head_mirror import PreviewHost
-    from mobvibe_app.studio.feed import ScreenFeed
+    from mobvibe_app.studio.feed import Feed
     from mobvibe_app.studio.studio import Connected, Studio, View
     from mobvibe_app.ui.app import MobvibeApp
     from mobvibe_worker.store.connection.listener import Listener
@@ -50,15 +50,20 @@ def build_dashboard(settings: AppSettings) -> MobvibeApp:
     from importlib.metadata import version
 
     from mobvibe_app.ui.app import MobvibeApp
-    from mobvibe_app.ui.deferred_feed import LateFeed
+    from mobvibe_app.ui.deferred_feed import DeferredFeed
 
-    def build_feed() -> ScreenFeed:
-        from mobvibe_app.studio.feed import ScreenFeed
+    def build_feed() -> Feed:
+        from mobvibe_app.studio.feed import Feed
 
-        return ScreenFeed(build_studio(settings))
+        return Feed(build_studio(settings))
 
     label = settings.model if settings.has_model else "demo: recorded, no cost"
-    return MobvibeApp(LateFeed(build_feed), version=version("mobvibe-tui"), model_label=label)
+    return MobvibeApp(
+        DeferredFeed(build_feed),
+        version=version("mobvibe-tui"),
+        model_label=label,
+        demos=demo_summaries(),
+    )
 
 
 @asynccontextmanager

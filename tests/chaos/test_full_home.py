@@ -15,7 +15,7 @@ import pytest
 from mobvibe_app.environment.environment import Environment
 from mobvibe_app.settings import load_settings
 from mobvibe_app.studio.changes import Change, OverviewChanged, ServiceChanged, TroubleChanged
-from mobvibe_app.studio.feed import ScreenFeed
+from mobvibe_app.studio.feed import Feed
 from mobvibe_app.wiring import build_studio
 from mobvibe_worker.errors import StoreError
 from mobvibe_worker.events import Message
@@ -38,7 +38,7 @@ class Told:
 
     def __init__(self, home: Path) -> None:
         settings = {"home": str(home), "postgres": "embedded", "view_as": "ada@example.com"}
-        self.feed = ScreenFeed(build_studio(load_settings(settings)))
+        self.feed = Feed(build_studio(load_settings(settings)))
         self.changes: list[Change] = []
 
     async def read(self) -> None:

@@ -20,7 +20,8 @@ from mobvibe_app.studio.changes import (
     ServiceChanged,
     TroubleChanged,
 )
-from mobvibe_app.studio.feed import ScreenFeed
+from mobvibe_app.studio.commands import SelectSession
+from mobvibe_app.studio.feed import Feed
 from mobvibe_app.studio.studio import Studio
 from mobvibe_app.supervisor.choices import Choices
 from mobvibe_app.supervisor.client import Supervisor
@@ -42,7 +43,7 @@ class Screen:
 
     def __init__(self, home: Home) -> None:
         self.studio: Studio = build_studio(AppSettings(home=home.root))
-        self.feed = ScreenFeed(self.studio)
+        self.feed = Feed(self.studio)
         self.told: list[Change] = []
 
     async def read(self) -> None:
@@ -97,7 +98,7 @@ async def session_with_an_event(screen: Screen) -> SessionId:
     project = await stores.projects.create(LOCAL_OWNER, "Kept", 54)
     session = await stores.sessions.create(project.id, "kept", platform="mobile")
     await screen.say(session, "before")
-    await screen.feed.select(session)
+    await screen.feed.do(SelectSession(session))
     await until(lambda: screen.seqs(session) == [1], 40, "the first event")
     screen.told.clear()
     return session
@@ -140,7 +141,7 @@ async def test_the_rows_tell_what_runs_and_the_selected_project(home: Home) -> N
     async with dashboard(home) as screen:
         await until(lambda: screen.studio.is_host, 40, "the host's part")
         session = await session_with_an_event(screen)
-        await screen.feed.select(session)
+        await screen.feed.do(SelectSession(session))
         await until(lambda: screen.detail("preview") == "starts with the first build", 40)
         stores = screen.studio.connected.stores
         await stores.queue.enqueue(session, "Needs a model: left to another worker.")

@@ -11,7 +11,8 @@ from asyncpg import Pool
 
 from mobvibe_app.environment.environment import Environment
 from mobvibe_app.settings import AppSettings
-from mobvibe_app.studio.feed import ScreenFeed
+from mobvibe_app.studio.commands import CancelJob, ReplayDemo, SeeAs
+from mobvibe_app.studio.feed import Feed
 from mobvibe_app.studio.studio import Studio
 from mobvibe_app.ui.app import MobvibeApp
 from mobvibe_app.ui.screens.build import BuildScreen
@@ -36,7 +37,7 @@ pytestmark = [pytest.mark.expo, pytest.mark.timeout(300)]
 class Looking:
     """An open dashboard, and what its screen holds."""
 
-    def __init__(self, app: MobvibeApp, feed: ScreenFeed, studio: Studio) -> None:
+    def __init__(self, app: MobvibeApp, feed: Feed, studio: Studio) -> None:
         self.app, self.feed, self.studio = app, feed, studio
 
     @property
@@ -98,7 +99,7 @@ async def test_back_is_as_if_one_had_never_left(own_home: Home, way: str) -> Non
     is_started_so = way == "started as a person"
     email = "grace@example.com"
     studio = build_studio(AppSettings(home=own_home.root, view_as=email if is_started_so else None))
-    feed = ScreenFeed(studio)
+    feed = Feed(studio)
     app = MobvibeApp(feed, version="0", model_label="demo")
     try:
         async with app.run_test(size=(120, 40)):
@@ -106,13 +107,13 @@ async def test_back_is_as_if_one_had_never_left(own_home: Home, way: str) -> Non
             if not is_started_so:
                 await looking.until(lambda: looking.titles() == {"My own app"}, "our own view")
                 await looking.until(lambda: looking.shows("heron"), "our own events")
-                await feed.view_as(email)
+                await feed.do(SeeAs(email))
             await looking.until(lambda: f"as {email}" in looking.top(), "whose view it is")
             await looking.until(lambda: looking.titles() == GRACES, "her apps")
             await looking.until(lambda: looking.shows(HERS), "her events")
             assert not looking.shows("heron") and studio.is_host is not is_started_so
             with pytest.raises(InputError):
-                await feed.run_demo("tip-splitter")
+                await feed.do(ReplayDemo("tip-splitter"))
 
             back = looking.command("My own view")
             assert back is not None
@@ -126,7 +127,8 @@ async def test_back_is_as_if_one_had_never_left(own_home: Home, way: str) -> Non
             await looking.until(lambda: looking.shows("osprey"), "the next event")
             assert looking.shows("heron") and not looking.shows(HERS)
             assert looking.command("My own view") is None
-            assert await feed.cancel() is False
+            await feed.do(CancelJob())
+            await looking.until(lambda: bool(app._notifications), "that no job was left")
     finally:
         await feed.close()
         await pool.close()

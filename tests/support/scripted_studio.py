@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
 from mobvibe_app.preview.address import PreviewAddress
-from mobvibe_app.status import ServiceCareVerb, ServiceName, ServiceStatus
+from mobvibe_app.status import ServiceStatus
 from mobvibe_app.studio.changes import (
     Change,
     DemoSummary,
@@ -19,6 +19,13 @@ from mobvibe_app.studio.changes import (
     ServiceChanged,
     SessionSelected,
     ViewChanged,
+)
+from mobvibe_app.studio.commands import (
+    Command,
+    ReplayDemo,
+    SeeAs,
+    SelectSession,
+    SubmitPrompt,
 )
 from mobvibe_worker.errors import MobvibeError
 from mobvibe_worker.events import (
@@ -35,13 +42,13 @@ from mobvibe_worker.events import (
 from mobvibe_worker.jobs import (
     JobId,
     JobStatus,
-    Platform,
     QueueStats,
     SessionId,
     SessionSummary,
     WorkerId,
     WorkerSummary,
     WorkLine,
+    checked_prompt,
 )
 
 URL = "exp://192.168.1.23:8081"
@@ -71,14 +78,12 @@ class ScriptedStudio:
     def __init__(
         self,
         changes: Iterable[Change] = (),
-        demos: Sequence[DemoSummary] = DEMOS,
         *,
         refusal: MobvibeError | None = None,
         failure: Exception | None = None,
     ) -> None:
-        self.asked: list[tuple[str, object]] = []
+        self.asked: list[Command] = []
         self.is_closed = False
-        self._demos = demos
         self._refusal = refusal
         self._failure = failure
         self._queue: asyncio.Queue[Change] = asyncio.Queue()
@@ -96,55 +101,24 @@ class ScriptedStudio:
             yield await self._queue.get()
         raise self._failure
 
-    def demos(self) -> Sequence[DemoSummary]:
-        """See StudioPort."""
-        return self._demos
-
-    async def submit(
-        self, prompt: str, *, new_project: bool = False, platform: Platform = "mobile"
-    ) -> SessionId:
-        """See StudioPort."""
-        how = "submit new" if new_project else "submit"
-        self._ask(how if platform == "mobile" else f"{how} {platform}", prompt)
-        return SESSION
-
-    async def wake_preview(self) -> None:
-        """See StudioPort."""
-        self._ask("wake", None)
-
-    async def run_demo(self, name: str) -> SessionId:
+    async def do(self, command: Command) -> None:
         """See StudioPort; a demo builds at once."""
-        self._ask("demo", name)
-        self.tell(*build_changes())
-        return SESSION
-
-    async def select(self, session_id: SessionId) -> None:
-        """See StudioPort."""
-        self._ask("select", session_id)
-        self.tell(SessionSelected(session_id))
-
-    async def cancel(self) -> bool:
-        """See StudioPort."""
-        self._ask("cancel", None)
-        return True
-
-    async def care(self, verb: ServiceCareVerb, service: ServiceName) -> None:
-        """See StudioPort."""
-        self._ask(verb, service)
-
-    async def view_as(self, email: str | None) -> None:
-        """See StudioPort."""
-        self._ask("view as", email)
-        self.tell(ViewChanged(email))
+        if self._refusal is not None:
+            raise self._refusal
+        match command:
+            case SubmitPrompt(text=text):
+                checked_prompt(text)
+            case ReplayDemo():
+                self.tell(*build_changes())
+            case SelectSession(session_id=session_id):
+                self.tell(SessionSelected(session_id))
+            case SeeAs(email=email):
+                self.tell(ViewChanged(email))
+        self.asked.append(command)
 
     async def close(self) -> None:
         """See StudioPort."""
         self.is_closed = True
-
-    def _ask(self, what: str, value: object) -> None:
-        if self._refusal is not None:
-            raise self._refusal
-        self.asked.append((what, value))
 
 
 def event(seq: int, payload: Payload, *, seconds: float = 0, job: JobId = JOB) -> Event:

@@ -8,6 +8,9 @@ from decimal import Decimal
 from typing import Literal, NewType
 from uuid import UUID
 
+from mobvibe_worker.errors import InputError
+from mobvibe_worker.sanitize import clean_text
+
 UserId = NewType("UserId", UUID)
 ProjectId = NewType("ProjectId", UUID)
 SessionId = NewType("SessionId", UUID)
@@ -24,6 +27,19 @@ LOCAL_OWNER = UserId(UUID("00000000-0000-4000-8000-000000000001"))
 
 PROMPT_LIMIT = 20_000
 """The longest prompt, in characters."""
+
+
+def checked_prompt(text: str) -> str:
+    """The prompt as it is stored. Raises InputError when it is empty or too long."""
+    prompt = clean_text(text).strip()
+    if not prompt:
+        raise InputError("The prompt is empty.", "Describe the app, or a change to it.")
+    if len(prompt) > PROMPT_LIMIT:
+        raise InputError(
+            f"The prompt has {len(prompt):,} characters, the limit is {PROMPT_LIMIT:,}.",
+            "Shorten it: a few sentences work best.",
+        )
+    return prompt
 
 
 @dataclass(frozen=True, slots=True)

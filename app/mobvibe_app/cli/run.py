@@ -15,10 +15,11 @@ from mobvibe_app.cli.qr import qr_lines
 from mobvibe_app.cli.serving import follow_preview
 from mobvibe_app.settings import AppSettings
 from mobvibe_app.studio.changes import Change, ServiceChanged, TroubleChanged
-from mobvibe_app.studio.conversations import Order, Submitted, checked_prompt
+from mobvibe_app.studio.conversations import Order, Submitted
 from mobvibe_app.studio.studio import Connected, Studio, no_model
 from mobvibe_app.wiring import build_studio
 from mobvibe_worker.errors import InputError, MobvibeError, ServiceError
+from mobvibe_worker.jobs import checked_prompt
 from mobvibe_worker.toolchain.sdks import sdk
 
 T = TypeVar("T")

@@ -71,6 +71,13 @@ class TroubleChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class Noticed:
+    """A passing remark for the person, in one line."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class ViewChanged:
     """Everything is read through this person's row-level security from now on; None: as the local owner again."""
 
@@ -85,6 +92,7 @@ Change = (
     | PreviewChanged
     | PreviewWatched
     | TroubleChanged
+    | Noticed
     | ViewChanged
 )
 

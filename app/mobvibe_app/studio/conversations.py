@@ -11,12 +11,12 @@ from mobvibe_worker.errors import InputError, NotFound
 from mobvibe_worker.events import Event
 from mobvibe_worker.jobs import (
     LOCAL_OWNER,
-    PROMPT_LIMIT,
     JobId,
     JobStatus,
     Platform,
     ProjectId,
     SessionId,
+    checked_prompt,
 )
 from mobvibe_worker.sanitize import clean_text
 from mobvibe_worker.store.connection.listener import Listener
@@ -57,19 +57,6 @@ class Submitted:
     project: Project
     after_seq: int
     """The session's last event before this order."""
-
-
-def checked_prompt(text: str) -> str:
-    """The prompt as it is stored. Raises InputError when it is empty or too long."""
-    prompt = clean_text(text).strip()
-    if not prompt:
-        raise InputError("The prompt is empty.", "Describe the app, or the change, in a sentence.")
-    if len(prompt) > PROMPT_LIMIT:
-        raise InputError(
-            f"The prompt has {len(prompt):,} characters; {PROMPT_LIMIT:,} are the most.",
-            "Shorten it: a few sentences serve best.",
-        )
-    return prompt
 
 
 def project_name(prompt: str) -> str:

@@ -5,19 +5,31 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from typing import assert_never
 
 from mobvibe_app.environment.environment import StoppedOnPurpose
 from mobvibe_app.postgres.cluster import DiskFull
-from mobvibe_app.status import ServiceCareVerb, ServiceName, ServiceStatus
+from mobvibe_app.status import ServiceName, ServiceStatus
 from mobvibe_app.studio.changes import (
     Change,
-    DemoSummary,
     EventsArrived,
+    Noticed,
     OverviewChanged,
     ServiceChanged,
     SessionSelected,
     TroubleChanged,
     ViewChanged,
+)
+from mobvibe_app.studio.commands import (
+    CancelJob,
+    Command,
+    RebuildService,
+    ReplayDemo,
+    RestartService,
+    SeeAs,
+    SelectSession,
+    SubmitPrompt,
+    WakePreview,
 )
 from mobvibe_app.studio.conversations import Order
 from mobvibe_app.studio.overview import Overview
@@ -25,7 +37,7 @@ from mobvibe_app.studio.preview_feed import ScreenPreview
 from mobvibe_app.studio.studio import Connected, Studio, View, no_model
 from mobvibe_worker.errors import DatabaseUnreachable, InputError, MobvibeError, StoreError
 from mobvibe_worker.events import Event
-from mobvibe_worker.jobs import Platform, SessionId
+from mobvibe_worker.jobs import SessionId, checked_prompt
 
 RETRY_SECONDS = 2.0
 PAUSES_SECONDS = (0.5, 1.0, 2.0, 5.0)
@@ -34,7 +46,7 @@ STEADY_SECONDS = 30.0
 """What ran that long was well: the pauses begin anew."""
 
 
-class ScreenFeed:
+class Feed:
     """Implements ui.studio_port.StudioPort."""
 
     def __init__(self, studio: Studio) -> None:
@@ -59,63 +71,70 @@ class ScreenFeed:
         while (change := await self._changes.get()) is not None:
             yield change
 
-    def demos(self) -> Sequence[DemoSummary]:
-        """The recordings that can be replayed."""
-        return self._studio.demos()
+    async def do(self, command: Command) -> None:
+        """Carry out a command; what comes of it arrives as changes. Raises MobvibeError if it is refused."""
+        if not isinstance(command, SelectSession | WakePreview | SeeAs):
+            self._require_own_view()
+        match command:
+            case SubmitPrompt():
+                await self._submit(await self._order(command))
+            case ReplayDemo(name=name):
+                await self._submit(self._studio.demo_order(name))
+            case SelectSession(session_id=session_id):
+                await self._select(session_id)
+            case CancelJob():
+                await self._cancel()
+            case WakePreview():
+                self._preview.wake()
+            case RestartService(service=service):
+                await self._restart(service)
+            case RebuildService(service=service):
+                await self._studio.care.rebuild(service)
+                await self._reopened(service)
+            case SeeAs(email=email):
+                await self._see_as(email)
+            case _:
+                assert_never(command)
 
-    async def submit(
-        self, prompt: str, *, new_project: bool = False, platform: Platform = "mobile"
-    ) -> SessionId:
-        """Enqueue a prompt for the selected session's project, or for a new one of a platform. Raises MobvibeError."""
-        self._require_own_view()
+    async def _order(self, command: SubmitPrompt) -> Order:
+        checked_prompt(command.text)
         settings = self._studio.settings
         if not settings.has_model:
             raise no_model(self._studio.demos())
-        project = None
-        if self._selected is not None and not new_project:
-            project = (await self._studio.connected.session.project_of(self._selected)).slug
-        shown_on = platform if project is None else None
-        order = Order(prompt, None, None, project, settings.sdk, shown_on, settings.budget_usd)
-        return await self._submit(order)
+        project = command.project
+        if command.session_id is not None:
+            project = (await self._studio.connected.session.project_of(command.session_id)).slug
+        return Order(
+            command.text,
+            project=project,
+            sdk=settings.sdk,
+            platform=command.platform,
+            budget_usd=settings.budget_usd,
+        )
 
-    async def run_demo(self, name: str) -> SessionId:
-        """Enqueue a recorded prompt. Raises MobvibeError."""
-        self._require_own_view()
-        return await self._submit(self._studio.demo_order(name))
-
-    async def select(self, session_id: SessionId) -> None:
+    async def _select(self, session_id: SessionId) -> None:
         """Show another session: its events from the first, and its preview."""
         await _ended(self._following)
         self._show_session(session_id)
 
-    async def cancel(self) -> bool:
-        """Cancel the selected session's waiting or running job; False where there is none."""
-        self._require_own_view()
+    async def _cancel(self) -> None:
         session = self._studio.connected.session
         job_id = await session.stores.queue.live_job(self._selected) if self._selected else None
-        return job_id is not None and await session.cancel(job_id) in ("cancelled", "processing")
+        if job_id is None or await session.cancel(job_id) not in ("cancelled", "processing"):
+            self._tell(Noticed("There was no job left to cancel."))
 
-    async def care(self, verb: ServiceCareVerb, service: ServiceName) -> None:
-        """Restart a service, or make anew what it runs from; the preview is the selected session's.
-
-        Raises MobvibeError.
-        """
-        self._require_own_view()
-        care, selected = self._studio.care, self._selected
-        if verb == "rebuild":
-            await care.rebuild(service)
-        elif service != "preview":
-            await care.restart(service)
+    async def _restart(self, service: ServiceName) -> None:
+        if service != "preview":
+            await self._studio.care.restart(service)
         elif self._slug is not None:
-            await care.start_again(self._slug)
-        if service == "preview" and selected is not None:
-            await self._preview.open(selected)
+            await self._studio.care.start_again(self._slug)
+        await self._reopened(service)
 
-    async def wake_preview(self) -> None:
-        """Start the selected session's preview again where it was stopped."""
-        self._preview.wake()
+    async def _reopened(self, service: ServiceName) -> None:
+        if service == "preview" and self._selected is not None:
+            await self._preview.open(self._selected)
 
-    async def view_as(self, email: str | None) -> None:
+    async def _see_as(self, email: str | None) -> None:
         """Read through that person's row-level security; None: one's own view again. Raises NotFound, StoreError."""
         view = None if email is None else await self._studio.connected.see_as(email)
         await _ended(self._watching)
@@ -171,7 +190,7 @@ class ScreenFeed:
             self._watching = asyncio.create_task(self._watch(), name="feed-overview")
             return
         try:
-            await self.view_as(email)
+            await self._see_as(email)
         except MobvibeError as error:
             self._trouble(error.message, error.remedy)
 
@@ -266,12 +285,11 @@ class ScreenFeed:
         self._tell(SessionSelected(session_id))
         self._following = asyncio.create_task(self._follow(session_id), name="feed-follow")
 
-    async def _submit(self, order: Order) -> SessionId:
+    async def _submit(self, order: Order) -> None:
         submitted = await self._studio.connected.session.submit(order)
         if submitted.session_id != self._selected:
-            await self.select(submitted.session_id)
+            await self._select(submitted.session_id)
         self._preview.wake()
-        return submitted.session_id
 
     async def _follow(self, session_id: SessionId, after: int = 0) -> None:
         if self._view is not None:

@@ -15,6 +15,7 @@ from mobvibe_app.status import ServiceName, ServiceStatus
 from mobvibe_app.studio.changes import (
     Change,
     EventsArrived,
+    Noticed,
     OverviewChanged,
     PreviewChanged,
     PreviewWatched,
@@ -153,6 +154,8 @@ def apply(state: BuildState, change: Change) -> BuildState:
         case TroubleChanged(message=message, remedy=remedy):
             trouble = None if message is None else Trouble(message, remedy)
             return replace(state, trouble=trouble)
+        case Noticed():
+            return state
 
 
 def _with_service(

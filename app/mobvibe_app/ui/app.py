@@ -7,7 +7,7 @@ import os
 import signal
 import traceback
 import webbrowser
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import PurePath
 from typing import Any, ClassVar
@@ -18,6 +18,8 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
+from mobvibe_app.studio.changes import DemoSummary
+from mobvibe_app.studio.commands import RebuildService, RestartService
 from mobvibe_app.ui.clipboard import copy_with_tool
 from mobvibe_app.ui.screens.build import BuildScreen
 from mobvibe_app.ui.screens.confirm import ConfirmScreen
@@ -54,7 +56,14 @@ class MobvibeApp(App[None]):
         Binding("ctrl+q", "quit", "Quit", show=False, priority=True, system=True),
     ]
 
-    def __init__(self, studio: StudioPort, *, version: str, model_label: str) -> None:
+    def __init__(
+        self,
+        studio: StudioPort,
+        *,
+        version: str,
+        model_label: str,
+        demos: Sequence[DemoSummary] = (),
+    ) -> None:
         # Without colour an ansi theme loses even the code's black and white, so it is not native then.
         super().__init__(ansi_color=False if "NO_COLOR" in os.environ else None)
         self._studio = studio
@@ -65,7 +74,7 @@ class MobvibeApp(App[None]):
         is_drained = self.no_color and chosen is not None and chosen.ansi
         if constants.DEFAULT_THEME == TEXTUALS_DEFAULT or chosen is None or is_drained:
             self.theme = DARK
-        self._build = BuildScreen(studio, model_label=model_label)
+        self._build = BuildScreen(studio, model_label=model_label, demos=demos)
 
     def get_default_screen(self) -> Screen[None]:
         """The main screen is the first one, so that nothing is painted twice."""
@@ -120,11 +129,11 @@ class MobvibeApp(App[None]):
             return
         if build.state.preview is not None:
             told = "Stops this app's Metro and starts it again"
-            yield SystemCommand("Restart the preview", told, build.care("restart", "preview"))
+            yield SystemCommand("Restart the preview", told, build.doing(RestartService("preview")))
         told = "Its rows and its address stay"
-        yield SystemCommand("Restart Postgres", told, build.care("restart", "postgres"))
+        yield SystemCommand("Restart Postgres", told, build.doing(RestartService("postgres")))
         told = "Builds the image, or fills the transform cache, anew: minutes"
-        yield SystemCommand("Rebuild previews", told, build.care("rebuild", "preview"))
+        yield SystemCommand("Rebuild previews", told, build.doing(RebuildService("preview")))
 
     def action_help(self) -> None:
         """Every key."""

@@ -19,6 +19,7 @@ from mobvibe_worker.errors import InputError
 from mobvibe_worker.events import ErrorRaised, FileChange, Message, Payload, Terminal, Thinking
 from mobvibe_worker.jobs import QueueStats
 from support.scripted_studio import (
+    DEMOS,
     SESSION,
     ScriptedStudio,
     build_changes,
@@ -68,7 +69,7 @@ def main() -> None:
         refusal=InputError(HOSTILE, HOSTILE) if script == "hostile" else None,
         failure=RuntimeError(HOSTILE) if script == "raising" else None,
     )
-    app = MobvibeApp(studio, version="0.1.0", model_label="demo: recorded, no cost")
+    app = MobvibeApp(studio, version="0.1.0", model_label="demo: recorded, no cost", demos=DEMOS)
     app.run()
     ending.write_text(f"closed={studio.is_closed} code={app.return_code}")
     sys.exit(app.return_code or 0)

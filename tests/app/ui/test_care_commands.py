@@ -9,6 +9,7 @@ from functools import partial
 
 from mobvibe_app.status import ServiceState, ServiceStatus
 from mobvibe_app.studio.changes import ServiceChanged, ViewChanged
+from mobvibe_app.studio.commands import RebuildService, RestartService
 from mobvibe_app.ui.app import MobvibeApp
 from mobvibe_app.ui.words.services import service_lines
 from support.scripted_studio import ScriptedStudio, build_changes, services_up
@@ -31,9 +32,9 @@ async def test_the_palette_restarts_and_rebuilds_services() -> None:
 
         await _until(lambda: "Restart the preview" in commands())
         for title, asked in (
-            ("Restart the preview", ("restart", "preview")),
-            ("Restart Postgres", ("restart", "postgres")),
-            ("Rebuild previews", ("rebuild", "preview")),
+            ("Restart the preview", RestartService("preview")),
+            ("Restart Postgres", RestartService("postgres")),
+            ("Rebuild previews", RebuildService("preview")),
         ):
             commands()[title]()
             await _until(partial(studio.asked.__contains__, asked))

@@ -21,6 +21,7 @@ from mobvibe_app.studio.changes import (
     SessionSelected,
     TroubleChanged,
 )
+from mobvibe_app.studio.commands import CancelJob, ReplayDemo, SelectSession, SubmitPrompt
 from mobvibe_app.ui.app import MobvibeApp
 from mobvibe_app.ui.screens.build import BuildScreen
 from mobvibe_app.ui.screens.build_actions import SEEN_SECONDS
@@ -97,7 +98,7 @@ class Shown:
 @asynccontextmanager
 async def shown(studio: ScriptedStudio, size: tuple[int, int] = (120, 40)) -> AsyncIterator[Shown]:
     """The dashboard over this studio."""
-    app = MobvibeApp(studio, version="0.1.0", model_label="demo: recorded, no cost")
+    app = MobvibeApp(studio, version="0.1.0", model_label="demo: recorded, no cost", demos=DEMOS)
     async with app.run_test(size=size, notifications=True) as pilot:
         yield Shown(app, studio, pilot)
 
@@ -108,7 +109,7 @@ async def test_the_first_screen_says_how_to_begin_and_replays_a_build() -> None:
         assert "demo: recorded, no cost" in on.text
         await on.press("down", "enter")
         await on.until_text("On the phone")
-    assert on.studio.asked == [("demo", DEMOS[1].name)]
+    assert on.studio.asked == [ReplayDemo(DEMOS[1].name)]
 
 
 async def test_while_postgres_starts_its_progress_is_shown() -> None:
@@ -140,7 +141,10 @@ async def test_a_prompt_goes_to_the_shown_project_and_n_starts_a_new_one() -> No
         await on.until(lambda: bool(on.studio.asked))
         await on.press("n", *"a clock", "enter")
         await on.until(lambda: len(on.studio.asked) == 2)
-    assert on.studio.asked == [("submit", "bigger\ntext"), ("submit new", "a clock")]
+    assert on.studio.asked == [
+        SubmitPrompt("bigger\ntext", SESSION),
+        SubmitPrompt("a clock", platform="mobile"),
+    ]
 
 
 async def test_a_refused_prompt_stays_and_the_banner_says_what_to_do() -> None:
@@ -236,7 +240,7 @@ async def test_cancel_asks_first() -> None:
         await on.press("x")
         assert isinstance(on.app.screen, ConfirmScreen)
         await on.press("escape", "x", "y")
-        await on.until(lambda: on.studio.asked == [("cancel", None)])
+        await on.until(lambda: on.studio.asked == [CancelJob()])
 
 
 async def test_keys_that_do_not_act_are_not_offered() -> None:
@@ -259,7 +263,7 @@ async def test_enter_on_a_session_shows_it() -> None:
         on.studio.tell(PreviewChanged(SESSION, preview()))
         await on.pilot.pause(0.2)
         assert URL not in on.text
-    assert on.studio.asked[0][0] == "select"
+    assert isinstance(on.studio.asked[0], SelectSession)
 
 
 async def test_p_shows_the_code_beside_the_stream_or_as_a_dialog() -> None:

@@ -24,6 +24,7 @@ from mobvibe_app.preview.facts import (
     moved_on,
 )
 from mobvibe_app.studio.changes import PreviewChanged, PreviewWatched
+from mobvibe_app.studio.commands import SubmitPrompt, WakePreview
 from mobvibe_app.ui.app import MobvibeApp
 from mobvibe_app.ui.screens.qr import QrScreen
 from mobvibe_app.ui.widgets.qr_code import QrCode
@@ -95,17 +96,17 @@ async def test_the_panel_follows_a_phone_from_the_wait_to_its_console() -> None:
 async def test_a_stopped_preview_is_woken_by_the_keys_that_show_its_code() -> None:
     async with shown() as screen:
         await screen.pilot.press("v")
-        assert ("wake", None) not in screen.studio.asked
+        assert WakePreview() not in screen.studio.asked
         await screen.pilot.press("escape")
         screen.studio.tell(known(PreviewFacts(ended="")))
         await screen.until_text("stopped · p starts it again")
         await screen.pilot.press("v")
         assert isinstance(screen.pilot.app.screen, QrScreen)
         for _ in range(100):
-            if ("wake", None) in screen.studio.asked:
+            if WakePreview() in screen.studio.asked:
                 break
             await screen.pilot.pause(0.05)
-        assert ("wake", None) in screen.studio.asked
+        assert WakePreview() in screen.studio.asked
 
 
 @pytest.mark.parametrize("size", [(160, 45), (60, 30), (36, 22), (33, 21)])
@@ -141,7 +142,7 @@ async def test_a_new_app_can_be_one_for_browsers() -> None:
             if studio.asked:
                 break
             await pilot.pause(0.05)
-        assert studio.asked == [("submit new web", "app")]
+        assert studio.asked == [SubmitPrompt("app", platform="web")]
         address = PreviewAddress(
             SESSION, "http://h:8081", 54, "Opens in any browser.", "http://h:8081"
         )

@@ -8,6 +8,7 @@ import time
 from textual.app import App
 
 from mobvibe_app.studio.changes import ViewChanged
+from mobvibe_app.studio.commands import SeeAs
 from mobvibe_app.ui.app import MobvibeApp
 from mobvibe_app.ui.screens.see_as import SeeAsScreen
 from mobvibe_app.ui.stream.view import StreamView
@@ -41,7 +42,7 @@ async def test_the_palette_asks_for_an_email_and_the_top_says_whose_view_it_is()
         await _until(app, lambda: isinstance(app.screen, SeeAsScreen))
         await pilot.pause()
         await pilot.press(*"ada@x.org", "enter")
-        await _until(app, lambda: ("view as", "ada@x.org") in studio.asked)
+        await _until(app, lambda: SeeAs("ada@x.org") in studio.asked)
 
         def top() -> str:
             return build.query_one(TopBar).render().plain
@@ -51,7 +52,7 @@ async def test_the_palette_asks_for_an_email_and_the_top_says_whose_view_it_is()
         back = commands()["My own view"]
         assert callable(back)
         back()
-        await _until(app, lambda: ("view as", None) in studio.asked)
+        await _until(app, lambda: SeeAs(None) in studio.asked)
         await _until(app, lambda: "as ada" not in top())
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 from textual import work
 from textual.app import ComposeResult
@@ -16,13 +16,16 @@ from textual.worker import Worker, WorkerState
 
 from mobvibe_app.studio.changes import (
     Change,
+    DemoSummary,
     EventsArrived,
+    Noticed,
     PreviewChanged,
     PreviewWatched,
     SessionSelected,
     TroubleChanged,
     ViewChanged,
 )
+from mobvibe_app.studio.commands import Command, ReplayDemo, SelectSession, SubmitPrompt
 from mobvibe_app.studio.state import BuildState, apply
 from mobvibe_app.ui.bindings import BUILD_BINDINGS
 from mobvibe_app.ui.messages import (
@@ -50,9 +53,8 @@ from mobvibe_app.ui.widgets.too_small import TooSmall
 from mobvibe_app.ui.widgets.top_bar import TopBar
 from mobvibe_app.ui.widgets.trouble_banner import TroubleBanner
 from mobvibe_app.ui.widgets.welcome import Welcome
-from mobvibe_worker.errors import InputError, MobvibeError
+from mobvibe_worker.errors import MobvibeError
 from mobvibe_worker.events import Message
-from mobvibe_worker.jobs import PROMPT_LIMIT
 
 FEED = "feed"
 
@@ -63,9 +65,12 @@ class BuildScreen(BuildActions, BuildPanels, Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = list(BUILD_BINDINGS)
     AUTO_FOCUS = ""
 
-    def __init__(self, studio: StudioPort, *, model_label: str) -> None:
+    def __init__(
+        self, studio: StudioPort, *, model_label: str, demos: Sequence[DemoSummary]
+    ) -> None:
         super().__init__()
         self.studio = studio
+        self.demos = demos
         self.state = BuildState()
         self._model_label = model_label
         self._is_due = False
@@ -141,6 +146,8 @@ class BuildScreen(BuildActions, BuildPanels, Screen[None]):
                     self.app.screen.show_known(self.state.preview_known)
             case TroubleChanged():
                 self.query_one(TroubleBanner).show(self.state.trouble)
+            case Noticed(message=text):
+                self.notify(text, markup=False)
         self._plan()
 
     def _remember_prompts(self, change: EventsArrived) -> None:
@@ -168,12 +175,10 @@ class BuildScreen(BuildActions, BuildPanels, Screen[None]):
             self.query_one(SessionsPanel).show(self.state)
 
     @work(exit_on_error=False, group="commands")
-    async def run_command(
-        self, command: Coroutine[Any, Any, object], done: Callable[[], None] | None = None
-    ) -> None:
-        """Await a command of the studio; its MobvibeError becomes the banner."""
+    async def run_command(self, command: Command, done: Callable[[], None] | None = None) -> None:
+        """Have the studio do it, then call `done`; a MobvibeError becomes the banner."""
         try:
-            await command
+            await self.studio.do(command)
         except MobvibeError as error:
             self.post_message(ChangeArrived(TroubleChanged(error.message, error.remedy)))
         else:
@@ -184,11 +189,6 @@ class BuildScreen(BuildActions, BuildPanels, Screen[None]):
     def on_prompt_submitted(self, message: PromptSubmitted) -> None:
         """Enqueue it; the box is emptied once the studio has taken it."""
         prompt_box, text = self.query_one(PromptBox), message.text
-        try:
-            check_prompt(text)
-        except InputError as error:
-            self._take(TroubleChanged(error.message, error.remedy))
-            return
 
         def taken() -> None:
             prompt_box.taken(text)
@@ -197,9 +197,11 @@ class BuildScreen(BuildActions, BuildPanels, Screen[None]):
             if self.focused is prompt_box and not prompt_box.text:
                 self.set_focus(self.query_one(StreamView))
 
-        new_project, platform = prompt_box.is_for_new_app, prompt_box.platform
-        submitting = self.studio.submit(text, new_project=new_project, platform=platform)
-        self.run_command(submitting, taken)
+        if prompt_box.is_for_new_app:
+            command = SubmitPrompt(text, platform=prompt_box.platform)
+        else:
+            command = SubmitPrompt(text, self.state.selected)
+        self.run_command(command, taken)
 
     def on_platform_chosen(self) -> None:
         """The prompt box says which."""
@@ -216,12 +218,12 @@ class BuildScreen(BuildActions, BuildPanels, Screen[None]):
 
     def on_demo_chosen(self, message: DemoChosen) -> None:
         """Replay a recording."""
-        self.run_command(self.studio.run_demo(message.name))
+        self.run_command(ReplayDemo(message.name))
 
     def on_session_chosen(self, message: SessionChosen) -> None:
         """Show another session."""
         if message.session_id != self.state.selected:
-            self.run_command(self.studio.select(message.session_id))
+            self.run_command(SelectSession(message.session_id))
         self.open_panel("stream")
 
     def on_search_changed(self, message: SearchChanged) -> None:
@@ -236,14 +238,3 @@ class BuildScreen(BuildActions, BuildPanels, Screen[None]):
     def on_panel_chosen(self, message: PanelChosen) -> None:
         """A tab was clicked."""
         self.open_panel(message.panel)
-
-
-def check_prompt(text: str) -> None:
-    """Raises InputError for a prompt that is empty or too long."""
-    if not text.strip():
-        raise InputError("The prompt is empty.", "Describe the app, or a change to it.")
-    if len(text) > PROMPT_LIMIT:
-        raise InputError(
-            f"The prompt has {len(text):,} characters, the limit is {PROMPT_LIMIT:,}.",
-            "Shorten it; what you typed is kept.",
-        )

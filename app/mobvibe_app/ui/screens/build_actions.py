@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from textual.widget import Widget
 from textual.widgets import Input, TextArea
 
-from mobvibe_app.status import ServiceCareVerb, ServiceName
-from mobvibe_app.studio.changes import TroubleChanged
+from mobvibe_app.studio.changes import DemoSummary, TroubleChanged
+from mobvibe_app.studio.commands import CancelJob, Command, ReplayDemo, SeeAs, WakePreview
 from mobvibe_app.studio.state import BuildState
 from mobvibe_app.ui.messages import ChangeArrived
 from mobvibe_app.ui.screens.confirm import ConfirmScreen
@@ -18,7 +18,6 @@ from mobvibe_app.ui.screens.demos import DemosScreen
 from mobvibe_app.ui.screens.qr import QrScreen
 from mobvibe_app.ui.screens.see_as import SeeAsScreen
 from mobvibe_app.ui.stream.view import StreamView
-from mobvibe_app.ui.studio_port import StudioPort
 from mobvibe_app.ui.widgets.prompt_box import PromptBox
 from mobvibe_app.ui.widgets.search_bar import SearchBar
 from mobvibe_app.ui.widgets.tab_line import TABS
@@ -38,7 +37,7 @@ SEEN_SECONDS = 2.0
 class BuildActions(_Base):
     """The actions of BuildScreen, kept apart from how changes are shown."""
 
-    studio: StudioPort
+    demos: Sequence[DemoSummary]
     state: BuildState
     panel: str = "stream"
     is_new_app: bool = False
@@ -47,7 +46,7 @@ class BuildActions(_Base):
     if TYPE_CHECKING:
 
         def run_command(
-            self, command: Coroutine[Any, Any, object], done: Callable[[], None] | None = None
+            self, command: Command, done: Callable[[], None] | None = None
         ) -> object: ...
 
         def show_all(self) -> None: ...
@@ -103,28 +102,28 @@ class BuildActions(_Base):
 
         def chosen(name: str | None) -> None:
             if name is not None:
-                self.run_command(self.studio.run_demo(name))
+                self.run_command(ReplayDemo(name))
 
-        self.app.push_screen(DemosScreen(self.studio.demos()), chosen)
+        self.app.push_screen(DemosScreen(self.demos), chosen)
 
     def action_see_as(self) -> None:
         """Ask for a person's email, then read through their row-level security."""
 
         def answered(email: str | None) -> None:
             if email:
-                self.run_command(self.studio.view_as(email))
+                self.run_command(SeeAs(email))
 
         self.app.push_screen(SeeAsScreen(), answered)
 
     def action_own_view(self) -> None:
         """Back to the local owner's view."""
-        self.run_command(self.studio.view_as(None))
+        self.run_command(SeeAs(None))
 
-    def care(self, verb: ServiceCareVerb, service: ServiceName) -> Callable[[], None]:
-        """What restarts or rebuilds a service, when it is chosen in the palette."""
+    def doing(self, command: Command) -> Callable[[], None]:
+        """A callback for the palette that carries out the command."""
 
         def run() -> None:
-            self.run_command(self.studio.care(verb, service))
+            self.run_command(command)
 
         return run
 
@@ -150,21 +149,17 @@ class BuildActions(_Base):
     def _wake_preview(self) -> None:
         known = self.state.preview_known
         if known is not None and known.facts.ended is not None:
-            self.run_command(self.studio.wake_preview())
+            self.run_command(WakePreview())
 
     def action_cancel(self) -> None:
         """Cancel the session's job, when the person says so again."""
 
         def answered(is_yes: bool | None) -> None:
             if is_yes:
-                self.run_command(self._cancel())
+                self.run_command(CancelJob())
 
         consequence = "What it wrote so far is put aside; the phone keeps the last green revision."
         self.app.push_screen(ConfirmScreen("Cancel this job?", consequence, "cancel it"), answered)
-
-    async def _cancel(self) -> None:
-        if not await self.studio.cancel():
-            self.notify("There was no job left to cancel.", markup=False)
 
     def action_search(self) -> None:
         """Open the search of the stream."""

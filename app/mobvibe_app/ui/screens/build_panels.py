@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from textual.content import Content
 from textual.widget import Widget
 
 from mobvibe_app.preview.address import PreviewAddress
+from mobvibe_app.studio.changes import DemoSummary
 from mobvibe_app.studio.state import BuildState
 from mobvibe_app.ui.screens.qr import QrScreen
 from mobvibe_app.ui.stream.view import StreamView
-from mobvibe_app.ui.studio_port import StudioPort
 from mobvibe_app.ui.widgets.demo_list import DemoList
 from mobvibe_app.ui.widgets.files_panel import FilesPanel
 from mobvibe_app.ui.widgets.panel import Panel
@@ -39,7 +40,7 @@ PANELS_SECONDS = 1.0
 class BuildPanels(_Base):
     """The part of BuildScreen that tells widgets what to show. A panel may not be mounted yet: each is asked for."""
 
-    studio: StudioPort
+    demos: Sequence[DemoSummary]
     state: BuildState
     panel: str = "stream"
     is_new_app: bool = False
@@ -70,7 +71,7 @@ class BuildPanels(_Base):
             return
         for welcome in self.query(Welcome):
             had_focus = self.focused in (None, stream) or welcome.has_focus_within
-            welcome.show(self.state, self.studio.demos())
+            welcome.show(self.state, self.demos)
             self.set_class(is_waiting, "-waiting")
             demos = welcome.query_one(DemoList)
             target = stream if not is_waiting else demos if demos.display else None

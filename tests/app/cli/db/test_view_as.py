@@ -19,7 +19,14 @@ from mobvibe_app.studio.changes import (
     TroubleChanged,
     ViewChanged,
 )
-from mobvibe_app.studio.feed import ScreenFeed
+from mobvibe_app.studio.commands import (
+    CancelJob,
+    ReplayDemo,
+    SeeAs,
+    SelectSession,
+    SubmitPrompt,
+)
+from mobvibe_app.studio.feed import Feed
 from mobvibe_app.wiring import build_studio
 from mobvibe_worker.errors import InputError, NotFound
 from mobvibe_worker.jobs import QueueStats, SessionId
@@ -33,7 +40,7 @@ Open = Callable[..., "Watched"]
 class Watched:
     """A feed, and what came out of it."""
 
-    def __init__(self, feed: ScreenFeed) -> None:
+    def __init__(self, feed: Feed) -> None:
         self.feed = feed
         self._changes = feed.changes()
 
@@ -54,11 +61,11 @@ def settings_for(url: str, home: Path, **more: str) -> AppSettings:
 async def watch(database_url: str, tmp_path: Path) -> AsyncIterator[Open]:
     """Opens feeds as a person, closed after the test."""
     await seed(database_url)
-    feeds: list[ScreenFeed] = []
+    feeds: list[Feed] = []
 
     def opened(email: str) -> Watched:
         settings = settings_for(database_url, tmp_path / "home", view_as=email)
-        feeds.append(ScreenFeed(build_studio(settings)))
+        feeds.append(Feed(build_studio(settings)))
         return Watched(feeds[-1])
 
     yield opened
@@ -75,23 +82,21 @@ async def test_a_view_holds_what_that_person_sees(watch: Open) -> None:
     arrived = await seen.next(EventsArrived)
     assert arrived.events[0].session_id in [each.id for each in overview.sessions]
 
-    for refused in (seen.feed.submit("an app"), seen.feed.run_demo("tip-splitter")):
+    for command in (SubmitPrompt("an app"), ReplayDemo("tip-splitter"), CancelJob()):
         with pytest.raises(InputError, match=r"what grace@example\.com sees: here nothing is"):
-            await refused
-    with pytest.raises(InputError):
-        await seen.feed.cancel()
+            await seen.feed.do(command)
 
 
 async def test_another_persons_session_shows_nothing_and_a_view_can_be_changed(watch: Open) -> None:
     seen = watch("ada@example.com")
     first = await seen.next(OverviewChanged)
     with pytest.raises(NotFound):
-        await seen.feed.view_as("nobody@example.com")
-    await seen.feed.view_as("kofi@example.com")
+        await seen.feed.do(SeeAs("nobody@example.com"))
+    await seen.feed.do(SeeAs("kofi@example.com"))
     assert (await seen.next(ViewChanged)).email == "kofi@example.com"
     assert [each.title for each in (await seen.next(OverviewChanged)).sessions] == ["Shift planner"]
     await seen.next(EventsArrived)
-    await seen.feed.select(SessionId(first.sessions[0].id))
+    await seen.feed.do(SelectSession(SessionId(first.sessions[0].id)))
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.5):
             await seen.next(EventsArrived)
@@ -106,7 +111,7 @@ async def test_an_unknown_email_is_said_and_shows_nobodys_rows(watch: Open) -> N
         async with asyncio.timeout(0.5):
             await seen.next(OverviewChanged)
     with pytest.raises(InputError, match=r"what nobody@example\.com sees"):
-        await seen.feed.run_demo("tip-splitter")
+        await seen.feed.do(ReplayDemo("tip-splitter"))
 
 
 async def plainly(url: str, home: Path, email: str) -> tuple[int, str, str]:
