@@ -172,10 +172,10 @@ async def test_run_ends_everything_when_cancelled(tmp_path: Path) -> None:
     assert not any(map(is_running, pids))
 
 
-async def test_a_missing_program_or_folder_is_said(tmp_path: Path) -> None:
+async def test_a_missing_program_or_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ServiceError, match="no-such-program could not be started: No such file"):
         await GuardedProcess.start(["no-such-program"], cwd=tmp_path, env={}, stdout=PIPE)
-    with pytest.raises(ServiceError, match=r"the folder .* is not there"):
+    with pytest.raises(ServiceError, match=r"the folder .* does not exist"):
         await run(["true"], cwd=tmp_path / "gone", env={}, time_limit=5)
 
 

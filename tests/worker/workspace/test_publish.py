@@ -32,7 +32,7 @@ READS_ALL = "-dac_override,-dac_read_search"
 
 @pytest.fixture
 def as_nobody() -> list[str]:
-    """What a command begins with so that modes hold for it too: root reads whatever it likes otherwise."""
+    """What a command begins with so that file modes apply to it, as root may read everything."""
     if os.geteuid() != 0:
         return []
     setpriv = shutil.which("setpriv")
@@ -61,7 +61,7 @@ def test_a_second_revision_replaces_the_first(served: ServedFolder) -> None:
     assert (served.root / "node_modules" / "x").is_dir() and (served.root / ".expo").is_dir()
 
 
-def test_the_persons_edits_are_told_and_not_overwritten(served: ServedFolder) -> None:
+def test_the_persons_edits_are_reported_and_not_overwritten(served: ServedFolder) -> None:
     served.publish(FIRST)
     (served.root / "App.tsx").write_bytes(b"mine")
     (served.root / "notes.md").write_bytes(b"note")
@@ -154,18 +154,18 @@ def test_what_cannot_be_kept_is_no_deletion_and_spoils_nothing_else(
     assert (served.root / "large.png").stat().st_size > ASSET_LIMIT
 
 
-def test_an_unreadable_folder_is_told_of(served: ServedFolder, as_nobody: list[str]) -> None:
+def test_an_unreadable_folder_is_reported(served: ServedFolder, as_nobody: list[str]) -> None:
     served.publish(FIRST)
     (served.root / "src").chmod(0)
     try:
-        told = subprocess.run(
+        answer = subprocess.run(
             [*as_nobody, sys.executable, "-c", LOOK, str(served.root)],
             capture_output=True,
             text=True,
             check=False,
             timeout=60,
         )
-        assert (told.returncode, told.stderr) == (0, "")
-        assert told.stdout.startswith("WorkspaceError: src cannot be read")
+        assert (answer.returncode, answer.stderr) == (0, "")
+        assert answer.stdout.startswith("WorkspaceError: src cannot be read")
     finally:
         (served.root / "src").chmod(0o755)

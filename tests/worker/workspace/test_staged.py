@@ -161,7 +161,7 @@ def test_a_link_swapped_in_between_check_and_use_leads_nowhere(
     stop = threading.Event()
 
     def swap() -> None:
-        # A writer may make the folder anew while it is away; then the one set aside is not needed.
+        # A writer may recreate the folder while it is moved away; then the moved one is not needed.
         while not stop.is_set():
             shutil.rmtree(aside, ignore_errors=True)
             for source, target in (

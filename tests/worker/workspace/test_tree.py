@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mobvibe_worker.errors import WorkspaceError
-from mobvibe_worker.workspace.tree import fingerprint, is_kept, merge, read_tree, write_tree
+from mobvibe_worker.workspace.tree import fingerprint, is_versioned, merge, read_tree, write_tree
 
 
 def test_a_tree_survives_writing_and_reading(tmp_path: Path) -> None:
@@ -27,7 +27,7 @@ def test_packages_caches_secrets_and_links_are_no_part_of_it(tmp_path: Path) -> 
     for path in ("node_modules/a/b.js", ".expo/c", ".git/config", "expo-env.d.ts", ".env", "ios/d"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text("not kept")
-        assert not is_kept(path)
+        assert not is_versioned(path)
     (tmp_path / "link").symlink_to("/etc")
     (tmp_path / "link.ts").symlink_to("/etc/passwd")
     assert list(read_tree(tmp_path)) == ["App.tsx", "src/ios/b.ts"]

@@ -1,1 +1,1 @@
-"""Programs that we run: each under a guard that ends it, and all it started, when we are gone."""
+"""Child processes, each under a guard that ends it and its descendants when we end."""

@@ -1,4 +1,4 @@
-"""What a command prints, however much that is."""
+"""Keeps a command's output within a fixed size."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Capture:
-    """The first and the last half of `limit` bytes; what lies between is only counted."""
+    """The first and the last `limit / 2` bytes; bytes in between are dropped and counted."""
 
     limit: int
     head: bytearray = field(default_factory=bytearray)
@@ -15,7 +15,6 @@ class Capture:
     dropped: int = 0
 
     def add(self, chunk: bytes) -> None:
-        """Take in what came next."""
         room = max(0, self.limit // 2 - len(self.head))
         self.head += chunk[:room]
         self.tail += chunk[room:]
@@ -24,6 +23,6 @@ class Capture:
         self.dropped += excess
 
     def text(self) -> str:
-        """What was kept, with a line in the place of what was not."""
+        """The output, with a note in place of the dropped bytes."""
         gap = f"\n[{self.dropped} bytes cut]\n".encode() if self.dropped else b""
         return bytes(self.head + gap + self.tail).decode(errors="replace")

@@ -1,6 +1,6 @@
-"""Runs one program, and ends it with all it started when the pipe on stdin closes: even by kill -9 of who holds it.
+"""Runs one program, and ends it with its descendants when the pipe on stdin closes, even by kill -9 of its holder.
 
-A program of its own (python -I -S guard.py ...), so it imports only what starts in a few milliseconds.
+It runs as a separate program (python -I -S guard.py ...), so it only imports what loads within a few milliseconds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _RESET = ("SIGINT", "SIGTERM", "SIGHUP", "SIGCHLD", "SIGPIPE", "SIGXFSZ")
 
 
 class Guard:
-    """One child, the order in which it is asked to end, and what it leaves behind."""
+    """Runs one child, ends it step by step, and cleans up its descendants."""
 
     def __init__(self, options: dict[str, str], argv: list[str]) -> None:
         self.argv = argv
@@ -28,26 +28,26 @@ class Guard:
         self.then = signal.Signals[f"SIG{options['--then']}"]
         self.is_group = options["--scope"] == "group"
         self.grace = float(options["--grace"])
-        self.report = int(options.get("--report", "-1"))
+        self.report_fd = int(options.get("--report", "-1"))
         self.pid = 0
         self.status: int | None = None
         self._prctl = _find_prctl()
 
     def run(self) -> int:
-        """Run the child to its end, or to ours. The exit code is the child's, 128+n where a signal ended it."""
+        """Run the child until it ends or must end. The exit code is the child's, or 128+n if signal n ended it."""
         if self._prctl:
             self._prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         wake = _wake_on_signals()
         self.pid = self._spawn()
-        self._tell(f"pid {self.pid}\n")
+        self._report(f"pid {self.pid}\n")
         self._watch(wake)
         self._sweep()
         code = os.waitstatus_to_exitcode(self.status or 0)
         return code if code >= 0 else 128 - code
 
     def _spawn(self) -> int:
-        if self.report >= 0:
-            os.set_inheritable(self.report, False)
+        if self.report_fd >= 0:
+            os.set_inheritable(self.report_fd, False)
         guard = os.getpid()
         pid = os.fork()
         if pid:
@@ -58,8 +58,8 @@ class Guard:
             os.execvpe(self.argv[0], self.argv, os.environ)
         except OSError as error:
             code = 127 if isinstance(error, FileNotFoundError) else 126
-            if self.report >= 0:
-                os.write(self.report, f"errno {error.errno}\n".encode())
+            if self.report_fd >= 0:
+                os.write(self.report_fd, f"errno {error.errno}\n".encode())
         finally:
             os._exit(code)
 
@@ -74,16 +74,16 @@ class Guard:
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
 
-    def _tell(self, line: str) -> None:
-        if self.report < 0:
+    def _report(self, line: str) -> None:
+        if self.report_fd < 0:
             return
-        # A starter that is gone reads no report; its lifeline has closed too, and ends the child below.
+        # If the reader has ended, its lifeline is closed as well, which ends the child in `_watch`.
         with suppress(BrokenPipeError):
-            os.write(self.report, line.encode())
-        os.close(self.report)
+            os.write(self.report_fd, line.encode())
+        os.close(self.report_fd)
 
     def _watch(self, wake: int) -> None:
-        """Wait for the child's end; once the lifeline closes, ask for it in ever harder words."""
+        """Wait for the child to end. Once the lifeline closes, send ever stronger signals."""
         orders = [
             (self.first, self.is_group, self.grace),
             (self.then, self.is_group, _LAST_GRACE),
@@ -103,7 +103,7 @@ class Guard:
                 deadline = time.monotonic()
 
     def _reap(self) -> bool:
-        """Whether the child has ended. Orphans that were handed to us are reaped on the way."""
+        """Whether the child has ended. Reaps adopted orphans as well."""
         while self.status is None:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
@@ -115,12 +115,12 @@ class Guard:
     def _send(self, number: signal.Signals, is_group: bool) -> bool:
         try:
             (os.killpg if is_group else os.kill)(self.pid, number)
-        except (ProcessLookupError, PermissionError):  # macOS: EPERM where only zombies are left
+        except (ProcessLookupError, PermissionError):  # macOS: EPERM if only zombies are left
             return False
         return True
 
     def _sweep(self) -> None:
-        """Kill what the child left behind: its group, and (Linux) whoever had left the group."""
+        """Kill what the child left behind: its group and, on Linux, descendants outside of the group."""
         deadline = time.monotonic() + _LAST_GRACE
         while time.monotonic() < deadline:
             is_left = self._send(signal.SIGKILL, True)
@@ -174,7 +174,7 @@ def _reap_any() -> bool:
 
 
 def main(arguments: list[str]) -> int:
-    """Guard `-- ARGV...`, as the options before it say."""
+    """Run the program after `--` with the options before it."""
     split = arguments.index("--")
     options = dict(zip(arguments[:split:2], arguments[1:split:2], strict=True))
     return Guard(options, arguments[split + 1 :]).run()

@@ -1,4 +1,4 @@
-"""Child processes that never outlive us: started under the guard, stopped with all that they started."""
+"""Child processes that never outlive us: started under the guard, stopped with their descendants."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LAST_OUTPUT_SECONDS = 1.0
 
 
 class GuardedProcess:
-    """A running child. It ends when it is stopped, when this object's holder dies, or by itself."""
+    """A running child. It ends when it is stopped, when this process ends, or by itself."""
 
     def __init__(self, launched: Launched, stop: StopPolicy) -> None:
         self.pid = launched.pid
@@ -45,10 +45,10 @@ class GuardedProcess:
         stdout: Path | int = DEVNULL,
         stop: StopPolicy | None = None,
     ) -> Self:
-        """Start `argv` in `cwd` with exactly `env`; stdin is empty, stderr goes where stdout goes.
+        """Start `argv` in `cwd` with exactly `env`, an empty stdin, and stderr joined to stdout.
 
-        `stdout` is a file to append to (made 0600), PIPE (read it from `.stdout`) or DEVNULL.
-        Raises ServiceError where the program or the folder is not there.
+        `stdout` is a file to append to (created with mode 0600), PIPE (read it from `.stdout`) or DEVNULL.
+        Raises ServiceError if the program or the folder does not exist.
         """
         policy = stop or StopPolicy()
         reading: int | None = None
@@ -81,22 +81,22 @@ class GuardedProcess:
 
     @property
     def exit_code(self) -> int | None:
-        """The child's exit code, 128+n where a signal ended it; None while it runs."""
+        """The child's exit code, 128+n if signal n ended it; None while it runs."""
         code = self._guard.returncode
         return code if code is None or code >= 0 else 128 - code
 
     async def wait(self) -> int:
-        """Wait until the child and all that it started are gone; its exit code."""
+        """Wait until the child and its descendants have ended; returns the child's exit code."""
         return await asyncio.shield(self._ending)
 
     def ask_to_stop(self) -> None:
-        """Begin to end the child, as its policy says, without waiting."""
+        """Begin to end the child by its stop policy, without waiting."""
         if self._lifeline is not None:
             os.close(self._lifeline)
             self._lifeline = None
 
     async def stop(self) -> int:
-        """End the child, and wait until nothing of it is left. Twice is harmless."""
+        """End the child and its descendants, and wait for them; returns the exit code. Idempotent."""
         self.ask_to_stop()
         try:
             return await self.wait()
@@ -118,10 +118,10 @@ class GuardedProcess:
         return code if code >= 0 else 128 - code
 
     async def _end_without_guard(self) -> None:
-        """The guard itself was killed: end the child in its place."""
+        """End the child in the guard's place, after the guard itself was killed."""
         send(self.pid, self._policy.signal, is_group=self._policy.scope == "group")
         deadline = time.monotonic() + self._policy.grace
-        # Not our child any more, so only asking again tells when it is gone.
+        # It is not our own child, so it cannot be waited for, only polled.
         while is_group_alive(self.pid) and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(_POLL_SECONDS)
         send(self.pid, "KILL", is_group=True)
@@ -129,7 +129,7 @@ class GuardedProcess:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """How a command ended: exit code (128+n by a signal), stdout and stderr as one text, wall-clock seconds."""
+    """How a command ended: exit code (128+n after signal n), stdout and stderr as one text, wall-clock seconds."""
 
     exit_code: int
     output: str
@@ -146,10 +146,10 @@ async def run(
     output_limit: int = 1_000_000,
     stop: StopPolicy | None = None,
 ) -> Finished:
-    """Run a command to its end. Its group is ended after `time_limit` seconds, and when the caller is cancelled.
+    """Run a command until it ends. It is stopped after `time_limit` seconds, and when the caller is cancelled.
 
-    Of long output the first and the last half of `output_limit` bytes are kept. It is not cleaned: the caller does
-    that. Raises ServiceError where the program is not there; a failing command is no error, see `exit_code`.
+    Output longer than `output_limit` bytes is cut in the middle; control characters are not removed.
+    Raises ServiceError if the program does not exist. A failing command is not an error, see `exit_code`.
     """
     started = time.monotonic()
     capture = Capture(output_limit)

@@ -1,4 +1,4 @@
-"""How a guard is started, and what it says about its child."""
+"""Starts a guard, and reads its report about the child."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _GUARD = Path(__file__).with_name("guard.py")
 
 @dataclass(frozen=True, slots=True)
 class StopPolicy:
-    """How a child is asked to end: `signal` to its group or to it alone, `then` after `grace` seconds, at last KILL."""
+    """How a child is ended: `signal` to its group or process, `then` after `grace` seconds, KILL at last."""
 
     signal: SignalName = "TERM"
     scope: Literal["group", "process"] = "group"
@@ -41,13 +41,13 @@ class Launched:
 async def launch(
     argv: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str], stdout: int, stop: StopPolicy
 ) -> Launched:
-    """Start a guard and its child. Raises ServiceError where the program or the folder is not there."""
+    """Start a guard and its child. Raises ServiceError if the program or the folder does not exist."""
     if not cwd.is_dir():
-        raise _not_started(argv, f"the folder {cwd} is not there")
-    report, told = os.pipe()
+        raise _not_started(argv, f"the folder {cwd} does not exist")
+    report, report_end = os.pipe()
     try:
         guard, lifeline = await _start_guard(
-            argv, cwd=cwd, env=env, stdout=stdout, stop=stop, told=told
+            argv, cwd=cwd, env=env, stdout=stdout, stop=stop, report_end=report_end
         )
     except BaseException as error:
         os.close(report)
@@ -55,7 +55,7 @@ async def launch(
             raise _not_started(argv, error.strerror or str(error)) from error
         raise
     finally:
-        os.close(told)
+        os.close(report_end)
     try:
         facts = await asyncio.to_thread(_read_report, report)
     except BaseException:
@@ -76,10 +76,10 @@ async def _start_guard(
     env: Mapping[str, str],
     stdout: int,
     stop: StopPolicy,
-    told: int,
+    report_end: int,
 ) -> tuple[asyncio.subprocess.Process, int]:
-    """A guard that says in `told` how its child fares, and its lifeline."""
-    command = [sys.executable, "-I", "-S", str(_GUARD), *_options(stop, told), "--"]
+    """Start a guard that writes its report to `report_end`. Returns the guard and its lifeline."""
+    command = [sys.executable, "-I", "-S", str(_GUARD), *_options(stop, report_end), "--"]
     stdin, lifeline = os.pipe()
     try:
         guard = await asyncio.create_subprocess_exec(
@@ -90,7 +90,7 @@ async def _start_guard(
             stderr=subprocess.STDOUT,
             cwd=cwd,
             env=dict(env),
-            pass_fds=(told,),
+            pass_fds=(report_end,),
             start_new_session=True,
         )
     except BaseException:
@@ -102,7 +102,7 @@ async def _start_guard(
 
 
 def send(pid: int, name: SignalName, *, is_group: bool) -> None:
-    """Send a signal to a process or a group, which may be gone already."""
+    """Send a signal to a process or a group, which may have ended already."""
     try:
         (os.killpg if is_group else os.kill)(pid, signal.Signals[f"SIG{name}"])
     except (ProcessLookupError, PermissionError):

@@ -1,4 +1,4 @@
-"""The part of our own environment that a child may see: no keys, no DATABASE_URL."""
+"""The environment variables that child processes may see: no keys, no DATABASE_URL."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ _ALLOWED = (
 
 
 def allowed_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The allow-listed variables of this process, with `more` on top."""
+    """The allow-listed variables of this process, extended by `more`."""
     return {name: os.environ[name] for name in _ALLOWED if name in os.environ} | dict(more or {})

@@ -16,11 +16,10 @@ from mobvibe_worker.home import SdkFolder
 from mobvibe_worker.processes.surroundings import allowed_environment
 from mobvibe_worker.sanitize import clean_text
 from mobvibe_worker.toolchain.node import Node
+from mobvibe_worker.workspace.metro_view import USER_AGENT
 
 BundlePlatform = Literal["ios", "android"]
 
-OUR_AGENT = "mobvibe-tui"
-"""Told apart from phones by it: our own questions are no sign of one."""
 WATCH_PROJECT = Path(__file__).with_name("watch_project.cjs")
 """A preload of Node by which Metro watches the project alone."""
 NODE_FLAGS = ("--max-semi-space-size=32",)
@@ -94,7 +93,7 @@ class MetroClient:
         self._base = f"http://{host}:{port}"
         # trust_env: a proxy of the person's network must not come between us and our own machine.
         self._http = httpx2.AsyncClient(
-            trust_env=False, timeout=_QUICK_SECONDS, headers={"user-agent": OUR_AGENT}
+            trust_env=False, timeout=_QUICK_SECONDS, headers={"user-agent": USER_AGENT}
         )
 
     async def __aenter__(self) -> Self:

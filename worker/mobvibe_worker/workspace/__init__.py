@@ -1,1 +1,1 @@
-"""A project's files, and the rule that no path leaves them."""
+"""A project's files, and the rule that no path leads out of its folder."""

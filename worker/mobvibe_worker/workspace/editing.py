@@ -1,4 +1,4 @@
-"""Text of a file as the model sees it: plain newlines, no byte order mark; both come back when it is written."""
+"""Edits text with plain newlines and no byte order mark; both are restored when the file is written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MARK = "\ufeff"
 
 @dataclass(frozen=True, slots=True)
 class EditedText:
-    """A text with plain newlines, and how its file spells them."""
+    """A text with plain newlines, and what is restored when it is written."""
 
     text: str
     has_crlf: bool = False
@@ -20,7 +20,7 @@ class EditedText:
 
 
 def decode(path: str, content: bytes) -> EditedText:
-    """The text of a file. Raises WorkspaceError for what is no UTF-8 text."""
+    """The text of a file. Raises WorkspaceError if it is not UTF-8 text."""
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
@@ -37,7 +37,7 @@ def decode(path: str, content: bytes) -> EditedText:
 
 
 def encode(path: str, text: str, *, like: EditedText | None) -> bytes:
-    """The bytes of a text, spelled like the file that it replaces. Raises WorkspaceError for lone surrogates."""
+    """The bytes of a text, with the line endings and the mark of `like`. Raises WorkspaceError for lone surrogates."""
     if like is not None and like.has_crlf:
         text = text.replace("\n", "\r\n")
     if like is not None and like.has_mark:
@@ -46,26 +46,26 @@ def encode(path: str, text: str, *, like: EditedText | None) -> bytes:
         return text.encode("utf-8")
     except UnicodeEncodeError:
         raise WorkspaceError(
-            f"The text for {path} holds half a character.", "Write plain text."
+            f"The text for {path} contains half a character.", "Write plain text."
         ) from None
 
 
 def replace_once(path: str, text: str, old: str, new: str) -> str:
-    """The text with its one `old` replaced. Raises WorkspaceError where there is none, or more than one."""
+    """Replace the only occurrence of `old`. Raises WorkspaceError if there is none or more than one."""
     old, new = old.replace("\r\n", "\n"), new.replace("\r\n", "\n")
     if not old:
-        raise WorkspaceError("old_text is empty.", "Give the text that is to be replaced.")
+        raise WorkspaceError("old_text is empty.", "Give the text to replace.")
     if old == new:
-        raise WorkspaceError("old_text and new_text are equal.", "Nothing would change.")
+        raise WorkspaceError("old_text and new_text are equal.", "Give a different new_text.")
     places = text.count(old)
     if places == 0:
         raise WorkspaceError(
-            f"old_text does not stand in {path}.", f"{_nearest(text, old)}Copy it exactly."
+            f"old_text was not found in {path}.", f"{_nearest(text, old)}Copy it exactly."
         )
     if places > 1:
         raise WorkspaceError(
-            f"old_text stands {places} times in {path} (lines {_lines_of(text, old)}).",
-            "Give more of the lines around it, so that it is unique.",
+            f"old_text occurs {places} times in {path} (lines {_lines_of(text, old)}).",
+            "Give more of the surrounding lines, so that it is unique.",
         )
     return text.replace(old, new, 1)
 
@@ -87,7 +87,7 @@ def _nearest(text: str, old: str) -> str:
 
 
 def count_changed_lines(before: str | None, after: str | None) -> tuple[int, int]:
-    """How many lines were added and removed."""
+    """How many lines were added, and how many were removed."""
     old = (before or "").splitlines()
     new = (after or "").splitlines()
     added = removed = 0

@@ -1,4 +1,4 @@
-"""What a running Metro knows of a project's folder: its watcher is late, the later the busier the machine is."""
+"""Waits until a running Metro has noticed changed files: its watcher lags, the more so on a busy machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from uuid import uuid4
 
 HIDDEN_FOLDER = ".mobvibe"
-"""Holds the marker; revisions keep no hidden folders."""
+"""Holds the marker. It never becomes part of a revision, as hidden folders do not."""
 _QUERY = "platform=ios&dev=true&modulesOnly=true&runModule=false&shallow=true"
 _SOURCES = frozenset({".ts", ".tsx", ".js", ".jsx", ".mjs", ".cjs", ".json"})
 _PICTURES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp"})
@@ -18,12 +18,12 @@ _POLL_SECONDS = 0.02
 _TOUCH_SECONDS = 1.0
 _OURS_SECONDS = 2.0
 _ANSWER_SECONDS = 60.0
-_OUR_AGENT = "mobvibe-tui"
-"""By which the preview's own watch tells our questions from a phone's."""
+USER_AGENT = "mobvibe-tui"
+"""Sent with every request of ours, so that none of them is taken for a phone's."""
 
 
 class MetroView:
-    """One project as the Metro on that loopback port sees it."""
+    """One project as seen by the Metro on a loopback port."""
 
     def __init__(self, root: Path, port: int) -> None:
         self._root = root
@@ -31,11 +31,11 @@ class MetroView:
 
     @property
     def marker(self) -> Path:
-        """The file by which the watcher's progress is seen. It must be there before Metro starts."""
+        """The file that shows how far the watcher is. It must exist before Metro starts."""
         return self._root / HIDDEN_FOLDER / "marker.js"
 
     def write_marker(self) -> str:
-        """Give the marker new content that is nowhere else; returns it."""
+        """Write a new unique text into the marker, and return it."""
         mark = uuid4().hex
         self.marker.parent.mkdir(exist_ok=True)
         self.marker.write_text(f"module.exports = '{mark}';\n", encoding="utf-8")
@@ -44,11 +44,12 @@ class MetroView:
     def catch_up(self, added: Iterable[str], *, seconds: float) -> bool:
         """Block until Metro knows the `added` files and every write before this call.
 
-        False where it does not within `seconds`, and at once where no Metro, or another project's, is on the port.
+        Returns False if that takes longer than `seconds`, and at once if there is no Metro on the port or it
+        serves another project.
 
-        Changes of known files reach Metro in the order of the writes, but for neighbours, which may swap places, as
-        it looks at each file on its own: so two markers pass, one after the other. Files of a new folder come later,
-        or never where they appeared before Metro watched the folder: each is asked for by its name, and touched.
+        Metro notices changes of known files in the order of the writes, except that neighbours may swap places, so
+        two markers are sent one after the other. Files of a new folder are noticed later, or never if they were
+        written before Metro watched the folder, so each of them is requested by name, and touched.
         """
         deadline = time.monotonic() + seconds
         try:
@@ -62,7 +63,7 @@ class MetroView:
             return False
 
     def _is_ours(self) -> bool:
-        """The Metro on the port has this project's marker, from its start or from the last time."""
+        """Whether the Metro on the port serves this project's last marker."""
         try:
             mark = self.marker.read_text(encoding="utf-8").split("'")[1]
         except (FileNotFoundError, IndexError):
@@ -81,7 +82,7 @@ class MetroView:
         return True
 
     def _knows(self, path: str, deadline: float) -> bool:
-        """Metro answers 404 for a file that it does not know, and 500 for one that it knows and cannot compile."""
+        """Metro answers 404 for a file that it does not know, and 500 for one that does not compile."""
         touch_at = time.monotonic() + _TOUCH_SECONDS
         while self._bundle(path)[0] == http.client.NOT_FOUND:
             if time.monotonic() > deadline:
@@ -96,7 +97,7 @@ class MetroView:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_ANSWER_SECONDS)
         try:
             path = f"/{entry}.bundle?{_QUERY}"
-            connection.request("GET", path, headers={"user-agent": _OUR_AGENT})
+            connection.request("GET", path, headers={"user-agent": USER_AGENT})
             answer = connection.getresponse()
             return answer.status, answer.read()
         finally:
@@ -104,7 +105,7 @@ class MetroView:
 
 
 def _is_watched(path: str) -> bool:
-    """Sources and pictures; of a picture's sizes (icon@2x.png) only the first has a name of its own."""
+    """Whether Metro can be asked for this file by name; it has no names for scaled pictures (icon@2x.png)."""
     name = PurePosixPath(path)
     return (
         name.suffix in _SOURCES | _PICTURES

@@ -1,4 +1,4 @@
-"""What a path inside a project may look like, and how to reach it without ever leaving the project's folder."""
+"""Checks paths inside a project, and opens them without ever leaving the project's folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ _FORBIDDEN = frozenset('\\:*?"<>|%$`~')
 _RESERVED = frozenset(
     ["con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))]
 )
-_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+"""Opens a folder, never through a link."""
 
 Parts = tuple[str, ...]
 
@@ -26,14 +27,11 @@ Parts = tuple[str, ...]
 class MissingFile(WorkspaceError):
     """There is no such file in the project."""
 
-    default_remedy = "List the files to see what there is."
+    default_remedy = "List the files to see which there are."
 
 
 def split_path(path: str) -> Parts:
-    """The names of a revision's path: a person may name files freely, but none may lead out of the folder.
-
-    Raises WorkspaceError.
-    """
+    """Split a revision's path. A person may name files freely, but WorkspaceError is raised if it leads outside."""
     parts = tuple(path.split("/"))
     if any(part in {"", ".", ".."} or "\x00" in part for part in parts):
         raise WorkspaceError(f"{path!r} is not a path inside the project.")
@@ -41,7 +39,7 @@ def split_path(path: str) -> Parts:
 
 
 def parse_path(path: str) -> Parts:
-    """The names of a relative POSIX path. Raises WorkspaceError for anything that is not plainly one."""
+    """Split a path that the model gave. Raises WorkspaceError unless it is a plain relative POSIX path."""
     if not path or path.startswith("/"):
         raise WorkspaceError(
             f"{path!r} is not a path inside the project.",
@@ -56,26 +54,26 @@ def parse_path(path: str) -> Parts:
 
 
 def _require_plain_name(part: str) -> None:
-    fault = _fault_of(part)
-    if fault is not None:
+    problem = _problem_of(part)
+    if problem is not None:
         shown = part if len(part) <= NAME_LIMIT else f"{part[:NAME_LIMIT]}…"
         raise WorkspaceError(
-            f"{shown!r} cannot be used as a name: {fault}.",
+            f"{shown!r} cannot be used as a name: {problem}.",
             "Use plain names such as components/Card.tsx.",
         )
 
 
-def _fault_of(part: str) -> str | None:
+def _problem_of(part: str) -> str | None:
     if part in {"", ".", ".."}:
         return "every name between slashes must name a file or a folder"
     if not part.isprintable():
-        return "it holds control or invisible characters"
+        return "it contains control or invisible characters"
     if len(part.encode()) > NAME_LIMIT:
         return f"it is longer than {NAME_LIMIT} bytes"
     if unicodedata.normalize("NFKC", part) != part:
-        return "it holds characters that look like others"
+        return "it contains characters that look like others"
     if _FORBIDDEN & set(part):
-        return "it holds a character that some systems do not allow"
+        return "it contains a character that some systems do not allow"
     if part != part.strip() or part.endswith("."):
         return "it begins or ends with a space, or ends with a dot"
     if part.split(".")[0].lower() in _RESERVED:
@@ -84,19 +82,19 @@ def _fault_of(part: str) -> str | None:
 
 
 def twin_key(name: str) -> str:
-    """Equal for names that some file systems hold to be the same."""
+    """A key that is equal for names that some file systems treat as the same."""
     return unicodedata.normalize("NFKC", name).casefold()
 
 
 @contextmanager
 def open_root(root: Path) -> Iterator[int]:
-    """A descriptor of the project's folder itself. Raises WorkspaceError where it is gone or a link."""
+    """Open the project's folder as a descriptor. Raises WorkspaceError if it is missing or a link."""
     try:
-        descriptor = os.open(root, _FOLDER_FLAGS)
+        descriptor = os.open(root, FOLDER_FLAGS)
     except OSError as error:
         raise WorkspaceError(
             f"The project's folder cannot be opened: {error.strerror or error}.",
-            "Run the job again; it starts from the last revision.",
+            "Run the job again. It starts from the last revision.",
         ) from error
     try:
         yield descriptor
@@ -108,10 +106,10 @@ def open_root(root: Path) -> Iterator[int]:
 def open_parent(
     root: int, parts: Parts, *, make: bool = False, twins: bool = False
 ) -> Iterator[int]:
-    """A descriptor of the folder that holds the path's last name, reached name by name, never through a link.
+    """Open the folder that holds the path's last name, one name at a time and never through a link.
 
-    With `make`, missing folders are made; with `twins`, names that differ only in case are let through.
-    Raises WorkspaceError for links and what is no folder.
+    With `make`, missing folders are created; with `twins`, names that differ only in case are allowed.
+    Raises WorkspaceError for links, and for names that are not folders.
     """
     current = os.dup(root)
     try:
@@ -131,17 +129,17 @@ def _open_folder(parent: int, name: str, shown: str, *, make: bool) -> int:
         with suppress(FileExistsError):
             os.mkdir(name, 0o755, dir_fd=parent)
     try:
-        return os.open(name, _FOLDER_FLAGS, dir_fd=parent)
+        return os.open(name, FOLDER_FLAGS, dir_fd=parent)
     except FileNotFoundError:
         raise MissingFile(f"There is no folder {shown}.") from None
     except OSError as error:
         raise WorkspaceError(
-            f"{shown} is not a folder of the project.", "List the files to see what there is."
+            f"{shown} is not a folder of the project.", "List the files to see which there are."
         ) from error
 
 
 def require_no_twin(folder: int, name: str, *, but: str | None = None) -> None:
-    """Raise WorkspaceError where the folder holds a name that differs only in case or in Unicode form."""
+    """Raise WorkspaceError if the folder holds a name that differs only in case or in Unicode form."""
     key = twin_key(name)
     for existing in os.listdir(folder):
         if existing not in (name, but) and twin_key(existing) == key:
@@ -152,16 +150,17 @@ def require_no_twin(folder: int, name: str, *, but: str | None = None) -> None:
 
 
 def has_entry(folder: int, name: str) -> bool:
-    """Whether the folder lists exactly this name, whatever it is."""
+    """Whether the folder holds exactly this name, as a file or anything else."""
     return name in os.listdir(folder)
 
 
 def stat_file(
     folder: int, name: str, shown: str, *, hard_links: bool = False
 ) -> os.stat_result | None:
-    """The file's own status, or None where there is none.
+    """The status of a plain file, or None if it does not exist.
 
-    Raises WorkspaceError for links, folders, devices, pipes, and, but with `hard_links`, files with a second name.
+    Raises WorkspaceError for anything else: links, folders, devices, pipes and, unless `hard_links` is set,
+    files with a second name.
     """
     try:
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -172,7 +171,7 @@ def stat_file(
 
 
 def require_plain_file(status: os.stat_result, shown: str, *, hard_links: bool = False) -> None:
-    """Raise WorkspaceError unless it is a regular file, and has one name or may have more (`hard_links`)."""
+    """Raise WorkspaceError unless it is a regular file with one name (or more, if `hard_links` is set)."""
     if stat.S_ISDIR(status.st_mode):
         raise WorkspaceError(f"{shown} is a folder.", "Name a file in it.")
     if not stat.S_ISREG(status.st_mode):
@@ -197,7 +196,7 @@ def read_bytes(
     except OSError as error:
         raise WorkspaceError(f"{shown} cannot be read: {error.strerror or error}.") from error
     with os.fdopen(descriptor, "rb") as file:
-        # Looked at again through the open file: the name may have been swapped for a link meanwhile.
+        # Checked again through the open file, as the name may have been swapped for a link in between.
         require_plain_file(os.fstat(descriptor), shown, hard_links=hard_links)
         content = file.read(limit + 1)
     if len(content) > limit:
@@ -206,16 +205,18 @@ def read_bytes(
 
 
 def replace_bytes(folder: int, name: str, content: bytes) -> None:
-    """Write a file beside its final name, then rename it there: never half a file, never through a link.
+    """Write a file atomically: under another name first, then renamed. Links are never followed.
 
-    Raises WorkspaceError where the folder was deleted meanwhile.
+    Raises WorkspaceError if the folder has been deleted.
     """
     beside = f".mobvibe-{os.urandom(8).hex()}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         descriptor = os.open(beside, flags, 0o644, dir_fd=folder)
     except FileNotFoundError:
-        raise WorkspaceError(f"The folder of {name} is gone.", "List the files again.") from None
+        raise WorkspaceError(
+            f"The folder of {name} was deleted.", "List the files again."
+        ) from None
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)

@@ -1,4 +1,4 @@
-"""What the model may not write: code that our host executes, and text that switches the checks off."""
+"""What the model may not write: code that runs on this machine, and text that disables the checks."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _SOURCE = re.compile(r".*\.(?:[cm]?[jt]sx?)")
 
 
 def why_protected(path: str) -> str | None:
-    """Why the model may not write this path, or None where it may."""
+    """Why the model may not write this path; None if it may."""
     parts = [part.lower() for part in path.split("/")]
     if any(part.startswith(".") for part in parts):
         return f"{path} is protected: hidden files and folders belong to the person's tools."
@@ -63,16 +63,16 @@ def why_protected(path: str) -> str | None:
 def objection_to(
     path: str, before: str | None, after: str, *, replaces_all: bool = False
 ) -> str | None:
-    """Why this new content of a file cannot be accepted, or None where it can. `before` is None for a new file."""
+    """Why this new content of a file is rejected; None if it is accepted. `before` is None for a new file."""
     if "\x00" in after:
-        return "The text holds a NUL character; write plain text."
+        return "The text contains a NUL character. Write plain text."
     if _adds(_SWITCHED_OFF, before, after):
-        return "The text switches the type check off. Mend the types instead."
+        return "The text switches the type check off. Fix the types instead."
     if _adds(_SILENCED, before, after) and len(_SILENCED.findall(after)) > _MOST_SILENCED:
-        return "The text silences the type check in many places. Mend the types instead."
+        return "The text silences the type check in many places. Fix the types instead."
     if _SOURCE.fullmatch(path.lower()) and _adds(_PLACEHOLDER, before, after):
         return (
-            "The text holds a placeholder instead of code. Write the whole file, "
+            "The text contains a placeholder instead of code. Write the whole file, "
             "or use edit_file to change one place."
         )
     if before is not None and not replaces_all and _shrinks(before, after):

@@ -1,4 +1,4 @@
-"""The served folder: a projection of a revision that Metro and the person's editor see, and what the person changed."""
+"""The served folder: shows a revision to Metro and the person's editor, and reports what the person changed."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from mobvibe_worker.errors import WorkspaceError
 from mobvibe_worker.revisions import FileTree
 from mobvibe_worker.workspace.metro_view import MetroView
 from mobvibe_worker.workspace.paths import MissingFile, open_parent, open_root, split_path
-from mobvibe_worker.workspace.tree import Scan, is_kept, scan_tree, write_tree
+from mobvibe_worker.workspace.tree import Scan, is_versioned, scan_tree, write_tree
 
 log = logging.getLogger(__name__)
 
 _RECORDS = ".published"
 _METRO_SECONDS = 15.0
-"""How long a Metro that serves the folder is waited for; then its phones may see one error, and the next update."""
+"""How long to wait for the folder's Metro. After that a phone may show an error until the next update."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,25 +36,25 @@ class Edits:
     deleted: frozenset[str]
 
     def over(self, tree: FileTree) -> FileTree:
-        """The tree with these edits laid over it."""
+        """The tree with these edits applied."""
         merged = {path: held for path, held in tree.items() if path not in self.deleted}
         return dict(sorted({**merged, **self.changed}.items()))
 
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """What we left in the folder. A publish that was killed may have left a path in more than one state."""
+    """What we wrote into the folder. After a publish was killed, a path may be in one of several states."""
 
     states: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
-    """By path, the hashes that are ours; None stands for no file."""
+    """Per path, the hashes that we may have written; None means no file."""
     revision: str | None = None
 
     def is_ours(self, path: str, held: str | None) -> bool:
-        """Whether a file with that hash (None: no file) is as we left it."""
+        """Whether a file with this hash (None means no file) is as we left it."""
         return held in self.states.get(path, (None,))
 
-    def before(self, wanted: Mapping[str, str], held: Mapping[str, str]) -> _Record:
-        """What may be there from the beginning of a publish to its end; what is there already is not touched."""
+    def during(self, wanted: Mapping[str, str], held: Mapping[str, str]) -> _Record:
+        """The states that are possible while `wanted` is published over `held`."""
         states: dict[str, Sequence[str | None]] = {}
         for path in self.states.keys() | wanted.keys():
             aim = wanted.get(path)
@@ -63,7 +63,7 @@ class _Record:
         return _Record(states, self.revision)
 
     def after(self, held: Mapping[str, str]) -> _Record:
-        """Once no publish runs any more: of the states that are ours only the one that is there."""
+        """The states that are left after a publish ended: those of `held` that are ours."""
         states = {
             path: (held.get(path),) if self.is_ours(path, held.get(path)) else states
             for path, states in self.states.items()
@@ -72,7 +72,7 @@ class _Record:
 
 
 class ServedFolder:
-    """One project's served folder. All methods block for a moment: call them in a thread."""
+    """One project's served folder. All methods block, so call them in a thread."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -84,24 +84,24 @@ class ServedFolder:
 
     @property
     def is_published(self) -> bool:
-        """Something was published here, and the folder is still there."""
+        """Whether something was published here and the folder still exists."""
         return self._record_path.is_file() and self.root.is_dir()
 
     @property
     def revision(self) -> str | None:
-        """The name that the last finished `publish` was given."""
+        """The revision given to the last finished `publish`."""
         return self._read_record().revision if self.is_published else None
 
     def publish(self, tree: FileTree, revision: str | None = None) -> tuple[str, ...]:
-        """Make the folder show this tree; again is harmless, and mends what a kill or a person left half.
+        """Make the folder show this tree. Idempotent; also completes an interrupted publish.
 
         New files come first, then changed ones, each by one rename, then deletions. Files that the person changed
-        since the last publish are not touched: their paths are returned, and `edits` tells of them.
+        since the last publish are not touched; their paths are returned, and `edits` reports them.
         Raises WorkspaceError for a path that a revision cannot hold, or that leads out of the folder.
         """
         for path in tree:
             split_path(path)
-            if not is_kept(path):
+            if not is_versioned(path):
                 raise WorkspaceError(
                     f"{path} cannot be published.", "Leave it out of the revision."
                 )
@@ -111,10 +111,10 @@ class ServedFolder:
             wanted = {path: _hash(content) for path, content in tree.items()}
             scan = self._scan()
             held = _hashes(scan.files)
-            underway = record.before(wanted, held)
+            underway = record.during(wanted, held)
             self._write_record(underway)
             try:
-                kept = self._project(tree, wanted, record, scan)
+                theirs = self._project(tree, wanted, record, scan)
             except WorkspaceError:
                 self._settle(underway)
                 raise
@@ -122,13 +122,13 @@ class ServedFolder:
                 self._settle(underway)
                 raise WorkspaceError(
                     f"The folder {self.root} cannot be written: {error.strerror or error}.",
-                    "See what is in its way; the project itself is safe.",
+                    "Check its permissions and the free space. The project itself is safe.",
                 ) from error
             self._write_record(_Record({path: (wanted[path],) for path in wanted}, revision))
-        return kept
+        return theirs
 
     def served_on(self, port: int | None) -> None:
-        """Say which loopback port's Metro serves the folder; None: none. `publish` keeps in step with it."""
+        """Set the loopback port of the Metro that serves the folder, or None. `publish` waits for that Metro."""
         self._records.mkdir(mode=0o700, parents=True, exist_ok=True)
         if port is None:
             self._port_path.unlink(missing_ok=True)
@@ -137,7 +137,7 @@ class ServedFolder:
 
     @property
     def is_replaced(self) -> bool:
-        """The Metro that serves it started in a folder that is gone: it finds no file any more."""
+        """Whether the folder was replaced since its Metro started, which therefore no longer finds any file."""
         try:
             started_in = self._port_path.read_text(encoding="utf-8").split()[1:]
             return started_in not in ([], [str(self._inode())])
@@ -148,7 +148,7 @@ class ServedFolder:
         return self.root.stat().st_ino
 
     def edits(self) -> Edits | None:
-        """What the person changed since the last publish; None where nothing is, or nothing was published."""
+        """What the person changed since the last publish; None if nothing changed or nothing was published."""
         with self._locked():
             if not self.is_published:
                 return None
@@ -168,7 +168,7 @@ class ServedFolder:
         if scan.unread - self._left_out:
             left_out = ", ".join(sorted(scan.unread))
             log.warning(
-                "%s: links, unreadable files and files over 10 MB are not kept: %s",
+                "%s: not saved (links, unreadable files and files over 10 MB): %s",
                 self.root.name,
                 left_out,
             )
@@ -176,8 +176,8 @@ class ServedFolder:
         return scan
 
     def _settle(self, underway: _Record) -> None:
-        """After a publish that failed, so that what the person deletes next is seen as theirs."""
-        # Where the folder cannot be read the record stays vaguer, and true.
+        """Narrow the record after a failed publish, so that later deletions count as the person's."""
+        # If the folder cannot be read, the wider record stays, which is still correct.
         with contextlib.suppress(WorkspaceError):
             self._write_record(underway.after(_hashes(scan_tree(self.root).files)))
 
@@ -186,7 +186,7 @@ class ServedFolder:
     ) -> tuple[str, ...]:
         held = _hashes(scan.files)
         known = record.states.keys()
-        # Without a record nothing is known of the person's: then the tree wins.
+        # Without a record no file is known to be the person's, so the tree wins.
         theirs = {
             path
             for path in (wanted.keys() | known if known else ())
@@ -207,15 +207,15 @@ class ServedFolder:
         return tuple(sorted(theirs))
 
     def _wait_for_metro(self, added: Iterable[str]) -> None:
-        """A file must be known before another one imports it, and no longer imported before it goes."""
+        """Metro must know a file before another imports it, and drop the imports of a file before it is deleted."""
         with contextlib.suppress(FileNotFoundError, ValueError, IndexError):
             port = int(self._port_path.read_text(encoding="utf-8").split(maxsplit=1)[0])
             MetroView(self.root, port).catch_up(added, seconds=_METRO_SECONDS)
 
     def _add(self, new: FileTree) -> None:
-        """A folder that is not there yet arrives with all its files in one rename.
+        """Add new files; a new folder appears with all its files in one rename.
 
-        Metro starts to watch a new folder a moment after it appears, and misses what is written into it meanwhile.
+        Metro starts to watch a new folder a moment after it appears, and misses files written in between.
         """
         with open_root(self.root) as root:
             tops = {path: split_path(path)[0] for path in new if "/" in path}
@@ -235,14 +235,14 @@ class ServedFolder:
         with open_root(self.root) as root:
             for path in paths:
                 parts = split_path(path)
-                # A folder that went meanwhile took the file along.
+                # A folder that was deleted in between took the file with it.
                 with (
                     contextlib.suppress(FileNotFoundError, MissingFile),
                     open_parent(root, parts, twins=True) as parent,
                 ):
                     os.unlink(parts[-1], dir_fd=parent)
                 for depth in range(len(parts) - 1, 0, -1):
-                    # Not empty: it holds other files, perhaps the person's.
+                    # Fails for folders that are not empty; these hold other files, perhaps the person's.
                     with (
                         contextlib.suppress(OSError, MissingFile),
                         open_parent(root, parts[:depth], twins=True) as parent,
@@ -263,7 +263,7 @@ class ServedFolder:
         except (ValueError, TypeError) as error:
             raise WorkspaceError(
                 f"{self._record_path} cannot be read: {error}.",
-                "Move it away; the folder is then published anew.",
+                "Move it away. The folder is then published again.",
             ) from error
 
     def _write_record(self, record: _Record) -> None:

@@ -1,4 +1,4 @@
-"""Runs as a program of its own: reads a pattern and texts as JSON on stdin, prints the matching lines as JSON."""
+"""Separate program that reads a pattern and texts as JSON on stdin, and prints the matching lines as JSON."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import sys
 
 
 def main() -> None:
-    """Answer one question; a wrong pattern is an answer too."""
-    question = json.load(sys.stdin)
+    """Answer one request; an invalid pattern is reported in the answer."""
+    request = json.load(sys.stdin)
     try:
-        pattern = re.compile(question["pattern"])
+        pattern = re.compile(request["pattern"])
     except re.error as error:
         json.dump({"error": str(error)}, sys.stdout)
         return
     matches: list[tuple[str, int, str]] = []
-    for path, text in question["texts"].items():
+    for path, text in request["texts"].items():
         for number, line in enumerate(text.splitlines(), 1):
-            if len(matches) < question["matches"] and pattern.search(line):
-                matches.append((path, number, line[: question["line"]]))
+            if len(matches) < request["matches"] and pattern.search(line):
+                matches.append((path, number, line[: request["line"]]))
     json.dump({"matches": matches}, sys.stdout)
 
 

@@ -1,4 +1,4 @@
-"""Finding text in a project's files; a regular expression runs in a child that can be ended."""
+"""Finds text in a project's files. Regular expressions run in a child process that can be killed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from mobvibe_worker.errors import WorkspaceError
 
 MATCH_LIMIT = 200
 LINE_LIMIT = 400
-"""How much of a matching line is shown, characters."""
+"""The longest part of a matching line that is shown, characters."""
 SECONDS_LIMIT = 5.0
 PATTERN_LIMIT = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """One line that holds the pattern; lines count from 1."""
+    """One matching line. `line` is its number, from 1."""
 
     path: str
     line: int
@@ -28,7 +28,7 @@ class Match:
 
 
 def find_literal(texts: Mapping[str, str], pattern: str) -> tuple[Match, ...]:
-    """The lines that hold exactly this text. Raises WorkspaceError for an empty pattern."""
+    """The lines that contain exactly this text. Raises WorkspaceError for an empty or very long pattern."""
     _require_pattern(pattern)
     matches: list[Match] = []
     for path, text in texts.items():
@@ -43,13 +43,13 @@ def find_literal(texts: Mapping[str, str], pattern: str) -> tuple[Match, ...]:
 def find_regex(
     texts: Mapping[str, str], pattern: str, seconds: float = SECONDS_LIMIT
 ) -> tuple[Match, ...]:
-    """The lines that match. Raises WorkspaceError for a pattern that is wrong or takes too long.
+    """The lines that match. Raises WorkspaceError if the pattern is invalid or takes longer than `seconds`.
 
-    `re` cannot be interrupted and holds the interpreter while it backtracks, hence the child.
+    A child process is used because `re` blocks the interpreter while it backtracks, and cannot be interrupted.
     """
     _require_pattern(pattern)
     child = [sys.executable, "-I", "-S", str(Path(__file__).with_name("regex_child.py"))]
-    question = {
+    request = {
         "pattern": pattern,
         "texts": dict(texts),
         "matches": MATCH_LIMIT,
@@ -58,7 +58,7 @@ def find_regex(
     try:
         finished = subprocess.run(
             child,
-            input=json.dumps(question).encode(),
+            input=json.dumps(request).encode(),
             capture_output=True,
             timeout=seconds,
             check=False,
@@ -83,5 +83,6 @@ def find_regex(
 def _require_pattern(pattern: str) -> None:
     if not pattern or len(pattern) > PATTERN_LIMIT:
         raise WorkspaceError(
-            f"A pattern has 1 to {PATTERN_LIMIT} characters.", "Search for something shorter."
+            f"The pattern is empty or longer than {PATTERN_LIMIT} characters.",
+            "Search for a short text.",
         )

@@ -1,4 +1,4 @@
-"""The folder that one attempt works in, and the rule that no path leaves it."""
+"""The folder that one attempt works in. No path leads out of it."""
 
 from __future__ import annotations
 
@@ -25,12 +25,18 @@ from mobvibe_worker.workspace.paths import (
 )
 from mobvibe_worker.workspace.protected import objection_to, why_protected
 from mobvibe_worker.workspace.search import Match, find_literal, find_regex
-from mobvibe_worker.workspace.tree import ASSET_LIMIT, COUNT_LIMIT, is_kept, read_tree, write_tree
+from mobvibe_worker.workspace.tree import (
+    ASSET_LIMIT,
+    COUNT_LIMIT,
+    is_versioned,
+    read_tree,
+    write_tree,
+)
 
 TEXT_LIMIT = 512_000
-"""The largest file that the model reads or writes, bytes."""
+"""The largest file that the model may read or write, bytes."""
 WRITTEN_LIMIT = 20_000_000
-"""The most that one attempt writes in all, bytes."""
+"""The most that one attempt may write in total, bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +49,7 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a change did to a file; `before` is None where the file is new, `after` where it is gone."""
+    """A changed file. `before` is None if it is new, `after` is None if it was deleted."""
 
     path: str
     before: str | None
@@ -51,9 +57,10 @@ class Written:
 
 
 class StagedFolder:
-    """Reads and writes a project's files for the model; every path is checked, then reached by descriptors.
+    """Reads and writes a project's files for the model.
 
-    All methods raise WorkspaceError for a path or a content that may not be used.
+    Every path is checked, then opened by descriptors. All methods raise WorkspaceError for a path or a content
+    that may not be used.
     """
 
     def __init__(self, root: Path) -> None:
@@ -63,7 +70,7 @@ class StagedFolder:
             self._identity = _identity(descriptor)
 
     def list(self) -> tuple[FileEntry, ...]:
-        """Every file that a revision would keep, by path."""
+        """Every file that a revision would hold, sorted by path."""
         return tuple(FileEntry(path, len(content)) for path, content in self.snapshot().items())
 
     def read(self, path: str) -> str:
@@ -71,20 +78,20 @@ class StagedFolder:
         return self._read(path).text
 
     def write(self, path: str, text: str, *, replaces_all: bool = False) -> Written:
-        """Make a file, or replace all of it. A file that would shrink by more than half needs `replaces_all`."""
+        """Create or replace a file. Shrinking one by more than half requires `replaces_all`."""
         parts = self._writable(path)
         before = self._existing(path)
         return self._store(parts, before, text, replaces_all=replaces_all)
 
     def edit(self, path: str, old: str, new: str) -> Written:
-        """Replace the one place where `old` stands by `new`, whatever the file's line endings are."""
+        """Replace the only occurrence of `old` with `new`; differences in line endings are ignored."""
         parts = self._writable(path)
         before = self._read(path)
         after = replace_once(path, before.text, old, new)
         return self._store(parts, before, after, replaces_all=True)
 
     def delete(self, path: str) -> Written:
-        """Delete a file, and its folder where that is empty then."""
+        """Delete a file, and the folders that become empty."""
         parts = self._writable(path)
         before = self._deletable(path)
         with self._open() as root, open_parent(root, parts) as parent:
@@ -93,7 +100,7 @@ class StagedFolder:
         return Written(path, before, None)
 
     def rename(self, path: str, to: str) -> Written:
-        """Move a file to a path where there is none."""
+        """Move a file to a path that does not exist yet."""
         source, target = self._writable(path), self._writable(to)
         before = self._deletable(path)
         with (
@@ -105,14 +112,14 @@ class StagedFolder:
             require_no_twin(new, target[-1], but=source[-1] if is_same_folder else None)
             if has_entry(new, target[-1]):
                 raise WorkspaceError(
-                    f"{to} exists already.", "Delete it first, or take another name."
+                    f"{to} exists already.", "Delete it first, or choose another name."
                 )
             os.rename(source[-1], target[-1], src_dir_fd=old, dst_dir_fd=new)
         self._prune(source)
         return Written(to, before, before)
 
     def search(self, pattern: str, *, is_regex: bool = False) -> tuple[Match, ...]:
-        """The lines that hold the pattern, in order of path and line; regular expressions have a time limit."""
+        """The lines that match, sorted by path and line. Regular expressions have a time limit."""
         texts = {
             path: content.decode("utf-8", "replace")
             for path, content in self.snapshot().items()
@@ -121,12 +128,12 @@ class StagedFolder:
         return find_regex(texts, pattern) if is_regex else find_literal(texts, pattern)
 
     def snapshot(self) -> FileTree:
-        """All files that a revision keeps."""
+        """All files that a revision would hold."""
         with self._open():
             return read_tree(self.root)
 
     def restore(self, tree: FileTree) -> None:
-        """Make the folder hold exactly this tree (beside what no revision keeps)."""
+        """Make the folder hold exactly this tree. Files that are never part of a revision stay."""
         current = self.snapshot()
         for path in current.keys() - tree.keys():
             parts = tuple(path.split("/"))
@@ -141,7 +148,7 @@ class StagedFolder:
             if _identity(descriptor) != self._identity:
                 raise WorkspaceError(
                     "The project's folder was replaced by another one.",
-                    "Run the job again; it starts from the last revision.",
+                    "Run the job again. It starts from the last revision.",
                 )
             yield descriptor
 
@@ -149,9 +156,9 @@ class StagedFolder:
         parts = parse_path(path)
         if (reason := why_protected(path)) is not None:
             raise WorkspaceError(reason, "")
-        if not is_kept(path):
+        if not is_versioned(path):
             raise WorkspaceError(
-                f"{path} would not be kept with the project.", "Choose another folder."
+                f"{path} would not be saved with the project.", "Choose another folder."
             )
         return parts
 
@@ -163,7 +170,7 @@ class StagedFolder:
 
     def _read(self, path: str) -> EditedText:
         parts = parse_path(path)
-        if any(part.startswith(".") for part in parts) and not is_kept(path):
+        if any(part.startswith(".") for part in parts) and not is_versioned(path):
             raise WorkspaceError(f"{path} is hidden from you.", "Work with the app's own files.")
         with self._open() as root, open_parent(root, parts) as parent:
             require_no_twin(parent, parts[-1])
@@ -204,7 +211,7 @@ class StagedFolder:
     def _prune(self, parts: Parts) -> None:
         with self._open() as root:
             for depth in range(len(parts) - 1, 0, -1):
-                # A folder that still holds something stays: rmdir refuses it.
+                # rmdir fails for a folder that is not empty, which therefore stays.
                 with suppress(OSError), open_parent(root, parts[:depth], twins=True) as parent:
                     os.rmdir(parts[depth - 1], dir_fd=parent)
 

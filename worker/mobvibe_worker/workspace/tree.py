@@ -1,4 +1,4 @@
-"""A project's files as one value: read from a folder, written to one, merged."""
+"""Reads, writes and merges a project's files as one value."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from mobvibe_worker.errors import WorkspaceError
 from mobvibe_worker.revisions import FileTree
 from mobvibe_worker.workspace.paths import (
     DEPTH_LIMIT,
+    FOLDER_FLAGS,
     MissingFile,
     open_parent,
     open_root,
@@ -24,28 +25,29 @@ from mobvibe_worker.workspace.paths import (
 )
 
 ASSET_LIMIT = 10_000_000
-"""The largest file that a revision keeps, bytes."""
+"""The largest file in a revision, bytes."""
 TREE_LIMIT = 100_000_000
-"""The most that one revision keeps, bytes."""
+"""The largest total size of a revision, bytes."""
 COUNT_LIMIT = 2_000
-"""The most files that one revision keeps."""
+"""The most files in a revision."""
 
 _SKIPPED = frozenset({"node_modules", "expo-env.d.ts", "dist", "web-build", "ios", "android"})
 _SURROGATES = re.compile("[\ud800-\udfff]")
-_KEPT_DOT_FILES = frozenset({".gitignore", ".gitattributes", ".prettierrc", ".editorconfig"})
-# How opening a folder fails where it went away, or became a link, since it was looked at.
+_VERSIONED_DOT_FILES = frozenset({".gitignore", ".gitattributes", ".prettierrc", ".editorconfig"})
+# Errors of opening a folder that was deleted, or replaced by a link, after it was listed.
 _SWAPPED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
-_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def is_kept(path: str) -> bool:
-    """Whether a revision keeps this path: no packages, no caches, no dot folders, no secrets."""
+def is_versioned(path: str) -> bool:
+    """Whether this path can be part of a revision; packages, caches and most hidden files cannot."""
     *folders, name = path.split("/")
     if folders and (folders[0] in _SKIPPED or any(_is_hidden(part) for part in folders)):
         return False
     if "node_modules" in folders or _SURROGATES.search(path):
         return False
-    return name in _KEPT_DOT_FILES or not (_is_hidden(name) or (not folders and name in _SKIPPED))
+    if name in _VERSIONED_DOT_FILES:
+        return True
+    return not (_is_hidden(name) or (not folders and name in _SKIPPED))
 
 
 def _is_hidden(name: str) -> bool:
@@ -54,22 +56,22 @@ def _is_hidden(name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """A folder's files, and the paths that are there but cannot be kept: links, devices, too large, unreadable."""
+    """A folder's files, and the paths that no revision can hold: links, devices, large or unreadable files."""
 
     files: FileTree
     unread: frozenset[str]
 
     def hides(self, path: str) -> bool:
-        """Whether a file of that path may still be there, behind a name that was not read."""
+        """Whether the path or a folder above it was not read, so that the file may still exist."""
         names = path.split("/")
         return any("/".join(names[:depth]) in self.unread for depth in range(1, len(names) + 1))
 
 
 def read_tree(folder: Path, *, hard_links: bool = False) -> FileTree:
-    """All files of the folder that a revision keeps. Links and devices are left out, and, but with `hard_links`,
-    files with two names.
+    """All files of the folder that a revision holds.
 
-    Raises WorkspaceError where the folder is gone, cannot be read, or holds too much.
+    Links and devices are left out, and files with two names unless `hard_links` is set.
+    Raises WorkspaceError if the folder is missing, cannot be read or holds too much.
     """
     tree: dict[str, bytes] = {}
     total = 0
@@ -88,9 +90,9 @@ def read_tree(folder: Path, *, hard_links: bool = False) -> FileTree:
 
 
 def scan_tree(folder: Path) -> Scan:
-    """What a person's own folder holds, hard-linked files included; one bad file does not spoil the others.
+    """The files of a person's own folder, including hard-linked ones; unusable files are listed, not raised.
 
-    Raises WorkspaceError where the folder is gone, a folder in it cannot be read, or it holds too much.
+    Raises WorkspaceError if the folder is missing, a folder in it cannot be read, or it holds too much.
     """
     tree: dict[str, bytes] = {}
     unread: set[str] = set()
@@ -126,9 +128,9 @@ def _has_one_name(folder: int, name: str) -> bool:
 
 
 def _walk(folder: int, parents: tuple[str, ...]) -> Iterator[tuple[str, int, str, bool]]:
-    """(path, descriptor of its folder, name, whether it is a plain file) of all that is kept, sorted by name.
+    """Yield (path, descriptor of its folder, name, whether it is a plain file) of every versioned path, by name.
 
-    Folders are gone into, but too deep ones and those behind a link. Raises WorkspaceError where one cannot be read.
+    Folders are entered, except links and those below DEPTH_LIMIT. Raises WorkspaceError if one cannot be read.
     """
     try:
         names = sorted(os.listdir(folder))
@@ -143,9 +145,9 @@ def _walk(folder: int, parents: tuple[str, ...]) -> Iterator[tuple[str, int, str
         except OSError as error:
             raise _unreadable(path, error) from error
         if not stat.S_ISDIR(mode) or len(parents) >= DEPTH_LIMIT:
-            if is_kept(path):
+            if is_versioned(path):
                 yield path, folder, name, stat.S_ISREG(mode)
-        elif is_kept(f"{path}/x"):
+        elif is_versioned(f"{path}/x"):
             yield from _walk_below(folder, name, (*parents, name))
 
 
@@ -153,7 +155,7 @@ def _walk_below(
     folder: int, name: str, parents: tuple[str, ...]
 ) -> Iterator[tuple[str, int, str, bool]]:
     try:
-        below = os.open(name, _FOLDER_FLAGS, dir_fd=folder)
+        below = os.open(name, FOLDER_FLAGS, dir_fd=folder)
     except OSError as error:
         if error.errno in _SWAPPED:
             return
@@ -167,14 +169,14 @@ def _walk_below(
 def _unreadable(path: str, error: OSError) -> WorkspaceError:
     return WorkspaceError(
         f"{path or 'The folder'} cannot be read: {error.strerror or error}.",
-        "Make it readable for yourself, or move it out of the project's folder.",
+        "Change its permissions, or move it out of the project's folder.",
     )
 
 
 def write_tree(tree: FileTree, folder: Path) -> None:
-    """Write every file of the tree into an existing folder; what else is there stays.
+    """Write every file of the tree into an existing folder. Other files stay.
 
-    Raises WorkspaceError for a path that could lead out.
+    Raises WorkspaceError for a path that could lead outside.
     """
     with open_root(folder) as root:
         for path, content in sorted(tree.items()):
@@ -184,22 +186,22 @@ def write_tree(tree: FileTree, folder: Path) -> None:
 
 
 def merge(base: FileTree, mine: FileTree, theirs: FileTree) -> FileTree:
-    """Both sides' changes since `base`, by path; where both changed one, theirs (the person's) wins."""
+    """Apply both sides' changes since `base`, file by file. If both changed a file, theirs (the person's) wins."""
     merged = {
         path: content
         for path in base.keys() | mine.keys() | theirs.keys()
-        if (content := _settled(path, base, mine, theirs)) is not None
+        if (content := _merged_file(path, base, mine, theirs)) is not None
     }
     return dict(sorted(merged.items()))
 
 
-def _settled(path: str, base: FileTree, mine: FileTree, theirs: FileTree) -> bytes | None:
+def _merged_file(path: str, base: FileTree, mine: FileTree, theirs: FileTree) -> bytes | None:
     changed_by_them = theirs.get(path) != base.get(path)
     return theirs.get(path) if changed_by_them else mine.get(path)
 
 
 def fingerprint(tree: FileTree) -> str:
-    """Equal for equal files: SHA-256 over paths and contents, hex."""
+    """SHA-256 over paths and contents, hex."""
     digest = hashlib.sha256()
     for path, content in sorted(tree.items()):
         for part in (path.encode(), content):
