@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import os
 import shutil
 import subprocess
@@ -17,7 +18,7 @@ from mobvibe_worker.errors import SchemaUnknown
 from mobvibe_worker.events import EventType
 from mobvibe_worker.store import rules
 from mobvibe_worker.store.connection import rows
-from mobvibe_worker.store.schema.contracts import camel, contracts_file, generate
+from mobvibe_worker.store.schema.contracts import USED, camel, contracts_file, generate
 from support.expo import cache_home
 
 ORACLE = "@supabase/postgres-meta@0.99.0"
@@ -28,6 +29,17 @@ async def test_the_file_is_what_the_migrated_database_says(database_url: str) ->
     generated = await generate(database_url)
     assert generated == await generate(database_url)
     assert contracts_file().read_text() == generated, "run `mobvibe-tui db contracts`"
+
+
+def test_every_generated_class_is_imported_by_the_code() -> None:
+    imported = {
+        alias.name
+        for file in Path(rows.__file__).parents[2].rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.module == rows.__name__
+        for alias in node.names
+    }
+    assert set(_shapes(contracts_file().read_text())) == USED == imported
 
 
 async def test_a_changed_schema_changes_the_contracts(database_url: str) -> None:
@@ -57,11 +69,11 @@ async def test_what_a_function_returns_has_a_row_too(database_url: str) -> None:
             "create function public.no_business_of_ours() returns table (x int)"
             " language sql set search_path = '' as 'select 1'"
         )
-        before = _shapes(await generate(database_url))
+        before = _shapes(await generate(database_url, wanted=None))
         await connection.execute(
             "comment on function public.get_queue_stats() is 'Counts. Never null: pending, failed.'"
         )
-        after = _shapes(await generate(database_url))
+        after = _shapes(await generate(database_url, wanted=None))
         columns = list(dict((await connection.fetch("select * from get_queue_stats()"))[0]))
     finally:
         await connection.close()
@@ -78,7 +90,7 @@ async def test_a_function_may_return_rows_of_our_tables_and_of_no_others(databas
     connection = await asyncpg.connect(database_url)
     try:
         await connection.execute(f"{made.format('coding_jobs')} set search_path = '' as 'select t'")
-        of_ours = await generate(database_url)
+        of_ours = await generate(database_url, wanted=None)
         await connection.execute("create table public.theirs (id int)")
         await connection.execute(f"{made.format('theirs')} set search_path = '' as 'select t'")
     finally:
@@ -86,7 +98,7 @@ async def test_a_function_may_return_rows_of_our_tables_and_of_no_others(databas
     assert _shapes(of_ours)["ClaimJobsRow"] == {"x": (True, False)}
     assert "    x: CodingJobsRow | None\n" in of_ours
     with pytest.raises(SchemaUnknown, match=r"claim_jobs\.x is of type (public\.)?theirs"):
-        await generate(database_url)
+        await generate(database_url, wanted=None)
 
 
 def test_a_job_has_columns_of_its_row_with_their_types() -> None:
@@ -141,8 +153,7 @@ def postgres_meta() -> Path:
     return folder / SERVER
 
 
-def test_an_independent_generator_agrees(database_url: str, postgres_meta: Path) -> None:
-    """Names, nullability, and what an insert may leave out."""
+def _independent_types(database_url: str, postgres_meta: Path) -> str:
     finished = subprocess.run(
         ["node", str(postgres_meta)],
         env={
@@ -156,8 +167,13 @@ def test_an_independent_generator_agrees(database_url: str, postgres_meta: Path)
         text=True,
         timeout=120,
     )
-    theirs = _shapes(finished.stdout)
-    ours = _shapes(contracts_file().read_text())
+    return finished.stdout
+
+
+async def test_an_independent_generator_agrees(database_url: str, postgres_meta: Path) -> None:
+    """Names, nullability, and what an insert may leave out."""
+    theirs = _shapes(await asyncio.to_thread(_independent_types, database_url, postgres_meta))
+    ours = _shapes(await generate(database_url, wanted=None))
     tables = sorted(name.removesuffix("Insert") for name in ours if name.endswith("Insert"))
     assert len(tables) == 11 and camel("coding_jobs") in tables
     for table in tables:

@@ -26,9 +26,13 @@ from mobvibe_worker.store.connection import query_log
 from mobvibe_worker.store.connection.execute import repeatable
 from mobvibe_worker.store.connection.failures import translated
 from mobvibe_worker.store.connection.listener import CATCH_UP, Listener
-from mobvibe_worker.store.connection.pool import MOST_CONNECTIONS, check_health, open_pool
-from mobvibe_worker.store.connection.poolers import SUPABASE_TRANSACTION_PORT as POOLER_PORT
-from mobvibe_worker.store.connection.poolers import is_transaction_pooler
+from mobvibe_worker.store.connection.pool import (
+    MOST_CONNECTIONS,
+    check_health,
+    is_transaction_pooler,
+    open_pool,
+)
+from mobvibe_worker.store.connection.pool import SUPABASE_TRANSACTION_PORT as POOLER_PORT
 from mobvibe_worker.store.connection.user_view import Person, UserView
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.job_queue import JobQueue

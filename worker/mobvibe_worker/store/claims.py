@@ -14,12 +14,12 @@ from mobvibe_worker.jobs import Attempt, Job, JobId, ProjectId, RevisionId, Work
 from mobvibe_worker.revisions import CheckReport, FileTree
 from mobvibe_worker.store.connection.execute import Source, once, repeatable
 from mobvibe_worker.store.connection.rows import HeldJobsRow, RenewJobsRow
-from mobvibe_worker.store.connection.table import RowSet, each, only, only_or_none
-from mobvibe_worker.store.file_packing import pack
+from mobvibe_worker.store.connection.table import Table, each, only, only_or_none
+from mobvibe_worker.store.revisions import pack
 
 _COLUMNS = tuple(column.name for column in fields(Job))
-_RENEWED = RowSet("renew_jobs", RenewJobsRow, key="job_id")
-_HELD = RowSet("held_jobs", HeldJobsRow, key="job_id")
+_RENEWED = Table("renew_jobs", RenewJobsRow, key="job_id")
+_HELD = Table("held_jobs", HeldJobsRow, key="job_id")
 
 _FINISH_AND_CLAIM = (
     f"select {', '.join(_COLUMNS)} from public.finish_and_claim($1, $2, $3, $4, $5, $6, $7)"

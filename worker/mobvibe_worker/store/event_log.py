@@ -9,9 +9,9 @@ from mobvibe_worker.events import Event, Payload, to_data
 from mobvibe_worker.jobs import Attempt, JobId, SessionId
 from mobvibe_worker.store.connection.execute import Source, repeatable
 from mobvibe_worker.store.connection.rows import SessionEventsRow
-from mobvibe_worker.store.connection.table import RowSet, only
+from mobvibe_worker.store.connection.table import Table, only
 
-EVENTS = RowSet("session_events", SessionEventsRow, key="seq")
+EVENTS = Table("session_events", SessionEventsRow, key="seq")
 
 
 class EventLog:

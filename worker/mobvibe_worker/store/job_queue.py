@@ -14,10 +14,10 @@ from mobvibe_worker.errors import InputError, NotFound
 from mobvibe_worker.jobs import PROMPT_LIMIT, Job, JobId, JobStatus, QueueStats, SessionId
 from mobvibe_worker.store.connection.execute import Source, once, repeatable
 from mobvibe_worker.store.connection.rows import GetQueueStatsRow
-from mobvibe_worker.store.connection.table import RowSet, each, only
+from mobvibe_worker.store.connection.table import Table, each, only
 
 _COLUMNS = ", ".join(column.name for column in fields(Job))
-_STATS = RowSet("get_queue_stats", GetQueueStatsRow)
+_STATS = Table("get_queue_stats", GetQueueStatsRow)
 # The same of the rows that the caller sees.
 _VISIBLE = """
 select count(*) filter (where status = 'pending') as pending,

@@ -15,12 +15,12 @@ from mobvibe_worker.store.connection.rows import (
     PreviewContainersRow,
     PreviewContainersUpdate,
 )
-from mobvibe_worker.store.connection.table import Page, RowSet
+from mobvibe_worker.store.connection.table import Page, Table
 from mobvibe_worker.store.rules import PreviewProvider, PreviewStatus
 from mobvibe_worker.store.sessions import SESSIONS
 
-PREVIEWS = RowSet("preview_containers", PreviewContainersRow)
-_BY_CONTAINER = RowSet("preview_containers", PreviewContainersRow, key="container_id")
+PREVIEWS = Table("preview_containers", PreviewContainersRow)
+_BY_CONTAINER = Table("preview_containers", PreviewContainersRow, key="container_id")
 
 
 _RUNNING = "status in ('starting', 'running')"

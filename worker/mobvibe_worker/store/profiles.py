@@ -11,7 +11,7 @@ from mobvibe_worker.errors import NotFound
 from mobvibe_worker.jobs import UserId
 from mobvibe_worker.store.connection.execute import Source, once, repeatable
 from mobvibe_worker.store.connection.rows import ProfilesRow, ProfilesUpdate
-from mobvibe_worker.store.connection.table import Page, RowSet
+from mobvibe_worker.store.connection.table import Page, Table
 from mobvibe_worker.store.connection.user_view import Person
 from mobvibe_worker.store.rules import (
     DISPLAY_NAME_LIMIT,
@@ -22,7 +22,7 @@ from mobvibe_worker.store.rules import (
     given,
 )
 
-PROFILES = RowSet("profiles", ProfilesRow)
+PROFILES = Table("profiles", ProfilesRow)
 BY_EMAIL = f"""
 select {PROFILES.columns("p")}
 from public.profiles p

@@ -10,7 +10,7 @@ from mobvibe_worker.errors import Conflict, InputError, NotFound
 from mobvibe_worker.jobs import ProjectId, RevisionId, UserId
 from mobvibe_worker.store.connection.execute import Source
 from mobvibe_worker.store.connection.rows import ProjectsInsert, ProjectsRow, ProjectsUpdate
-from mobvibe_worker.store.connection.table import Page, RowSet
+from mobvibe_worker.store.connection.table import Page, Table
 from mobvibe_worker.store.rules import (
     NAME_LIMIT,
     PROJECT_CHANGES,
@@ -19,7 +19,7 @@ from mobvibe_worker.store.rules import (
     checked,
 )
 
-PROJECTS = RowSet("projects", ProjectsRow)
+PROJECTS = Table("projects", ProjectsRow)
 DEFAULT_SDK = 54
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import dataclass
 from uuid import UUID
 
 from asyncpg import Record
@@ -16,13 +18,32 @@ from mobvibe_worker.store.connection.rows import (
     ProjectFilesRow,
     ProjectRevisionsRow,
 )
-from mobvibe_worker.store.connection.table import Page, RowSet, only
-from mobvibe_worker.store.file_packing import pack
+from mobvibe_worker.store.connection.table import Page, Table, only
 
-REVISIONS = RowSet("project_revisions", ProjectRevisionsRow)
-_FILES = RowSet("project_files", ProjectFilesRow)
-_BLOBS = RowSet("project_blobs", ProjectBlobsRow)
-_JOBS = RowSet("coding_jobs", CodingJobsRow)
+REVISIONS = Table("project_revisions", ProjectRevisionsRow)
+_FILES = Table("project_files", ProjectFilesRow)
+_BLOBS = Table("project_blobs", ProjectBlobsRow, key="sha256")
+_JOBS = Table("coding_jobs", CodingJobsRow)
+
+
+@dataclass(frozen=True, slots=True)
+class PackedFiles:
+    """Parallel lists of paths and SHA-256 digests, and the new contents, each once."""
+
+    paths: list[str]
+    hashes: list[bytes]
+    contents: list[bytes]
+
+
+async def pack(source: Source, project_id: ProjectId, files: FileTree) -> PackedFiles:
+    """What `add_revision` needs: nothing is sent that the project holds already."""
+    paths = sorted(files)
+    hashes = [hashlib.sha256(files[path]).digest() for path in paths]
+    by_hash = {digest: files[path] for path, digest in zip(paths, hashes, strict=True)}
+    condition = "project_id = $1 and sha256 = any ($2::bytea[])"
+    for known in await _BLOBS.values(source, "sha256", condition, project_id, list(by_hash)):
+        by_hash.pop(known, None)
+    return PackedFiles(paths, hashes, list(by_hash.values()))
 
 
 class RevisionStore:

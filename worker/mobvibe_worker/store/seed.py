@@ -33,13 +33,13 @@ from mobvibe_worker.store.connection.rows import (
     CodingSessionsRow,
     ProjectsInsert,
 )
-from mobvibe_worker.store.connection.table import RowSet, only
+from mobvibe_worker.store.connection.table import Table, only
 from mobvibe_worker.store.projects import PROJECTS
 from mobvibe_worker.store.rules import SESSIONS_LIMIT, ProjectStatus, Tier
 from mobvibe_worker.store.sessions import SESSIONS
 
 R = TypeVar("R")
-_JOBS = RowSet("coding_jobs", CodingJobsRow)
+_JOBS = Table("coding_jobs", CodingJobsRow)
 _SPACE = UUID("5eed5eed-5eed-4eed-8eed-5eed5eed5eed")
 _GREEN = CheckReport(tuple(Check(name, True, 1.5) for name in CHECK_NAMES))
 
@@ -203,7 +203,7 @@ async def _add_app(
         )
 
 
-async def _added(connection: asyncpg.Connection, rows: RowSet[R], values: Mapping[str, Any]) -> R:
+async def _added(connection: asyncpg.Connection, rows: Table[R], values: Mapping[str, Any]) -> R:
     return rows.read(await connection.fetch(rows.insertion(values), *values.values()))[0]
 
 

@@ -24,12 +24,12 @@ from mobvibe_worker.store.connection.rows import (
     CodingSessionsRow,
     CodingSessionsUpdate,
 )
-from mobvibe_worker.store.connection.table import Page, RowSet, only
+from mobvibe_worker.store.connection.table import Page, Table, only
 from mobvibe_worker.store.projects import PROJECTS, sdk_of
 from mobvibe_worker.store.rules import SESSION_CHANGES
 
-SESSIONS = RowSet("coding_sessions", CodingSessionsRow)
-_JOBS = RowSet("coding_jobs", CodingJobsRow)
+SESSIONS = Table("coding_sessions", CodingSessionsRow)
+_JOBS = Table("coding_jobs", CodingJobsRow)
 _SUMMARIES = f"""
 select {SESSIONS.columns("s")}, {PROJECTS.columns("p")}, {_JOBS.columns("j")}
 from public.coding_sessions s

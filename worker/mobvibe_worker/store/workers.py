@@ -12,15 +12,15 @@ from asyncpg import Record
 from mobvibe_worker.jobs import JobId, WorkerId, WorkerSummary, WorkLine
 from mobvibe_worker.store.connection.execute import Source, repeatable
 from mobvibe_worker.store.connection.rows import CodingJobsRow, WorkersInsert, WorkersRow
-from mobvibe_worker.store.connection.table import RowSet
+from mobvibe_worker.store.connection.table import Table
 from mobvibe_worker.store.projects import PROJECTS
 
 LOST_AFTER = timedelta(seconds=30)
 """A worker counts as lost after this silence. Workers send a heartbeat every ten seconds or more often."""
 LOST_SHOWN = timedelta(minutes=10)
 MOST_WORKERS = 50
-WORKERS = RowSet("workers", WorkersRow)
-_JOBS = RowSet("coding_jobs", CodingJobsRow)
+WORKERS = Table("workers", WorkersRow)
+_JOBS = Table("coding_jobs", CodingJobsRow)
 # A worker that stops cleanly sends a last heartbeat; one that was found dead sends none.
 _SUMMARIES = f"""
 select {WORKERS.columns("w")},

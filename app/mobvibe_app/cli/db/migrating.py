@@ -13,7 +13,6 @@ from mobvibe_app.postgres.programs import copy_with_dump
 from mobvibe_app.settings import AppSettings
 from mobvibe_worker.errors import InputError
 from mobvibe_worker.store.schema import rehearsal
-from mobvibe_worker.store.schema.losses import tables_at_risk
 from mobvibe_worker.store.schema.migrations import Applied, MigrationRunner
 from mobvibe_worker.store.seed import seed as seed_database
 
@@ -43,7 +42,7 @@ async def rollback(settings: AppSettings, flags: argparse.Namespace, out: Output
         to = flags.to if flags.to is not None else (applied[-2] if len(applied) > 1 else 0)
         if not 0 <= to <= newest:
             raise InputError(f"There is no version {to} to go back to.", f"It is at {newest} now.")
-        lost = await tables_at_risk(dsn, to)
+        lost = await runner.tables_at_risk(to)
         if lost and not flags.yes:
             what = f"The rows of {', '.join(lost)} in {place_of(dsn)}"
             if not await _is_sure("rollback", what, out):

@@ -13,8 +13,7 @@ from weakref import WeakSet
 import asyncpg
 
 from mobvibe_worker.errors import DatabaseUnreachable
-from mobvibe_worker.store.connection.pool import connect
-from mobvibe_worker.store.connection.poolers import is_transaction_pooler
+from mobvibe_worker.store.connection.pool import connect, is_transaction_pooler
 
 log = logging.getLogger(__name__)
 

@@ -8,17 +8,18 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 
 from mobvibe_worker.store.connection.failures import translated, unreachable
-from mobvibe_worker.store.connection.poolers import is_transaction_pooler
 from mobvibe_worker.store.connection.query_log import SLOW_SECONDS, QueryLog
 
 MOST_CONNECTIONS = 20
 CONNECT_SECONDS = 10.0
 COMMAND_SECONDS = 60.0
 HEALTH_SECONDS = 5.0
+SUPABASE_TRANSACTION_PORT = 6543
 _STATEMENTS_KEPT = 100
 _JSONB_VERSION = b"\x01"
 
@@ -116,6 +117,18 @@ async def check_health(pool: asyncpg.Pool) -> Health:
 async def _prepare(connection: asyncpg.Connection, *, query_log: QueryLog) -> None:
     await set_codecs(connection)
     connection.add_query_logger(query_log)
+
+
+def is_transaction_pooler(dsn: str) -> bool:
+    """Whether the address is a transaction pooler's: Supabase's port (6543) or Neon's host name (`-pooler.`).
+
+    There each statement may run on another connection: no prepared statements, no LISTEN, no session locks.
+    """
+    try:
+        parts = urlsplit(dsn)
+        return parts.port == SUPABASE_TRANSACTION_PORT or "-pooler." in (parts.hostname or "")
+    except ValueError:
+        return False
 
 
 def _statements_kept(dsn: str) -> int:

@@ -29,7 +29,7 @@ class Page(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class RowSet(Generic[R]):
+class Table(Generic[R]):
     """One table, read and written as the row type that the contracts have for it."""
 
     table: str

@@ -14,8 +14,7 @@ from asyncpg import exceptions as pg
 
 from mobvibe_worker.errors import BranchRefused, InputError, MigrationRefused, NotFound
 from mobvibe_worker.store.connection.failures import translated
-from mobvibe_worker.store.connection.pool import connect
-from mobvibe_worker.store.connection.poolers import is_transaction_pooler
+from mobvibe_worker.store.connection.pool import connect, is_transaction_pooler
 
 MARK = "mobvibe-branch of "
 LONGEST_DATABASE = 63

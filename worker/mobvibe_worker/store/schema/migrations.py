@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,12 +15,13 @@ from typing import Literal
 import asyncpg
 
 from mobvibe_worker.errors import MigrationFailed, MigrationRefused, SchemaTooNew, SchemaTooOld
+from mobvibe_worker.jobs import LOCAL_OWNER
 from mobvibe_worker.store.connection.failures import is_lost, translated
-from mobvibe_worker.store.connection.pool import connect
-from mobvibe_worker.store.connection.poolers import is_transaction_pooler
+from mobvibe_worker.store.connection.pool import connect, is_transaction_pooler
 from mobvibe_worker.store.schema.migration_files import (
     MigrationFile,
     migrations_folder,
+    our_tables,
     read_migrations,
     runs_by_itself,
 )
@@ -41,6 +43,9 @@ create table if not exists mobvibe_migrations.applied (
 _HALF_MADE = """
 select indexrelid::regclass::text as name from pg_catalog.pg_index where not indisvalid order by 1
 """
+_DELETES = re.compile(r"\b(?:drop\s+table|drop\s+column|delete\s+from|truncate)\b", re.IGNORECASE)
+# The migrations create the local owner, so its row is no loss.
+_SPARED = {"profiles": f" where id <> '{LOCAL_OWNER}'"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +109,21 @@ class MigrationRunner:
             pending = _pending(files, await _history(connection))
         if pending:
             raise SchemaTooOld(f"The database lacks {len(pending)} of {len(files)} migrations.")
+
+    async def tables_at_risk(self, to: int) -> list[str]:
+        """The tables whose rows a rollback to version `to` would delete. Raises DatabaseUnreachable."""
+        files = read_migrations(self._folder)
+        if not any(file.version > to and _DELETES.search(file.down or "") for file in files):
+            return []
+        async with self._connected() as connection:
+            return [
+                table
+                for table in sorted(our_tables())
+                if await connection.fetchval("select to_regclass($1)", f"public.{table}")
+                and await connection.fetchval(
+                    f"select exists (select from public.{table}{_SPARED.get(table, '')})"
+                )
+            ]
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[asyncpg.Connection]:
