@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from mobvibe_app.environment.environment import Environment
     from mobvibe_app.preview.head_mirror import PreviewHost
+    from mobvibe_app.status import OnStatus
     from mobvibe_app.studio.feed import Feed
     from mobvibe_app.studio.studio import Connected, Studio, View
     from mobvibe_app.ui.app import MobvibeApp
@@ -32,9 +33,18 @@ def demo_summaries() -> tuple[DemoSummary, ...]:
     )
 
 
+def build_environment(settings: AppSettings, on_status: OnStatus | None = None) -> Environment:
+    """The environment of the home that the settings name, not started yet."""
+    from mobvibe_app.environment.environment import Environment
+    from mobvibe_app.environment.services import Services
+    from mobvibe_worker.home import Home
+
+    return Environment(settings, Services(settings, Home(settings.home)), on_status)
+
+
 def build_studio(settings: AppSettings, *, has_worker: bool = True) -> Studio:
     """A studio that is not open yet; without a worker it only serves previews."""
-    from mobvibe_app.environment.environment import Environment
+    from mobvibe_app.environment.maintenance import Maintenance
     from mobvibe_app.studio.studio import Studio
 
     @asynccontextmanager
@@ -42,7 +52,8 @@ def build_studio(settings: AppSettings, *, has_worker: bool = True) -> Studio:
         async with _connected(settings, dsn, environment, has_worker) as connected:
             yield connected
 
-    return Studio(settings, Environment(settings), connect, demo_summaries())
+    environment = build_environment(settings)
+    return Studio(settings, environment, Maintenance(environment), connect, demo_summaries())
 
 
 def build_dashboard(settings: AppSettings) -> MobvibeApp:

@@ -12,11 +12,10 @@ from uuid import UUID
 
 import pytest
 
-from mobvibe_app.environment.environment import Environment
 from mobvibe_app.settings import load_settings
 from mobvibe_app.studio.changes import Change, OverviewChanged, ServiceChanged, TroubleChanged
 from mobvibe_app.studio.feed import Feed
-from mobvibe_app.wiring import build_studio
+from mobvibe_app.wiring import build_environment, build_studio
 from mobvibe_worker.errors import StoreError
 from mobvibe_worker.events import Message
 from mobvibe_worker.jobs import SessionId
@@ -70,7 +69,9 @@ class Told:
 async def test_the_dashboard_outlives_a_server_that_ended_for_lack_of_space(
     small_disk: Path,
 ) -> None:
-    environment = Environment(load_settings({"home": str(small_disk), "postgres": "embedded"}))
+    environment = build_environment(
+        load_settings({"home": str(small_disk), "postgres": "embedded"})
+    )
     dsn = await environment.start(lambda status: None)
     told = Told(small_disk)
     pool = await open_pool(dsn, size=4)

@@ -18,7 +18,7 @@ from mobvibe_app.ui.app import MobvibeApp
 from mobvibe_app.ui.screens.build import BuildScreen
 from mobvibe_app.ui.stream.view import StreamView
 from mobvibe_app.ui.widgets.top_bar import TopBar
-from mobvibe_app.wiring import build_studio
+from mobvibe_app.wiring import build_environment, build_studio
 from mobvibe_worker.errors import InputError
 from mobvibe_worker.events import Message
 from mobvibe_worker.home import Home
@@ -81,7 +81,7 @@ def own_home(make_expo_home: Callable[[int], Home]) -> Home:
 
 async def prepared(home: Home) -> tuple[Environment, Pool, SessionId]:
     """Postgres up, with some people in it and one session of our own."""
-    environment = Environment(AppSettings(home=home.root))
+    environment = build_environment(AppSettings(home=home.root))
     dsn = await environment.start(lambda status: None)
     await environment.migrate(dsn)
     await seed(dsn)

@@ -10,15 +10,15 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from mobvibe_app.cli.output import Output
-from mobvibe_app.environment.environment import Environment
 from mobvibe_app.environment.maintenance import Maintenance
 from mobvibe_app.settings import AppSettings
+from mobvibe_app.wiring import build_environment
 from mobvibe_worker.errors import InputError
 
 
 @asynccontextmanager
 async def _care(settings: AppSettings, out: Output) -> AsyncIterator[Maintenance]:
-    environment = Environment(settings, out.status)
+    environment = build_environment(settings, out.status)
     try:
         yield Maintenance(environment)
     finally:

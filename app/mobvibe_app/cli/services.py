@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mobvibe_app.cli.output import Output
-from mobvibe_app.environment.environment import Environment
 from mobvibe_app.preview.events import is_event_line
 from mobvibe_app.settings import AppSettings
+from mobvibe_app.wiring import build_environment
 from mobvibe_worker.errors import InputError, MobvibeError
 from mobvibe_worker.home import Home
 from mobvibe_worker.jobs import WorkerSummary
@@ -25,7 +25,7 @@ MOST_LINES = 200
 
 async def up(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
     """Start Postgres, bring its schema up to date, and leave it running until `down`."""
-    environment = Environment(settings)
+    environment = build_environment(settings)
     try:
         dsn = await environment.start(out.status)
         await environment.migrate(dsn)
@@ -40,7 +40,7 @@ async def up(settings: AppSettings, flags: argparse.Namespace, out: Output) -> i
 
 async def down(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
     """Stop everything of this home; what is running elsewhere in it ends too. With --all Docker keeps nothing of it."""
-    environment = Environment(settings)
+    environment = build_environment(settings)
     stopped = await environment.shut_down()
     out.note("stopped" if stopped else "nothing was running")
     removed = await environment.remove_all() if flags.all else None
@@ -55,7 +55,7 @@ async def down(settings: AppSettings, flags: argparse.Namespace, out: Output) ->
 
 async def status(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
     """Print what runs in this home and who works on its database, without starting anything."""
-    environment, home = Environment(settings), Home(settings.home)
+    environment, home = build_environment(settings), Home(settings.home)
     services, modes = await environment.running(), environment.modes()
     is_up = settings.database_url is not None or any(one.name == "postgres" for one in services)
     workers = await _workers(settings, out) if is_up else []
@@ -85,7 +85,7 @@ async def status(settings: AppSettings, flags: argparse.Namespace, out: Output) 
 
 async def _workers(settings: AppSettings, out: Output) -> list[WorkerSummary]:
     """Who works on this home's database; nobody where that cannot be asked, and why."""
-    environment = Environment(settings)
+    environment = build_environment(settings)
     try:
         pool = await open_pool(await environment.start(lambda status: None), size=1)
         try:

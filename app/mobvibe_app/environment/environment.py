@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mobvibe_app.environment.modes import Service
-from mobvibe_app.environment.services import Services
 from mobvibe_app.environment.starters import Starters
 from mobvibe_app.postgres.cluster import Cluster
 from mobvibe_app.preview.address import PreviewAddress, preview_address
@@ -27,6 +26,7 @@ from mobvibe_worker.toolchain.starter import Starter
 
 if TYPE_CHECKING:
     from mobvibe_app.containers.spec import Removed
+    from mobvibe_app.environment.services import Services
 
 
 class StoppedOnPurpose(ServiceError):
@@ -36,7 +36,9 @@ class StoppedOnPurpose(ServiceError):
 class Environment:
     """What runs on this machine for one home. Holding it open is a lease: the last one gone ends everything."""
 
-    def __init__(self, settings: AppSettings, tell: OnStatus | None = None) -> None:
+    def __init__(
+        self, settings: AppSettings, services: Services, tell: OnStatus | None = None
+    ) -> None:
         """`tell` hears of statuses until `start` names who does."""
         self.settings = settings
         self._home = Home(settings.home)
@@ -45,7 +47,7 @@ class Environment:
         self._connecting = asyncio.Lock()
         self._starters = Starters(self._home, self.tell)
         self._tell: OnStatus = tell or _ignore
-        self.services = Services(settings, self._home)
+        self.services = services
         self._postgres_words = ""
         self._watching: dict[str, asyncio.Task[None]] = {}
 

@@ -9,13 +9,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from filelock import FileLock, Timeout
 
-from mobvibe_app.environment.environment import Environment
-from mobvibe_app.environment.maintenance import Maintenance
-from mobvibe_app.preview.head_mirror import PreviewHost
 from mobvibe_app.settings import AppSettings
 from mobvibe_app.status import ServiceStatus
 from mobvibe_app.studio.changes import Change, DemoSummary, ServiceChanged, TroubleChanged
@@ -23,6 +20,11 @@ from mobvibe_app.studio.conversations import BuildSession, Order
 from mobvibe_app.studio.overview import Overview
 from mobvibe_worker.errors import InputError, MobvibeError, ServiceError
 from mobvibe_worker.store.stores import Stores
+
+if TYPE_CHECKING:
+    from mobvibe_app.environment.environment import Environment
+    from mobvibe_app.environment.maintenance import Maintenance
+    from mobvibe_app.preview.head_mirror import PreviewHost
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +81,7 @@ class Connected:
     """The view of the person with this email. Raises NotFound."""
 
 
-Connect = Callable[[str, Environment], AbstractAsyncContextManager[Connected]]
+Connect = Callable[[str, "Environment"], AbstractAsyncContextManager[Connected]]
 
 
 class Studio:
@@ -93,12 +95,13 @@ class Studio:
         self,
         settings: AppSettings,
         environment: Environment,
+        maintenance: Maintenance,
         connect: Connect,
         demos: Sequence[DemoSummary],
     ) -> None:
         self._settings = settings
         self._environment = environment
-        self._maintenance = Maintenance(environment)
+        self._maintenance = maintenance
         self._connect = connect
         self._demos = tuple(demos)
         self._stack = AsyncExitStack()

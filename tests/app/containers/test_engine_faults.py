@@ -24,11 +24,11 @@ from mobvibe_app.containers.failures import (
     ImageMissing,
 )
 from mobvibe_app.containers.spec import ContainerSpec, Mount
-from mobvibe_app.environment.environment import Environment
 from mobvibe_app.settings import AppSettings
 from mobvibe_app.status import ServiceStatus
 from mobvibe_app.supervisor.choices import Choices
 from mobvibe_app.supervisor.ports import pick_port
+from mobvibe_app.wiring import build_environment
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home
 from support.containers.containers import kept
@@ -50,7 +50,7 @@ class Postgres:
         self.home = Home(root)
         self.told: list[ServiceStatus] = []
         settings = {"home": root, "postgres": mode, "postgres_image": image}
-        self.environment = Environment(AppSettings.model_validate(settings), self.told.append)
+        self.environment = build_environment(AppSettings.model_validate(settings), self.told.append)
 
     @property
     def container(self) -> str:

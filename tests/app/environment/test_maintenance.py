@@ -17,6 +17,7 @@ from mobvibe_app.environment.maintenance import Maintenance
 from mobvibe_app.settings import AppSettings
 from mobvibe_app.status import ServiceStatus
 from mobvibe_app.supervisor.choices import Choices
+from mobvibe_app.wiring import build_environment
 from mobvibe_worker.errors import InputError
 from mobvibe_worker.home import Home
 from mobvibe_worker.jobs import SessionId
@@ -34,7 +35,7 @@ from support.program import run_program
 async def _environment(
     home: Home, tell: Callable[[ServiceStatus], None] = lambda status: None
 ) -> AsyncIterator[Environment]:
-    environment = Environment(AppSettings(home=home.root), tell)
+    environment = build_environment(AppSettings(home=home.root), tell)
     try:
         yield environment
     finally:

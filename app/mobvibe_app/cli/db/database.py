@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 from mobvibe_app.cli.output import Output
-from mobvibe_app.environment.environment import Environment
 from mobvibe_app.settings import AppSettings
+from mobvibe_app.wiring import build_environment
 from mobvibe_worker.store.schema.branches import Branches
 
 
@@ -20,7 +20,7 @@ async def opened(
 
     With `branch` that branch's. Raises ServiceError, NotFound for a branch that is not there.
     """
-    environment = Environment(settings)
+    environment = build_environment(settings)
     try:
         dsn = settings.session_url(await environment.start(out.status))
         if branch is not None:

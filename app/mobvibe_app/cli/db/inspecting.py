@@ -10,9 +10,9 @@ from pathlib import Path
 
 from mobvibe_app.cli.db.database import opened
 from mobvibe_app.cli.output import Output
-from mobvibe_app.environment.environment import Environment
 from mobvibe_app.postgres.programs import find_program, libpq_environment
 from mobvibe_app.settings import AppSettings
+from mobvibe_app.wiring import build_environment
 from mobvibe_worker.errors import InputError
 from mobvibe_worker.store.schema import diagram
 from mobvibe_worker.store.schema.branches import Branches
@@ -59,7 +59,7 @@ def _write(place: Path, text: str) -> None:
 
 async def url(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
     """Print the address of the database on stdout, its password included: it was asked for."""
-    environment = Environment(settings)
+    environment = build_environment(settings)
     try:
         dsn = await environment.start(out.status)
         if flags.branch is not None:
