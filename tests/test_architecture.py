@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from support.polling import patient
+
 PROGRAM = """
 import json, sys
 {statements}
@@ -21,7 +23,7 @@ def loaded_after(statements: str) -> set[str]:
         [sys.executable, "-c", PROGRAM.format(statements=statements)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patient(60),
     )
     assert finished.returncode == 0, finished.stderr
     return set(json.loads(finished.stdout.splitlines()[-1]))

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from support.polling import patient
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -17,7 +19,7 @@ def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The names in a freshly built wheel."""
     target = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(target)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=patient(120))
     (built,) = target.glob("*.whl")
     return zipfile.ZipFile(built).namelist()
 

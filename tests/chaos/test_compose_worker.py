@@ -17,6 +17,7 @@ from mobvibe_app.containers.engine import DockerEngine
 from support.containers.compose import ROOT, Composed
 from support.containers.compose import composed as composed
 from support.containers.engine import ensure_python_image
+from support.polling import patient
 
 pytestmark = [pytest.mark.chaos, pytest.mark.docker, pytest.mark.timeout(1800)]
 
@@ -60,7 +61,7 @@ async def test_a_worker_and_the_previews_come_up(
 
 async def _until_at_work(composed: Composed) -> None:
     """The worker is in the registry of workers, the previews listen."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + patient(60)
     connection = await asyncpg.connect(composed.dsn)
     try:
         while True:

@@ -17,6 +17,7 @@ from mobvibe_worker.jobs import SessionId
 from mobvibe_worker.store.connection.pool import open_pool
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.schema.migrations import MigrationRunner
+from support.polling import patient, within
 from support.postgres.clusters import ClusterOfOurs, running
 from support.postgres.database import new_session
 
@@ -57,11 +58,11 @@ async def _seconds_until_healthy(pool: Pool) -> float:
     started = time.monotonic()
     while True:
         try:
-            async with asyncio.timeout(1):
+            async with within(1):
                 await asyncio.gather(*(pool.fetchval("select 1") for _ in range(WRITERS)))
             return time.monotonic() - started
         except Exception as error:
-            assert time.monotonic() - started < 30, repr(error)
+            assert time.monotonic() - started < patient(30), repr(error)
             await asyncio.sleep(0.01)
 
 

@@ -22,6 +22,7 @@ from mobvibe_worker.store.connection.pool import open_pool
 from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.schema.migrations import MigrationRunner
 from mobvibe_worker.store.workers import WorkerRegistry
+from support.polling import within
 from support.postgres.clusters import ClusterOfOurs, running
 from support.postgres.database import new_session
 from support.queue.chaos import Workers
@@ -43,7 +44,7 @@ async def url(programs: Path, tmp_path: Path) -> AsyncIterator[str]:
 
 
 async def _until_started(pool: Pool, session: SessionId, attempt: int) -> float:
-    async with asyncio.timeout(30):
+    async with within(30):
         while True:
             said = [row[0] for row in await pool.fetch(_STARTS, session)]
             if any(word.startswith("start") and word.endswith(f" {attempt}") for word in said):
@@ -82,7 +83,7 @@ async def test_killed_to_running_again_on_the_same_host(url: str, tmp_path: Path
 async def _until_watched(pool: Pool, count: int) -> None:
     """Every worker is in the registry; a moment later each watches the others."""
     sql = "select count(*) from public.workers where gone_at is null"
-    async with asyncio.timeout(20):
+    async with within(20):
         while True:
             if await pool.fetchval(sql) >= count:
                 break
@@ -117,12 +118,12 @@ async def test_cancel_to_cancelled(url: str, hears: bool, goal: float) -> None:
             for number in range(ROUNDS):
                 session = await new_session(pool, f"App {number}")
                 job = await JobQueue(pool).enqueue(session, "go")
-                async with asyncio.timeout(30):
+                async with within(30):
                     await started.wait()
                 await asyncio.sleep(0.1 + 0.05 * (number % 20))
                 asked[job] = time.perf_counter()
                 await JobQueue(pool).cancel(job)
-                async with asyncio.timeout(30):
+                async with within(30):
                     await stopped.wait()
                 started.clear()
                 stopped.clear()

@@ -13,7 +13,7 @@ import pytest
 from journey.conftest import processes_of
 from mobvibe_worker.home import Home
 from support.phone import Phone
-from support.polling import until
+from support.polling import patient, until
 from support.terminal import Terminal
 
 pytestmark = [pytest.mark.expo, pytest.mark.terminal, pytest.mark.timeout(900)]
@@ -69,7 +69,7 @@ async def test_quit_and_start_again_shows_the_same_picture(home: Home) -> None:
         before = time.monotonic()
         terminal.press("q")
         await asyncio.to_thread(terminal.wait_for_exit)
-        assert time.monotonic() - before < 15
+        assert time.monotonic() - before < patient(15)
         assert terminal.is_restored
 
 

@@ -15,6 +15,7 @@ from mobvibe_worker.home import Home
 from mobvibe_worker.jobs import JobId
 from mobvibe_worker.store.job_queue import JobQueue
 from support.containers.engine import BASE_IMAGE
+from support.polling import patient
 from support.postgres.database import database_url as database_url
 from support.postgres.database import new_session
 from support.postgres.database import pool as pool
@@ -55,7 +56,7 @@ async def test_its_checks_run_in_a_container(
 
 
 async def _until_completed(pool: Pool, job: JobId, worker: Program) -> None:
-    deadline = time.monotonic() + JOB_SECONDS
+    deadline = time.monotonic() + patient(JOB_SECONDS)
     while True:
         row = await pool.fetchrow("select status, error from coding_jobs where id = $1", job)
         if row is not None and row["status"] == "completed":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Callable
 
 import pytest
@@ -28,6 +26,7 @@ from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.projects import ProjectStore
 from mobvibe_worker.store.seed import seed
 from mobvibe_worker.store.sessions import SessionStore
+from support.polling import until
 
 GRACES, HERS = {"Tip splitter", "Plant diary"}, "Round every"
 
@@ -67,10 +66,7 @@ class Looking:
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
         """Wait while the screen goes on."""
-        deadline = time.monotonic() + 60
-        while not condition():
-            assert time.monotonic() < deadline, f"{what}: {self.top()} {self.titles()}"
-            await asyncio.sleep(0.02)
+        await until(condition, 60, lambda: f"{what}: {self.top()} {self.titles()}")
 
 
 @pytest.fixture

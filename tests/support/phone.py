@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 import httpx2
 from websockets.asyncio.client import ClientConnection, connect
 
+from support.polling import patient, within
+
 BUNDLE_SECONDS = 180.0
 
 
@@ -32,7 +34,7 @@ class Phone:
     async def manifest(self) -> dict[str, Any]:
         """What Metro tells this platform."""
         headers = {"expo-platform": self.platform, "accept": "application/expo+json"}
-        async with httpx2.AsyncClient(trust_env=False, timeout=60) as client:
+        async with httpx2.AsyncClient(trust_env=False, timeout=patient(60)) as client:
             answer = await client.get(f"http://{self.address}/", headers=headers)
             assert answer.status_code == 200, answer.text[:500]
             found: dict[str, Any] = answer.json()
@@ -41,7 +43,7 @@ class Phone:
     async def bundle(self) -> bytes:
         """The JavaScript that the manifest names."""
         url = (await self.manifest())["launchAsset"]["url"]
-        async with httpx2.AsyncClient(trust_env=False, timeout=BUNDLE_SECONDS) as client:
+        async with httpx2.AsyncClient(trust_env=False, timeout=patient(BUNDLE_SECONDS)) as client:
             answer = await client.get(url)
             assert answer.status_code == 200, answer.text[:500]
             return answer.content
@@ -68,7 +70,7 @@ class Phone:
 
     async def sees(self, text: str, seconds: float = 60.0) -> None:
         """Wait for a hot update that carries this text; any error on the way fails."""
-        async with asyncio.timeout(seconds):
+        async with within(seconds):
             while True:
                 errors = [update for update in self.updates if update["type"] == "error"]
                 assert not errors, errors

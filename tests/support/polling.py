@@ -1,16 +1,32 @@
-"""Waiting for a condition with a deadline in place of sleeping for luck, and programs that a test may kill."""
+"""Waits for a condition up to a time limit, and starts programs that a test may kill.
+
+Every time limit of a test is scaled here by MOBVIBE_TEST_PATIENCE (default 1): a busy machine gets 4, for example.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Iterable
 
 import psutil
 
+PATIENCE = float(os.environ.get("MOBVIBE_TEST_PATIENCE", "1"))
+
+
+def patient(seconds: float) -> float:
+    """A time limit in seconds, scaled by MOBVIBE_TEST_PATIENCE."""
+    return seconds * PATIENCE
+
+
+def within(seconds: float) -> asyncio.Timeout:
+    """`asyncio.timeout` with the scaled limit."""
+    return asyncio.timeout(patient(seconds))
+
 
 class Programs:
-    """Programs that one test starts; `kill_all` ends what is left when it failed half-way."""
+    """Programs that one test starts. `kill_all` ends those that a failed test left running."""
 
     def __init__(self) -> None:
         self._started: list[asyncio.subprocess.Process] = []
@@ -18,13 +34,13 @@ class Programs:
     async def start(
         self, *argv: str, stdout: int | None = None, stderr: int | None = None
     ) -> asyncio.subprocess.Process:
-        """Start a program of our own session."""
+        """Start a program in this session."""
         process = await asyncio.create_subprocess_exec(*argv, stdout=stdout, stderr=stderr)
         self._started.append(process)
         return process
 
     async def kill_all(self) -> None:
-        """kill -9 of each that still runs."""
+        """Send SIGKILL to each that still runs."""
         for process in self._started:
             if process.returncode is None:
                 process.kill()
@@ -39,11 +55,15 @@ def is_running(pid: int) -> bool:
         return False
 
 
-async def until(condition: Callable[[], bool], seconds: float = 10.0, what: str = "") -> None:
-    """Return as soon as the condition holds; AssertionError after `seconds`."""
-    deadline = time.monotonic() + seconds
+async def until(
+    condition: Callable[[], object], seconds: float = 10.0, what: str | Callable[[], object] = ""
+) -> None:
+    """Return as soon as the condition holds; AssertionError after `seconds` (scaled), saying `what`."""
+    deadline = time.monotonic() + patient(seconds)
     while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what or condition}"
+        if time.monotonic() > deadline:
+            wanted = what() if callable(what) else what
+            raise AssertionError(f"not within {patient(seconds):g} s: {wanted or condition}")
         await asyncio.sleep(0.01)
 
 

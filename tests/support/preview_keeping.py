@@ -29,6 +29,7 @@ from mobvibe_worker.store.sessions import SessionStore
 from mobvibe_worker.store.stores import Stores
 from support.expo import ExpoSdk
 from support.expo import expo_sdk as expo_sdk
+from support.polling import within
 from support.postgres.database import running_job
 
 OURS = "aaaa1111"
@@ -104,7 +105,7 @@ class Keeping:
         return dict(found) if found else None
 
     async def until_row(self, status: str, seconds: float = 30.0) -> dict[str, Any]:
-        async with asyncio.timeout(seconds):
+        async with within(seconds):
             while True:
                 row = await self.tend()
                 if row is not None and row["status"] == status:

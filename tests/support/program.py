@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from support.polling import within
+
 START_SECONDS = 600.0
 
 
@@ -80,7 +82,7 @@ class Program:
 
     async def _until(self, look: Any, seconds: float) -> dict[str, Any]:
         try:
-            async with asyncio.timeout(seconds):
+            async with within(seconds):
                 while (found := look()) is None:
                     assert self.process.returncode is None, self.said
                     await asyncio.sleep(0.05)
@@ -96,7 +98,7 @@ class Program:
 
     async def ended(self, seconds: float = START_SECONDS) -> int:
         """Wait for its end; the exit code."""
-        async with asyncio.timeout(seconds):
+        async with within(seconds):
             code = await self.process.wait()
             await asyncio.gather(*self._readers)
         return code

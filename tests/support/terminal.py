@@ -26,6 +26,8 @@ import numpy as np
 import numpy.typing as npt
 import pyte
 
+from support.polling import patient
+
 CELL_WIDTH, CELL_HEIGHT = 8, 16
 NAMED = {"black": 0x000000, "white": 0xE5E5E5, "brightwhite": 0xFFFFFF, "default": 0x000000}
 QUADRANTS = {" ": (False, False), "▀": (True, False), "▄": (False, True), "█": (True, True)}
@@ -100,10 +102,10 @@ class Terminal:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(10)
+                self.process.wait(patient(10))
             except subprocess.TimeoutExpired:
                 os.killpg(self.process.pid, signal.SIGKILL)
-                self.process.wait(10)
+                self.process.wait(patient(10))
         self.hang_up()
 
     def hang_up(self) -> None:
@@ -172,7 +174,7 @@ class Terminal:
         self, what: str | re.Pattern[str] | Callable[[str], bool], seconds: float = 15.0
     ) -> str:
         """Wait until the screen shows a text (or matches, or satisfies); returns the screen. AssertionError if not."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + patient(seconds)
         while True:
             text = self.text
             if isinstance(what, str):
@@ -188,7 +190,7 @@ class Terminal:
 
     def wait_for_qr(self, seconds: float = 15.0) -> str:
         """Wait until a QR code can be read from the drawn cells; returns what it says."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + patient(seconds)
         while True:
             if found := self.read_qr():
                 return found
@@ -197,8 +199,8 @@ class Terminal:
 
     def wait_for_exit(self, seconds: float = 15.0) -> int:
         """Wait until the program has ended and all it drew is read; returns its exit code."""
-        code = self.process.wait(seconds)
-        deadline = time.monotonic() + 5
+        code = self.process.wait(patient(seconds))
+        deadline = time.monotonic() + patient(5)
         while self._reader.is_alive() and time.monotonic() < deadline:
             if not select.select([self._fd], [], [], 0.05)[0]:
                 break

@@ -16,6 +16,7 @@ from mobvibe_worker.store.claims import Claims
 from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.workers import WorkerRegistry
+from support.polling import patient, within
 
 LEASE_SECONDS = 30.0
 
@@ -32,7 +33,7 @@ async def at_work(
     """A worker that runs until the end of the block; what runs then is handed back."""
     rhythm = Rhythm(lease=lease, poll=10.0, concurrency=slots)
     worker = Worker(Claims(pool), WorkerRegistry(pool), listener, run_attempt, rhythm)
-    async with asyncio.timeout(60):
+    async with within(60):
         task = asyncio.create_task(worker.run())
         try:
             yield worker
@@ -43,7 +44,7 @@ async def at_work(
 
 async def until_status(pool: Pool, job: JobId, status: str, seconds: float = 20.0) -> None:
     """Return when a job has this status."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + patient(seconds)
     while (now := (await JobQueue(pool).get(job)).status) != status:
         assert time.monotonic() < deadline, f"{job} is still {now}"
         await asyncio.sleep(0.01)

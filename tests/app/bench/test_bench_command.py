@@ -13,6 +13,7 @@ import pytest
 
 from mobvibe_app.bench.figures import Figures, as_data, table
 from mobvibe_worker.processes.surroundings import allowed_environment
+from support.polling import within
 
 
 async def _bench(home: Path, *arguments: str) -> tuple[str, str]:
@@ -22,7 +23,7 @@ async def _bench(home: Path, *arguments: str) -> tuple[str, str]:
         stderr=asyncio.subprocess.PIPE,
         env=allowed_environment({"MOBVIBE_HOME": str(home)}),
     )
-    async with asyncio.timeout(200):
+    async with within(200):
         out, err = await process.communicate()
     assert process.returncode == 0, err.decode()
     return out.decode(), err.decode()

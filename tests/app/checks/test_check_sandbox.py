@@ -29,7 +29,7 @@ from support.containers.engine import EngineOfTests
 from support.containers.expo_images import kept_image
 from support.expo import ExpoSdk
 from support.expo import expo_sdk as expo_sdk
-from support.polling import until
+from support.polling import patient, until
 
 pytestmark = [pytest.mark.docker, pytest.mark.expo, pytest.mark.timeout(900)]
 
@@ -271,4 +271,4 @@ async def test_without_a_sandbox_it_is_said_or_refused(
     async with StagedCommands(root, expo_sdk.starter, sandbox_of(missing)) as commands:
         with pytest.raises(ServiceError, match="mobvibe-no-such-image"):
             await commands.runner()
-    assert time.monotonic() - started < 30 and engine.labelled(missing.home_id) == ()
+    assert time.monotonic() - started < patient(30) and engine.labelled(missing.home_id) == ()

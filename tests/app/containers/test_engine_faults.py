@@ -35,6 +35,7 @@ from support.containers.containers import kept
 from support.containers.engine import POSTGRES_IMAGE, OwnEngine
 from support.containers.image_registry import ImageRegistry
 from support.containers.image_registry import image_registry as image_registry
+from support.polling import patient
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
@@ -144,7 +145,7 @@ async def test_a_container_removed_from_under_a_running_postgres_is_told_and_mad
     await _keep_a_row(await postgres.start())
     lost = asyncio.create_task(postgres.environment.lost())
     engine.remove(postgres.container)
-    assert "Postgres ended by itself" in (await asyncio.wait_for(lost, 30)).message
+    assert "Postgres ended by itself" in (await asyncio.wait_for(lost, patient(30))).message
     assert await kept(await postgres.start()) == 7
     await postgres.gone()
 

@@ -17,6 +17,7 @@ from mobvibe_worker.home import Home
 from support.containers.compose import Composed
 from support.containers.compose import composed as composed
 from support.containers.engine import POSTGRES_IMAGE
+from support.polling import patient
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 _SAME = ("CapDrop", "CapAdd", "SecurityOpt", "PidsLimit", "PortBindings", "Privileged")
@@ -65,7 +66,7 @@ async def test_compose_and_the_program_make_the_same_postgres(
 
 
 async def _until_it_answers(dsn: str) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + patient(60)
     while True:
         try:
             connection = await asyncpg.connect(dsn)

@@ -27,7 +27,7 @@ from support.containers.expo_images import kept_image
 from support.expo import ExpoSdk
 from support.expo import make_expo_home as make_expo_home
 from support.phone import Phone
-from support.polling import until
+from support.polling import patient, until
 from support.program import run_program
 
 
@@ -91,7 +91,7 @@ async def test_a_reset_asks_then_begins_with_an_empty_database(home: Home) -> No
         lost = asyncio.create_task(environment.lost())
         done = await run_program(home.root, "reset", "postgres", "--yes")
         assert done.process.returncode == 0, done.said
-        assert "reset" in (await asyncio.wait_for(lost, 20)).message
+        assert "reset" in (await asyncio.wait_for(lost, patient(20))).message
         assert not (home.postgres / "data").exists()
     async with _environment(home) as environment:
         dsn = await environment.start(lambda status: None)

@@ -16,6 +16,7 @@ from mobvibe_app.supervisor.choices import Choices
 from mobvibe_app.supervisor.client import Supervisor
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home
+from support.polling import patient
 from support.postgres.embedded import CLIENT, start
 
 
@@ -95,7 +96,7 @@ def test_a_machine_without_user_namespaces_is_said(tmp_path: Path) -> None:
         ],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patient(60),
         check=False,
     )
     assert "this machine does not allow user namespaces" in finished.stderr
@@ -113,7 +114,7 @@ def test_a_full_disk_is_said_before_anything_is_made(tmp_path: Path) -> None:
         ],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=patient(60),
         check=False,
     )
     assert "Postgres needs 200 MB" in finished.stderr

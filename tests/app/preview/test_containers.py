@@ -31,6 +31,7 @@ from support.containers.expo_images import KEPT_BY_TESTS, certificates, kept_ima
 from support.expo import ExpoSdk
 from support.expo import expo_sdk as expo_sdk
 from support.phone import Phone
+from support.polling import patient, within
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 
@@ -111,7 +112,7 @@ async def _is_watched(previews: Previews, slug: str) -> None:
     log = await previews.service.events(slug)
     assert log is not None
     facts = PreviewFacts()
-    async with asyncio.timeout(20):
+    async with within(20):
         while not (facts.phones and facts.bundled_at):
             facts = moved_on(facts, log.read())
             await asyncio.sleep(0.05)
@@ -215,7 +216,7 @@ async def test_what_a_killed_client_left_is_replaced_or_removed(
 
 
 async def _until_bundled(url: str, text: bytes, seconds: float = 90.0) -> None:
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + patient(seconds)
     while True:
         try:
             assert text in await Phone(url).bundle()

@@ -16,7 +16,7 @@ from mobvibe_app.status import ServiceStatus
 from support.containers.engine import BASE_IMAGE
 from support.expo import ExpoSdk
 from support.expo import expo_sdk as expo_sdk
-from support.polling import until
+from support.polling import patient, until
 
 pytestmark = [pytest.mark.docker, pytest.mark.expo, pytest.mark.timeout(300)]
 
@@ -38,7 +38,7 @@ async def test_a_build_that_is_cancelled_ends_within_seconds(
     with contextlib.closing(docker.from_env()) as client:
         before = {found.id for found in client.containers.list()}
         building = asyncio.create_task(image.ensure(hear, is_anew=True))
-        await asyncio.wait_for(installing.wait(), 120)
+        await asyncio.wait_for(installing.wait(), patient(120))
         building.cancel()
         with pytest.raises(asyncio.CancelledError):
             await building

@@ -31,7 +31,7 @@ from mobvibe_worker.store.revisions import RevisionStore
 from mobvibe_worker.store.sessions import SessionStore
 from mobvibe_worker.store.stores import Stores
 from mobvibe_worker.workspace.publish import ServedFolder
-from support.polling import until
+from support.polling import patient, until, within
 from support.postgres.database import GREEN, running_job
 
 OUR_HOME = "cafe"
@@ -122,7 +122,7 @@ async def test_a_starter_of_long_ago_gets_no_metro_and_a_deleted_folder_a_new_on
         (hosted.folder.root / "App.tsx").write_bytes(b"edited")
         revisions = RevisionStore(hosted.pool)
         head = await revisions.head(hosted.job.project_id)
-        async with asyncio.timeout(10):
+        async with within(10):
             while head is None or head[1] != {"App.tsx": b"edited"}:
                 await asyncio.sleep(0.1)
                 (hosted.folder.root / "App.tsx").write_bytes(b"edited")
@@ -174,7 +174,7 @@ async def test_only_the_home_of_a_session_announces_where_it_is_served(
 
 async def told_ready(events: EventLog, hosted: Hosted) -> None:
     """Wait for the first address."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + patient(10)
     while not await ready_urls(events, hosted):
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)

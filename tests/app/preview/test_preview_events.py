@@ -19,6 +19,7 @@ from mobvibe_worker.workspace.publish import ServedFolder
 from support.expo import ExpoSdk
 from support.expo import expo_sdk as expo_sdk
 from support.phone import Phone
+from support.polling import within
 
 HOST = "127.0.0.1"
 
@@ -40,7 +41,7 @@ class Watched:
 
     async def until(self, what: str, seconds: float = 60.0) -> PreviewFacts:
         """Read on until the expression over `facts` holds."""
-        async with asyncio.timeout(seconds):
+        async with within(seconds):
             while not eval(what, {"facts": self.facts}):
                 self.facts = moved_on(self.facts, self.log.read())
                 await asyncio.sleep(0.02)

@@ -37,7 +37,7 @@ from mobvibe_worker.workspace.publish import ServedFolder
 from support.expo import ExpoSdk
 from support.expo import expo_sdk as expo_sdk
 from support.phone import Phone
-from support.polling import until
+from support.polling import patient, until, within
 
 PAGES = Path(__file__).parents[3]
 _ID = UUID(int=1)
@@ -153,7 +153,7 @@ async def test_a_phone_that_stops_half_way_is_told_why(expo_sdk: ExpoSdk) -> Non
             return key(known.hint) if known else None
 
         await until(lambda: current() == "not-reached", UNREACHED_SECONDS + 10)
-        async with httpx2.AsyncClient(trust_env=False, timeout=60) as browser:
+        async with httpx2.AsyncClient(trust_env=False, timeout=patient(60)) as browser:
             await browser.get(served.metro_url, headers={"accept": "text/html"})
         await until(lambda: current() == "opened-in-a-browser", 10)
         phone = Phone(url)
@@ -166,7 +166,7 @@ async def test_a_phone_that_stops_half_way_is_told_why(expo_sdk: ExpoSdk) -> Non
                 await phone.bundle()
         await until(lambda: current() == "bundle-failed", 10)
         (folder.root / "App.tsx").write_bytes(files["App.tsx"])
-        async with asyncio.timeout(30):
+        async with within(30):
             while current() is not None:
                 try:
                     await phone.bundle()

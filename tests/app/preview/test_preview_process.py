@@ -24,7 +24,7 @@ from mobvibe_worker.workspace.publish import ServedFolder
 from support.expo import ExpoSdk
 from support.expo import expo_sdk as expo_sdk
 from support.phone import Phone
-from support.polling import until_gone
+from support.polling import patient, until_gone, within
 
 pytestmark = [pytest.mark.expo, pytest.mark.timeout(600)]
 
@@ -100,7 +100,7 @@ async def test_no_poll_ever_gets_an_error_while_revisions_are_published(
     seen: list[int] = []
 
     async def poll() -> None:
-        async with httpx2.AsyncClient(trust_env=False, timeout=120) as client:
+        async with httpx2.AsyncClient(trust_env=False, timeout=patient(120)) as client:
             while True:
                 answer = await client.get(url)
                 assert answer.status_code == 200, answer.text[:800]
@@ -123,7 +123,7 @@ async def test_no_poll_ever_gets_an_error_while_revisions_are_published(
 
 
 async def _until_served(url: str, text: str, polling: asyncio.Task[None]) -> None:
-    async with httpx2.AsyncClient(trust_env=False, timeout=120) as client, asyncio.timeout(60):
+    async with httpx2.AsyncClient(trust_env=False, timeout=patient(120)) as client, within(60):
         while text.encode() not in (await client.get(url)).content:
             if polling.done():
                 polling.result()
@@ -151,7 +151,7 @@ async def test_a_preview_that_dies_says_why(previews: Previews, expo_sdk: ExpoSd
     # Answers come in the order of the questions: when this one is here, `ended` waits.
     await previews.supervisor.status()
     os.kill(served.pid, signal.SIGKILL)
-    async with asyncio.timeout(20):
+    async with within(20):
         failure = await ending
     assert failure is not None and "dying ended" in failure.message
     await until_gone(pids)
@@ -172,5 +172,5 @@ async def test_another_projects_metro_does_not_hold_a_publish_up(previews: Previ
     tree = previews.tree("other", "Two", {"src/a.ts": b"export const a = 1;\n"})
     started = time.monotonic()
     await asyncio.to_thread(other.publish, tree)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < patient(10)
     assert (other.root / "src" / "a.ts").exists() and other.edits() is None

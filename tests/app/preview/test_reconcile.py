@@ -23,7 +23,7 @@ from mobvibe_worker.store.previews import container_id
 from mobvibe_worker.store.sessions import SessionStore
 from support.expo import expo_sdk as expo_sdk
 from support.phone import Phone
-from support.polling import until
+from support.polling import patient, until, within
 from support.preview_keeping import OURS, Keeping
 from support.preview_keeping import keeping as keeping
 
@@ -95,7 +95,7 @@ async def test_a_killed_metro_is_started_again_and_a_crash_loop_ends_with_its_ca
     running = await kept.supervised.running(name)
     assert running is not None
     os.kill(running.pid, signal.SIGKILL)
-    async with asyncio.timeout(60):
+    async with within(60):
         while True:
             await kept.tend()
             again = await kept.supervised.running(name)
@@ -127,7 +127,7 @@ async def test_the_apps_console_becomes_events_and_two_homes_keep_their_addresse
     async with Phone(address.url) as phone:
         assert phone._socket is not None
         said = {"type": "log", "level": "error", "data": ["it \x1b[31mbroke"]}
-        async with asyncio.timeout(30):
+        async with within(30):
             while not (events := await _phone_events(kept)):
                 await phone._socket.send(json.dumps(said))
                 await asyncio.sleep(0.2)
@@ -137,7 +137,7 @@ async def test_the_apps_console_becomes_events_and_two_homes_keep_their_addresse
             await asyncio.sleep(0.06)
     assert events[0] == {"text": "error: it broke", "author": "phone"}
     # An app that prints for ever fills no database.
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + patient(30)
     while "more than is kept" not in (await _phone_events(kept))[-1]["text"]:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.2)
@@ -176,7 +176,7 @@ async def test_a_web_session_is_served_as_a_page_with_its_script(
     await until(lambda: '"is":"built"' in kept.service.log(kept.project.slug).read_text(), 20)
     watched = kept.watches
     await until(lambda: watched.known(kept.project.slug) == untouched, 20)
-    async with httpx2.AsyncClient(trust_env=False, timeout=120) as browser:
+    async with httpx2.AsyncClient(trust_env=False, timeout=patient(120)) as browser:
         page = await browser.get(session.webview_url, headers={"accept": "text/html"})
         assert page.status_code == 200 and "<script" in page.text
         source = page.text.partition('<script src="')[2].partition('"')[0].replace("&amp;", "&")

@@ -18,6 +18,7 @@ from mobvibe_app.studio.changes import (
 from mobvibe_app.studio.state import BuildState, FileLine, Trouble, apply
 from mobvibe_worker.events import ErrorRaised, Event, FileChange, Message, Payload, Thinking
 from mobvibe_worker.jobs import JobId, SessionId
+from support.polling import patient
 from support.scripted_studio import (
     JOB,
     SESSION,
@@ -153,8 +154,8 @@ def test_a_long_history_does_not_slow_the_next_event_down() -> None:
     ]
     state = after(SessionSelected(SESSION), EventsArrived(tuple(thoughts)))
 
-    started = time.perf_counter()
+    started = time.process_time()
     for seq in range(20_001, 20_201):
         state = apply(state, EventsArrived((event(seq, Thinking("y")),)))
-    assert time.perf_counter() - started < 0.2
+    assert time.process_time() - started < patient(0.2)
     assert state.last_seq == 20_200

@@ -23,7 +23,7 @@ from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home
 from mobvibe_worker.processes.launch import StopPolicy
 from mobvibe_worker.processes.surroundings import allowed_environment
-from support.polling import Programs, is_running, until, until_gone
+from support.polling import Programs, is_running, patient, until, until_gone
 
 CLIENT = """
 import asyncio, sys
@@ -119,7 +119,7 @@ async def test_kill_of_the_supervisor_ends_the_services_and_is_noticed(home: Hom
         stubborn = "trap '' TERM; while :; do sleep 0.1; done"
         services = [await supervisor.start(sleeping(home, name, stubborn)) for name in ("a", "b")]
         os.kill(supervisor.pid, signal.SIGKILL)
-        await asyncio.wait_for(supervisor.lost.wait(), 5)
+        await asyncio.wait_for(supervisor.lost.wait(), patient(5))
         await until_gone(service.pid for service in services)
         assert [exit_ async for exit_ in exits] == []
         with pytest.raises(ServiceError, match="supervisor of the environment ended"):
@@ -175,11 +175,11 @@ async def test_exits_are_told_to_every_client(home: Home) -> None:
     async with await Supervisor.connect(home) as one, await Supervisor.connect(home) as two:
         exits = two.exits()
         await one.start(sleeping(home, "crash", "exit 7"))
-        assert await asyncio.wait_for(anext(exits), 5) == ServiceExit("crash", 7, False)
+        assert await asyncio.wait_for(anext(exits), patient(5)) == ServiceExit("crash", 7, False)
         again = await one.start(sleeping(home, "crash"))
         assert not again.already
         await one.stop("crash")
-        assert await asyncio.wait_for(anext(exits), 5) == ServiceExit("crash", 143, True)
+        assert await asyncio.wait_for(anext(exits), patient(5)) == ServiceExit("crash", 143, True)
         await one.stop("crash")
 
 
@@ -266,7 +266,7 @@ async def test_the_environment_of_a_service_is_in_no_command_line(home: Home) ->
 async def test_it_starts_fast_and_imports_only_the_standard_library(home: Home) -> None:
     started = time.monotonic()
     async with await Supervisor.connect(home) as supervisor:
-        assert time.monotonic() - started < 2.0
+        assert time.monotonic() - started < patient(2.0)
         maps = Path(f"/proc/{supervisor.pid}/maps")
         if maps.exists():
             assert "site-packages" not in maps.read_text()

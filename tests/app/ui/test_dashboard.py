@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
+import math
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 
 import pytest
 from textual.geometry import Offset
-from textual.pilot import Pilot
 from textual.selection import Selection
+from textual.widgets import Input
 
 from mobvibe_app.status import ServiceStatus
 from mobvibe_app.studio.changes import (
@@ -22,16 +20,15 @@ from mobvibe_app.studio.changes import (
     TroubleChanged,
 )
 from mobvibe_app.studio.commands import CancelJob, ReplayDemo, SelectSession, SubmitPrompt
-from mobvibe_app.ui.app import MobvibeApp
 from mobvibe_app.ui.screens.build import BuildScreen
 from mobvibe_app.ui.screens.build_actions import SEEN_SECONDS
 from mobvibe_app.ui.screens.confirm import ConfirmScreen
 from mobvibe_app.ui.screens.qr import QrScreen
 from mobvibe_app.ui.stream.view import StreamView
-from mobvibe_app.ui.widgets.prompt_box import PromptBox
 from mobvibe_worker.errors import InputError
 from mobvibe_worker.events import Message
 from mobvibe_worker.jobs import PROMPT_LIMIT
+from support.dashboard import shown
 from support.scripted_studio import (
     DEMOS,
     SESSION,
@@ -48,75 +45,20 @@ from support.scripted_studio import (
 BUILT = [*services_up(), *build_changes()]
 
 
-class Shown:
-    """A running dashboard and the keys to it."""
-
-    def __init__(self, app: MobvibeApp, studio: ScriptedStudio, pilot: Pilot[None]) -> None:
-        self.app, self.studio, self.pilot = app, studio, pilot
-
-    @property
-    def build(self) -> BuildScreen:
-        """The main screen."""
-        screen = self.app.screen_stack[0]
-        assert isinstance(screen, BuildScreen)
-        return screen
-
-    @property
-    def stream(self) -> StreamView:
-        """The stream."""
-        return self.build.query_one(StreamView)
-
-    @property
-    def prompt(self) -> PromptBox:
-        """The prompt box."""
-        return self.build.query_one(PromptBox)
-
-    @property
-    def text(self) -> str:
-        """What is drawn."""
-        strips = self.app.screen._compositor.render_strips()
-        return "\n".join("".join(segment.text for segment in strip) for strip in strips)
-
-    async def press(self, *keys: str) -> None:
-        """Press keys and let them act."""
-        await self.pilot.press(*keys)
-        await self.pilot.pause()
-
-    async def until(self, condition: Callable[[], bool], seconds: float = 5.0) -> None:
-        """Wait until the condition holds."""
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline, self.text
-            await asyncio.sleep(0.02)
-        await self.pilot.pause()
-
-    async def until_text(self, text: str) -> None:
-        """Wait until the text is drawn."""
-        await self.until(lambda: text in self.text)
-
-
-@asynccontextmanager
-async def shown(studio: ScriptedStudio, size: tuple[int, int] = (120, 40)) -> AsyncIterator[Shown]:
-    """The dashboard over this studio."""
-    app = MobvibeApp(studio, version="0.1.0", model_label="demo: recorded, no cost", demos=DEMOS)
-    async with app.run_test(size=size, notifications=True) as pilot:
-        yield Shown(app, studio, pilot)
-
-
 async def test_the_first_screen_says_how_to_begin_and_replays_a_build() -> None:
     async with shown(ScriptedStudio([*services_up(), empty_overview()])) as on:
         await on.until_text("Describe an app. Scan the code.")
-        assert "demo: recorded, no cost" in on.text
+        await on.until_text("demo: recorded, no cost")
         await on.press("down", "enter")
+        await on.until_asked(ReplayDemo(DEMOS[1].name))
         await on.until_text("On the phone")
-    assert on.studio.asked == [ReplayDemo(DEMOS[1].name)]
 
 
 async def test_while_postgres_starts_its_progress_is_shown() -> None:
     downloading = ServiceStatus("postgres", "downloading", "binaries", progress=0.62)
     async with shown(ScriptedStudio([ServiceChanged(downloading)]), (80, 24)) as on:
         await on.until_text("binaries 62 %")
-        assert "Starting" in on.text
+        await on.until_text("Starting")
 
 
 async def test_a_build_fills_every_panel() -> None:
@@ -131,27 +73,26 @@ async def test_a_build_fills_every_panel() -> None:
             "Plant diary",
             "$0.41 today",
         ):
-            assert expected in on.text
+            await on.until_text(expected)
 
 
 async def test_a_prompt_goes_to_the_shown_project_and_n_starts_a_new_one() -> None:
     async with shown(ScriptedStudio(BUILT)) as on:
         await on.until_text("On the phone")
-        await on.press("i", *"bigger", "ctrl+j", *"text", "enter")
-        await on.until(lambda: bool(on.studio.asked))
-        await on.press("n", *"a clock", "enter")
-        await on.until(lambda: len(on.studio.asked) == 2)
-    assert on.studio.asked == [
-        SubmitPrompt("bigger\ntext", SESSION),
-        SubmitPrompt("a clock", platform="mobile"),
-    ]
+        bigger = SubmitPrompt("bigger\ntext", SESSION)
+        await on.write(*"bigger", "ctrl+j", *"text", "enter")
+        await on.until_asked(bigger)
+        await on.press("escape")
+        await on.until(lambda: on.stream.has_focus)
+        await on.write(*"a clock", "enter", after="n")
+        await on.until_asked(bigger, SubmitPrompt("a clock", platform="mobile"))
 
 
 async def test_a_refused_prompt_stays_and_the_banner_says_what_to_do() -> None:
     refusal = InputError("Free text needs a model [a/b].", "Set a key.")
     async with shown(ScriptedStudio(BUILT, refusal=refusal)) as on:
         await on.until_text("On the phone")
-        await on.press("i", *"a clock", "enter")
+        await on.write(*"a clock", "enter")
         await on.until_text("✖ Free text needs a model [a/b]. Set a key.")
         assert on.prompt.text == "a clock"
 
@@ -163,7 +104,7 @@ async def test_a_refused_prompt_stays_and_the_banner_says_what_to_do() -> None:
 async def test_an_empty_or_too_long_prompt_is_not_sent(text: str, said: str) -> None:
     async with shown(ScriptedStudio(BUILT)) as on:
         await on.until_text("On the phone")
-        await on.press("i")
+        await on.write()
         on.prompt.text = text
         await on.press("enter")
         await on.until_text(said)
@@ -175,10 +116,10 @@ async def test_an_empty_or_too_long_prompt_is_not_sent(text: str, said: str) -> 
 async def test_earlier_prompts_come_back_and_the_draft_after_them() -> None:
     async with shown(ScriptedStudio(BUILT)) as on:
         await on.until_text("On the phone")
-        await on.press("i", *"draft", "up")
-        assert on.prompt.text.startswith("A habit tracker")
+        await on.write(*"draft", "up")
+        await on.until(lambda: on.prompt.text.startswith("A habit tracker"))
         await on.press("down")
-        assert on.prompt.text == "draft"
+        await on.until(lambda: on.prompt.text == "draft")
 
 
 async def test_the_stream_follows_until_one_scrolls_up() -> None:
@@ -187,6 +128,7 @@ async def test_the_stream_follows_until_one_scrolls_up() -> None:
     async with shown(ScriptedStudio(start), (80, 24)) as on:
         await on.until_text("row 200")
         await on.press("ctrl+u")
+        await on.until(lambda: not on.stream.is_following)
         top = on.stream.scroll_offset.y
         on.studio.tell(EventsArrived(tuple(event(n, Message(f"row {n}")) for n in range(201, 241))))
         await on.until_text("▼ 40 new")
@@ -200,14 +142,18 @@ async def test_the_stream_follows_until_one_scrolls_up() -> None:
 async def test_search_marks_and_walks_and_n_means_new_again_afterwards() -> None:
     async with shown(ScriptedStudio(BUILT)) as on:
         await on.until_text("On the phone")
-        await on.press("slash", *"types", "enter")
+        await on.press("slash")
+        await on.until(lambda: isinstance(on.app.focused, Input))
+        await on.press(*"types", "enter")
         await on.until_text("match 3/3")
         await on.press("n")
         await on.until_text("match 1/3")
         await on.press("N")
         await on.until_text("match 3/3")
-        await on.press("escape", "n")
-        assert on.prompt.is_for_new_app and on.prompt.has_focus
+        await on.press("escape")
+        await on.until(lambda: not on.stream.is_searching)
+        await on.press("n")
+        await on.until(lambda: on.prompt.is_for_new_app and on.prompt.has_focus)
 
 
 async def test_selected_text_has_no_gutter_and_joins_what_was_wrapped() -> None:
@@ -231,26 +177,29 @@ async def test_what_is_dragged_over_is_selected_and_copied_without_the_clock() -
         await on.pilot.mouse_up(StreamView, offset=(27, 1))
         await on.press("ctrl+c")
         await on.until_text("clipboard")
-        assert on.app.clipboard == "A habit tracker"
+        await on.until(lambda: on.app.clipboard == "A habit tracker")
 
 
 async def test_cancel_asks_first() -> None:
     async with shown(ScriptedStudio([*services_up(), *build_changes()[:3]])) as on:
         await on.until_text("x Cancel")
         await on.press("x")
-        assert isinstance(on.app.screen, ConfirmScreen)
-        await on.press("escape", "x", "y")
-        await on.until(lambda: on.studio.asked == [CancelJob()])
+        await on.until_screen(ConfirmScreen)
+        await on.press("escape")
+        await on.until_screen(BuildScreen)
+        await on.press("x")
+        await on.until_screen(ConfirmScreen)
+        await on.press("y")
+        await on.until_asked(CancelJob())
 
 
 async def test_keys_that_do_not_act_are_not_offered() -> None:
     async with shown(ScriptedStudio([*services_up(), empty_overview()])) as on:
         await on.until_text("Replay")
-        assert "QR" not in on.text.splitlines()[-1]
-        assert "Cancel" not in on.text.splitlines()[-1]
-        await on.press("i")
-        await on.until(lambda: "Send" in on.text.splitlines()[-1])
-        assert "Demos" not in on.text.splitlines()[-1]
+        await on.until(lambda: "Demos" in on.footer)
+        assert "QR" not in on.footer and "Cancel" not in on.footer
+        await on.write()
+        await on.until(lambda: "Send" in on.footer and "Demos" not in on.footer)
 
 
 async def test_enter_on_a_session_shows_it() -> None:
@@ -259,9 +208,10 @@ async def test_enter_on_a_session_shows_it() -> None:
         await on.press("1", "down", "enter")
         await on.until(lambda: bool(on.studio.asked))
         await on.until(lambda: on.build.state.selected != SESSION)
-        await on.until(lambda: URL not in on.text)
+        await on.until_no_text(URL)
         on.studio.tell(PreviewChanged(SESSION, preview()))
-        await on.pilot.pause(0.2)
+        on.studio.tell(TroubleChanged("told after it"))
+        await on.until_text("told after it")
         assert URL not in on.text
     assert isinstance(on.studio.asked[0], SelectSession)
 
@@ -269,22 +219,26 @@ async def test_enter_on_a_session_shows_it() -> None:
 async def test_p_shows_the_code_beside_the_stream_or_as_a_dialog() -> None:
     async with shown(ScriptedStudio(BUILT)) as on:
         await on.until_text(URL)
+        # Pressed while it slides in, the key leaves it there, however slow the machine is.
+        on.build.slid_in_at = math.inf
         await on.press("p")
-        assert "4 Preview" in on.text
-        await asyncio.sleep(SEEN_SECONDS)
+        on.studio.tell(TroubleChanged("pressed"))
+        await on.until_text("pressed")
+        await on.until_text("4 Preview")
+        on.build.slid_in_at = time.monotonic() - SEEN_SECONDS
         await on.press("p")
-        await on.until(lambda: "4 Preview" not in on.text)
+        await on.until_no_text("4 Preview")
         await on.press("p")
         await on.until_text("4 Preview")
         await on.pilot.resize_terminal(80, 24)
         await on.until_text("▣ preview ready: p")
         await on.press("p")
-        assert isinstance(on.app.screen, QrScreen)
+        await on.until_screen(QrScreen)
         on.studio.tell(PreviewChanged(SESSION, preview("exp://192.168.1.23:8082")))
         await on.until_text("exp://192.168.1.23:8082")
         await on.press("v", "v")
-        await on.until(lambda: "▀" not in on.text)
-        assert "exp://192.168.1.23:8082" in on.text
+        await on.until_no_text("▀")
+        await on.until_text("exp://192.168.1.23:8082")
 
 
 @pytest.mark.parametrize("size", [(33, 21), (36, 22), (60, 16), (30, 10)])
@@ -293,9 +247,9 @@ async def test_the_dialog_fits_any_terminal(size: tuple[int, int]) -> None:
         await on.until(lambda: on.build.state.preview is not None)
         on.build.action_large_qr()
         await on.until_text("exp://")
+        await on.until(lambda: ("▀" in on.text) == (size[0] >= 29 and size[1] >= 16))
         dialog = on.app.screen.query_one("#qr-dialog").region
         assert dialog.width <= size[0] and dialog.height <= size[1]
-        assert ("▀" in on.text) == (size[0] >= 29 and size[1] >= 16)
 
 
 async def test_narrow_tabs_show_one_panel_each() -> None:
@@ -304,7 +258,7 @@ async def test_narrow_tabs_show_one_panel_each() -> None:
         for key, text in (("2", "Recipe box"), ("3", "SDK 54"), ("4", "lib/streaks.ts")):
             await on.press(key)
             await on.until_text(text)
-            assert "On the phone" not in on.text
+            await on.until_no_text("On the phone")
         await on.press("1")
         await on.until_text("On the phone")
 
@@ -313,17 +267,18 @@ async def test_zoom_and_back() -> None:
     async with shown(ScriptedStudio(BUILT)) as on:
         await on.until_text("On the phone")
         await on.press("z")
-        assert on.build.maximized is on.stream
+        await on.until(lambda: on.build.maximized is on.stream)
         await on.press("escape")
-        assert on.build.maximized is None
+        await on.until(lambda: on.build.maximized is None)
 
 
 async def test_quitting_asks_only_while_a_job_runs() -> None:
     async with shown(ScriptedStudio([*services_up(), *build_changes()[:3]])) as on:
         await on.until_text("1 running")
         await on.press("q")
-        assert isinstance(on.app.screen, ConfirmScreen)
+        await on.until_screen(ConfirmScreen)
         await on.press("escape")
+        await on.until_screen(BuildScreen)
         on.studio.tell(overview("completed"))
         await on.until(lambda: not on.build.state.is_anything_running)
         await on.press("q")
@@ -337,4 +292,4 @@ async def test_trouble_is_a_banner_that_goes_when_it_is_over() -> None:
         await on.until_text("✖ Postgres does not answer. Wait.")
         assert "On the phone" in on.text
         on.studio.tell(TroubleChanged(None))
-        await on.until(lambda: "does not answer" not in on.text)
+        await on.until_no_text("does not answer")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from support.polling import patient
 from support.scripted_studio import URL
 from support.terminal import Terminal
 
@@ -163,7 +164,7 @@ def test_a_closed_window_ends_the_dashboard(dashboard: Open) -> None:
     terminal = dashboard("running")
     terminal.wait_for("check types")
     terminal.hang_up()
-    terminal.process.wait(15)
+    terminal.process.wait(patient(15))
     assert terminal.ending == f"closed=True code={128 + signal.SIGHUP}"
 
 

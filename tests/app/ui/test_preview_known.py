@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
-from textual.pilot import Pilot
 
 from mobvibe_app.preview.address import PreviewAddress
 from mobvibe_app.preview.facts import (
@@ -25,9 +22,10 @@ from mobvibe_app.preview.facts import (
 )
 from mobvibe_app.studio.changes import PreviewChanged, PreviewWatched
 from mobvibe_app.studio.commands import SubmitPrompt, WakePreview
-from mobvibe_app.ui.app import MobvibeApp
+from mobvibe_app.ui.screens.build import BuildScreen
 from mobvibe_app.ui.screens.qr import QrScreen
 from mobvibe_app.ui.widgets.qr_code import QrCode
+from support.dashboard import shown
 from support.scripted_studio import (
     SESSION,
     URL,
@@ -38,36 +36,8 @@ from support.scripted_studio import (
 )
 
 BUILT = [*services_up(), *build_changes()]
+WIDE = (160, 45)
 HINT = Hint("not-reached", "No phone has reached port 8081 yet.", "Is the phone in the same Wi-Fi?")
-
-
-class Screen:
-    """A running dashboard and what it says."""
-
-    def __init__(self, pilot: Pilot[None], studio: ScriptedStudio) -> None:
-        self.pilot, self.studio = pilot, studio
-
-    @property
-    def text(self) -> str:
-        strips = self.pilot.app.screen._compositor.render_strips()
-        return "\n".join("".join(segment.text for segment in strip) for strip in strips)
-
-    async def until_text(self, text: str) -> None:
-        for _ in range(200):
-            if text in " ".join(self.text.split()):
-                return
-            await self.pilot.pause(0.05)
-        raise AssertionError(f"{text!r} is not in:\n{self.text}")
-
-
-@asynccontextmanager
-async def shown(size: tuple[int, int] = (160, 45)) -> AsyncIterator[Screen]:
-    studio = ScriptedStudio(BUILT)
-    app = MobvibeApp(studio, version="0.1.0", model_label="demo")
-    async with app.run_test(size=size) as pilot:
-        screen = Screen(pilot, studio)
-        await screen.until_text("8081")
-        yield screen
 
 
 def known(facts: PreviewFacts, hint: Hint | None = None) -> PreviewWatched:
@@ -76,7 +46,8 @@ def known(facts: PreviewFacts, hint: Hint | None = None) -> PreviewWatched:
 
 async def test_the_panel_follows_a_phone_from_the_wait_to_its_console() -> None:
     facts = PreviewFacts(usage=Usage(3.2, 212_000_000, 1_200_000, 800))
-    async with shown() as screen:
+    async with shown(ScriptedStudio(BUILT), WIDE) as screen:
+        await screen.until_text("8081")
         screen.studio.tell(known(facts))
         await screen.until_text("○ not opened yet")
         await screen.until_text("CPU 3 % · 212 MB · ↓1.2 MB ↑1 kB")
@@ -94,59 +65,52 @@ async def test_the_panel_follows_a_phone_from_the_wait_to_its_console() -> None:
 
 
 async def test_a_stopped_preview_is_woken_by_the_keys_that_show_its_code() -> None:
-    async with shown() as screen:
-        await screen.pilot.press("v")
+    async with shown(ScriptedStudio(BUILT), WIDE) as screen:
+        await screen.until_text("8081")
+        await screen.press("v")
+        await screen.until_screen(QrScreen)
         assert WakePreview() not in screen.studio.asked
-        await screen.pilot.press("escape")
+        await screen.press("escape")
+        await screen.until_screen(BuildScreen)
         screen.studio.tell(known(PreviewFacts(ended="")))
         await screen.until_text("stopped · p starts it again")
-        await screen.pilot.press("v")
-        assert isinstance(screen.pilot.app.screen, QrScreen)
-        for _ in range(100):
-            if WakePreview() in screen.studio.asked:
-                break
-            await screen.pilot.pause(0.05)
-        assert WakePreview() in screen.studio.asked
+        await screen.press("v")
+        await screen.until_screen(QrScreen)
+        await screen.until(lambda: WakePreview() in screen.studio.asked)
 
 
 @pytest.mark.parametrize("size", [(160, 45), (60, 30), (36, 22), (33, 21)])
 async def test_a_hint_stands_in_the_dialog_and_never_in_the_codes_place(
     size: tuple[int, int],
 ) -> None:
-    async with shown((160, 45)) as screen:
+    async with shown(ScriptedStudio(BUILT), WIDE) as screen:
+        await screen.until_text("8081")
         await screen.pilot.resize_terminal(*size)
-        await screen.pilot.press("v")
+        await screen.press("v")
+        await screen.until_screen(QrScreen)
         await screen.until_text("exp://")
-        assert screen.pilot.app.screen.query_one(QrCode).display
+        await screen.until(lambda: screen.app.screen.query_one(QrCode).display)
         screen.studio.tell(known(PreviewFacts(), HINT))
+        await screen.until(lambda: screen.build.state.preview_known is not None)
         if size[0] >= 60:
             await screen.until_text("No phone has reached port 8081 yet.")
-        else:
-            await screen.pilot.pause(0.3)
-        assert screen.pilot.app.screen.query_one(QrCode).display
+        assert screen.app.screen.query_one(QrCode).display
         assert URL.rpartition(":")[2] in screen.text
-        dialog = screen.pilot.app.screen.query_one("#qr-dialog").region
+        dialog = screen.app.screen.query_one("#qr-dialog").region
         assert dialog.width <= size[0] and dialog.height <= size[1]
 
 
 async def test_a_new_app_can_be_one_for_browsers() -> None:
-    studio = ScriptedStudio([*services_up(), empty_overview()])
-    app = MobvibeApp(studio, version="0.1.0", model_label="demo")
-    async with app.run_test(size=(120, 40)) as pilot:
-        screen = Screen(pilot, studio)
+    async with shown(ScriptedStudio([*services_up(), empty_overview()])) as screen:
         await screen.until_text("Describe an app")
-        await pilot.press("i", "ctrl+t")
+        await screen.write("ctrl+t")
         await screen.until_text("New web app")
-        await pilot.press("a", "p", "p", "enter")
-        for _ in range(100):
-            if studio.asked:
-                break
-            await pilot.pause(0.05)
-        assert studio.asked == [SubmitPrompt("app", platform="web")]
+        await screen.press("a", "p", "p", "enter")
+        await screen.until_asked(SubmitPrompt("app", platform="web"))
         address = PreviewAddress(
             SESSION, "http://h:8081", 54, "Opens in any browser.", "http://h:8081"
         )
-        studio.tell(*BUILT, PreviewChanged(SESSION, replace(address, platform="web")))
+        screen.studio.tell(*BUILT, PreviewChanged(SESSION, replace(address, platform="web")))
         await screen.until_text("http://h:8081")
 
 

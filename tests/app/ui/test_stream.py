@@ -14,6 +14,7 @@ from mobvibe_app.ui.stream.buffer import StreamBuffer, row_spans
 from mobvibe_app.ui.stream.entries import entry_of
 from mobvibe_app.ui.stream.row import TONES, Ink, row_text
 from mobvibe_worker.events import ErrorRaised, Message, Payload, Terminal, Thinking
+from support.polling import patient
 from support.scripted_studio import START, build_payloads, event
 
 
@@ -131,14 +132,14 @@ def test_a_hundred_thousand_rows_are_laid_out_searched_and_grown_quickly() -> No
     buffer.extend(events)
     assert len(buffer.rows) == 100_000
 
-    started = time.perf_counter()
+    started = time.process_time()
     buffer.extend([event(50_001, build_payloads()[0])])
-    grown = time.perf_counter()
+    grown = time.process_time()
     buffer.find(re.compile("row 49999"))
-    searched = time.perf_counter()
+    searched = time.process_time()
     buffer.lay_out(60, is_wrapped=True, has_thoughts=True)
-    wrapped = time.perf_counter()
+    wrapped = time.process_time()
 
-    assert grown - started < 0.01
-    assert searched - grown < 0.5
-    assert wrapped - searched < 2.0
+    assert grown - started < patient(0.01)
+    assert searched - grown < patient(0.5)
+    assert wrapped - searched < patient(2.0)

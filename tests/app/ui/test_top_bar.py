@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from mobvibe_app.status import ServiceStatus
 from mobvibe_app.studio.changes import ServiceChanged
-from mobvibe_app.ui.app import MobvibeApp
 from mobvibe_app.ui.widgets.top_bar import TopBar
+from support.dashboard import shown
 from support.scripted_studio import ScriptedStudio, build_changes, overview, services_up
 
 
@@ -26,15 +24,9 @@ async def test_the_starter_s_progress_is_seen_beside_a_project_that_waits_for_it
             ServiceChanged(ServiceStatus("starter", "downloading", "SDK 54", progress=0.27)),
         ]
     )
-    app = MobvibeApp(studio, version="0", model_label="demo")
-    async with app.run_test(size=(columns, rows)) as pilot:
-        bar = app.screen_stack[0].query_one(TopBar)
-        async with asyncio.timeout(10):
-            while "starter 27 %" not in bar.render().plain:
-                await pilot.pause(0.02)
-        assert bar.render().cell_length <= columns
+    async with shown(studio, (columns, rows)) as on:
+        await on.until(lambda: "starter 27 %" in on.top)
+        assert on.build.query_one(TopBar).render().cell_length <= columns
         studio.tell(ServiceChanged(ServiceStatus("starter", "healthy", "SDK 54")))
-        async with asyncio.timeout(10):
-            while "starter" in bar.render().plain:
-                await pilot.pause(0.02)
-        assert "preview" in bar.render().plain
+        await on.until(lambda: "starter" not in on.top)
+        assert "preview" in on.top

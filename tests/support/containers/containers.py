@@ -20,6 +20,7 @@ from mobvibe_app.postgres.container import PostgresContainer
 from mobvibe_app.supervisor.client import Supervisor
 from mobvibe_worker.home import Home
 from support.containers.engine import POSTGRES_IMAGE
+from support.polling import patient
 
 
 @dataclass
@@ -54,7 +55,7 @@ async def containers(engine: DockerEngine, tmp_path: Path) -> AsyncIterator[Cont
 
 async def until_ended(containers: Containers, service: str) -> None:
     """The supervisor has seen that the service's keeper was killed."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + patient(20)
     while True:
         if await containers.supervisor.running(service) is None:
             return
@@ -78,7 +79,7 @@ async def kept(dsn: str) -> object:
 
 
 async def until_kept(dsn: str, seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + patient(seconds)
     while True:
         try:
             assert await kept(dsn) == 7

@@ -17,6 +17,7 @@ import pytest
 from mobvibe_app.containers.engine import DockerEngine
 from mobvibe_app.containers.failures import EngineUnavailable
 from support.expo import cache_home
+from support.polling import patient
 
 BASE_IMAGE = "mobvibe-test-base"
 POSTGRES_IMAGE = "mobvibe-test-postgres:18"
@@ -69,7 +70,7 @@ class OwnEngine:
                 stderr=log,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + _START_SECONDS
+        deadline = time.monotonic() + patient(_START_SECONDS)
         while True:
             try:
                 DockerEngine.connect().close()

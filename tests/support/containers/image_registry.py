@@ -15,6 +15,7 @@ import pytest
 
 from mobvibe_app.containers.build_context import pack
 from mobvibe_app.supervisor.ports import is_free, pick_port
+from support.polling import patient
 
 _START_SECONDS = 20.0
 _CONFIG = """\
@@ -36,7 +37,7 @@ class ImageRegistry:
             self._process = subprocess.Popen(
                 ("docker-registry", "serve", str(config)), stdout=log, stderr=log
             )
-        deadline = time.monotonic() + _START_SECONDS
+        deadline = time.monotonic() + patient(_START_SECONDS)
         while is_free(self.port):
             assert time.monotonic() < deadline, (place / "log").read_text()
             time.sleep(0.05)

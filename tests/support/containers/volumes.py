@@ -7,6 +7,8 @@ from uuid import UUID
 
 import asyncpg
 
+from support.polling import patient
+
 
 @dataclass(frozen=True, slots=True)
 class Volume:
@@ -82,6 +84,6 @@ async def seed_volume(connection: asyncpg.Connection, volume: Volume) -> None:
         _SEED.format(
             users=volume.users, sessions=volume.sessions, events=volume.events, jobs=volume.jobs
         ),
-        timeout=1800,
+        timeout=patient(1800),
     )
-    await connection.execute("vacuum (analyze)", timeout=900)
+    await connection.execute("vacuum (analyze)", timeout=patient(900))

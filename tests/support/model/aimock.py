@@ -16,6 +16,7 @@ from mobvibe_worker.agent.recordings import Recording
 from mobvibe_worker.processes.guarded import PIPE, GuardedProcess
 from mobvibe_worker.processes.surroundings import allowed_environment
 from mobvibe_worker.toolchain.node import find_node
+from support.polling import patient
 
 PACKAGE = "@copilotkit/aimock@1.43.0"
 _LISTENING = re.compile(rb"listening on (http://127\.0\.0\.1:\d+)")
@@ -31,7 +32,7 @@ def install_aimock() -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "package.json").write_text("{}")
         npm = [*find_node((20, 0)).npm_argv, "install", "--ignore-scripts", "--no-audit", PACKAGE]
-        subprocess.run(npm, cwd=folder, check=True, capture_output=True, timeout=120)
+        subprocess.run(npm, cwd=folder, check=True, capture_output=True, timeout=patient(120))
     return program
 
 

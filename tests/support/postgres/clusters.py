@@ -19,6 +19,7 @@ import pytest_asyncio
 
 from mobvibe_app.supervisor.ports import pick_port
 from mobvibe_worker.processes.surroundings import allowed_environment
+from support.polling import patient, within
 
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
 OWNER = "mobvibe"
@@ -70,7 +71,7 @@ class ClusterOfOurs:
                 env=allowed_environment({"LC_ALL": "C", **self.environment}),
                 start_new_session=True,
             )
-        async with asyncio.timeout(_READY_SECONDS):
+        async with within(_READY_SECONDS):
             while not await self.answers():
                 assert self._process.returncode is None, self.log()
                 await asyncio.sleep(0.02)
@@ -78,7 +79,7 @@ class ClusterOfOurs:
     async def answers(self) -> bool:
         """Whether it takes connections now."""
         try:
-            connection = await asyncpg.connect(self.url("postgres"), timeout=5)
+            connection = await asyncpg.connect(self.url("postgres"), timeout=patient(5))
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             return False
         await connection.close()
@@ -104,7 +105,7 @@ class ClusterOfOurs:
             return
         self._process.send_signal(signal.SIGINT)
         try:
-            await asyncio.wait_for(self._process.wait(), 20)
+            await asyncio.wait_for(self._process.wait(), patient(20))
         except TimeoutError:
             await self.kill()
 

@@ -16,6 +16,7 @@ from mobvibe_worker.processes.surroundings import allowed_environment
 from mobvibe_worker.toolchain.node import find_node
 from mobvibe_worker.toolchain.npm import run_npm
 from support.expo import cache_home
+from support.polling import patient
 
 _LINTER = "@postgres-language-server/cli@0.25.5"
 _REPOSITORY = Path(__file__).parents[3]
@@ -43,7 +44,7 @@ async def run_program(*argv: str, cwd: Path, time_limit: float = 60) -> tuple[in
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    output, _ = await asyncio.wait_for(process.communicate(), time_limit)
+    output, _ = await asyncio.wait_for(process.communicate(), patient(time_limit))
     assert process.returncode is not None
     return process.returncode, output.decode(errors="replace")
 

@@ -26,6 +26,7 @@ from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.feed import follow
 from mobvibe_worker.store.job_queue import JobQueue
+from support.polling import patient
 from support.postgres.clusters import ClusterOfOurs
 from support.postgres.fake_clock import FakeClock
 
@@ -250,7 +251,7 @@ class Chaos:
 
     async def settle(self, seconds: float) -> None:
         """Let everything end in peace: dead jobs are retried. AssertionError when something stays."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + patient(seconds)
         queue = JobQueue(self.pool)
         while True:
             try:

@@ -14,6 +14,7 @@ from pathlib import Path
 from asyncpg import Pool
 from prometheus_client.parser import text_string_to_metric_families
 
+from support.polling import patient
 from support.program import Program
 
 WAITS = "waiting for jobs"
@@ -28,7 +29,7 @@ async def worker(
     given = {"DATABASE_URL": database_url, "MONITOR_INTERVAL_MS": "200", **(env or {})}
     program = await Program.start(home, "worker", *arguments, env=given)
     try:
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + patient(START_SECONDS)
         while WAITS not in program.said:
             assert not _has_ended(program) and time.monotonic() < deadline, program.said
             await asyncio.sleep(0.02)
@@ -47,7 +48,7 @@ def _has_ended(program: Program) -> bool:
 
 async def until_row(pool: Pool, sql: str, *arguments: object, seconds: float = 60) -> None:
     """Wait until a query has a row."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + patient(seconds)
     while await pool.fetchrow(sql, *arguments) is None:
         assert time.monotonic() < deadline, f"not within {seconds} s: {sql} {arguments}"
         await asyncio.sleep(0.02)
@@ -62,7 +63,7 @@ def free_port() -> int:
 
 def scrape(port: int) -> dict[str, float]:
     """Every sample: `name{label}` -> value."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=patient(10)) as answer:
         text = answer.read().decode()
     return {
         sample.name + "".join(f"{{{each}}}" for each in sample.labels.values()): sample.value

@@ -32,7 +32,7 @@ from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.stores import Stores
-from support.polling import until
+from support.polling import until, within
 from support.postgres.database import new_session, running_job
 from support.postgres.refusals import refuse_events
 
@@ -65,7 +65,7 @@ async def test_work_ends_at_once_when_its_events_are_refused(pool: Pool) -> None
             await asyncio.sleep(0)
             cleaned_up.set()
 
-    async with buffer, asyncio.timeout(10):
+    async with buffer, within(10):
         with pytest.raises(StoreError, match="no room for that"):
             await buffer.while_accepted(work())
         assert cleaned_up.is_set(), "the work is over before its end is told"
@@ -119,7 +119,7 @@ async def test_work_that_is_stopped_has_its_word(pool: Pool) -> None:
                 raise
         return "completed all the same"
 
-    async with buffer, asyncio.timeout(10):
+    async with buffer, within(10):
         for completes in (True, False):
             begun.clear()
             task = asyncio.create_task(buffer.while_accepted(work(completes=completes)))

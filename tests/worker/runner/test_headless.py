@@ -13,7 +13,7 @@ import asyncpg
 from asyncpg import Pool
 
 from mobvibe_worker.store.job_queue import JobQueue
-from support.polling import until, until_gone
+from support.polling import until, until_gone, within
 from support.postgres.database import new_session
 from support.program import run_program
 from support.queue.headless import free_port, scrape, until_row, worker
@@ -125,7 +125,7 @@ async def test_the_engine_alone_never_checks_in_the_open_what_is_to_be_sealed_of
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        async with asyncio.timeout(60):
+        async with within(60):
             _, said = await process.communicate()
     finally:
         if process.returncode is None:

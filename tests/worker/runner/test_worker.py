@@ -28,7 +28,7 @@ from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.sessions import SessionStore
 from mobvibe_worker.store.workers import WorkerRegistry
-from support.polling import until
+from support.polling import patient, until
 from support.postgres.database import lose_lease, new_session
 from support.working import LEASE_SECONDS, Endless, at_work, until_status
 
@@ -53,7 +53,7 @@ async def test_cancelled_jobs_are_stopped_soon_with_and_without_notifications(
         for job in jobs:
             await JobQueue(pool).cancel(job)
             await until_status(pool, job, "cancelled")
-        assert time.monotonic() - asked < seconds
+        assert time.monotonic() - asked < patient(seconds)
         assert [(job, why) for job, why, _ in work.stopped] == [(job, "cancelled") for job in jobs]
     for running in work.started:
         last = (await EventLog(pool).read(running.job.session_id))[-1]
@@ -125,7 +125,7 @@ async def test_what_a_silent_worker_held_runs_again_two_seconds_after_its_lease_
         assert await Claims(pool).renew(held.worker, [held], lease)
         renewed = time.monotonic()
         await until(lambda: len(work.started) == 1, 10, "it runs again")
-        assert 1.5 < time.monotonic() - renewed < 4.0
+        assert 1.5 < time.monotonic() - renewed < patient(4.0)
         assert (work.started[0].job.id, work.started[0].attempt.number) == (job_id, 2)
 
 
@@ -156,7 +156,7 @@ async def test_the_first_stop_lets_jobs_finish_and_the_second_hands_them_back(
         begun = time.monotonic()
         worker.stop()
         await until_status(pool, long, "pending")
-        assert time.monotonic() - begun < 2.0
+        assert time.monotonic() - begun < patient(2.0)
     handed_back = await queue.get(long)
     assert (handed_back.retry_count, handed_back.attempt) == (0, 1)
     assert (await queue.get(next_one)).attempt == 0, "nothing is claimed while it stops"

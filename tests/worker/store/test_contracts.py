@@ -20,6 +20,7 @@ from mobvibe_worker.store import rules
 from mobvibe_worker.store.connection import rows
 from mobvibe_worker.store.schema.contracts import USED, camel, contracts_file, generate
 from support.expo import cache_home
+from support.polling import patient
 
 ORACLE = "@supabase/postgres-meta@0.99.0"
 SERVER = "node_modules/@supabase/postgres-meta/dist/server/server.js"
@@ -148,7 +149,7 @@ def postgres_meta() -> Path:
             cwd=folder,
             check=True,
             capture_output=True,
-            timeout=240,
+            timeout=patient(240),
         )
     return folder / SERVER
 
@@ -165,7 +166,7 @@ def _independent_types(database_url: str, postgres_meta: Path) -> str:
         check=True,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=patient(120),
     )
     return finished.stdout
 

@@ -16,7 +16,7 @@ from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.connection.pool import open_pool
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.feed import follow
-from support.polling import until
+from support.polling import until, within
 from support.postgres.database import new_session, running_job
 
 WRITERS, BATCHES, SIZE = 8, 15, 4
@@ -56,7 +56,7 @@ async def test_eight_writers_and_a_reader_that_loses_its_connections(
     reading = await open_pool(database_url, size=2, application_name="reader")
     total = WRITERS * BATCHES * SIZE
     cuts = 0
-    async with asyncio.timeout(60), Listener(database_url) as listener:
+    async with within(60), Listener(database_url) as listener:
         reader = asyncio.create_task(_collect(EventLog(reading), listener, session, total, 3600.0))
         writers = [asyncio.create_task(_write(pool, session, writer)) for writer in range(WRITERS)]
         while not all(writer.done() for writer in writers):
@@ -75,7 +75,7 @@ async def test_eight_writers_and_a_reader_that_loses_its_connections(
 async def test_without_notifications_the_poll_finds_everything(pool: Pool) -> None:
     session = await new_session(pool)
     deaf = Listener("postgresql://nobody@127.0.0.1:1/nothing")
-    async with asyncio.timeout(20), deaf:
+    async with within(20), deaf:
         reader = asyncio.create_task(_collect(EventLog(pool), deaf, session, 2, 0.05))
         await EventLog(pool).append(session, [Message("a")])
         await EventLog(pool).append(session, [Terminal("tsc", "passed")])
@@ -89,7 +89,7 @@ async def test_a_notification_wakes_the_feed_and_other_sessions_do_not(
 ) -> None:
     session, other = await new_session(pool), await new_session(pool)
     log = EventLog(pool)
-    async with asyncio.timeout(20), Listener(database_url) as listener:
+    async with within(20), Listener(database_url) as listener:
         feed = follow(log, listener, session, poll_seconds=3600)
         pending = asyncio.ensure_future(anext(feed))
         await until(lambda: listener.is_connected)

@@ -16,6 +16,7 @@ from mobvibe_worker.store.job_queue import JobQueue, NewJob
 from mobvibe_worker.store.projects import ProjectStore
 from mobvibe_worker.store.sessions import SessionStore
 from mobvibe_worker.store.workers import WorkerRegistry
+from support.polling import within
 from support.postgres.database import LEASE, claimed, lose_lease, new_session, running_job
 
 W = WorkerId("w1")
@@ -132,7 +133,7 @@ async def test_a_job_that_changes_hands_while_its_batch_waits_stays_with_the_new
             "select from projects where id = $1 for no key update", job.project_id
         )
         finishing = asyncio.create_task(Claims(pool).complete_many(W, batch))
-        async with asyncio.timeout(10):
+        async with within(10):
             while not await _waits_for_a_lock(pool):
                 await connection.execute("select pg_sleep(0.01)")
         await connection.execute(
@@ -156,7 +157,7 @@ async def test_finishing_and_claiming_waits_for_no_project_that_somebody_else_ho
         await connection.execute(
             "select from projects where id = $1 for no key update", held.project_id
         )
-        async with asyncio.timeout(5):
+        async with within(5):
             traded = await Claims(pool).finish_and_claim(W, batch, 3, LEASE)
     assert traded.busy == {held.id} and not traded.lost
     assert [job.id for job in traded.jobs] == [waiting]

@@ -12,6 +12,7 @@ from mobvibe_worker.errors import InputError, LeaseLost, NotFound
 from mobvibe_worker.jobs import JobStatus, SessionId, WorkerId
 from mobvibe_worker.store.claims import Claims, Finished
 from mobvibe_worker.store.job_queue import JobQueue, NewJob
+from support.polling import within
 from support.postgres.database import LEASE, claimed, lose_lease, new_session, running_job
 
 
@@ -97,7 +98,7 @@ async def test_the_counts_are_right_after_several_at_once(pool: Pool) -> None:
             except (InputError, LeaseLost, NotFound):
                 continue  # another one was quicker
 
-    async with asyncio.timeout(120):
+    async with within(120):
         await asyncio.gather(*map(work, range(4)))
     assert await _agree(pool)
     assert await pool.fetchval("select count(*) from private.job_counts") <= 10
@@ -111,7 +112,7 @@ async def test_a_transaction_that_counted_keeps_nobody_waiting(pool: Pool) -> No
     await queue.enqueue(one, "before")
     async with pool.acquire() as held, held.transaction():
         await held.execute("select enqueue_job($1, 'open')", one)
-        async with asyncio.timeout(5):
+        async with within(5):
             await queue.enqueue(two, "meanwhile")
             assert (await queue.stats()).pending == 2
     assert await _agree(pool)

@@ -22,6 +22,7 @@ from mobvibe_worker.store.revisions import RevisionStore
 from mobvibe_worker.store.sessions import SessionStore
 from mobvibe_worker.store.turns import TurnLedger
 from mobvibe_worker.store.workers import WorkerRegistry
+from support.polling import within
 from support.postgres.database import GREEN, LEASE, claimed, lose_lease, new_session, running_job
 
 
@@ -81,7 +82,7 @@ async def test_workers_together_run_each_job_once_and_one_per_project_in_order(p
                 done[job.session_id].append(job.id)
                 await _finish(pool, attempt)
 
-    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+    async with within(60), asyncio.TaskGroup() as group:
         for name in "abcd":
             group.create_task(work(name))
     for session, order in done.items():

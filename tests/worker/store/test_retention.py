@@ -22,6 +22,7 @@ from mobvibe_worker.store.projects import ProjectStore
 from mobvibe_worker.store.retention import UpkeepStore
 from mobvibe_worker.store.revisions import RevisionStore
 from mobvibe_worker.store.sessions import SessionStore
+from support.polling import within
 from support.postgres.database import GREEN, claimed, new_session, running_job
 
 DAY = timedelta(days=1)
@@ -102,7 +103,7 @@ async def test_expiry_waits_for_nobody_and_leaves_alone_what_is_being_revived(po
     await _time_passes(pool, session)
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("select public.enqueue_job($1, 'go on')", session)
-        async with asyncio.timeout(5):
+        async with within(5):
             assert await UpkeepStore(pool).expire_sessions() == 0
     assert await _status(pool, session) == "active"
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 from mobvibe_worker.home import Home
 from mobvibe_worker.toolchain.local_commands import LocalCommands
 from mobvibe_worker.toolchain.node import find_node
 from mobvibe_worker.toolchain.sdks import sdk
+from support.polling import within
 
 BUSY = """
 process.on('SIGTERM', () => console.log('asked to stop, and goes on'));
@@ -28,7 +28,7 @@ async def test_what_serves_ends_at_once_however_busy_it_is(tmp_path: Path) -> No
     project.mkdir()
     (project / "busy.cjs").write_text(BUSY)
     commands = LocalCommands(project, folder, find_node(wanted.minimum_node))
-    async with asyncio.timeout(30):
+    async with within(30):
         process = await commands.serve(("node", project / "busy.cjs"))
         assert process.stdout is not None
         assert await process.stdout.readline() == b"busy\n"

@@ -13,6 +13,7 @@ import pytest
 from mobvibe_worker.errors import WorkspaceError
 from mobvibe_worker.workspace.publish import Edits, ServedFolder
 from mobvibe_worker.workspace.tree import ASSET_LIMIT, read_tree
+from support.polling import patient
 
 FIRST = {"App.tsx": b"one", "src/a.ts": b"a", "src/deep/b.ts": b"b", ".gitignore": b"x"}
 SECOND = {"App.tsx": b"two", "src/c.ts": b"c", "new/deep/d.ts": b"d", ".gitignore": b"x"}
@@ -163,7 +164,7 @@ def test_an_unreadable_folder_is_reported(served: ServedFolder, as_nobody: list[
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=patient(60),
         )
         assert (answer.returncode, answer.stderr) == (0, "")
         assert answer.stdout.startswith("WorkspaceError: src cannot be read")

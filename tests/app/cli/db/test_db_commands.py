@@ -17,6 +17,7 @@ from mobvibe_worker.errors import BranchRefused
 from mobvibe_worker.processes.surroundings import allowed_environment
 from mobvibe_worker.store.schema.migration_files import migrations_folder
 from mobvibe_worker.store.seed import seed
+from support.polling import within
 from support.terminal import Terminal
 
 OURS = len(list(migrations_folder().glob("*.down.sql")))
@@ -44,7 +45,7 @@ async def db(tmp_path: Path, url: str, *arguments: str, stdin: str = "", **env: 
         stderr=asyncio.subprocess.PIPE,
         env=allowed_environment({"DATABASE_URL": url, "MOBVIBE_HOME": str(tmp_path / "h"), **env}),
     )
-    async with asyncio.timeout(120):
+    async with within(120):
         out, err = await process.communicate(stdin.encode())
     return Finished(process.returncode or 0, out.decode(), err.decode())
 

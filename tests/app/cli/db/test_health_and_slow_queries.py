@@ -11,6 +11,7 @@ import pytest
 
 from mobvibe_worker.processes.surroundings import allowed_environment
 from mobvibe_worker.store.seed import seed
+from support.polling import within
 from support.terminal import Terminal
 
 
@@ -22,7 +23,7 @@ async def said(url: str, home: Path, *arguments: str) -> str:
         stderr=asyncio.subprocess.PIPE,
         env=allowed_environment({"DATABASE_URL": url, "MOBVIBE_HOME": str(home)}),
     )
-    async with asyncio.timeout(60):
+    async with within(60):
         out, _ = await process.communicate()
     return out.decode()
 

@@ -32,6 +32,7 @@ from mobvibe_worker.errors import InputError, NotFound
 from mobvibe_worker.jobs import QueueStats, SessionId
 from mobvibe_worker.processes.surroundings import allowed_environment
 from mobvibe_worker.store.seed import seed
+from support.polling import within
 
 C = TypeVar("C", bound=Change)
 Open = Callable[..., "Watched"]
@@ -46,7 +47,7 @@ class Watched:
 
     async def next(self, kind: type[C]) -> C:
         """The next change of that kind."""
-        async with asyncio.timeout(20):
+        async with within(20):
             async for change in self._changes:
                 if isinstance(change, kind):
                     return change
@@ -98,7 +99,7 @@ async def test_another_persons_session_shows_nothing_and_a_view_can_be_changed(w
     await seen.next(EventsArrived)
     await seen.feed.do(SelectSession(SessionId(first.sessions[0].id)))
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.5):
+        async with within(0.5):
             await seen.next(EventsArrived)
 
 
@@ -108,7 +109,7 @@ async def test_an_unknown_email_is_said_and_shows_nobodys_rows(watch: Open) -> N
         pass
     assert "nobody@example.com" in trouble.message and "db seed" in trouble.remedy
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.5):
+        async with within(0.5):
             await seen.next(OverviewChanged)
     with pytest.raises(InputError, match=r"what nobody@example\.com sees"):
         await seen.feed.do(ReplayDemo("tip-splitter"))

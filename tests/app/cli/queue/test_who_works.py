@@ -10,11 +10,11 @@ from uuid import UUID
 import pytest
 from asyncpg import Pool
 
-from mobvibe_app.ui.app import MobvibeApp
 from mobvibe_app.ui.words.workers import workers_lines
 from mobvibe_worker.jobs import JobId, WorkerId, WorkerSummary, WorkLine
 from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.workers import WorkerRegistry
+from support.dashboard import shown
 from support.postgres.database import claimed, new_session
 from support.program import run_program
 from support.queue.headless import until_row, worker
@@ -85,19 +85,11 @@ async def test_status_lists_the_workers_of_the_database(
 
 async def test_the_dashboard_shows_who_works_also_on_a_small_screen() -> None:
     studio = ScriptedStudio([*services_up(), overview("processing")])
-    app = MobvibeApp(studio, version="0.1.0", model_label="demo")
-    async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.pause(1)
-        await pilot.press("3")
-        drawn = ""
-        for _ in range(100):
-            strips = app.screen._compositor.render_strips()
-            drawn = "\n".join("".join(one.text for one in strip) for strip in strips)
-            if "laptop:4312" in drawn:
-                break
-            await pilot.pause(0.05)
-        assert "● laptop:4312  habit-tracker 0:" in drawn, drawn
-        assert "● preview" in drawn
+    async with shown(studio, (80, 24)) as on:
+        await on.until(lambda: on.build.state.is_overview_known)
+        await on.press("3")
+        await on.until_text("● laptop:4312  habit-tracker 0:")
+        await on.until_text("● preview")
 
 
 @pytest.mark.parametrize("width", [20, 28, 56, 120])
