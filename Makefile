@@ -4,7 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: run install test lint types layers unit bench peers chaos requirements locks clean
+# Two processes at a time. Each has a Postgres of its own; groups (tests/conftest.py) stay in one process.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
+
+.PHONY: run install test quick fix lint types layers unit steady bench peers chaos requirements locks clean
 
 run: install
 	@$(BIN)/mobvibe-tui
@@ -19,7 +22,17 @@ $(STAMP): requirements.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
 
+# The whole gate.
 test: install lint types layers unit
+
+# The inner loop: everything that needs neither npm, nor containers, nor a terminal, nor a server of its own.
+quick: install
+	$(PYTEST) -q -m 'not (expo or docker or terminal or servers or chaos)'
+
+# Formats, and fixes what the linter can fix.
+fix: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
 
 lint: install
 	$(BIN)/ruff format --check .
@@ -32,8 +45,14 @@ layers: install
 	$(BIN)/lint-imports --no-cache
 
 unit: install
-	$(BIN)/python -m pytest
-	MOBVIBE_TEST_POSTGRES=15 $(BIN)/python -m pytest tests/worker/store tests/app/db
+	$(PYTEST)
+	MOBVIBE_TEST_POSTGRES=15 $(PYTEST) -q -m 'not (servers or chaos)' tests/worker/store tests/worker/schema tests/app/cli/db
+
+# Flaky tests show themselves here: the widget and store tests five times, then everything twice (ROUNDS="0 0" leaves
+# one out), beside four busy processes.
+ROUNDS ?= 5 2
+steady: install
+	PYTHONPATH=tests $(BIN)/python tests/bench/beside_load.py $(ROUNDS)
 
 # From nothing to the code on the screen; containers (needs an engine, or Debian and root); ten million events (5 GB
 # below the temporary folder); then the queue beside its peers, where they are installed (`make peers`). About an hour.

@@ -1,9 +1,13 @@
-"""What every test stands on: a scrubbed environment, and one real Postgres per run."""
+"""What every test relies on: a scrubbed environment, one real Postgres per process, time limits that scale, groups.
+
+With `-n 2` the tests run in two processes (pytest-xdist). Tests that may not run beside each other form a group, which
+one process runs in order: those of the container engine, and those that keep the machine busy with npm and Metro.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 
 import pytest
 import pytest_asyncio
@@ -13,10 +17,48 @@ from mobvibe_app.supervisor.client import Supervisor
 from mobvibe_worker.home import Home
 from support.containers.engine import engine as engine
 from support.containers.engine import engine_of_tests as engine_of_tests
+from support.polling import patient
 from support.postgres.clusters import ClusterOfOurs, debian_15, running
 
 _OURS = ("MOBVIBE_", "ANTHROPIC_", "PG")
 _NAMES = ("DATABASE_URL", "DIRECT_URL", "DOCKER_HOST", "POLL_INTERVAL_MS", "MONITOR_INTERVAL_MS")
+
+
+_GROUPS = ("docker", "expo")
+"""Markers whose tests share one process; the first that a test carries decides."""
+
+
+_SERVERS = {"server_15", "server_18", "server_neon", "kind", "made_home"}
+"""Fixtures that start a server of their own; tests that use one get the marker `servers`."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Scale the time limits of pytest-timeout, and put the tests into their groups."""
+    is_parallel = "PYTEST_XDIST_WORKER" in os.environ
+    for item in items:
+        own = item.get_closest_marker("timeout")
+        seconds = float(own.args[0] if own else config.getini("timeout"))
+        item.add_marker(pytest.mark.timeout(patient(seconds)), append=False)
+        if _uses_server(item):
+            item.add_marker("servers")
+        group = next((name for name in _GROUPS if item.get_closest_marker(name)), None)
+        if is_parallel and group:
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _uses_server(item: pytest.Item) -> bool:
+    return isinstance(item, pytest.Function) and not _SERVERS.isdisjoint(item.fixturenames)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Make captured text encodable: some tests log half a character, which cannot go from process to process."""
+    report = yield
+    report.sections = [
+        (name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections
+    ]
+    return report
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +68,7 @@ def _scrubbed_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         is_ours = name.startswith(_OURS) and not name.startswith("MOBVIBE_TEST_")
         if is_ours or name in _NAMES:
             monkeypatch.delenv(name)
-    # Whoever has Docker tests the same as who has none; tests of containers ask for the engine.
+    # Tests run the same with and without Docker; only tests of containers ask for the engine.
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
 
 
@@ -34,8 +76,8 @@ def _scrubbed_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 async def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     """The URL of a real Postgres, without a database: `postgresql://user:password@host:port`.
 
-    It is our own embedded one, in a home of its own, gone after the run; with MOBVIBE_TEST_POSTGRES=15 Debian's 15;
-    or the one that MOBVIBE_TEST_DSN names.
+    It is the embedded one in a temporary home; with MOBVIBE_TEST_POSTGRES=15 Debian's 15; with MOBVIBE_TEST_DSN the
+    server of that URL. Each process of a parallel run has its own.
     """
     given = os.environ.get("MOBVIBE_TEST_DSN")
     if given:

@@ -114,7 +114,8 @@ class Reader:
         while True:
             after = self.seen[-1].seq if self.seen else 0
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(random.expovariate(1 / pace.reconnect)):
+                reconnect = random.expovariate(1 / pace.reconnect)
+                async with asyncio.timeout(reconnect):  # noqa: TID251 (a pace, not a limit)
                     async for events in follow(EventLog(pool), listener, self.session, after, 1.0):
                         self.seen += events
 
