@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 from mobvibe_app.settings import AppSettings
 from mobvibe_app.studio.changes import DemoSummary
@@ -16,11 +17,13 @@ if TYPE_CHECKING:
     from mobvibe_app.environment.environment import Environment
     from mobvibe_app.preview.head_mirror import PreviewHost
     from mobvibe_app.status import OnStatus
+    from mobvibe_app.studio.embedded_worker import EmbeddedWorker
     from mobvibe_app.studio.feed import Feed
     from mobvibe_app.studio.studio import Connected, Studio, View
     from mobvibe_app.ui.app import MobvibeApp
     from mobvibe_worker.store.connection.listener import Listener
     from mobvibe_worker.store.stores import Stores
+    from mobvibe_worker.toolchain.sandbox import Sandbox
 
 
 def demo_summaries() -> tuple[DemoSummary, ...]:
@@ -83,7 +86,6 @@ async def _connected(
 ) -> AsyncIterator[Connected]:
     from mobvibe_app.environment.modes import Modes
     from mobvibe_app.studio.conversations import BuildSession
-    from mobvibe_app.studio.embedded_worker import EmbeddedWorker
     from mobvibe_app.studio.overview import Overview
     from mobvibe_app.studio.studio import Connected, NoWorker
     from mobvibe_worker.home import Home
@@ -105,13 +107,26 @@ async def _connected(
                     session=BuildSession(stores, listener, poll, home_id),
                     overview=Overview(stores, listener),
                     preview_host=host,
-                    worker=EmbeddedWorker(settings, dsn, pool, listener, sandbox)
+                    worker=_worker(settings, dsn, pool, listener, sandbox)
                     if has_worker
                     else NoWorker(),
                     see_as=lambda email: _view(pool, listener, email, poll),
                 )
     finally:
         await pool.close()
+
+
+def _worker(
+    settings: AppSettings, dsn: str, pool: Pool, listener: Listener, sandbox: Sandbox | None
+) -> EmbeddedWorker:
+    from mobvibe_app.studio.embedded_worker import EmbeddedWorker
+    from mobvibe_worker.runner.wiring import build_upkeep, build_worker
+
+    password = urlsplit(dsn).password
+    masked = (dsn, unquote(password)) if password else (dsn,)
+    return EmbeddedWorker(
+        build_worker(settings, pool, listener, masked, sandbox), build_upkeep(settings, pool)
+    )
 
 
 @asynccontextmanager

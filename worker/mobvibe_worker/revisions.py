@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from mobvibe_worker.jobs import JobId, ProjectId, RevisionId
+if TYPE_CHECKING:
+    from mobvibe_worker.jobs import JobId, ProjectId, RevisionId
+
 
 FileTree = Mapping[str, bytes]
 """A project's files: POSIX path relative to the project -> content. Never node_modules, never caches."""

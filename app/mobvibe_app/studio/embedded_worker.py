@@ -1,38 +1,24 @@
-"""The worker inside the program: the only importer of the runner."""
+"""The worker inside the program; to the queue it is a worker like any other."""
 
 from __future__ import annotations
 
 import asyncio
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING
 
-from asyncpg import Pool
-
-from mobvibe_app.settings import AppSettings
-from mobvibe_worker.runner.retention import Upkeep
-from mobvibe_worker.runner.wiring import build_upkeep, build_worker
-from mobvibe_worker.runner.worker import Worker
-from mobvibe_worker.store.connection.listener import Listener
-from mobvibe_worker.toolchain.sandbox import Sandbox
+if TYPE_CHECKING:
+    from mobvibe_worker.runner.retention import Upkeep
+    from mobvibe_worker.runner.worker import Worker
 
 
 class EmbeddedWorker:
-    """Runs jobs beside the screens; to the queue it is a worker like any other."""
+    """Runs jobs, and the retention beside them, while the dashboard is open."""
 
-    def __init__(
-        self,
-        settings: AppSettings,
-        dsn: str,
-        pool: Pool,
-        listener: Listener,
-        sandbox: Sandbox | None,
-    ) -> None:
-        password = urlsplit(dsn).password
-        masked = (dsn, unquote(password)) if password else (dsn,)
-        self._worker: Worker = build_worker(settings, pool, listener, masked, sandbox)
-        self._upkeep: Upkeep = build_upkeep(settings, pool)
+    def __init__(self, worker: Worker, upkeep: Upkeep) -> None:
+        self._worker = worker
+        self._upkeep = upkeep
 
     async def run(self) -> None:
-        """Work until `stop`; what runs then is handed back."""
+        """Work until `stop`; running jobs are then handed back to the queue."""
         async with asyncio.TaskGroup() as group:
             upkeep = group.create_task(self._upkeep.run(), name="upkeep")
             await self._worker.run()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from mobvibe_worker.agent.loop import AgentLoop, AgentResult
 from mobvibe_worker.agent.model import Model
@@ -29,13 +30,15 @@ from mobvibe_worker.runner.failed_attempts import keep_aside
 from mobvibe_worker.runner.ledger import AttemptLedger
 from mobvibe_worker.runner.outcome_writes import until_answered, until_stored
 from mobvibe_worker.runner.running_job import RunningJob
-from mobvibe_worker.runner.staging import CheckingStaged, Toolchains
 from mobvibe_worker.runner.tally import Tally
 from mobvibe_worker.sanitize import Redactor, clean_text
 from mobvibe_worker.store.claims import FinishedWork
 from mobvibe_worker.store.projects import Project
-from mobvibe_worker.store.stores import Stores
 from mobvibe_worker.workspace.tree import merge
+
+if TYPE_CHECKING:
+    from mobvibe_worker.runner.staging import CheckingStaged, Toolchains
+    from mobvibe_worker.store.stores import Stores
 
 log = logging.getLogger(__name__)
 

@@ -8,17 +8,19 @@ import os
 import time
 from collections.abc import Iterable
 from pathlib import Path, PurePath
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.revisions import Check, Problem
 from mobvibe_worker.toolchain.bundle_problems import parse_problems
-from mobvibe_worker.toolchain.commands import CommandRunner
 from mobvibe_worker.toolchain.known_folders import KnownFolders
 from mobvibe_worker.toolchain.metro import Bundle, BundlePlatform
 from mobvibe_worker.toolchain.metro_process import MetroProcess
-from mobvibe_worker.toolchain.sandbox import StagedCommands
 from mobvibe_worker.workspace.metro_view import MetroView
+
+if TYPE_CHECKING:
+    from mobvibe_worker.toolchain.commands import CommandRunner
+    from mobvibe_worker.toolchain.sandbox import StagedCommands
 
 SMALLEST_BUNDLE = 500_000
 """A development bundle of React Native itself is larger, in bytes; less means that something was left out."""

@@ -7,18 +7,20 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mobvibe_worker.errors import WorkspaceError
 from mobvibe_worker.events import Payload, Terminal
 from mobvibe_worker.home import SdkFolder
 from mobvibe_worker.revisions import Check, CheckName, CheckReport, Problem
 from mobvibe_worker.toolchain.check_bundler import CheckBundler
-from mobvibe_worker.toolchain.commands import CommandRunner
-from mobvibe_worker.toolchain.sandbox import StagedCommands
 from mobvibe_worker.toolchain.sdks import Sdk
 from mobvibe_worker.toolchain.type_check import check_types
 from mobvibe_worker.workspace.paths import open_root, read_bytes
+
+if TYPE_CHECKING:
+    from mobvibe_worker.toolchain.commands import CommandRunner
+    from mobvibe_worker.toolchain.sandbox import StagedCommands
 
 Emit = Callable[[Payload], None]
 

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from mobvibe_worker.processes.guarded import Finished
+if TYPE_CHECKING:
+    from mobvibe_worker.processes.guarded import Finished
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from mobvibe_worker.errors import ServiceError
-from mobvibe_worker.toolchain.commands import CommandRunner, RunningCommand
 from mobvibe_worker.toolchain.metro import MetroClient, last_words
+
+if TYPE_CHECKING:
+    from mobvibe_worker.toolchain.commands import CommandRunner, RunningCommand
 
 _START_SECONDS = 90.0
 _POLL_SECONDS = 0.05

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from pathlib import Path
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.toolchain.commands import CommandRunner
 from mobvibe_worker.toolchain.local_commands import LocalCommands
-from mobvibe_worker.toolchain.starter import Starter
+
+if TYPE_CHECKING:
+    from mobvibe_worker.toolchain.starter import Starter
 
 log = logging.getLogger(__name__)
 

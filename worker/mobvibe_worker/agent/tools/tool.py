@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mobvibe_worker.agent.check_gate import CheckGate
 from mobvibe_worker.agent.model import ToolSpec
 from mobvibe_worker.errors import WorkspaceError
 from mobvibe_worker.events import Payload
 from mobvibe_worker.workspace.staged import StagedFolder
+
+if TYPE_CHECKING:
+    from mobvibe_worker.agent.check_gate import CheckGate
 
 
 class ToolInput(BaseModel):

@@ -6,11 +6,14 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from asyncpg import Pool, Record
 from asyncpg.pool import PoolConnectionProxy
 
-from mobvibe_worker.jobs import UserId
+if TYPE_CHECKING:
+    from mobvibe_worker.jobs import UserId
+
 
 ROLE = "authenticated"
 _BECOME = "select set_config('role', $1, true), set_config('request.jwt.claims', $2, true)"
