@@ -44,8 +44,9 @@ from mobvibe_worker.toolchain.sandbox import Sandbox, StagedCommands
 from mobvibe_worker.toolchain.starter import Starter
 from mobvibe_worker.workspace.publish import ServedFolder
 from mobvibe_worker.workspace.tree import write_tree
+from support.cache import cache_folder
 from support.containers.engine import BASE_IMAGE, OwnEngine, ensure_images
-from support.expo import ExpoSdk, cache_home, make_home
+from support.expo import ExpoSdk, make_home
 from support.phone import Phone
 from support.polling import until
 
@@ -74,7 +75,7 @@ def an_engine() -> Iterator[DockerEngine]:
     try:
         engine = DockerEngine.connect()
     except EngineUnavailable:
-        own = OwnEngine(cache_home().root.parent / "docker")
+        own = OwnEngine(cache_folder() / "docker")
         os.environ["DOCKER_HOST"] = own.address
         own.start()
         engine = DockerEngine.connect()

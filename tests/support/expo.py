@@ -1,4 +1,4 @@
-"""Real Expo SDKs for tests: installed once per machine into a cache, linked into a home of their own per run."""
+"""Real Expo SDKs for tests: installed once per machine into the tests' cache, linked into temporary homes."""
 
 from __future__ import annotations
 
@@ -15,27 +15,28 @@ from mobvibe_worker.toolchain.node import Node, find_node
 from mobvibe_worker.toolchain.sdks import Sdk, sdk
 from mobvibe_worker.toolchain.starter import Starter
 from mobvibe_worker.workspace.tree import write_tree
+from support.cache import cache_folder, locked
 
 _LINKED = ("node_modules", "cache")
 _COPIED = ("starter", "home", "package.json", ".prepared.json", ".warmed.json")
 
 
 def cache_home() -> Home:
-    """The home that keeps what is dear to make between runs: $MOBVIBE_TEST_CACHE, else ~/.cache/mobvibe-tests."""
-    named = os.environ.get("MOBVIBE_TEST_CACHE")
-    return Home((Path(named) if named else Path.home() / ".cache" / "mobvibe-tests") / "home")
+    """The home in the tests' cache, whose prepared SDKs are linked into the homes of tests."""
+    return Home(cache_folder() / "home")
 
 
 def make_home(root: Path, version: int, *, warm: bool = True) -> Home:
-    """A home in which the SDK is prepared (with `warm`, its cache filled too); the first time takes a minute or two."""
-    cache = cache_home()
-    cache.prepare()
-    wanted = sdk(version)
-    starter = Starter(cache, wanted, find_node(wanted.minimum_node))
-    asyncio.run(_make_ready(starter, warm=warm))
+    """A home in which the SDK is prepared (with `warm`, its Metro cache filled too). Takes a minute or two once."""
     home = Home(root)
     home.prepare()
-    _link_sdk(cache.sdk(version), home.sdk(version))
+    with locked("home") as folder:
+        cache = Home(folder)
+        cache.prepare()
+        wanted = sdk(version)
+        starter = Starter(cache, wanted, find_node(wanted.minimum_node))
+        asyncio.run(_make_ready(starter, warm=warm))
+        _link_sdk(cache.sdk(version), home.sdk(version))
     return home
 
 
@@ -46,7 +47,7 @@ async def _make_ready(starter: Starter, *, warm: bool) -> None:
 
 
 def _link_sdk(source: SdkFolder, target: SdkFolder) -> None:
-    """Hard links for what nobody writes to in place; a transform cache only ever gains files."""
+    """Link what is never changed in place (a Metro cache only gains files); copy the rest."""
     target.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in _LINKED:
         shutil.copytree(source.root / name, target.root / name, symlinks=True, copy_function=_link)

@@ -1,4 +1,4 @@
-"""A real engine for tests: the one that is reachable, else (on Debian, as root, where asked to) one of our own."""
+"""A real container engine for tests: the one that answers, else (on Debian, as root, if asked to) one of our own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 from mobvibe_app.containers.engine import DockerEngine
 from mobvibe_app.containers.failures import EngineUnavailable
-from support.expo import cache_home
+from support.cache import locked
 from support.polling import patient
 
 BASE_IMAGE = "mobvibe-test-base"
@@ -28,9 +28,9 @@ _SUITE = "bookworm"
 
 
 class OwnEngine:
-    """A dockerd of the tests on a socket of its own; its images stay in the cache folder for the next run.
+    """A dockerd of the tests on a socket of its own. Its images stay in the tests' cache for the next run.
 
-    `more` are options of dockerd, `before` what it is started through.
+    `more` are options of dockerd, `before` is a command that starts it (such as `unshare`).
     """
 
     def __init__(
@@ -81,26 +81,26 @@ class OwnEngine:
                 time.sleep(0.1)
 
     def stop(self) -> None:
-        """End it with all containers."""
+        """Stop it and all its containers."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait(60)
             self._process = None
 
     def kill(self) -> None:
-        """kill -9, as the kernel does when memory runs out; again is harmless."""
+        """Send SIGKILL, as the kernel does when memory runs out. Idempotent."""
         if self._process is not None:
             self._process.kill()
             self._process.wait(20)
 
     def remove(self) -> None:
-        """Forget its run folder."""
+        """Delete its run folder."""
         shutil.rmtree(self._run, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True)
 class EngineOfTests:
-    """What DOCKER_HOST is for these tests (None: docker's own default), and our own dockerd where we started one."""
+    """DOCKER_HOST of these tests (None: docker's own default), and our own dockerd if we started one."""
 
     host: str | None
     own: OwnEngine | None
@@ -108,7 +108,7 @@ class EngineOfTests:
 
 @pytest.fixture(scope="session")
 def engine_of_tests() -> Iterator[EngineOfTests]:
-    """A reachable engine, else our own dockerd where we may start one; else the test is skipped."""
+    """An engine that answers, else our own dockerd if we may start one; otherwise the test is skipped."""
     with pytest.MonkeyPatch.context() as patch:
         host = os.environ.get("MOBVIBE_TEST_DOCKER_HOST")
         if host:
@@ -126,14 +126,16 @@ def engine_of_tests() -> Iterator[EngineOfTests]:
         wanted = ("dockerd", "iptables", "debootstrap")
         missing = [name for name in wanted if not shutil.which(name)]
         assert os.geteuid() == 0 and not missing, f"needs root, and to install: {missing}"
-        own = OwnEngine(cache_home().root.parent / "docker")
-        patch.setenv("DOCKER_HOST", own.address)
-        try:
-            own.start()
-            yield EngineOfTests(own.address, own)
-        finally:
-            own.stop()
-            own.remove()
+        # One dockerd at a time per data folder: another run that needs it waits.
+        with locked("docker") as data:
+            own = OwnEngine(data)
+            patch.setenv("DOCKER_HOST", own.address)
+            try:
+                own.start()
+                yield EngineOfTests(own.address, own)
+            finally:
+                own.stop()
+                own.remove()
 
 
 @pytest.fixture
@@ -152,7 +154,7 @@ def engine(
 
 
 def ensure_images(engine: DockerEngine) -> None:
-    """Make the base image (Debian and the wheel's Node) and the Postgres image where the engine lacks them."""
+    """Build the base image (Debian and the wheel's Node) and the Postgres image if the engine lacks them."""
     if engine.images.find(BASE_IMAGE) is None:
         with tempfile.TemporaryDirectory(prefix="mobvibe-base-") as folder:
             _make_base(Path(folder) / "root")
@@ -177,7 +179,7 @@ def _import(root: Path, image: str) -> None:
 
 
 def ensure_python_image(engine: DockerEngine) -> str:
-    """An image with Debian's Python, made where the engine lacks it; its name."""
+    """The name of an image with Debian's Python, built if the engine lacks it."""
     if engine.images.find(PYTHON_IMAGE) is None:
         with tempfile.TemporaryDirectory(prefix="mobvibe-python-") as folder:
             root = Path(folder) / "root"

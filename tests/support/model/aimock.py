@@ -1,9 +1,8 @@
-"""aimock, somebody else's local Messages API, playing one of our recordings."""
+"""Plays one of our recordings through aimock, an independent local implementation of the Messages API."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 from collections.abc import AsyncIterator
@@ -16,6 +15,7 @@ from mobvibe_worker.agent.recordings import Recording
 from mobvibe_worker.processes.guarded import PIPE, GuardedProcess
 from mobvibe_worker.processes.surroundings import allowed_environment
 from mobvibe_worker.toolchain.node import find_node
+from support.cache import locked
 from support.polling import patient
 
 PACKAGE = "@copilotkit/aimock@1.43.0"
@@ -23,16 +23,19 @@ _LISTENING = re.compile(rb"listening on (http://127\.0\.0\.1:\d+)")
 
 
 def install_aimock() -> Path:
-    """The program, installed once per machine beside the other things that tests keep between runs."""
-    named = os.environ.get("MOBVIBE_TEST_CACHE")
-    cache = Path(named) if named else Path.home() / ".cache" / "mobvibe-tests"
-    folder = cache / "aimock"
-    program = folder / "node_modules/@copilotkit/aimock/dist/cli.js"
-    if not program.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "package.json").write_text("{}")
-        npm = [*find_node((20, 0)).npm_argv, "install", "--ignore-scripts", "--no-audit", PACKAGE]
-        subprocess.run(npm, cwd=folder, check=True, capture_output=True, timeout=patient(120))
+    """The program, installed once per machine into the tests' cache."""
+    with locked("aimock") as folder:
+        program = folder / "node_modules/@copilotkit/aimock/dist/cli.js"
+        if not program.is_file():
+            (folder / "package.json").write_text("{}")
+            npm = find_node((20, 0)).npm_argv
+            subprocess.run(
+                [*npm, "install", "--ignore-scripts", "--no-audit", PACKAGE],
+                cwd=folder,
+                check=True,
+                capture_output=True,
+                timeout=patient(120),
+            )
     return program
 
 

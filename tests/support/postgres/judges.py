@@ -1,4 +1,4 @@
-"""Programs of others that judge the schema: Supabase's lints, squawk, plpgsql_check."""
+"""Runs other people's programs that judge the schema: Supabase's lints, squawk, plpgsql_check."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ import sys
 from pathlib import Path
 
 import asyncpg
-from filelock import FileLock
 
 from mobvibe_worker.processes.surroundings import allowed_environment
 from mobvibe_worker.toolchain.node import find_node
 from mobvibe_worker.toolchain.npm import run_npm
-from support.expo import cache_home
+from support.cache import locked
 from support.polling import patient
 
 _LINTER = "@postgres-language-server/cli@0.25.5"
@@ -36,7 +35,7 @@ where p.pronamespace in ('public'::regnamespace, 'private'::regnamespace)
 
 
 async def run_program(*argv: str, cwd: Path, time_limit: float = 60) -> tuple[int, str]:
-    """A program's exit code and all that it said."""
+    """A program's exit code and all its output."""
     process = await asyncio.create_subprocess_exec(
         *argv,
         cwd=cwd,
@@ -54,22 +53,19 @@ def _node_folder() -> list[str]:
 
 
 async def linter() -> Path:
-    """Supabase's lints as a program, from npm, installed once a machine."""
-    folder = cache_home().root.parent / "dblint-0.25.5"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    program = folder / "node_modules" / ".bin" / "postgres-language-server"
-    with FileLock(f"{folder}.lock"):
+    """Supabase's lints as a program from npm, installed once per machine into the tests' cache."""
+    with locked("dblint-0.25.5") as folder:
         if not (folder / ".done").exists():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             node = find_node((18, 0))
             await run_npm(node, ["install", "--prefix", ".", _LINTER], cwd=folder, time_limit=120)
             (folder / ".done").touch()
-    return program
+    return folder / "node_modules" / ".bin" / "postgres-language-server"
 
 
 async def dblint(url: str, folder: Path) -> tuple[int, str]:
-    """Supabase's lints over a database: 0 where there is neither an error nor a warning."""
+    """Supabase's lints over a database: code 0 if there is neither an error nor a warning."""
     rules = {"performance": {"unusedIndex": "off"}}  # Nothing is used in a new database.
     config = folder / "postgres-language-server.jsonc"
     config.touch(mode=0o600)
@@ -98,7 +94,7 @@ async def squawk(*files: Path) -> tuple[int, str]:
 
 
 async def plpgsql_findings(url: str) -> list[str]:
-    """What plpgsql_check says of our functions, in a database that has the extension."""
+    """What plpgsql_check finds in our functions, in a database that has the extension."""
     connection = await asyncpg.connect(url)
     try:
         return [row["finding"] for row in await connection.fetch(_CHECK)]

@@ -19,7 +19,7 @@ from mobvibe_worker.events import EventType
 from mobvibe_worker.store import rules
 from mobvibe_worker.store.connection import rows
 from mobvibe_worker.store.schema.contracts import USED, camel, contracts_file, generate
-from support.expo import cache_home
+from support.cache import locked
 from support.polling import patient
 
 ORACLE = "@supabase/postgres-meta@0.99.0"
@@ -140,17 +140,16 @@ def postgres_meta() -> Path:
         if os.environ.get("CI") == "true":
             pytest.fail("node and npm are needed for the contracts' oracle")
         pytest.skip("postgres-meta needs node and npm")
-    folder = cache_home().root.parent / f"postgres-meta-{ORACLE.rpartition('@')[2]}"
-    if not (folder / SERVER).is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "package.json").write_text("{}")
-        subprocess.run(
-            ["npm", "install", "--ignore-scripts", "--no-audit", "--before=2026-11-01", ORACLE],
-            cwd=folder,
-            check=True,
-            capture_output=True,
-            timeout=patient(240),
-        )
+    with locked(f"postgres-meta-{ORACLE.rpartition('@')[2]}") as folder:
+        if not (folder / SERVER).is_file():
+            (folder / "package.json").write_text("{}")
+            subprocess.run(
+                ["npm", "install", "--ignore-scripts", "--no-audit", "--before=2026-11-01", ORACLE],
+                cwd=folder,
+                check=True,
+                capture_output=True,
+                timeout=patient(240),
+            )
     return folder / SERVER
 
 
