@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from filelock import FileLock, Timeout
-
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home, SdkFolder
+from mobvibe_worker.processes.locks import held
 from mobvibe_worker.revisions import FileTree
 from mobvibe_worker.toolchain.node import Node
 from mobvibe_worker.toolchain.npm import run_npm
@@ -33,7 +31,6 @@ from mobvibe_worker.workspace.tree import read_tree, write_tree
 FREE_BYTES_NEEDED = 1_000_000_000
 _PACK_SECONDS = 120.0
 _INSTALL_SECONDS = 900.0
-_LOCK_POLL_SECONDS = 0.2
 _MARKER = ".prepared.json"
 _WARM_MARKER = ".warmed.json"
 _INSTALL_PREFIX = ".install-"
@@ -77,7 +74,7 @@ class Starter:
         if not self.is_prepared:
             await asyncio.to_thread(self._make_folders)
             waiting = StarterProgress("waiting", "another mobvibe-tui is installing")
-            async with _locked(self._lock_path("install"), lambda: on_progress(waiting)):
+            async with held(self._lock_path("install"), lambda: on_progress(waiting)):
                 if not self.is_prepared:
                     await self._install(on_progress)
         on_progress(StarterProgress("ready", fraction=1.0))
@@ -103,7 +100,7 @@ class Starter:
         """
         if self.is_warm:
             return
-        async with _locked(self._lock_path("warm"), lambda: None):
+        async with held(self._lock_path("warm")):
             if not self.is_warm:
                 files = self.files("Warm-up", "warm-up")
                 await warm_cache(self.folder, self.node, files)
@@ -214,23 +211,3 @@ def _tell(on_progress: OnProgress, packages: int, looked_up: int, fetched: int) 
     else:
         detail = f"unpacking {fetched} packages"
     on_progress(StarterProgress("packages", detail, done))
-
-
-@contextlib.asynccontextmanager
-async def _locked(path: Path, on_wait: Callable[[], None]) -> AsyncIterator[None]:
-    """Hold a lock between processes. Waiting can be cancelled, as no thread blocks on it."""
-    lock = FileLock(path, thread_local=False)
-    is_told = False
-    while True:
-        try:
-            lock.acquire(timeout=0)
-            break
-        except Timeout:
-            if not is_told:
-                on_wait()
-            is_told = True
-            await asyncio.sleep(_LOCK_POLL_SECONDS)
-    try:
-        yield
-    finally:
-        lock.release()

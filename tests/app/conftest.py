@@ -1,4 +1,4 @@
-"""Homes for the tests of the environment: with a cluster, and gone with all that ran in them."""
+"""Homes with a cluster, gone after each test with all that ran in them, and programs that a test may kill."""
 
 from __future__ import annotations
 
