@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mobvibe_app.cli.output import Output
-from mobvibe_app.preview.events import is_event_line
+from mobvibe_app.preview.events import printed_lines
 from mobvibe_app.settings import AppSettings
 from mobvibe_app.wiring import build_environment
 from mobvibe_worker.errors import InputError, MobvibeError
@@ -120,8 +120,7 @@ async def logs(settings: AppSettings, flags: argparse.Namespace, out: Output) ->
         raise InputError(f"There is no log of {flags.service!r}.", f"There are: {known}.")
     with found[flags.service].open("rb") as log:
         log.seek(max(0, log.seek(0, 2) - MOST_BYTES))
-        said = log.read().decode(errors="replace").splitlines()
-        lines = [line for line in said if not is_event_line(line)][-MOST_LINES:]
+        lines = printed_lines(log.read().decode(errors="replace"))[-MOST_LINES:]
     for line in lines:
         if out.is_json:
             out.value({"service": flags.service, "line": clean_text(line)})

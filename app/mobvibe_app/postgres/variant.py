@@ -7,6 +7,8 @@ from typing import Literal, Protocol
 
 from mobvibe_app.status import OnStatus
 
+FIRST_PORT = 15432
+
 
 @dataclass(frozen=True, slots=True)
 class PostgresAddress:

@@ -7,8 +7,6 @@ import os
 import time
 from dataclasses import replace
 
-from filelock import FileLock
-
 from mobvibe_app.containers.engine import DockerEngine
 from mobvibe_app.containers.keeper import keeper_spec
 from mobvibe_app.containers.spec import (
@@ -28,6 +26,7 @@ from mobvibe_app.supervisor.client import Supervisor
 from mobvibe_app.supervisor.protocol import RunningService
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home
+from mobvibe_worker.processes.locks import held
 from mobvibe_worker.toolchain.metro import NODE_FLAGS
 from mobvibe_worker.toolchain.sdks import Sdk
 
@@ -66,7 +65,12 @@ class ContainerPreview(PreviewService):
         container = await self._with_packages(self.container(serving), serving)
         # The place of the folder in memory must be there, as the project itself cannot be written.
         (serving.served / ".expo").mkdir(exist_ok=True)
-        await asyncio.to_thread(self._make, container)
+        # Older engines make a second one of the same name, and then know neither by it.
+        async with held(self._home.run / "network.lock"):
+            labels = {HOME_LABEL: self._home_id}
+            network = str(container.network)
+            await asyncio.to_thread(self._engine.ensure_network, network, labels)
+        await asyncio.to_thread(self._engine.create, container)
         keeper = keeper_spec(
             service_name(serving.slug),
             container.name,
@@ -104,12 +108,6 @@ class ContainerPreview(PreviewService):
             return None
         cpu = self._cpu.percent(project_slug, counted.started_at, counted.cpu_seconds)
         return Usage(cpu, counted.memory_bytes, counted.received_bytes, counted.sent_bytes)
-
-    def _make(self, container: ContainerSpec) -> None:
-        # Older engines make a second one of the same name, and then know neither by it.
-        with FileLock(self._home.run / "network.lock"):
-            self._engine.ensure_network(str(container.network), {HOME_LABEL: self._home_id})
-        self._engine.create(container)
 
     def _name(self, project_slug: str) -> str:
         return f"mobvibe-{self._home_id}-{service_name(project_slug)}"

@@ -54,9 +54,9 @@ def new_mark() -> str:
     return f"@{secrets.token_hex(4)} "
 
 
-def is_event_line(line: str) -> bool:
-    """A line of a log that is meant for us, not for a person, whatever its mark."""
-    return _EVENT_LINE.match(line) is not None
+def printed_lines(log: str) -> list[str]:
+    """The lines of a preview's log without the event lines, whatever their mark."""
+    return [line for line in log.splitlines() if not _EVENT_LINE.match(line)]
 
 
 def parse_event(line: str, mark: str) -> PreviewEvent | None:

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import time
+import re
 from abc import ABC, abstractmethod
-from collections import defaultdict
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from filelock import FileLock, Timeout
-
-from mobvibe_app.preview.events import is_event_line, new_mark
+from mobvibe_app.preview.events import new_mark, printed_lines
 from mobvibe_app.preview.facts import Usage
 from mobvibe_app.preview.log import PreviewLog
 from mobvibe_app.supervisor.choices import Choices
-from mobvibe_app.supervisor.client import Exits, Supervisor
-from mobvibe_app.supervisor.ports import PortTaken, holder_of, is_free, pick_port
+from mobvibe_app.supervisor.client import Supervisor
+from mobvibe_app.supervisor.ported import PortedService, WantedPort
+from mobvibe_app.supervisor.ports import PortTaken
 from mobvibe_app.supervisor.protocol import RunningService
+from mobvibe_app.supervisor.service_log import ServiceLog
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home
+from mobvibe_worker.processes.locks import held
 from mobvibe_worker.toolchain.metro import MetroClient, last_words
 from mobvibe_worker.toolchain.sdks import Sdk
 from mobvibe_worker.workspace.metro_view import MetroView
@@ -30,10 +27,8 @@ from mobvibe_worker.workspace.publish import ServedFolder
 
 FIRST_PORT = 8081
 _EVERY_ADDRESS = "0.0.0.0"
-_PORT_ATTEMPTS = 5
 _READY_SECONDS = 120.0
-_POLL_SECONDS = 0.05
-_LARGEST_LOG = 5_000_000
+_PORT_TAKEN = re.compile(r"Port \d+ is|EADDRINUSE|port is taken")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +65,6 @@ class PreviewService(ABC):
         self._supervisor = supervisor
         self._sdk = sdk
         self._folder = home.sdk(sdk.version)
-        self._choices = Choices(home.choices)
-        self._starting: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     @abstractmethod
     async def launch(self, serving: Serving) -> RunningService:
@@ -98,7 +91,7 @@ class PreviewService(ABC):
         return True
 
     async def events(self, project_slug: str) -> PreviewLog | None:
-        """What the project's running Metro tells, from its start on; None where none runs."""
+        """The events of the project's running Metro since its start; None if none runs."""
         running = await self._supervisor.running(service_name(project_slug))
         if running is None or "mark" not in running.facts:
             return None
@@ -106,73 +99,73 @@ class PreviewService(ABC):
         return PreviewLog(self.log(project_slug), facts["mark"], facts["log_offset"])
 
     def log(self, project_slug: str) -> Path:
-        """Where what Metro prints is kept."""
+        """The file of what Metro prints."""
         return self._home.logs / f"{service_name(project_slug)}.log"
 
     async def start(
         self, project_slug: str, *, host: str, port: int | None = None
     ) -> ServedPreview:
-        """Serve the project's served folder; the Metro that runs already is taken. Ready when this returns.
+        """Serve the project's served folder, by the Metro that runs already if there is one. Returns when it is ready.
 
         `host` is this machine's address for phones. `port` is fixed by the person; without it the project's last one
-        is taken, or the next that is free. Raises ServiceError: port taken, or what Metro said when it ended.
+        is used, or the next that is free. Raises ServiceError: the port is taken, or Metro ended.
         """
-        async with (
-            self._starting[project_slug],
-            _alone(self._home.run / f"start-{project_slug}.lock"),
-        ):
-            return await self._start(project_slug, host, port)
-
-    async def _start(self, project_slug: str, host: str, port: int | None) -> ServedPreview:
         name = service_name(project_slug)
-        rejected: set[int] = set()
-        for _ in range(_PORT_ATTEMPTS):
-            running = await self._supervisor.running(name)
+        async with held(self._home.run / f"start-{project_slug}.lock"):
+            present = await self._supervisor.running(name)
             is_replaced = self._served(project_slug).is_replaced
-            if running is not None and (is_replaced or self._is_other(running, port, host)):
+            if present is not None and (is_replaced or self._is_other(present, port, host)):
                 await self._supervisor.stop(name)
-                running = None
-            exits = self._supervisor.exits()
-            offset = self._rotate_log(project_slug) if running is None else 0
-            chosen = running.facts["port"] if running is not None else 0
-            try:
-                if running is None:
-                    chosen = await asyncio.to_thread(self._pick_port, name, port, rejected)
-                    running = await self.launch(self._prepared(project_slug, chosen, host, offset))
-                    chosen = running.facts["port"]
-                await self._until_ready(project_slug, running, exits, host, offset)
-            except PortTaken:
-                rejected.add(chosen)
-                continue
-            self._choices.remember_port(name, chosen)
+            running = await self._service(project_slug, host, port).start()
+            chosen = running.facts["port"]
+            await _require_ours(chosen, host)
             self._served(project_slug).served_on(chosen)
             return ServedPreview(chosen, f"http://{host}:{chosen}", running.pid)
-        raise ServiceError(
-            "No free port was found for the preview.", "Set one with --preview-port."
-        )
 
     async def stop(self, project_slug: str) -> None:
-        """End the project's Metro and all that it started; harmless where none runs."""
+        """End the project's Metro and all that it started. Idempotent."""
         await self._supervisor.stop(service_name(project_slug))
         self._served(project_slug).served_on(None)
 
     async def ended(self, project_slug: str) -> ServiceError | None:
-        """Wait until the project's Metro ends; says why, or None where it was stopped on purpose."""
+        """Wait until the project's Metro ends, and return why; None if it was stopped on purpose."""
         name = service_name(project_slug)
         exits = self._supervisor.exits()
-        if await self._supervisor.running(name) is not None:
-            async for exit_ in exits:
-                if exit_.name == name:
-                    return None if exit_.was_asked else self._failure(project_slug, "ended", 0)
-        return None
+        if await self._supervisor.running(name) is None:
+            return None
+        exit_ = await exits.end_of(name)
+        if exit_ is None or exit_.was_asked:
+            return None
+        return self._failure(project_slug, "ended", ServiceLog(self.log(project_slug)).tail(0))
 
     def _is_other(self, running: RunningService, port: int | None, host: str) -> bool:
-        """It runs in another way than asked for."""
+        """Whether it runs in another way than the one asked for."""
         is_moved = port not in (None, running.facts["port"])
         is_older = "mark" not in running.facts  # An earlier version of this program started it.
-        # Made while there was no network, or for this machine alone: its port is on loopback only.
+        # Started without a network, or for this machine alone, it listens on loopback only.
         is_elsewhere = running.facts.get("is_open") != self.is_open(host)
         return is_moved or is_older or is_elsewhere or running.facts.get("mode") != self.mode
+
+    def _service(self, project_slug: str, host: str, port: int | None) -> PortedService:
+        name = service_name(project_slug)
+        return PortedService(
+            supervisor=self._supervisor,
+            name=name,
+            log=ServiceLog(self.log(project_slug)),
+            port=WantedPort(
+                choices=Choices(self._home.choices),
+                key=name,
+                title="the preview",
+                lowest=FIRST_PORT,
+                fixed=port,
+                host=_EVERY_ADDRESS,
+            ),
+            launch=lambda port, size: self.launch(self._prepared(project_slug, port, host, size)),
+            is_ready=_answers,
+            failure=lambda how, printed: self._start_failure(project_slug, how, printed),
+            ready_seconds=_READY_SECONDS,
+            is_stopped_when_late=True,
+        )
 
     def _prepared(self, project_slug: str, port: int, host: str, log_offset: int) -> Serving:
         served = self._folder.served(project_slug)
@@ -180,85 +173,21 @@ class PreviewService(ABC):
         MetroView(served, port).write_marker()
         return Serving(project_slug, served, port, host, new_mark(), log_offset)
 
-    def _pick_port(self, name: str, fixed: int | None, rejected: set[int]) -> int:
-        if fixed is None:
-            remembered = self._choices.ports()
-            preferred = remembered.pop(name, FIRST_PORT)
-            return pick_port(preferred, {*remembered.values(), *rejected}, _EVERY_ADDRESS)
-        if fixed in rejected or not is_free(fixed, _EVERY_ADDRESS):
-            holder = holder_of(fixed) or "another program"
-            raise ServiceError(
-                f"Port {fixed}, set for the preview, is taken by {holder}.",
-                "End that program, or set another port.",
-            )
-        return fixed
-
     def _served(self, project_slug: str) -> ServedFolder:
         return ServedFolder(self._folder.served(project_slug))
 
-    async def _until_ready(
-        self,
-        project_slug: str,
-        running: RunningService,
-        exits: Exits,
-        host: str,
-        offset: int,
-    ) -> None:
-        port = running.facts["port"]
-        asked_as = f"{host}:{port}"
-        async with _ending(running.name, exits) as ending, MetroClient(port) as client:
-            deadline = time.monotonic() + _READY_SECONDS
-            while not ending.done():
-                if await client.is_running():
-                    break
-                if time.monotonic() > deadline:
-                    await self._supervisor.stop(running.name)
-                    raise self._failure(project_slug, "does not become ready", offset)
-                await asyncio.wait((ending,), timeout=_POLL_SECONDS)
-            if ending.done():
-                self._raise_ended(project_slug, running, offset)
-            manifest = await client.manifest("ios", asked_as=asked_as)
-        if manifest.host != asked_as:
-            raise ServiceError(
-                f"What answers on port {port} is not this preview.",
-                "End the other program, or set another port.",
-            )
+    def _start_failure(self, project_slug: str, how: str, printed: str) -> ServiceError:
+        # Without a terminal Expo asks nobody whether it may take another port, but ends.
+        if _PORT_TAKEN.search(printed):
+            return PortTaken("The port was taken just now.", "Try again.")
+        return self._failure(project_slug, how, printed)
 
-    def _raise_ended(self, project_slug: str, running: RunningService, offset: int) -> None:
-        said = self._said(project_slug, offset)
-        port = running.facts["port"]
-        # Without a terminal Expo asks nobody whether it may take another port: it ends.
-        if any(words in said for words in (f"Port {port} is", "EADDRINUSE", "port is taken")):
-            raise PortTaken(f"Port {port} was taken just now.", "Try again.")
-        raise self._failure(project_slug, "ended", offset)
-
-    def _failure(self, project_slug: str, how: str, offset: int) -> ServiceError:
-        said = last_words(self._said(project_slug, offset))
+    def _failure(self, project_slug: str, how: str, printed: str) -> ServiceError:
+        words = last_words("\n".join(printed_lines(printed)))
         return ServiceError(
-            f"The preview of {project_slug} {how}: {said}",
+            f"The preview of {project_slug} {how}: {words}",
             f"See {self.log(project_slug)}, then open the preview again.",
         )
-
-    def _said(self, project_slug: str, offset: int) -> str:
-        try:
-            with self.log(project_slug).open("rb") as log:
-                log.seek(offset)
-                said = log.read()[-20_000:].decode(errors="replace")
-                return "\n".join(line for line in said.splitlines() if not is_event_line(line))
-        except FileNotFoundError:
-            return ""
-
-    def _rotate_log(self, project_slug: str) -> int:
-        """The size of the log, in bytes, from which the next start's lines follow."""
-        log = self.log(project_slug)
-        try:
-            size = log.stat().st_size
-        except FileNotFoundError:
-            return 0
-        if size <= _LARGEST_LOG:
-            return size
-        log.replace(log.with_suffix(".log.1"))
-        return 0
 
 
 def service_name(project_slug: str) -> str:
@@ -266,34 +195,17 @@ def service_name(project_slug: str) -> str:
     return f"preview-{project_slug}"
 
 
-@contextlib.asynccontextmanager
-async def _alone(path: Path) -> AsyncIterator[None]:
-    """Between processes too: two clients of a home that start the same preview end up with one."""
-    lock = FileLock(path, thread_local=False)
-    while True:
-        try:
-            lock.acquire(timeout=0)
-            break
-        except Timeout:
-            await asyncio.sleep(_POLL_SECONDS)
-    try:
-        yield
-    finally:
-        lock.release()
+async def _answers(running: RunningService, _: int) -> bool:
+    async with MetroClient(running.facts["port"]) as client:
+        return await client.is_running()
 
 
-@contextlib.asynccontextmanager
-async def _ending(name: str, exits: Exits) -> AsyncIterator[asyncio.Task[None]]:
-    """A task that is done when the service has ended, or the supervisor."""
-
-    async def end() -> None:
-        async for exit_ in exits:
-            if exit_.name == name:
-                return
-
-    task = asyncio.create_task(end(), name=f"end of {name}")
-    try:
-        yield task
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+async def _require_ours(port: int, host: str) -> None:
+    asked_as = f"{host}:{port}"
+    async with MetroClient(port) as client:
+        manifest = await client.manifest("ios", asked_as=asked_as)
+    if manifest.host != asked_as:
+        raise ServiceError(
+            f"What answers on port {port} is not this preview.",
+            "End the other program, or set another port.",
+        )

@@ -9,7 +9,9 @@ import os
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -35,7 +37,7 @@ _RETRY_SECONDS = 0.02
 
 
 class Exits:
-    """The ends of services from its making on; iteration stops when the supervisor is lost or left."""
+    """The ends of services since this was created; iteration stops when the supervisor is lost or left."""
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[ServiceExit | None] = asyncio.Queue()
@@ -54,6 +56,13 @@ class Exits:
             raise StopAsyncIteration
         return exit_
 
+    async def end_of(self, name: str) -> ServiceExit | None:
+        """Wait for the end of one service; None if the supervisor is lost or left first."""
+        async for exit_ in self:
+            if exit_.name == name:
+                return exit_
+        return None
+
 
 class Supervisor:
     """One lease on a home's supervisor. What was started ends when the last lease of the home does."""
@@ -68,7 +77,7 @@ class Supervisor:
         self._writer = writer
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
-        self._exits: list[Exits] = []
+        self._exits: weakref.WeakSet[Exits] = weakref.WeakSet()
         self._listening = asyncio.create_task(self._listen(), name="supervisor's answers")
 
     @classmethod
@@ -128,7 +137,8 @@ class Supervisor:
     async def running(self, name: str) -> RunningService | None:
         """The service of that name, if it runs."""
         services = (await self.status()).services
-        return next((service for service in services if service.name == name), None)
+        found = next((service for service in services if service.name == name), None)
+        return found and replace(found, already=True)
 
     async def hold(self) -> None:
         """Keep everything running without any client, until `release`."""
@@ -148,7 +158,7 @@ class Supervisor:
         exits = Exits()
         if self.lost.is_set():
             exits.put(None)
-        self._exits.append(exits)
+        self._exits.add(exits)
         return exits
 
     async def close(self) -> None:

@@ -11,24 +11,28 @@ _MOST_READ = 200_000
 
 
 class ServiceLog:
-    """One log file; it need not be there yet."""
+    """One log file; it need not exist yet."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def rotate(self) -> int:
-        """The size of the log, in bytes, from which the next start's lines follow; a large one is put aside first."""
+    def size(self) -> int:
+        """In bytes; 0 if there is no file."""
         try:
-            size = self.path.stat().st_size
+            return self.path.stat().st_size
         except FileNotFoundError:
             return 0
+
+    def rotate(self) -> int:
+        """The size in bytes at which the next start's lines begin. A large log is first moved to `.log.1`."""
+        size = self.size()
         if size <= _LARGEST:
             return size
         self.path.replace(self.path.with_suffix(".log.1"))
         return 0
 
-    def said(self, offset: int) -> str:
-        """The end of what was printed from `offset` on, cleaned."""
+    def tail(self, offset: int) -> str:
+        """The end of what was printed from byte `offset` on, cleaned of terminal sequences."""
         try:
             with self.path.open("rb") as log:
                 log.seek(offset)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mobvibe_app.postgres.embedded import EmbeddedPostgres
+from mobvibe_app.environment.environment import Environment
+from mobvibe_app.settings import AppSettings
 from mobvibe_app.status import ServiceStatus
 from mobvibe_app.supervisor.choices import Choices
 from mobvibe_app.supervisor.client import Supervisor
@@ -37,12 +38,14 @@ async def test_another_folder_is_refused_and_left_alone(
     if content:
         file.write_text(content)
     before = sorted((home.postgres / "data").rglob("*"))
-    told: list[ServiceStatus] = []
-    async with await Supervisor.connect(home) as supervisor:
-        with pytest.raises(ServiceError, match=message) as caught:
-            await EmbeddedPostgres(home, supervisor).start(told.append)
+    statuses: list[ServiceStatus] = []
+    environment = Environment(AppSettings(home=home.root, postgres="embedded"), statuses.append)
+    with pytest.raises(ServiceError, match=message) as caught:
+        await environment.start()
+    await environment.close()
     assert "move" in caught.value.remedy
-    assert told[-1].state == "failed" and told[-1].remedy == caught.value.remedy
+    failed = [status for status in statuses if status.state == "failed"]
+    assert [status.remedy for status in failed] == [caught.value.remedy]
     assert sorted((home.postgres / "data").rglob("*")) == before
 
 
