@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mobvibe_worker.processes.locks import held
+from support.polling import within
 
 HOLDER = """
 import asyncio, sys
@@ -48,10 +49,10 @@ async def test_a_killed_holder_frees_it(tmp_path: Path) -> None:
     assert await holder.stdout.readline() == b"held\n"
     try:
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.2), held(lock):
+            async with within(0.2), held(lock):
                 raise AssertionError("held twice")
     finally:
         holder.kill()
         await holder.wait()
-    async with asyncio.timeout(10), held(lock):
+    async with within(10), held(lock):
         pass
