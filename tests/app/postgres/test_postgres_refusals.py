@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from mobvibe_app.environment.environment import Environment
 from mobvibe_app.settings import AppSettings
 from mobvibe_app.status import ServiceStatus
 from mobvibe_app.supervisor.choices import Choices
 from mobvibe_app.supervisor.client import Supervisor
+from mobvibe_app.wiring import build_environment
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home
 from support.polling import patient
@@ -39,7 +39,9 @@ async def test_another_folder_is_refused_and_left_alone(
         file.write_text(content)
     before = sorted((home.postgres / "data").rglob("*"))
     statuses: list[ServiceStatus] = []
-    environment = Environment(AppSettings(home=home.root, postgres="embedded"), statuses.append)
+    environment = build_environment(
+        AppSettings(home=home.root, postgres="embedded"), statuses.append
+    )
     with pytest.raises(ServiceError, match=message) as caught:
         await environment.start()
     await environment.close()
