@@ -29,7 +29,7 @@ def test_every_data_file_is_in_the_wheel(wheel_names: list[str]) -> None:
         path.relative_to(ROOT / root).as_posix()
         for root in ("app", "worker")
         for path in (ROOT / root).rglob("*")
-        if path.suffix in {".toml", ".tcss", ".md", ".py", ".json"}
+        if path.suffix in {".toml", ".tcss", ".md", ".py", ".json", ".cjs", ".mjs"}
         and "__pycache__" not in path.parts
     }
     migrations = {

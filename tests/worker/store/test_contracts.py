@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import asyncio
 import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import NewType, get_args, get_type_hints
@@ -19,6 +18,7 @@ from mobvibe_worker.events import EventType
 from mobvibe_worker.store import rules
 from mobvibe_worker.store.connection import rows
 from mobvibe_worker.store.schema.contracts import USED, camel, contracts_file, generate
+from mobvibe_worker.toolchain.node import find_node
 from support.cache import locked
 from support.polling import patient
 
@@ -136,15 +136,19 @@ def test_every_status_has_its_rule() -> None:
 @pytest.fixture(scope="session")
 def postgres_meta() -> Path:
     """Supabase's own generator, installed once per machine into the tests' cache."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("node and npm are needed for the contracts' oracle")
-        pytest.skip("postgres-meta needs node and npm")
+    node = find_node((20, 0))
     with locked(f"postgres-meta-{ORACLE.rpartition('@')[2]}") as folder:
         if not (folder / SERVER).is_file():
             (folder / "package.json").write_text("{}")
             subprocess.run(
-                ["npm", "install", "--ignore-scripts", "--no-audit", "--before=2026-11-01", ORACLE],
+                [
+                    *node.npm_argv,
+                    "install",
+                    "--ignore-scripts",
+                    "--no-audit",
+                    "--before=2026-11-01",
+                    ORACLE,
+                ],
                 cwd=folder,
                 check=True,
                 capture_output=True,
@@ -155,7 +159,7 @@ def postgres_meta() -> Path:
 
 def _independent_types(database_url: str, postgres_meta: Path) -> str:
     finished = subprocess.run(
-        ["node", str(postgres_meta)],
+        [find_node((20, 0)).executable, postgres_meta],
         env={
             "PATH": os.environ["PATH"],
             "PG_META_DB_URL": database_url,
