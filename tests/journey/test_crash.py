@@ -58,7 +58,7 @@ async def test_ctrl_c_cancels_the_job_and_leaves_the_last_green_revision(home: H
     await until(lambda: not processes_of(home), 60, "nothing is left running")
     staged = home.sdk(54).staged("any").parent
     assert not [one for one in staged.iterdir() if not one.name.startswith("warm-")]
-    (kept,) = home.kept.glob(f"{result['project']}-{result['job_id']}.*")
+    (kept,) = home.failed_attempts.glob(f"{result['project']}-{result['job_id']}.*")
     assert (kept / "App.tsx").exists()
 
 

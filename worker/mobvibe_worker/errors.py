@@ -1,18 +1,18 @@
-"""The errors a person can see: each says what happened and what to do next.
+"""The errors that a person can see. Each says what happened and what to do next.
 
 MobvibeError
-├── InputError            exit 2  what was typed or set cannot be used
-├── ServiceError          exit 3  the environment could not start, or was lost
+├── InputError            exit 2  an argument, a setting or a prompt cannot be used
+├── ServiceError          exit 3  the environment could not start, or failed
 ├── StoreError            exit 3  the database could not be used
 │   ├── DatabaseUnreachable
 │   ├── SchemaTooNew, SchemaTooOld, MigrationRefused, MigrationFailed, BranchRefused
 │   ├── NotFound, Conflict (SessionLimitReached), Denied, SchemaUnknown
-│   ├── LeaseLost         the attempt is no longer this worker's
-│   └── HeadMoved         the person's files changed while the job ran
-├── AgentError            exit 1  the job could not be done
+│   ├── LeaseLost         the attempt no longer belongs to this worker
+│   └── HeadMoved         the project's files changed while the job ran
+├── AgentError            exit 1  the job failed
 │   ├── BudgetReached, LimitReached, RedChecks, ModelRefused, ModelRejected
-│   └── ModelUnavailable  worth another attempt later
-└── WorkspaceError        exit 1  a path or a file that may not be touched
+│   └── ModelUnavailable  another attempt may succeed
+└── WorkspaceError        exit 1  a path or a file may not be used
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import ClassVar
 class MobvibeError(Exception):
     """Something went wrong.
 
-    The class docstring's first line is the message where none is given; `remedy` is the next thing to do.
+    The default message is the first line of the class's docstring; `remedy` says what to do next.
     """
 
     exit_code: ClassVar[int] = 1
@@ -40,7 +40,7 @@ class MobvibeError(Exception):
 
 
 class InputError(MobvibeError):
-    """That cannot be used."""
+    """This input cannot be used."""
 
     exit_code = 2
 
@@ -55,13 +55,13 @@ class StoreError(MobvibeError):
     """The database could not be used."""
 
     exit_code = 3
-    default_remedy = "Correct what it names, or report it with this line."
+    default_remedy = "Correct the named value, or report this message as a bug."
 
 
 class DatabaseUnreachable(StoreError):
     """The database does not answer."""
 
-    default_remedy = "Check DATABASE_URL and that the server runs, then try again."
+    default_remedy = "Check DATABASE_URL and whether the server runs, then try again."
     is_worth_retrying = True
 
 
@@ -78,11 +78,11 @@ class SchemaTooOld(StoreError):
 
 
 class MigrationRefused(StoreError):
-    """The migrations in the database and on disk do not agree."""
+    """The migrations in the database and on disk differ."""
 
 
 class MigrationFailed(StoreError):
-    """A migration failed; nothing of it was kept."""
+    """A migration failed and was rolled back."""
 
 
 class BranchRefused(StoreError):
@@ -90,31 +90,31 @@ class BranchRefused(StoreError):
 
 
 class NotFound(StoreError):
-    """There is no such thing in the database."""
+    """The database has no such row."""
 
     exit_code = 2
     default_remedy = (
-        "It may have been deleted; `mobvibe-tui jobs` and `db psql` show what there is."
+        "It may have been deleted. Look with `mobvibe-tui jobs` or `mobvibe-tui db psql`."
     )
 
 
 class Conflict(StoreError):
-    """Something else is there already, or still needs it."""
+    """Another row exists already, or still needs this one."""
 
     exit_code = 2
-    default_remedy = "Look at what is there now, then try again."
+    default_remedy = "Look at the rows that exist now, then try again."
 
 
 class SessionLimitReached(Conflict):
-    """No more sessions may be open at once."""
+    """The limit of open sessions is reached."""
 
-    default_remedy = "Complete a session, or wait until one expires; a larger tier has more."
+    default_remedy = "Complete a session, wait until one expires, or use a larger tier."
 
 
 class Denied(StoreError):
-    """This role may not do that."""
+    """This database role may not do that."""
 
-    default_remedy = "Use the database owner's DATABASE_URL, or do it as the row's owner."
+    default_remedy = "Use the DATABASE_URL of the database's owner, or act as the row's owner."
 
 
 class SchemaUnknown(StoreError):
@@ -124,17 +124,17 @@ class SchemaUnknown(StoreError):
 
 
 class LeaseLost(StoreError):
-    """Another worker holds this job now; this attempt's work is dropped."""
+    """Another worker has this job now, so this attempt's work is discarded."""
 
     default_remedy = (
-        "Nothing needs to be done: the job goes on there, or waits for its next attempt."
+        "Nothing needs to be done. The job continues there, or waits for another attempt."
     )
 
 
 class HeadMoved(StoreError):
     """The project's files changed while the job ran."""
 
-    default_remedy = "Try again: it then starts from the newest version."
+    default_remedy = "Try again. The job then starts from the newest version."
 
 
 class AgentError(MobvibeError):
@@ -142,9 +142,9 @@ class AgentError(MobvibeError):
 
 
 class BudgetReached(AgentError):
-    """The next request could pass the budget, so it was not sent."""
+    """The next request could exceed the budget, so it was not sent."""
 
-    default_remedy = "Raise it with --budget, or ask for less in one prompt."
+    default_remedy = "Raise the budget with --budget, or ask for less in one prompt."
 
 
 class LimitReached(AgentError):
@@ -152,9 +152,9 @@ class LimitReached(AgentError):
 
 
 class RedChecks(AgentError):
-    """The checks stayed red, so the last green revision was kept."""
+    """The checks still fail, so the last working version stays."""
 
-    default_remedy = "Ask again in smaller steps; the attempt's files are kept aside."
+    default_remedy = "Ask again in smaller steps. The attempt's files were saved."
 
 
 class ModelRefused(AgentError):
@@ -172,9 +172,9 @@ class ModelRejected(AgentError):
 class ModelUnavailable(AgentError):
     """The model's server does not answer."""
 
-    default_remedy = "It is tried again by itself."
+    default_remedy = "It is retried automatically."
     is_worth_retrying = True
 
 
 class WorkspaceError(MobvibeError):
-    """That path may not be touched."""
+    """This path may not be used."""

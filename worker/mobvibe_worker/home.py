@@ -1,4 +1,4 @@
-"""The home folder: one function per place in it. All state lives there; two homes never meet."""
+"""The paths in the home folder, which holds all state. Homes are independent of each other."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from mobvibe_worker.errors import ServiceError
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The places of one home. Nothing is made before `prepare`."""
+    """The paths in one home. Only `prepare` creates anything."""
 
     root: Path
 
     def prepare(self) -> None:
-        """Make the folder, private to its owner. Raises ServiceError where it cannot be written."""
+        """Create the folder, private to its owner. Raises ServiceError if it is not writable."""
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for folder in (self.run, self.logs, self.secrets, self.kept):
+            for folder in (self.run, self.logs, self.secrets, self.failed_attempts):
                 folder.mkdir(mode=0o700, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.root) as probe:
                 probe.write(b"writable")
@@ -31,7 +31,7 @@ class Home:
 
     @property
     def run(self) -> Path:
-        """Locks, sockets and pids of what runs now."""
+        """Locks, sockets and pids of running processes."""
         return self.root / "run"
 
     @property
@@ -41,22 +41,22 @@ class Home:
 
     @property
     def secrets(self) -> Path:
-        """Generated passwords, 0600 each."""
+        """Generated passwords, one file of mode 0600 each."""
         return self.root / "secrets"
 
     @property
-    def kept(self) -> Path:
-        """Staged folders of attempts that failed, kept aside."""
+    def failed_attempts(self) -> Path:
+        """Copies of the staged folders of failed attempts."""
         return self.root / "kept"
 
     @property
     def postgres(self) -> Path:
-        """Embedded Postgres: its cluster and its settings."""
+        """The cluster and the settings of embedded Postgres."""
         return self.root / "postgres"
 
     @property
     def choices(self) -> Path:
-        """The remembered choices (ports, modes), JSON."""
+        """Remembered ports and modes, as JSON."""
         return self.root / "choices.json"
 
     def sdk(self, version: int) -> SdkFolder:
@@ -66,8 +66,11 @@ class Home:
 
 @dataclass(frozen=True, slots=True)
 class SdkFolder:
-    """One Expo SDK: node_modules lies one level above every project's folder, staged or served, at the same
-    relative distance, so that all of them share one install and one transform cache."""
+    """The paths of one Expo SDK.
+
+    Staged and served folders are at the same depth below node_modules, so that all projects share one install and
+    one transform cache.
+    """
 
     root: Path
 
@@ -78,21 +81,21 @@ class SdkFolder:
 
     @property
     def starter(self) -> Path:
-        """The starter's own files, as a new project gets them."""
+        """The starter's files, from which new projects are made."""
         return self.root / "starter"
 
     @property
     def cache(self) -> Path:
-        """TMPDIR of every Node process: Metro's transform cache lies here."""
+        """TMPDIR of every Node process; contains Metro's transform cache."""
         return self.root / "cache"
 
     @property
     def node_home(self) -> Path:
-        """HOME of every Node process; stable, as Expo Go's storage is scoped by what Expo keeps here."""
+        """HOME of every Node process. Expo keeps an id here that scopes the storage in Expo Go, so it must persist."""
         return self.root / "home"
 
     def staged(self, name: str) -> Path:
-        """The folder that one attempt works in."""
+        """The folder of one attempt."""
         return self.root / "staged" / name
 
     def served(self, name: str) -> Path:

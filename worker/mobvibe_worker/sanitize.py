@@ -1,4 +1,4 @@
-"""Text from outside (model, npm, files, prompts) made safe to store and to draw."""
+"""Makes text from outside (model, npm, files, prompts) safe to store and to display."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _SHORTEST_SECRET = 8
 
 
 def clean_text(text: str, limit: int | None = None) -> str:
-    """The text without terminal sequences, control characters, bidirectional overrides and lone surrogates.
+    """Remove terminal sequences, control characters and bidirectional overrides, and replace lone surrogates.
 
-    Newlines and tabs stay. With `limit` (characters), the rest is cut and said to be cut.
+    Newlines and tabs stay. Text beyond `limit` characters is cut, with a note that says how much.
     """
     if limit is not None and len(text) > limit:
         text = f"{text[:limit]}\n[{len(text) - limit} characters cut]"
@@ -35,7 +35,7 @@ def clean_text(text: str, limit: int | None = None) -> str:
 
 
 class Redactor:
-    """Masks known secrets wherever they appear: raw, base64 and URL-encoded."""
+    """Masks known secrets in text: raw, base64 and URL-encoded. Very short ones are ignored."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         forms: set[str] = set()
@@ -45,9 +45,8 @@ class Redactor:
                 forms |= {secret, quote(secret, safe=""), encoded, encoded.rstrip("=")}
         longest_first = sorted(forms, key=len, reverse=True)
         self.longest = len(longest_first[0]) if longest_first else 0
-        """The length of the longest form of a secret, characters: so much of a stream must be held back."""
+        """Characters in the longest form of a secret; a stream must hold back as many but one."""
         self._pattern = re.compile("|".join(map(re.escape, longest_first))) if forms else None
 
     def __call__(self, text: str) -> str:
-        """The text with every known secret masked."""
         return self._pattern.sub(_MASK, text) if self._pattern else text

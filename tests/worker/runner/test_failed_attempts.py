@@ -28,7 +28,7 @@ def test_the_newest_folders_are_kept_without_packages(tmp_path: Path) -> None:
 def test_the_last_attempt_does_not_promise_another(failures: int, is_final: bool) -> None:
     said = remedy_of(ModelUnavailable(), "J", will_retry=failures + 1 < 3)
     assert ("mobvibe-tui retry J" in said) is is_final
-    assert ("tried again by itself" in said) is not is_final
+    assert ("retried automatically" in said) is not is_final
     assert "DATABASE_URL" in remedy_of(DatabaseUnreachable(), "J", will_retry=False)
 
 

@@ -21,7 +21,7 @@ async def held(
 ) -> AsyncIterator[None]:
     """Hold the lock file at `path`, also against other tasks of this process.
 
-    `on_wait` is called once if somebody else holds it. The kernel frees it when its holder dies.
+    `on_wait` is called once if the lock is held elsewhere. The kernel frees it when its holder dies.
     """
     lock = FileLock(path, thread_local=False)
     is_waiting = False

@@ -123,7 +123,7 @@ class AttemptRunner:
                 await self._commit(attempt, project, base, staging, result, buffer, started)
             except (MobvibeError, OSError, asyncio.CancelledError):
                 if running.why_stopped in (None, "cancelled"):
-                    kept = self.home.kept / f"{project.slug}-{name}"
+                    kept = self.home.failed_attempts / f"{project.slug}-{name}"
                     copying = asyncio.to_thread(keep_aside, staging.staged.root, kept)
                     await asyncio.shield(copying)
                 raise

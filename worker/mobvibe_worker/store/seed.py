@@ -246,7 +246,7 @@ def _ended_job(session: CodingSessionsRow, build: _Build, started: datetime) -> 
         prompt=build.prompt,
         status=build.status,
         attempt=1,
-        error="the checks stayed red" if build.status == "failed" else None,
+        error="the checks still fail" if build.status == "failed" else None,
         created_at=started,
         started_at=started + timedelta(seconds=1),
         completed_at=started + timedelta(seconds=95),
@@ -291,5 +291,5 @@ def _story(build: _Build, revision: UUID | None) -> list[Payload]:
     return [
         *told,
         Terminal("tsc --noEmit", "failed", "App.tsx(4,10): error TS2322", 3.0),
-        ErrorRaised("The checks stayed red, so the last green revision was kept."),
+        ErrorRaised("The checks still fail, so the last working version stays."),
     ]

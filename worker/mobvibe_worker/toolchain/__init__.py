@@ -1,1 +1,1 @@
-"""Node, the Expo starters and the checks."""
+"""Node, npm, the Expo starters and the checks."""

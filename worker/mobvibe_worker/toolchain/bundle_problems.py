@@ -1,4 +1,4 @@
-"""What Metro's answer to a bundle that does not compile means: file, line, column and one sentence."""
+"""Turns Metro's answer to a bundle that does not compile into problems: file, line, column and one sentence."""
 
 from __future__ import annotations
 
@@ -18,44 +18,44 @@ _PLACE = re.compile(r"\s*\((\d{1,9}):(\d{1,9})\)\s*$")
 
 
 def parse_problems(body: bytes, root: PurePath) -> tuple[Problem, ...]:
-    """The problems that Metro's error names, with paths relative to the project at `root`. At least one."""
+    """The problems in Metro's error, at least one, with paths relative to the project at `root`."""
     try:
-        told = json.loads(body)
+        error = json.loads(body)
     except (ValueError, RecursionError):
-        told = None
-    if not isinstance(told, dict):
-        said = _clean(body.decode(errors="replace"), root).strip()
-        return (Problem(said[:_MESSAGE_LIMIT] or "Metro gave no reason."),)
-    if told.get("type") == "UnableToResolveError":
-        return (_unresolved(told, root),)
-    return (_failed(told, root),)
+        error = None
+    if not isinstance(error, dict):
+        text = _clean(body.decode(errors="replace"), root).strip()
+        return (Problem(text[:_MESSAGE_LIMIT] or "Metro gave no reason."),)
+    if error.get("type") == "UnableToResolveError":
+        return (_unresolved(error, root),)
+    return (_failed(error, root),)
 
 
-def _unresolved(told: Mapping[str, Any], root: PurePath) -> Problem:
-    message = _clean(str(told.get("message", "")), root)
-    target = _clean(str(told.get("targetModuleName", "")), root)
+def _unresolved(error: Mapping[str, Any], root: PurePath) -> Problem:
+    message = _clean(str(error.get("message", "")), root)
+    target = _clean(str(error.get("targetModuleName", "")), root)
     is_relative = target.startswith(".")
     reason = "no such file" if is_relative else "no such package in this project"
     line = _FRAME_LINE.search(message)
     return Problem(
         f"Unable to resolve '{target}': {reason}.",
-        _clean(str(told.get("originModulePath", "")), root) or None,
+        _clean(str(error.get("originModulePath", "")), root) or None,
         int(line[1]) if line else None,
         _column_of(message),
     )
 
 
 def _column_of(message: str) -> int | None:
-    """Where the code frame's caret points, 1 for the line's first character."""
+    """The column of the code frame's caret, from 1."""
     caret = _FRAME_CARET.search(message)
     return len(caret[1]) if caret else None
 
 
-def _failed(told: Mapping[str, Any], root: PurePath) -> Problem:
-    text = _clean(str(told.get("message", "")), root)
+def _failed(error: Mapping[str, Any], root: PurePath) -> Problem:
+    text = _clean(str(error.get("message", "")), root)
     first = text.strip().split("\n", 1)[0].removeprefix("Error: ").removeprefix("SyntaxError: ")
-    path = _clean(str(told.get("filename") or told.get("originModulePath") or ""), root) or None
-    line, column = _number(told.get("lineNumber")), _number(told.get("column"))
+    path = _clean(str(error.get("filename") or error.get("originModulePath") or ""), root) or None
+    line, column = _number(error.get("lineNumber")), _number(error.get("column"))
     if path is not None:
         first = first.removeprefix(f"{path}: ")
     if place := _PLACE.search(first):
@@ -74,5 +74,5 @@ def _number(value: object) -> int | None:
 
 
 def _clean(text: str, root: PurePath) -> str:
-    """Without ANSI sequences, and without the way to this machine's folders."""
+    """The text without ANSI sequences, and with paths relative to the project."""
     return clean_text(text).replace(f"{root}/", "").replace(str(root), ".")

@@ -1,4 +1,4 @@
-"""One Metro for the life of a job: says whether the staged files compile, never from what they were before."""
+"""Compiles the staged files with one Metro per job, always in their current state."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from mobvibe_worker.toolchain.sandbox import StagedCommands
 
 SMALLEST_BUNDLE = 500_000
-"""A development bundle of React Native itself is larger, in bytes; less means that something was left out."""
+"""Bytes. React Native alone makes a larger development bundle, so a smaller one is incomplete."""
 _COMPILE_SECONDS = 300.0
-_SEEN_SECONDS = 20.0
-"""Generous, as a busy machine is late; a file that stays unknown for so long was missed."""
+_NOTICE_SECONDS = 20.0
+"""How long Metro may take to notice a file, even on a busy machine; after that the file was missed."""
 
 
 class CheckBundler:
-    """Compiles a staged folder. It starts with `async with`, and warms up while the model thinks."""
+    """Compiles a staged folder. `async with` starts it, and it warms up while the model thinks."""
 
     def __init__(self, staged_root: Path, commands: StagedCommands) -> None:
         self._root = staged_root.resolve()
@@ -55,13 +55,13 @@ class CheckBundler:
 
     @property
     def pid(self) -> int | None:
-        """The running Metro's process group; None where there is none on this machine."""
+        """The running Metro's process group; None if no Metro runs on this machine."""
         return self._metro.pid if self._metro is not None and self._metro.is_alive else None
 
     async def compile(self, platform: BundlePlatform) -> Check:
-        """Whether the files as they are on disk now compile for this platform.
+        """Check whether the files compile for this platform as they are on disk now.
 
-        A Metro that died is started again, once. Raises ServiceError when that fails too.
+        Metro is restarted once if it fails. Raises ServiceError if it fails again.
         """
         runner = await self._commands.runner()
         started = time.monotonic()
@@ -79,31 +79,31 @@ class CheckBundler:
                 self._urls[platform] = (await metro.client.manifest(platform)).bundle_url
             return await metro.client.bundle(self._urls[platform], time_limit=_COMPILE_SECONDS)
         except ServiceError:
-            await self._forget(metro)
+            await self._drop(metro)
             raise
 
     async def _up_to_date(self, runner: CommandRunner) -> MetroProcess:
-        """A Metro that knows all that was written before this call: the running one, else a new one."""
+        """A Metro that knows every write before this call: the running one if possible, otherwise a new one."""
         difference = self._folders.look()
         if self._metro is not None:
             is_trusted = self._metro.is_alive and not difference.is_replaced
             if is_trusted and await self._catch_up(self._metro, difference.files()):
                 return self._metro
-            await self._forget(self._metro)
+            await self._drop(self._metro)
         MetroView(self._root, 0).write_marker()
         self._metro = metro = await MetroProcess.start(runner)
         if not (await self._catch_up(metro, ()) and await self._catch_up(metro, self._touched())):
-            await self._forget(metro)
+            await self._drop(metro)
             raise ServiceError(
-                "Metro does not see that files change.",
+                "Metro does not notice changed files.",
                 "On Linux raise fs.inotify.max_user_watches, then retry the job.",
             )
         return metro
 
     def _touched(self) -> list[Path]:
-        """The project's files, each made to look changed.
+        """Touch all files of the project, and return them.
 
-        Metro lists the files first and watches them a moment later: it never hears of what was written in between.
+        Metro lists the files first and watches them a moment later, so it misses writes in between.
         """
         files = self._folders.look().all_files()
         for file in files:
@@ -114,17 +114,17 @@ class CheckBundler:
         view = MetroView(self._root, metro.port)
         paths = [file.relative_to(self._root).as_posix() for file in added]
         return view.marker.is_file() and await asyncio.to_thread(
-            view.catch_up, paths, seconds=_SEEN_SECONDS
+            view.catch_up, paths, seconds=_NOTICE_SECONDS
         )
 
-    async def _forget(self, metro: MetroProcess) -> None:
+    async def _drop(self, metro: MetroProcess) -> None:
         if self._metro is metro:
             self._metro = None
             self._urls.clear()
         await metro.stop()
 
     async def _warm(self) -> None:
-        """What goes wrong here goes wrong again in `compile`, and is told there."""
+        # An error here occurs again in `compile`, and is reported there.
         with contextlib.suppress(ServiceError):
             for platform in ("ios", "android"):
                 await self.compile(platform)
@@ -136,6 +136,6 @@ class CheckBundler:
         if not bundle.is_green:
             return Check(platform, False, seconds, parse_problems(bundle.body, project))
         if size < SMALLEST_BUNDLE:
-            small = Problem(f"The bundle holds only {size} bytes: App.tsx or index.ts is cut off.")
+            small = Problem(f"The bundle has only {size} bytes: App.tsx or index.ts is incomplete.")
             return Check(platform, False, seconds, (small,), size)
         return Check(platform, True, seconds, (), size)

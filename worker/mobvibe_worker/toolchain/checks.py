@@ -1,4 +1,4 @@
-"""All checks of a staged folder: types, dependencies, and the iOS and Android bundles really compiled."""
+"""Runs all checks of a staged folder: types, dependencies, and compiled bundles for iOS and Android."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _TITLES: Mapping[CheckName, str] = {
 
 
 class ProjectChecker:
-    """Checks one staged folder, as often as asked, always as it is on disk at that moment."""
+    """Checks one staged folder, repeatedly, each time as it is on disk."""
 
     def __init__(
         self,
@@ -56,16 +56,16 @@ class ProjectChecker:
         self._emit = emit
 
     async def check(self) -> CheckReport:
-        """Run all checks; nothing may write into the folder meanwhile. Emits one event per finished check.
+        """Run all checks, and emit an event after each. The folder must not change while they run.
 
-        Raises ServiceError where a check could not run at all: that says nothing about the files.
+        Raises ServiceError if a check could not run at all, which says nothing about the files.
         """
         runner = await self._commands.runner()
         try:
             async with asyncio.TaskGroup() as group:
-                # Types use one core, the bundles another; the bundles share one Metro, so they go in turn.
-                types = group.create_task(self._told(check_types(runner), runner))
-                dependencies = group.create_task(self._told(self._check_dependencies()))
+                # The types use one core and the bundles another. The bundles share one Metro, so they run in turn.
+                types = group.create_task(self._reported(check_types(runner), runner))
+                dependencies = group.create_task(self._reported(self._check_dependencies()))
                 bundles = group.create_task(self._check_bundles(runner))
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from failures
@@ -73,8 +73,8 @@ class ProjectChecker:
         return CheckReport(checks, is_sandboxed=runner.is_sandboxed)
 
     async def _check_bundles(self, runner: CommandRunner) -> tuple[Check, ...]:
-        ios = await self._told(self._bundler.compile("ios"), runner)
-        return ios, await self._told(self._bundler.compile("android"), runner)
+        ios = await self._reported(self._bundler.compile("ios"), runner)
+        return ios, await self._reported(self._bundler.compile("android"), runner)
 
     async def _check_dependencies(self) -> Check:
         started = time.monotonic()
@@ -90,14 +90,16 @@ class ProjectChecker:
         except (WorkspaceError, ValueError, RecursionError) as error:
             return (Problem(f"It cannot be read: {error}", _MANIFEST),)
         if not isinstance(actual, dict):
-            return (Problem("It must hold an object.", _MANIFEST),)
+            return (Problem("It must be a JSON object.", _MANIFEST),)
         return tuple(
             Problem(message, _MANIFEST)
             for message in compare_manifests(actual, expected, self._sdk)
         )
 
-    async def _told(self, checking: Awaitable[Check], runner: CommandRunner | None = None) -> Check:
-        """Say how a check went, and how what it ran was sealed off; without a `runner` it ran nothing."""
+    async def _reported(
+        self, checking: Awaitable[Check], runner: CommandRunner | None = None
+    ) -> Check:
+        """Emit a check's result. `runner` is None for checks that run no command, so no sandbox is named."""
         check = await checking
         sealing = (
             "" if runner is None else " (sandboxed)" if runner.is_sandboxed else " (unsandboxed)"
@@ -119,7 +121,7 @@ class ProjectChecker:
 def compare_manifests(
     actual: Mapping[str, Any], expected: Mapping[str, Any], sdk: Sdk
 ) -> list[str]:
-    """Where a project's package.json differs from the starter's, in sentences; its name and the like are free."""
+    """One sentence per difference between a project's package.json and the starter's, except in free fields."""
     found = []
     for group in ("dependencies", "devDependencies"):
         found += _compare_packages(actual.get(group, {}), expected.get(group, {}), group, sdk)
@@ -135,7 +137,7 @@ def _compare_packages(
     actual: object, expected: Mapping[str, str], group: str, sdk: Sdk
 ) -> list[str]:
     if not isinstance(actual, dict):
-        return [f'"{group}" must hold an object.']
+        return [f'"{group}" must be an object.']
     found = []
     for name in sorted(actual.keys() | expected.keys()):
         held, wanted = actual.get(name), expected.get(name)

@@ -1,4 +1,4 @@
-"""Where the checks' commands run: the seam between the checks and this machine, or a container that the app brings."""
+"""The interface for running the checks' commands, on this machine or in a container that the app provides."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """A text that a command reads from a file: whoever runs it writes the file, and names its path in this place."""
+    """A text that a command reads from a file. The runner writes the file, and puts its path in this place."""
 
     suffix: str
     text: str
@@ -24,11 +24,11 @@ Argument = str | PurePath | InputFile
 
 
 class RunningCommand(Protocol):
-    """A command that goes on until it is stopped."""
+    """A command that runs until it is stopped."""
 
     @property
     def pid(self) -> int | None:
-        """Its process group on this machine; None where it has none here."""
+        """Its process group; None if it does not run on this machine."""
         ...
 
     @property
@@ -38,20 +38,20 @@ class RunningCommand(Protocol):
 
     @property
     def stdout(self) -> asyncio.StreamReader | None:
-        """What it prints, errors included."""
+        """Its output, including stderr."""
         ...
 
     async def stop(self) -> int:
-        """End it and all that it started; its exit code. Twice is harmless."""
+        """End it and its descendants; returns its exit code. Idempotent."""
         ...
 
 
 class CommandRunner(Protocol):
-    """Runs the toolchain's commands over one staged folder. An argv starts with `node`, whichever that is there."""
+    """Runs the toolchain's commands on one staged folder. An argv starts with `node`, which the runner replaces."""
 
     @property
     def is_sandboxed(self) -> bool:
-        """The commands cannot reach the network, nor this machine's files but the staged folder and the packages."""
+        """Whether commands are cut off from the network, and from files other than the project and the packages."""
         ...
 
     @property
@@ -65,20 +65,20 @@ class CommandRunner(Protocol):
         ...
 
     async def run(self, argv: Sequence[Argument], *, time_limit: float) -> Finished:
-        """Run a command to its end; it is ended after `time_limit` seconds, and when the caller is cancelled.
+        """Run a command until it ends. It is stopped after `time_limit` seconds, and when the caller is cancelled.
 
-        Raises ServiceError where it could not run. A failing command is no error, see `exit_code`.
+        Raises ServiceError if it could not run. A failing command is not an error, see `exit_code`.
         """
         ...
 
     async def port(self) -> int:
-        """A port on loopback that leads to what a command serves on the same number. Raises ServiceError."""
+        """A free loopback port that reaches a command which listens on the same number. Raises ServiceError."""
         ...
 
     async def serve(self, argv: Sequence[str | PurePath]) -> RunningCommand:
-        """Start a command that goes on; only this machine reaches what it serves. Raises ServiceError."""
+        """Start a command that keeps running and is reachable only from this machine. Raises ServiceError."""
         ...
 
     async def close(self) -> None:
-        """End what still runs. Twice is harmless."""
+        """End all running commands. Idempotent."""
         ...

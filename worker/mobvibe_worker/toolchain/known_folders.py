@@ -1,4 +1,4 @@
-"""Which folders of a project Metro knows of, and whether one of them was replaced behind its back."""
+"""Tracks a project's folders, to notice those that Metro does not know yet or that were replaced."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Difference:
     folders: tuple[Path, ...]
     """Every folder, the project's own first."""
     is_replaced: bool
-    """A folder was removed and made again: Metro still watches the one that is gone."""
+    """A folder was deleted and recreated, so Metro still watches the deleted one."""
 
     def files(self) -> list[Path]:
         """The plain files of the added folders."""
@@ -30,13 +30,13 @@ class Difference:
 
 @dataclass(slots=True)
 class KnownFolders:
-    """The project's folders at the last look. Each is held open, so that its inode number is not given away again."""
+    """The project's folders at the last look. Each is held open, so that its inode number is not reused."""
 
     root: Path
     _held: dict[Path, int] = field(default_factory=dict)
 
     def look(self) -> Difference:
-        """Compare with the last look and remember this one."""
+        """Compare the folders with the last look, and remember them."""
         now = set(_folders_below(self.root))
         for gone in self._held.keys() - now:
             os.close(self._held.pop(gone))
@@ -52,7 +52,6 @@ class KnownFolders:
         return Difference(tuple(added), (self.root, *sorted(now)), is_replaced)
 
     def close(self) -> None:
-        """Forget everything."""
         for descriptor in self._held.values():
             os.close(descriptor)
         self._held.clear()
@@ -63,7 +62,7 @@ class KnownFolders:
 
 
 def _folders_below(root: Path) -> list[Path]:
-    """Every folder of the project, but hidden ones; links are not followed."""
+    """Every folder of the project, except hidden ones. Links are not followed."""
     found = []
     for place, names, _ in os.walk(root):
         names[:] = [name for name in names if not name.startswith(".")]

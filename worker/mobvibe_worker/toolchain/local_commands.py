@@ -1,4 +1,4 @@
-"""The checks' commands as processes of this machine: not sealed off, but with an environment that holds no secrets."""
+"""Runs the checks' commands as local processes: not sandboxed, but without secrets in their environment."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from mobvibe_worker.toolchain.commands import Argument, InputFile
 from mobvibe_worker.toolchain.metro import NODE_FLAGS, metro_environment
 from mobvibe_worker.toolchain.node import Node
 
-# Asked nicely, Expo's dev server first finishes what it compiles. It leaves nothing that must be whole: its cache takes
-# what is cut off for missing, its map of the files is its folder's alone.
+# With a softer signal, Expo's dev server would first finish compiling. Killing it is safe: truncated cache entries
+# count as missing, and its file map belongs to this folder only.
 _AT_ONCE = StopPolicy(signal="KILL")
 _LOOPBACK = Path(__file__).with_name("loopback.cjs")
 
 
 class LocalCommands:
-    """Commands over one project's folder, with the SDK's packages of this home."""
+    """Runs commands on one project's folder, with the SDK's packages of this home."""
 
     is_sandboxed = False
 
     def __init__(self, project: Path, folder: SdkFolder, node: Node, *, niceness: int = 0) -> None:
-        # Node names files by their real paths, which are others where the home lies behind a link (as /tmp on macOS).
+        # Node reports real paths, which differ from ours if the home is behind a link (as /tmp is on macOS).
         self.project = project.resolve()
         self.modules = folder.modules
         self._folder = folder
@@ -35,7 +35,6 @@ class LocalCommands:
         self._niceness = niceness
 
     async def run(self, argv: Sequence[Argument], *, time_limit: float) -> Finished:
-        """See CommandRunner."""
         with self._written(argv) as words:
             return await run(
                 (self._node.executable, *words[1:]),
@@ -45,13 +44,11 @@ class LocalCommands:
             )
 
     async def port(self) -> int:
-        """A TCP port that nobody listens on at the moment."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             return int(probe.getsockname()[1])
 
     async def serve(self, argv: Sequence[str | PurePath]) -> GuardedProcess:
-        """See CommandRunner."""
         nice = shutil.which("nice") if self._niceness else None
         prefix = (nice, "-n", str(self._niceness)) if nice else ()
         return await GuardedProcess.start(
@@ -70,11 +67,11 @@ class LocalCommands:
         )
 
     async def close(self) -> None:
-        """Nothing is held: each command ends with who runs it."""
+        """Do nothing: each command ends with its own caller."""
 
     @contextlib.contextmanager
     def _written(self, argv: Sequence[Argument]) -> Iterator[list[str]]:
-        """The words of a command, its files written beside the packages for as long as it runs."""
+        """The command's words; its input files exist beside the packages while the context is open."""
         with contextlib.ExitStack() as written:
             yield [
                 str(self._write(word, written)) if isinstance(word, InputFile) else str(word)

@@ -1,4 +1,5 @@
-// Loaded into the check bundler's Node: Expo's dev server listens on every address, and Metro knows no password.
+// Preloaded into the check bundler's Node to make servers listen on loopback only: Expo's dev server would listen on
+// every address, and Metro has no password.
 const net = require('node:net');
 
 require('./watch_project.cjs');

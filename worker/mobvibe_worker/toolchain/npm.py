@@ -1,4 +1,4 @@
-"""npm as this program uses it: bounded in time, no scripts of packages, its faults in one sentence."""
+"""Runs npm with a time limit and without package scripts, and turns its failures into one sentence."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _BOUNDED = (
     "--fetch-timeout=30000",
 )
 _QUIET = ("--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier", "--no-progress")
-# The person's own npm settings, proxies and certificates: without them npm works in no guarded network.
+# The person's own npm settings, proxies and certificates, without which npm does not work in company networks.
 _PASSED = re.compile(
     r"npm_config_.*|https?_proxy|no_proxy|all_proxy|node_extra_ca_certs|ssl_cert_(file|dir)",
     re.IGNORECASE,
@@ -47,7 +47,7 @@ OnAnswer = Callable[[int, int], None]
 
 
 def npm_environment(node: Node) -> dict[str, str]:
-    """What npm may see: the allow-list, proxies, certificates and the person's own npm settings."""
+    """npm's whole environment: the allow-list, proxies, certificates and the person's own npm settings."""
     passed = {name: value for name, value in os.environ.items() if _PASSED.fullmatch(name)}
     return allowed_environment(passed | {"PATH": node.path_with_node()})
 
@@ -60,9 +60,10 @@ async def run_npm(
     time_limit: float,
     on_answer: OnAnswer = lambda looked_up, fetched: None,
 ) -> str:
-    """Run npm to its end; its last output lines. `on_answer` hears how many packages were looked up and fetched.
+    """Run npm until it ends; returns its last lines of output.
 
-    Raises ServiceError when it fails, or takes longer than `time_limit` seconds.
+    `on_answer` receives how many packages were looked up and fetched so far.
+    Raises ServiceError if it fails or takes longer than `time_limit` seconds.
     """
     argv = (*node.npm_argv, *arguments, *_QUIET, *_BOUNDED, "--loglevel=http")
     process = await GuardedProcess.start(
@@ -81,7 +82,7 @@ async def run_npm(
                 "Check the network and npm's registry setting, then try again.",
             ) from None
     if code:
-        raise _fault(lines, time.monotonic() - started)
+        raise _failure(lines, time.monotonic() - started)
     return "\n".join(lines)
 
 
@@ -98,20 +99,20 @@ async def _read_lines(process: GuardedProcess, lines: deque[str], on_answer: OnA
             lines.append(line)
 
 
-def _fault(lines: Sequence[str], seconds: float) -> ServiceError:
-    """What npm's last lines say, in one sentence with what to do next."""
+def _failure(lines: Sequence[str], seconds: float) -> ServiceError:
+    """The error that npm's last lines describe, with what to do next."""
     codes = [match[1] for line in lines if (match := _CODE.search(line))]
     code = codes[-1] if codes else ""
-    said = next((line for line in reversed(lines) if " error " in line and "code" not in line), "")
+    last = next((line for line in reversed(lines) if " error " in line and "code" not in line), "")
     if _OFFLINE.fullmatch(code):
         return ServiceError(
             f"npm's registry does not answer ({code}, after {seconds:.0f} s).",
-            "Connect to the network (or set npm's proxy) and try again; it is needed once per Expo SDK.",
+            "Connect to the network or set npm's proxy, then try again. It is needed once per Expo SDK.",
         )
     if _CERTIFICATES.fullmatch(code):
         return ServiceError(
             f"npm does not trust the registry's certificate ({code}).",
-            "Set NODE_EXTRA_CA_CERTS or npm's cafile to your network's certificates and try again.",
+            "Set NODE_EXTRA_CA_CERTS or npm's cafile to your network's certificates, then try again.",
         )
     if code == "ENOSPC":
         return ServiceError("The disk is full.", "Free 1 GB, or choose another home with --home.")
@@ -121,5 +122,5 @@ def _fault(lines: Sequence[str], seconds: float) -> ServiceError:
             f"npm's registry lacks {named[0][:100] if named else 'a pinned package'} ({code}).",
             "If npm uses a mirror, let it follow the public registry, then try again.",
         )
-    detail = said.removeprefix("npm error ").strip() or "it gave no reason"
+    detail = last.removeprefix("npm error ").strip() or "it gave no reason"
     return ServiceError(f"npm failed: {detail[:300]}", "Run `mobvibe-tui doctor`, then try again.")

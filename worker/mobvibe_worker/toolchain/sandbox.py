@@ -1,4 +1,4 @@
-"""The runner of one staged folder: sealed off where somebody brings a sandbox and it opens, else this machine."""
+"""Opens the command runner of one staged folder: in a sandbox if one is available, otherwise on this machine."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ log = logging.getLogger(__name__)
 
 
 class Sandbox(Protocol):
-    """Opens runners that are sealed off from this machine. The app has one; by itself the worker has none."""
+    """Opens sandboxed runners. The app provides one; a worker by itself has none."""
 
     @property
     def is_required(self) -> bool:
-        """Without it there are no checks."""
+        """Whether checks may only run in the sandbox."""
         ...
 
     async def open(self, staged: Path, starter: Starter) -> CommandRunner:
-        """A runner for that staged folder. Raises ServiceError where there can be none."""
+        """Open a runner for that staged folder. Raises ServiceError if the sandbox cannot be used."""
         ...
 
 
 class StagedCommands:
-    """The one runner that all checks of a staged folder share. It opens while the model thinks."""
+    """The runner that all checks of a staged folder share. It opens while the model thinks."""
 
     def __init__(self, staged: Path, starter: Starter, sandbox: Sandbox | None = None) -> None:
         self._staged = staged
@@ -51,7 +51,7 @@ class StagedCommands:
             await opened.close()
 
     async def runner(self) -> CommandRunner:
-        """Wait for the runner. Raises ServiceError where a sandbox is required and does not open."""
+        """Wait for the runner. Raises ServiceError if a sandbox is required and does not open."""
         assert self._opening is not None
         return await asyncio.shield(self._opening)
 
@@ -61,14 +61,13 @@ class StagedCommands:
                 return await self._sandbox.open(self._staged, self._starter)
             except ServiceError as error:
                 if self._sandbox.is_required:
-                    raise _required(error) from error
+                    raise _cannot_sandbox(error) from error
                 log.warning("the checks run unsandboxed: %s", error)
         return LocalCommands(self._staged, self._starter.folder, self._starter.node)
 
 
-def _required(error: ServiceError) -> ServiceError:
-    """What a person can do where there is no going on without a sandbox."""
+def _cannot_sandbox(error: ServiceError) -> ServiceError:
     return ServiceError(
-        f"The checks cannot be sealed off: {error.message}",
-        f"{error.remedy} With MOBVIBE_CHECKS=process they are processes of this machine, which are not sealed off.",
+        f"The checks cannot be sandboxed: {error.message}",
+        f"{error.remedy} Or set MOBVIBE_CHECKS=process to run them on this machine without a sandbox.",
     )

@@ -1,4 +1,4 @@
-"""The Expo SDKs that projects can use, read from sdks.toml: the one place that knows what depends on the SDK."""
+"""The Expo SDKs that projects can use, read from sdks.toml: the only place that depends on the SDK."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ _LAYOUT = 1
 
 @dataclass(frozen=True, slots=True)
 class Sdk:
-    """One Expo SDK: its starter, its packages, its Node, and which Expo Go opens it."""
+    """One Expo SDK: its starter, its packages, the Node it needs, and the Expo Go that opens it."""
 
     version: int
     template: str
     """The starter's npm package with its exact version."""
     added: Mapping[str, str]
-    """Packages that the starter gets on top of the template's own."""
+    """Packages that the starter gets in addition to the template's."""
     minimum_node: tuple[int, int]
     runtime_version: str
-    """What a manifest says, and Expo Go compares."""
+    """The manifest's runtime version, which Expo Go compares with its own."""
     expo_go: str
-    """In words: which Expo Go opens it and where to get it."""
+    """A sentence: which Expo Go opens it, and where to get it."""
     lock: bytes = field(repr=False)
-    """npm's lock of all its packages, the added ones too: what installs today installs tomorrow."""
+    """npm's lock file of all packages, including the added ones, so that every install is the same."""
 
     @property
     def pins(self) -> str:
-        """Changes whenever the install would: SHA-256 over what it is made of, hex."""
+        """SHA-256 over everything that determines the install, hex."""
         made_of = [self.template, sorted(self.added.items()), _LAYOUT]
         return hashlib.sha256(json.dumps(made_of).encode() + self.lock).hexdigest()
 
     def count_packages(self) -> int:
-        """How many packages npm fetches, but for a few that only one platform needs."""
+        """How many packages npm fetches, without the few that only one platform needs."""
         held: Mapping[str, Mapping[str, Any]] = json.loads(self.lock)["packages"]
         return len(
             {one["integrity"] for path, one in held.items() if path and "optional" not in one}
@@ -48,7 +48,7 @@ class Sdk:
 
 
 def sdk(version: int | None = None) -> Sdk:
-    """The SDK of that number, or the default one. Raises InputError for one that is not offered."""
+    """The SDK of that version, or the default one. Raises InputError if it is not offered."""
     table = _read_table()
     number = table["default"] if version is None else version
     entry = table.get(str(number))
@@ -69,7 +69,7 @@ def sdk_versions() -> tuple[int, ...]:
 
 
 def sdks_as_of() -> date:
-    """The day whose releases the locks were made from."""
+    """The date whose releases the lock files were made from."""
     day: date = _read_table()["as_of"]
     return day
 

@@ -1,4 +1,4 @@
-"""One Expo SDK made ready in a home: its packages installed once, its starter files kept beside them."""
+"""Prepares one Expo SDK in a home: installs its packages once, with the starter's files beside them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _INSTALL_PREFIX = ".install-"
 
 @dataclass(frozen=True, slots=True)
 class StarterProgress:
-    """How far an install is. `fraction` is 0..1 where it is known."""
+    """How far an install is. `fraction` is 0..1, or None if unknown."""
 
     phase: Literal["waiting", "template", "packages", "placing", "ready"]
     detail: str = ""
@@ -58,18 +58,18 @@ class Starter:
 
     @property
     def is_prepared(self) -> bool:
-        """The packages of exactly these pins are installed."""
+        """Whether exactly these packages are installed."""
         return self._says(_MARKER) and self.folder.modules.is_dir()
 
     @property
     def is_warm(self) -> bool:
-        """The transform cache was filled for these pins and this Node."""
+        """Whether the transform cache was filled with these packages."""
         return self._says(_WARM_MARKER)
 
     async def prepare(self, on_progress: OnProgress = lambda progress: None) -> None:
-        """Install the packages, once per home, however many processes ask. Killed half-way it leaves nothing half.
+        """Install the packages once per home, even if several processes ask. An interrupted install leaves no trace.
 
-        Raises ServiceError when npm, the network or the disk fails.
+        Raises ServiceError if npm, the network or the disk fails.
         """
         if not self.is_prepared:
             await asyncio.to_thread(self._make_folders)
@@ -80,23 +80,23 @@ class Starter:
         on_progress(StarterProgress("ready", fraction=1.0))
 
     def files(self, name: str, slug: str) -> FileTree:
-        """What a new project starts with. `prepare` must have ended. `slug` must differ per project.
+        """The first files of a new project. Call `prepare` first; `slug` must differ per project.
 
-        Raises ServiceError where files of the starter are gone.
+        Raises ServiceError if files of the starter are missing.
         """
         starter = read_tree(self.folder.starter, hard_links=True)
         missing = NEEDED_FILES - starter.keys()
         if missing:
             raise ServiceError(
                 f"The starter in {self.folder.starter} lacks {', '.join(sorted(missing))}.",
-                f"Delete {self.folder.root}, then start mobvibe-tui again; the starter is then installed anew.",
+                f"Delete {self.folder.root} and start mobvibe-tui again, which reinstalls the starter.",
             )
         return project_tree(starter, name, slug)
 
     async def warm(self) -> None:
-        """Fill the transform cache for iOS, Android and the web at low priority; once per home. Cancel to stop it.
+        """Fill the transform cache for iOS, Android and the web once per home, at low priority. Can be cancelled.
 
-        Raises ServiceError when Metro fails.
+        Raises ServiceError if Metro fails.
         """
         if self.is_warm:
             return
@@ -107,12 +107,12 @@ class Starter:
                 self._mark(_WARM_MARKER)
 
     def forget(self) -> None:
-        """Take the packages for not installed and the cache for not warm: `prepare` and `warm` then begin anew."""
+        """Mark the packages as not installed and the cache as empty, so that `prepare` and `warm` run again."""
         for marker in (_MARKER, _WARM_MARKER):
             (self.folder.root / marker).unlink(missing_ok=True)
 
     def forget_warmth(self) -> None:
-        """Take the cache for not warm: `warm` then fills it again."""
+        """Mark the cache as empty, so that `warm` fills it again."""
         (self.folder.root / _WARM_MARKER).unlink(missing_ok=True)
 
     def remove(self) -> None:
@@ -136,7 +136,7 @@ class Starter:
                 ("ci",),
                 cwd=scratch,
                 time_limit=_INSTALL_SECONDS,
-                on_answer=partial(_tell, on_progress, self.sdk.count_packages()),
+                on_answer=partial(_report, on_progress, self.sdk.count_packages()),
             )
             on_progress(StarterProgress("placing", fraction=1.0))
             await asyncio.to_thread(self._place, scratch, starter)
@@ -147,11 +147,13 @@ class Starter:
         await run_npm(self.node, ("pack", self.sdk.template), cwd=scratch, time_limit=_PACK_SECONDS)
         tarballs = list(scratch.glob("*.tgz"))
         if len(tarballs) != 1:
-            raise ServiceError("npm gave no starter.", "Check npm's settings, then try again.")
+            raise ServiceError(
+                "npm did not deliver the starter.", "Check npm's settings, then try again."
+            )
         return starter_tree(extract_template(tarballs[0]), self.sdk)
 
     def _place(self, scratch: Path, starter: FileTree) -> None:
-        """Bring the finished install into its place; the marker comes last."""
+        """Move the finished install into place, and write its marker last."""
         for marker in (_MARKER, _WARM_MARKER):
             (self.folder.root / marker).unlink(missing_ok=True)
         (scratch / "starter").mkdir()
@@ -169,7 +171,7 @@ class Starter:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise ServiceError(
-                f"The folder {self.folder.root} cannot be made: {error.strerror or error}.",
+                f"The folder {self.folder.root} cannot be created: {error.strerror or error}.",
                 "Choose another home with --home DIR.",
             ) from error
 
@@ -201,8 +203,8 @@ class Starter:
         beside.replace(self.folder.root / marker)
 
 
-def _tell(on_progress: OnProgress, packages: int, looked_up: int, fetched: int) -> None:
-    """npm looks up most packages first; then it fetches them all, and then unpacks the last of them."""
+def _report(on_progress: OnProgress, packages: int, looked_up: int, fetched: int) -> None:
+    # npm first looks up most packages, then fetches them all, and finally unpacks the last of them.
     done = 0.45 * min(looked_up / packages, 1.0) + 0.5 * min(fetched / packages, 1.0)
     if not fetched:
         detail = f"looking up packages ({looked_up})"

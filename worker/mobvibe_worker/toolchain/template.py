@@ -1,4 +1,4 @@
-"""The starter's own files: taken safely out of npm's tarball, and fitted to a project's name."""
+"""The starter's files: extracted safely from npm's tarball, and adapted to a project's name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mobvibe_worker.toolchain.sdks import Sdk
 from mobvibe_worker.workspace.paths import parse_path
 
 NEEDED_FILES = frozenset({"package.json", "app.json", "tsconfig.json", "App.tsx"})
-"""What every starter holds."""
+"""The files that every starter has."""
 _MOST_BYTES = 20_000_000
 _MOST_FILES = 200
 _LEFT_OUT = frozenset({"LICENSE", "CHANGELOG.md"})
@@ -22,7 +22,7 @@ _RENAMED = {"gitignore": ".gitignore"}
 
 
 def extract_template(tarball: Path) -> FileTree:
-    """The files of the template's tarball. Raises ServiceError for anything but plain files in it."""
+    """The files of the template's tarball. Raises ServiceError if it contains anything but plain files."""
     tree: dict[str, bytes] = {}
     total = 0
     try:
@@ -35,7 +35,9 @@ def extract_template(tarball: Path) -> FileTree:
                 file = archive.extractfile(member) if member.isreg() else None
                 total += member.size
                 if file is None or total > _MOST_BYTES or len(tree) >= _MOST_FILES:
-                    raise _unusable(tarball, f"{path} is no plain file, or it holds too much")
+                    raise _unusable(
+                        tarball, f"{path} is not a plain file, or the files are too large"
+                    )
                 if path not in _LEFT_OUT:
                     tree[_RENAMED.get(path, path)] = file.read()
     except (tarfile.TarError, OSError, WorkspaceError) as error:
@@ -52,7 +54,7 @@ def _unusable(tarball: Path, reason: str) -> ServiceError:
 
 
 def starter_tree(template: FileTree, sdk: Sdk) -> FileTree:
-    """The template with the packages added that web previews need, before it has a project's name."""
+    """The template with the packages that web previews need, still without a project's name."""
     manifest = json.loads(template["package.json"])
     merged = {**manifest.get("dependencies", {}), **sdk.added}
     package = {
@@ -65,13 +67,13 @@ def starter_tree(template: FileTree, sdk: Sdk) -> FileTree:
         "devDependencies": manifest.get("devDependencies", {}),
     }
     settings = json.loads(template["app.json"])
-    # Apps follow the phone's light or dark setting only where the manifest lets them.
+    # Apps follow the phone's light or dark setting only if the manifest allows it.
     settings["expo"]["userInterfaceStyle"] = "automatic"
     return {**template, "package.json": _json(package), "app.json": _json(settings)}
 
 
 def project_tree(starter: FileTree, name: str, slug: str) -> FileTree:
-    """The starter's files for one project. Expo Go keeps a project's data apart by its slug."""
+    """The starter's files for one project. Expo Go separates the data of projects by their slugs."""
     package = json.loads(starter["package.json"]) | {"name": slug}
     settings = json.loads(starter["app.json"])
     settings["expo"] |= {"name": name, "slug": slug}

@@ -1,4 +1,4 @@
-"""The type check: the pinned TypeScript over a staged folder, by settings that lie outside of it."""
+"""The type check: runs the pinned TypeScript on a staged folder, with settings from outside of it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _DETAIL_LIMIT = 800
 
 
 async def check_types(runner: CommandRunner) -> Check:
-    """Run tsc over every TypeScript file of the staged folder. Raises ServiceError where tsc itself fails.
+    """Run tsc on every TypeScript file of the staged folder. Raises ServiceError if tsc itself fails.
 
-    The project's own tsconfig.json is not read, so nothing in the folder can switch the check off.
+    The project's own tsconfig.json is ignored, so no file in the folder can switch the check off.
     """
     started = time.monotonic()
     tsc = runner.modules / "typescript" / "bin" / "tsc"
@@ -34,7 +34,7 @@ async def check_types(runner: CommandRunner) -> Check:
     )
     seconds = time.monotonic() - started
     if finished.timed_out:
-        slow = Problem(f"The type check took longer than {_TIME_LIMIT:.0f} s; simplify the types.")
+        slow = Problem(f"The type check took longer than {_TIME_LIMIT:.0f} s. Simplify the types.")
         return Check("types", False, seconds, (slow,))
     problems = parse_types(clean_text(finished.output), runner.project)
     if finished.exit_code and not problems:
@@ -46,7 +46,7 @@ async def check_types(runner: CommandRunner) -> Check:
 
 
 def parse_types(output: str, root: PurePath) -> tuple[Problem, ...]:
-    """tsc's lines as problems, indented lines added to the one above; paths relative to the project at `root`."""
+    """tsc's output as problems with paths relative to the project at `root`; indented lines continue a message."""
     found: list[Problem] = []
     for line in output.splitlines():
         if match := _LINE.match(line):
@@ -74,7 +74,7 @@ def _relative(text: str, root: PurePath) -> str:
 
 
 def _settings(runner: CommandRunner) -> InputFile:
-    """The starter's compiler settings, made fresh for this run, outside of the project."""
+    """The compiler settings of this run, written outside of the project."""
     settings = {
         "extends": str(runner.modules / "expo" / "tsconfig.base.json"),
         "compilerOptions": {

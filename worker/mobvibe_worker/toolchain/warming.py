@@ -1,4 +1,4 @@
-"""Fills an SDK's transform cache, so that the first bundle of the first project takes seconds, not a minute."""
+"""Fills an SDK's transform cache, so that a project's first bundle takes seconds instead of a minute."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _BUNDLE_SECONDS = 600.0
 
 
 async def warm_cache(folder: SdkFolder, node: Node, files: FileTree) -> None:
-    """Compile these files for every platform, by the URLs that the manifests name, in a folder that is then dropped.
+    """Compile these files for every platform in a temporary folder, by the URLs of Metro's manifests.
 
-    One at a time: the folders of earlier ones are removed. Cancelled, it leaves what it has cached so far.
-    Raises ServiceError when Metro fails.
+    Must not run twice at once, as it removes the folders of earlier runs. If cancelled, the cache is partly filled.
+    Raises ServiceError if Metro fails.
     """
     staged = folder.staged("any").parent
     staged.mkdir(parents=True, exist_ok=True)
@@ -40,9 +40,7 @@ async def warm_cache(folder: SdkFolder, node: Node, files: FileTree) -> None:
             async for url in _bundle_urls(metro.client):
                 bundle = await metro.client.bundle(url, time_limit=_BUNDLE_SECONDS)
                 if not bundle.is_green:
-                    raise ServiceError(
-                        "The starter itself does not compile.", "Run `mobvibe-tui doctor`."
-                    )
+                    raise ServiceError("The starter does not compile.", "Run `mobvibe-tui doctor`.")
     finally:
         await asyncio.shield(asyncio.to_thread(shutil.rmtree, project, ignore_errors=True))
 

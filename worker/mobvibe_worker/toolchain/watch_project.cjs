@@ -1,4 +1,5 @@
-// Loaded into Metro's Node: Metro would watch every folder of node_modules, for seconds; packages do not change while it runs.
+// Preloaded into Metro's Node to watch only the project. Watching all of node_modules takes seconds, and packages do not
+// change while Metro runs.
 const Module = require('node:module');
 const path = require('node:path');
 
