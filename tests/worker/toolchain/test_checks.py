@@ -64,8 +64,8 @@ async def test_every_kind_of_mistake_is_caught_where_it_is(checked: Checked) -> 
     assert report.is_green and [check.name for check in report.checks] == list(CHECK_NAMES)
     assert report.is_sandboxed is False
     assert all((check.size or SMALLEST_BUNDLE + 1) > SMALLEST_BUNDLE for check in report.checks)
-    told = [event for event in checked.events if isinstance(event, Terminal)]
-    assert len(told) == 4 and {event.outcome for event in told} == {"passed"}
+    reported = [event for event in checked.events if isinstance(event, Terminal)]
+    assert len(reported) == 4 and {event.outcome for event in reported} == {"passed"}
 
     report = await checked.with_app("import X from './nope';\nX();\n" + app)
     assert places(report, "ios") == ["App.tsx:1:16: Unable to resolve './nope': no such file."]

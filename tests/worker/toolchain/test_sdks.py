@@ -145,14 +145,14 @@ def test_tools_answers_become_problems() -> None:
         Problem("TS2322: Type 'string'.\n  Longer.", "App.tsx", 21, 7),
         Problem("TS18003: No inputs."),
     )
-    told = {
+    error = {
         "type": "TransformError",
         "filename": "App.tsx",
         "lineNumber": 7,
         "column": 22,
         "message": f"Error: {root}/App.tsx: Unexpected \x1b[31mtoken\x1b[0m (7:22)\n\n 5 | x",
     }
-    assert parse_problems(json.dumps(told).encode(), root) == (
+    assert parse_problems(json.dumps(error).encode(), root) == (
         Problem("Unexpected token", "App.tsx", 7, 23),
     )
     assert parse_problems(b"", root) == (Problem("Metro gave no reason."),)

@@ -30,7 +30,7 @@ from mobvibe_worker.toolchain.sdks import sdk
 from mobvibe_worker.toolchain.starter import Starter
 wanted = sdk(57)
 starter = Starter(Home(Path(sys.argv[1])), wanted, find_node(wanted.minimum_node))
-asyncio.run(starter.prepare(lambda told: print(told.phase, told.fraction, flush=True)))
+asyncio.run(starter.prepare(lambda progress: print(progress.phase, progress.fraction, flush=True)))
 """
 
 
@@ -40,7 +40,7 @@ async def install(home: Home) -> asyncio.subprocess.Process:
     )
 
 
-async def told(process: asyncio.subprocess.Process, phase: str) -> list[str]:
+async def lines_until(process: asyncio.subprocess.Process, phase: str) -> list[str]:
     """What it says up to the first line of this phase. Fails where it ends before."""
     assert process.stdout is not None
     lines: list[str] = []
@@ -55,15 +55,15 @@ async def test_one_of_two_installers_is_killed_and_the_sdk_is_whole(tmp_path: Pa
     home = Home(tmp_path / "home")
     expo = ExpoSdk(home, 57)
     first = await install(home)
-    await told(first, "template")
+    await lines_until(first, "template")
     second = await install(home)
-    await told(second, "waiting")
-    await told(first, "packages")
+    await lines_until(second, "waiting")
+    await lines_until(first, "packages")
     family = [child.pid for child in psutil.Process(first.pid).children(recursive=True)]
     assert family and not expo.folder.modules.exists()
     os.kill(first.pid, signal.SIGKILL)
     await first.wait()
-    lines = await told(second, "ready")
+    lines = await lines_until(second, "ready")
     assert await second.wait() == 0
     await until_gone(family)
     fractions = [float(line.split()[1]) for line in lines if line.startswith("packages")]

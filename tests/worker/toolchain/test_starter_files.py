@@ -1,4 +1,4 @@
-"""The starter's files as they lie on the disk: hard links are read, a missing file is told of."""
+"""The starter's files on disk: hard links are read, and a missing file is an error."""
 
 from __future__ import annotations
 
