@@ -145,7 +145,7 @@ class Bench:
         row("image build for another home, layers known", later)
         return await self._build(self.home_id, False)
 
-    async def _build(self, home_id: str, is_anew: bool) -> str:
+    async def _build(self, home_id: str, is_fresh: bool) -> str:
         certificates = os.environ.get("NODE_EXTRA_CA_CERTS")
         image = ExpoImage(
             self.engine,
@@ -155,7 +155,7 @@ class Bench:
             base=BASE_IMAGE,
             ca_bundle=Path(certificates) if certificates else None,
         )
-        return await image.ensure(lambda status: None, is_anew=is_anew)
+        return await image.ensure(lambda status: None, is_fresh=is_fresh)
 
     async def previews(self, supervisor: Supervisor, tag: str) -> None:
         """New projects by hand and by us, restarts, the floor; then hot reloads, memory."""

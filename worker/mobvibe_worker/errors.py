@@ -3,6 +3,7 @@
 MobvibeError
 ├── InputError            exit 2  an argument, a setting or a prompt cannot be used
 ├── ServiceError          exit 3  the environment could not start, or failed
+│   └── DiskFull          worth another attempt once there is space
 ├── StoreError            exit 3  the database could not be used
 │   ├── DatabaseUnreachable
 │   ├── SchemaTooNew, SchemaTooOld, MigrationRefused, MigrationFailed, BranchRefused
@@ -49,6 +50,13 @@ class ServiceError(MobvibeError):
     """A part of the environment could not start."""
 
     exit_code = 3
+
+
+class DiskFull(ServiceError):
+    """The disk is full."""
+
+    default_remedy = "Free some space, then try again."
+    is_worth_retrying = True
 
 
 class StoreError(MobvibeError):

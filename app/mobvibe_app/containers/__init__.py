@@ -1,1 +1,1 @@
-"""The engine of containers: the only folder that imports the docker SDK."""
+"""The container engine: the only folder that imports the Docker SDK."""

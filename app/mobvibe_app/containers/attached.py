@@ -1,4 +1,4 @@
-"""Containers that live for as long as whoever made them holds on to their stdin. Its calls block: use threads."""
+"""Containers that live only as long as their stdin is held open. All calls block, so use threads."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import docker
 from docker.errors import APIError, NotFound
 from docker.types import LogConfig
 
-from mobvibe_app.containers.calls import told
 from mobvibe_app.containers.endpoint import knock
-from mobvibe_app.containers.failures import unavailable
+from mobvibe_app.containers.failures import translated, unavailable
 from mobvibe_app.containers.options import sealed_options
 from mobvibe_app.containers.spec import ContainerSpec
 
@@ -21,7 +20,7 @@ _REMOVE_SECONDS = 20
 
 
 class EngineStream:
-    """A container's stdin and stdout, as the engine's multiplexed stream has them."""
+    """A container's stdin and stdout, in the engine's multiplexed form."""
 
     def __init__(self, raw: Any) -> None:
         self._raw = raw
@@ -29,7 +28,7 @@ class EngineStream:
         self._socket.settimeout(None)
 
     def receive(self, size: int) -> bytes:
-        """What came, b"" at the end. Raises OSError. For one thread only, which lets go of the socket at the end."""
+        """The next bytes, b"" at the end. Raises OSError. For one thread only; the end closes the socket."""
         chunk = b""
         try:
             chunk = self._socket.recv(size)
@@ -39,8 +38,8 @@ class EngineStream:
                 self.abandon()
 
     def abandon(self) -> None:
-        """Let go of the socket."""
-        # The answer first: it would flush itself into what is closed.
+        """Close the socket."""
+        # The response first: it would flush itself into a closed socket.
         self._raw._response.close()
         self._raw.close()
         self._socket.close()
@@ -50,28 +49,28 @@ class EngineStream:
         self._socket.sendall(data)
 
     def close(self) -> None:
-        """Wake the thread that receives. Twice is harmless."""
+        """Wake the thread that receives. Idempotent."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
 
 class AttachedContainers:
-    """Makes and ends them. The engine removes one by itself when it ends, by whatever cause."""
+    """Creates and ends attached containers. The engine removes one when it ends, whatever the cause."""
 
     def __init__(self, client: docker.DockerClient, address: str) -> None:
         self._client = client
         self._address = address
 
     def open(self, spec: ContainerSpec) -> EngineStream:
-        """Make a container and start it. It ends when the stream does, also by kill -9 of this program.
+        """Create a container and start it. It ends when the stream does, even if this program is killed with -9.
 
-        What it prints is kept nowhere. Raises ServiceError.
+        Its output is not logged. Raises ServiceError.
         """
         try:
             knock(self._address)
         except OSError as error:
             raise unavailable(self._address, str(error)) from error
-        with told(self._address, f"make {spec.name}", spec.image):
+        with translated(self._address, f"create {spec.name}", spec.image):
             container = self._client.containers.create(
                 spec.image,
                 **sealed_options(spec),
@@ -89,13 +88,13 @@ class AttachedContainers:
             return stream
 
     def end(self, name: str) -> None:
-        """Kill a container and wait until it is gone; harmless where there is none. Raises ServiceError."""
-        with told(self._address, f"end {name}"), contextlib.suppress(NotFound):
+        """Kill a container and wait until it is gone. Idempotent. Raises ServiceError."""
+        with translated(self._address, f"end {name}"), contextlib.suppress(NotFound):
             remove_container(self._client.containers.get(name))
 
 
 def remove_container(container: Any) -> None:
-    """Kill and remove a container; where the engine is removing it already, wait for that. Raises APIError."""
+    """Kill and remove a container, or wait if the engine is removing it already. Raises APIError."""
     with contextlib.suppress(NotFound):
         try:
             container.remove(force=True, v=True)

@@ -1,4 +1,4 @@
-"""What an engine counts for one container, out of its own words for it."""
+"""CPU, memory and network counters of one container, from the engine's stats."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ _NANO = 1e9
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
-    """Since the container's start; `started_at` is the engine's own word for that."""
+class Counters:
+    """Totals since the container's start; `started_at` is the engine's own text for that time."""
 
     started_at: str
     cpu_seconds: float
     memory_bytes: int
-    """Without the file cache, which the machine takes back when it needs it."""
+    """Without the file cache, which the kernel reclaims when it needs memory."""
     received_bytes: int
     sent_bytes: int
 
 
-def counted(stats: Mapping[str, Any], container: Any) -> Counted:
-    """The counters of one sample; what the engine leaves out counts as 0."""
+def read_counters(stats: Mapping[str, Any], container: Any) -> Counters:
+    """The counters of one sample; those that the engine leaves out are 0."""
     memory = stats.get("memory_stats") or {}
     detail = memory.get("stats") or {}
-    # Under cgroup v1 and v2 it has two names.
+    # It has one name under cgroup v1 and another under v2.
     cache = detail.get("total_inactive_file", detail.get("inactive_file", 0))
     networks = (stats.get("networks") or {}).values()
     usage = (stats.get("cpu_stats") or {}).get("cpu_usage") or {}
-    return Counted(
+    return Counters(
         started_at=str(container.attrs["State"]["StartedAt"]),
         cpu_seconds=usage.get("total_usage", 0) / _NANO,
         memory_bytes=max(0, memory.get("usage", 0) - cache),

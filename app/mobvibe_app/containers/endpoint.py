@@ -1,4 +1,4 @@
-"""Which engine of containers: as DOCKER_HOST, DOCKER_CONTEXT or docker's own current context say."""
+"""Which container engine to use, as DOCKER_HOST, DOCKER_CONTEXT or Docker's current context says."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SCHEMES = ("unix", "http+unix", "npipe", "tcp", "http", "https", "ssh")
 
 
 def endpoint() -> tuple[str, dict[str, Any]]:
-    """The engine's address, and how to speak to it. Raises EngineUnavailable where what names it is wrong."""
+    """The engine's address, and the SDK's options to connect. Raises EngineUnavailable if its setting is invalid."""
     host = os.environ.get("DOCKER_HOST")
     if host:
         try:
@@ -40,7 +40,7 @@ def endpoint() -> tuple[str, dict[str, Any]]:
 
 
 def is_local(address: str) -> bool:
-    """By its address it is an engine of this machine: it may see its folders and publish on its addresses."""
+    """Whether the engine is on this machine: it then sees our folders and publishes on our addresses."""
     parts = urlsplit(address)
     if parts.scheme in ("unix", "npipe", "http+unix"):
         return True
@@ -51,7 +51,7 @@ def is_local(address: str) -> bool:
 
 
 def knock(address: str) -> None:
-    """Raises OSError where nothing listens on a socket of this machine: the SDK would leave its own open."""
+    """Raise OSError if nothing listens on the engine's Unix socket: the SDK would leave its own socket open."""
     parts = urlsplit(address)
     if parts.scheme in ("unix", "http+unix"):
         with socket.socket(socket.AF_UNIX) as probe:

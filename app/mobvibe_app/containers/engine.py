@@ -1,4 +1,4 @@
-"""The engine of containers through the docker SDK: containers, volumes, networks. Its calls block: use threads."""
+"""The container engine: its containers, volumes and networks. All calls block, so use threads."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from docker.errors import DockerException, NotFound
 from docker.types import LogConfig
 
 from mobvibe_app.containers.attached import AttachedContainers, remove_container
-from mobvibe_app.containers.build_context import pack
-from mobvibe_app.containers.calls import told
-from mobvibe_app.containers.counters import Counted, counted
+from mobvibe_app.containers.counters import Counters, read_counters
 from mobvibe_app.containers.endpoint import endpoint, is_local, knock
-from mobvibe_app.containers.failures import elsewhere, unavailable
-from mobvibe_app.containers.images import EngineImages
+from mobvibe_app.containers.failures import elsewhere, translated, unavailable
+from mobvibe_app.containers.images import EngineImages, tar_of
 from mobvibe_app.containers.options import sealed_options
 from mobvibe_app.containers.spec import (
     HOME_LABEL,
@@ -31,7 +29,7 @@ _CONNECT_SECONDS = 10
 
 
 class DockerEngine:
-    """One engine that answered. Raises EngineUnavailable from any call once it is gone."""
+    """An engine that answered. Any call raises EngineUnavailable once it is gone."""
 
     def __init__(self, client: docker.DockerClient, address: str) -> None:
         self.address = address
@@ -41,9 +39,9 @@ class DockerEngine:
 
     @classmethod
     def connect(cls) -> Self:
-        """The engine that DOCKER_HOST, DOCKER_CONTEXT or docker's own current context names.
+        """The engine that DOCKER_HOST, DOCKER_CONTEXT or Docker's current context names.
 
-        Raises EngineUnavailable where none answers, refuses this user, or is one of another machine.
+        Raises EngineUnavailable if none answers, it refuses this user, or it is on another machine.
         """
         address, options = endpoint()
         if not is_local(address):
@@ -57,21 +55,21 @@ class DockerEngine:
         return cls(client, address)
 
     def version(self) -> str:
-        """What answers, and its version: `Docker Engine 28.2`, `Podman Engine 4.3`."""
-        with told(self.address, "say its version"):
-            said = self._client.version()
-        parts = [str(one.get("Name", "")) for one in said.get("Components") or ()]
+        """Its name and version: `Docker Engine 28.2`, `Podman Engine 4.3`."""
+        with translated(self.address, "report its version"):
+            answer = self._client.version()
+        parts = [str(one.get("Name", "")) for one in answer.get("Components") or ()]
         name = parts[0] if parts and parts[0] != "Engine" else "Docker Engine"
-        return f"{name} {said.get('Version', '?')}"
+        return f"{name} {answer.get('Version', '?')}"
 
     def close(self) -> None:
-        """Let go of its connections."""
+        """Close its connections."""
         self._client.close()
 
     def create(self, spec: ContainerSpec) -> None:
-        """Make the container, not started; one of that name is replaced. Raises ServiceError."""
+        """Create a container without starting it; one of that name is replaced. Raises ServiceError."""
         self.remove(spec.name)
-        with told(self.address, f"make {spec.name}", spec.image):
+        with translated(self.address, f"create {spec.name}", spec.image):
             self._client.containers.create(
                 spec.image,
                 **sealed_options(spec),
@@ -80,7 +78,7 @@ class DockerEngine:
 
     def find(self, name: str) -> FoundContainer | None:
         """The container of that name, or None."""
-        with told(self.address, f"look for {name}"):
+        with translated(self.address, f"look for {name}"):
             try:
                 return _found(self._client.containers.get(name))
             except NotFound:
@@ -88,74 +86,74 @@ class DockerEngine:
 
     def labelled(self, home: str) -> tuple[FoundContainer, ...]:
         """The containers of a home, running or not."""
-        with told(self.address, "list its containers"):
+        with translated(self.address, "list its containers"):
             return tuple(_found(one) for one in _all_of(self._client, home))
 
     def start(self, name: str) -> None:
-        """Start a container; one that runs is left alone. Raises PortTaken, ServiceError."""
-        with told(self.address, f"start {name}"):
+        """Start a container; a running one is left alone. Raises PortTaken, ServiceError."""
+        with translated(self.address, f"start {name}"):
             self._client.containers.get(name).start()
 
     def stop(self, name: str, seconds: int) -> None:
-        """Ask a container to end, kill it after `seconds`; harmless where it does not run."""
-        with told(self.address, f"stop {name}"), contextlib.suppress(NotFound):
+        """Ask a container to end, and kill it after `seconds`. Idempotent."""
+        with translated(self.address, f"stop {name}"), contextlib.suppress(NotFound):
             self._client.containers.get(name).stop(timeout=seconds)
 
     def remove(self, name: str) -> None:
-        """Kill and remove a container; harmless where there is none. Named volumes stay."""
-        with told(self.address, f"remove {name}"), contextlib.suppress(NotFound):
+        """Kill and remove a container. Named volumes stay. Idempotent."""
+        with translated(self.address, f"remove {name}"), contextlib.suppress(NotFound):
             remove_container(self._client.containers.get(name))
 
     def put_file(self, name: str, path: str, content: bytes) -> None:
-        """Write a file into a container that need not run: readable inside, invisible to `inspect`."""
+        """Write a file into a container, running or not; `inspect` does not show it."""
         folder, _, file = path.rpartition("/")
-        with told(self.address, f"write into {name}"):
-            archive = pack({file: content}).read()
+        with translated(self.address, f"write into {name}"):
+            archive = tar_of({file: content}).read()
             self._client.containers.get(name).put_archive(folder or "/", archive)
 
     def lines(self, name: str, since: float) -> Iterator[bytes]:
-        """What a container prints from then (Unix time) on, in pieces, until it ends."""
-        with told(self.address, f"follow {name}"):
+        """What a container prints since a Unix time, in pieces, until it ends."""
+        with translated(self.address, f"follow {name}"):
             container = self._client.containers.get(name)
             yield from container.logs(stream=True, follow=True, since=since)
 
     def wait(self, name: str) -> int:
         """Wait until a container ends; its exit code."""
-        with told(self.address, f"wait for {name}"):
+        with translated(self.address, f"wait for {name}"):
             return int(self._client.containers.get(name).wait(timeout=None)["StatusCode"])
 
-    def counted(self, name: str) -> Counted | None:
-        """What a running container has used so far; None where it does not run. Never waits for a second sample."""
-        with told(self.address, f"measure {name}"):
+    def counters(self, name: str) -> Counters | None:
+        """What a running container has used so far; None if it does not run. Never waits for a second sample."""
+        with translated(self.address, f"measure {name}"):
             try:
                 container = self._client.containers.get(name)
                 if container.status != "running":
                     return None
-                return counted(self._client.api.stats(name, stream=False, one_shot=True), container)
+                stats = self._client.api.stats(name, stream=False, one_shot=True)
+                return read_counters(stats, container)
             except NotFound:
                 return None
 
     def volume_labels(self, name: str) -> dict[str, str] | None:
-        """The labels of a volume, or None where there is none."""
-        with told(self.address, f"look for the volume {name}"):
+        """The labels of a volume; None if there is no such volume."""
+        with translated(self.address, f"look for the volume {name}"):
             try:
                 return dict(self._client.volumes.get(name).attrs.get("Labels") or {})
             except NotFound:
                 return None
 
     def create_volume(self, name: str, labels: Mapping[str, str]) -> None:
-        """Make a named volume."""
-        with told(self.address, f"make the volume {name}"):
+        with translated(self.address, f"create the volume {name}"):
             self._client.volumes.create(name, labels=dict(labels))
 
     def remove_volume(self, name: str) -> None:
-        """Remove a named volume with what is in it; harmless where there is none."""
-        with told(self.address, f"remove the volume {name}"), contextlib.suppress(NotFound):
+        """Remove a named volume with its content. Idempotent."""
+        with translated(self.address, f"remove the volume {name}"), contextlib.suppress(NotFound):
             self._client.volumes.get(name).remove()
 
     def ensure_network(self, name: str, labels: Mapping[str, str]) -> None:
-        """A bridge of our own, in which containers do not reach each other."""
-        with told(self.address, f"make the network {name}"):
+        """Create a bridge network, if it is missing, in which containers do not reach each other."""
+        with translated(self.address, f"create the network {name}"):
             if not self._client.networks.list(names=[f"^{name}$"]):
                 self._client.networks.create(
                     name,
@@ -166,8 +164,8 @@ class DockerEngine:
                 )
 
     def remove_labelled(self, home: str) -> Removed:
-        """Remove exactly what carries the home's label: containers, networks, volumes, images."""
-        with told(self.address, "remove what this home made"):
+        """Remove the containers, networks, volumes and images that carry the home's label, and nothing else."""
+        with translated(self.address, "remove what this home created"):
             containers = _all_of(self._client, home)
             for container in containers:
                 remove_container(container)
@@ -189,7 +187,7 @@ class DockerEngine:
 
 
 def _all_of(client: docker.DockerClient, home: str) -> list[Any]:
-    """The home's containers, without those that are being removed just now."""
+    """The home's containers, except those that are being removed just now."""
     found: list[Any] = client.containers.list(all=True, filters=_of(home), ignore_removed=True)
     return found
 

@@ -1,9 +1,24 @@
-"""What the engine of containers means when it refuses: one sentence, and what to do next."""
+"""The Docker SDK's errors as ours: what happened in one sentence, and what to do next."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
+import requests
+import urllib3
+from docker.errors import APIError, DockerException, ImageNotFound
+
 from mobvibe_app.supervisor.ports import PortTaken
-from mobvibe_worker.errors import ServiceError
+from mobvibe_worker.errors import DiskFull, ServiceError
+
+GONE = (
+    requests.exceptions.ConnectionError,
+    requests.exceptions.ReadTimeout,
+    requests.exceptions.ChunkedEncodingError,
+    urllib3.exceptions.HTTPError,
+)
+"""What the SDK raises once the engine has gone, even in the middle of an answer."""
 
 _PORT = ("port is already allocated", "address already in use", "ports are not available")
 _FULL = ("no space left on device", "disk quota exceeded", "not enough space")
@@ -32,23 +47,37 @@ class ImageMissing(ServiceError):
     """The image is not there."""
 
 
-class DiskFull(ServiceError):
-    """The engine's disk is full."""
-
-
 class FolderUnseen(ServiceError):
     """The engine cannot see a folder of this machine."""
 
 
+@contextlib.contextmanager
+def translated(address: str, what: str, image: str = "") -> Iterator[None]:
+    """Translates the SDK's errors. `what` is a verb and its object, `image` the image that it needs.
+
+    Raises EngineUnavailable, ImageMissing, PortTaken, DiskFull, FolderUnseen or another ServiceError.
+    """
+    try:
+        yield
+    except GONE as error:
+        raise unavailable(address, str(error)) from error
+    except ImageNotFound as error:
+        raise missing(image, str(error.explanation or error)) from error
+    except APIError as error:
+        raise refusal(what, str(error.explanation or error)) from error
+    except DockerException as error:
+        raise EngineUnavailable(f"Docker failed to {what}: {error}.", "Try again.") from error
+
+
 def unavailable(address: str, reason: str) -> EngineUnavailable:
-    """Why no engine answers at that address."""
-    said = reason.lower()
-    if "permission denied" in said:
+    """The error when no engine answers at that address."""
+    words = reason.lower()
+    if "permission denied" in words:
         return EngineUnavailable(
             f"The Docker engine at {address} refuses this user.",
             f"Add yourself to the group docker and log in again, or {_WITHOUT}.",
         )
-    if any(words in said for words in _SILENT):
+    if any(part in words for part in _SILENT):
         return EngineUnavailable(
             f"The Docker engine at {address} did not answer in time.",
             f"Try again; if it stays so, restart Docker, or {_WITHOUT}.",
@@ -59,7 +88,7 @@ def unavailable(address: str, reason: str) -> EngineUnavailable:
 
 
 def wrong_host(host: str) -> EngineUnavailable:
-    """DOCKER_HOST is no address."""
+    """The error when DOCKER_HOST is not an address."""
     return EngineUnavailable(
         f"DOCKER_HOST ({host}) is not the address of a Docker engine.",
         f"Unset it, or write it as unix:///var/run/docker.sock; or {_WITHOUT}.",
@@ -67,7 +96,7 @@ def wrong_host(host: str) -> EngineUnavailable:
 
 
 def wrong_context(name: str) -> EngineUnavailable:
-    """DOCKER_CONTEXT, or docker's current one, leads nowhere."""
+    """The error when DOCKER_CONTEXT, or docker's current context, cannot be used."""
     return EngineUnavailable(
         f"Docker's context {name} cannot be used.",
         f"`docker context ls` shows which there are, `docker context use NAME` chooses one; or {_WITHOUT}.",
@@ -75,7 +104,7 @@ def wrong_context(name: str) -> EngineUnavailable:
 
 
 def elsewhere(address: str) -> EngineUnavailable:
-    """The engine is one of another machine."""
+    """The error when the engine is on another machine."""
     return EngineUnavailable(
         f"The Docker engine at {address} is on another machine: it cannot see this one's folders, "
         "and its ports are not this one's.",
@@ -84,13 +113,13 @@ def elsewhere(address: str) -> EngineUnavailable:
 
 
 def refusal(what: str, reason: str) -> ServiceError:
-    """Why the engine did not do `what` (a verb and its object)."""
-    said = reason.lower()
-    if any(words in said for words in _PORT):
+    """The error when the engine did not do `what` (a verb and its object)."""
+    words = reason.lower()
+    if any(part in words for part in _PORT):
         return PortTaken(f"Docker could not {what}: the port is taken.", "Set another port.")
-    if any(words in said for words in _FULL):
+    if any(part in words for part in _FULL):
         return _full(what)
-    if any(words in said for words in _FOLDER):
+    if any(part in words for part in _FOLDER):
         return FolderUnseen(
             f"Docker could not {what}: its engine cannot see this machine's folder ({_last(reason)}).",
             "Let the engine share that folder (Docker Desktop: Settings, Resources, File sharing; "
@@ -102,22 +131,22 @@ def refusal(what: str, reason: str) -> ServiceError:
 
 
 def missing(image: str, reason: str) -> ServiceError:
-    """Why an image could not be had."""
-    said = reason.lower()
-    if any(words in said for words in _FULL):
+    """The error when an image could not be fetched."""
+    words = reason.lower()
+    if any(part in words for part in _FULL):
         return _full(f"fetch {image}")
-    if any(words in said for words in _IMAGE):
+    if any(part in words for part in _IMAGE):
         return ImageMissing(
             f"The image {image} is gone from the Docker engine.",
-            "Start it again: it is then made anew.",
+            "Start it again to have the image rebuilt.",
         )
-    if any(words in said for words in _NETWORK):
+    if any(part in words for part in _NETWORK):
         return ImageMissing(
             f"The image {image} is not here, and its registry does not answer.",
             f"Connect to the network and try again, or {_WITHOUT}.",
         )
     return ImageMissing(
-        f"The image {image} cannot be had: {reason[-200:]}",
+        f"The image {image} cannot be fetched: {reason[-200:]}",
         f"Check its name, or {_WITHOUT}.",
     )
 
@@ -131,5 +160,5 @@ def _full(what: str) -> DiskFull:
 
 
 def _last(reason: str) -> str:
-    """The folder is what the engine names last."""
+    """The folder, which the engine names last."""
     return reason.rstrip(" .\"')").rpartition(": ")[2][-200:]

@@ -1,6 +1,6 @@
-"""One container as a service of the supervisor: started, its output passed on, restarted, stopped when we are.
+"""Keeps one container running as a service of the supervisor: starts it, passes its output on, restarts it.
 
-A program of its own (python -m ... NAME): whatever ends it politely ends the container too.
+This is a program of its own (python -m ... NAME). Any signal that lets it end properly ends the container too.
 """
 
 from __future__ import annotations
@@ -11,23 +11,21 @@ import signal
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
 from mobvibe_app.containers.engine import DockerEngine
 from mobvibe_app.containers.failures import EngineUnavailable
 from mobvibe_app.supervisor.protocol import ServiceSpec
+from mobvibe_app.supervisor.restarts import RestartBudget
 from mobvibe_worker.errors import MobvibeError
 from mobvibe_worker.processes.launch import StopPolicy
 from mobvibe_worker.processes.surroundings import allowed_environment
 
 _ENGINE_NAMES = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_CERT_PATH")
 _PASSED = (*_ENGINE_NAMES, "DOCKER_TLS_VERIFY", "SSH_AUTH_SOCK", "PYTHONPATH")
-_MOST_RESTARTS = 3
-_RESTART_WINDOW_SECONDS = 300.0
 LEAST_LIFE_SECONDS = 5.0
-"""A container that ends sooner has a reason that another start would not mend."""
+"""A container that ends sooner has a problem that a restart does not fix."""
 _ENGINE_SECONDS = 120.0
 _RETRY_SECONDS = 0.5
 
@@ -44,15 +42,15 @@ def keeper_spec(
 ) -> ServiceSpec:
     """The service that keeps this container running for as long as it runs itself.
 
-    `since` (Unix time) is when whoever asks starts the container: what it prints from then on is passed on too.
+    `since` is the Unix time of the container's start if the caller starts it; its output since then is passed on.
     """
     disposable = ("--disposable",) if is_disposable else ()
-    told_from = () if since is None else ("--since", str(since))
+    since_words = () if since is None else ("--since", str(since))
     return ServiceSpec(
         service,
         (
             *(sys.executable, "-P", "-m", "mobvibe_app.containers.keeper"),
-            *(container, "--stop-seconds", str(stop_seconds), *disposable, *told_from),
+            *(container, "--stop-seconds", str(stop_seconds), *disposable, *since_words),
         ),
         cwd=log.parent,
         log=log,
@@ -63,7 +61,7 @@ def keeper_spec(
 
 
 def kept_words(container: str) -> str:
-    """What the keeper prints once its own end would be the container's end too."""
+    """What the keeper prints as soon as its own end would end the container too."""
     return f"keeping {container}"
 
 
@@ -83,12 +81,12 @@ class Keeper:
         self._is_disposable = is_disposable
         self._since = since
         self._asked = threading.Event()
-        self._restarts: deque[float] = deque()
+        self._restarts = RestartBudget()
 
     def run(self) -> int:
-        """Run to the container's end; its exit code, 0 where it was stopped on purpose. Raises MobvibeError."""
+        """Run until the container ends; its exit code, 0 if it was stopped on purpose. Raises MobvibeError."""
         signal.signal(signal.SIGTERM, lambda *_: self._asked.set())
-        _say(kept_words(self._container))
+        _print(kept_words(self._container))
         while True:
             began = time.monotonic()
             try:
@@ -101,9 +99,10 @@ class Keeper:
                 return 0
             if self._asked.is_set():
                 return 0
-            if not self._may_restart(time.monotonic() - began):
+            lived = time.monotonic() - began
+            if lived < LEAST_LIFE_SECONDS or not self._restarts.spend():
                 return code or 1
-            _say(f"{self._container} ended with {code}; starting it again")
+            _print(f"{self._container} ended with {code}; starting it again")
 
     def _run_once(self) -> int:
         engine = DockerEngine.connect()
@@ -126,7 +125,7 @@ class Keeper:
         try:
             self._stop(DockerEngine.connect())
         except MobvibeError as error:
-            _say(str(error))
+            _print(str(error))
 
     def _stop(self, engine: DockerEngine) -> None:
         engine.stop(self._container, self._stop_seconds)
@@ -134,8 +133,8 @@ class Keeper:
             engine.remove(self._container)
 
     def _wait_for_engine(self, error: EngineUnavailable) -> bool:
-        """Whether the engine came back: it may just be restarting."""
-        _say(f"{error.message} Waiting for it.")
+        """Wait for an engine that may be restarting; whether it came back."""
+        _print(f"{error.message} Waiting for it.")
         deadline = time.monotonic() + _ENGINE_SECONDS
         while time.monotonic() < deadline and not self._asked.wait(_RETRY_SECONDS):
             try:
@@ -145,20 +144,13 @@ class Keeper:
             return True
         return False
 
-    def _may_restart(self, lived: float) -> bool:
-        now = time.monotonic()
-        while self._restarts and now - self._restarts[0] > _RESTART_WINDOW_SECONDS:
-            self._restarts.popleft()
-        self._restarts.append(now)
-        return lived >= LEAST_LIFE_SECONDS and len(self._restarts) <= _MOST_RESTARTS
 
-
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     print(text, flush=True)
 
 
 def main(arguments: list[str]) -> int:
-    """Keep the container of that name."""
+    """Run the keeper with command line arguments; its exit code."""
     parser = argparse.ArgumentParser(prog="container_keeper")
     parser.add_argument("container")
     parser.add_argument("--stop-seconds", type=int, required=True)
@@ -171,7 +163,7 @@ def main(arguments: list[str]) -> int:
     try:
         return keeper.run()
     except MobvibeError as error:
-        _say(str(error))
+        _print(str(error))
         return 1
 
 

@@ -1,4 +1,4 @@
-"""A container's specification as the docker SDK takes it: what is not allowed in it is denied."""
+"""A container's specification as the Docker SDK takes it; everything that it does not allow is denied."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mobvibe_app.containers.spec import SPEC_LABEL, ContainerSpec
 
 
 def sealed_options(spec: ContainerSpec) -> dict[str, Any]:
-    """The arguments of `containers.create`, but for the image, and for what is printed."""
+    """The arguments of `containers.create`, except the image and the logging."""
     return {
         "command": list(spec.command) or None,
         "name": spec.name,

@@ -1,4 +1,4 @@
-"""What a container is made of, as values: independent of the SDK that makes it."""
+"""What a container is made of, as values that do not depend on the SDK."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 HOME_LABEL = "dev.mobvibe.home"
-"""The id of the home that made it: what `down --all` goes by."""
+"""The id of the home that created it; `down --all` removes by it."""
 SERVICE_LABEL = "dev.mobvibe.service"
 SPEC_LABEL = "dev.mobvibe.spec"
 
@@ -26,7 +26,7 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class PublishedPort:
-    """A port of the container on this machine, under one address of it."""
+    """A port of the container, published on one address of this machine."""
 
     inside: int
     outside: int
@@ -35,14 +35,14 @@ class PublishedPort:
 
 @dataclass(frozen=True, slots=True)
 class ContainerSpec:
-    """One container. Everything that it may do is named here; nothing else is allowed."""
+    """One container and everything that it may do."""
 
     name: str
     image: str
     labels: Mapping[str, str]
     command: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Anyone who reaches the engine can read it: no secrets."""
+    """Anyone who reaches the engine can read it, so no secrets."""
     user: str | None = None
     mounts: tuple[Mount, ...] = ()
     temporary: Mapping[str, str] = field(default_factory=dict)
@@ -50,17 +50,17 @@ class ContainerSpec:
     ports: tuple[PublishedPort, ...] = ()
     network: str | None = None
     capabilities: tuple[str, ...] = ()
-    """What is kept after all were dropped."""
+    """The only ones that are not dropped."""
     is_read_only: bool = False
     has_init: bool = True
-    """A first process of the engine's passes signals on; as root without the right to signal it would die of one."""
+    """The engine's own first process passes signals on. As root without the right to signal it would die of one."""
     memory_bytes: int | None = None
     cpus: float | None = None
     processes: int | None = None
 
     @property
     def fingerprint(self) -> str:
-        """Changes whenever another container would be made."""
+        """Differs for every different specification."""
         text = json.dumps(asdict(self), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -77,13 +77,13 @@ class FoundContainer:
 
     @property
     def is_running(self) -> bool:
-        """It has been started and has not ended."""
+        """Whether it has been started and has not ended."""
         return self.status == "running"
 
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What `remove_labelled` took away, by name."""
+    """What `remove_labelled` removed, by name."""
 
     containers: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()

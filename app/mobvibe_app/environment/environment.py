@@ -86,14 +86,14 @@ class Environment:
         detail = self._postgres_words or where(dsn)
         self._tell(ServiceStatus("postgres", "healthy", detail, port=urlsplit(dsn).port))
 
-    async def starter(self, version: int, *, is_anew: bool = False) -> tuple[Starter, Node]:
+    async def starter(self, version: int, *, is_fresh: bool = False) -> tuple[Starter, Node]:
         """The starter of an SDK, prepared, and its Node; the first time in a home this installs it.
 
-        `is_anew` looks again whether it is installed.
+        `is_fresh` looks again whether it is installed.
 
         Raises InputError for an unknown SDK, ServiceError when Node or npm fails.
         """
-        return await self._starters.get(version, is_anew=is_anew)
+        return await self._starters.get(version, is_fresh=is_fresh)
 
     async def warm(self, version: int) -> None:
         """Fill the transform cache and build the Expo image behind everything else: first bundles then take seconds.

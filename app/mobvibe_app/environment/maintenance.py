@@ -71,7 +71,7 @@ class Maintenance:
             starter, _ = await self._environment.starter(version)
             if name == STARTER:
                 starter.forget()
-                await self._environment.starter(version, is_anew=True)
+                await self._environment.starter(version, is_fresh=True)
             elif not await self._services.rebuild_previews(starter, self._tell):
                 starter.forget_warmth()
                 await self._environment.warm(version)

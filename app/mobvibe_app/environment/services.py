@@ -84,7 +84,7 @@ class Services:
             if picked.mode != "docker":
                 return False
             image = self._image(await self._connect(), starter)
-            await image.ensure(tell, is_anew=True)
+            await image.ensure(tell, is_fresh=True)
             return True
 
     def sandbox(self, tell: OnStatus) -> Sandbox | None:

@@ -21,15 +21,15 @@ class Starters:
         self._tell = tell
         self._tasks: dict[int, asyncio.Task[tuple[Starter, Node]]] = {}
 
-    async def get(self, version: int, *, is_anew: bool = False) -> tuple[Starter, Node]:
+    async def get(self, version: int, *, is_fresh: bool = False) -> tuple[Starter, Node]:
         """The starter of an SDK, prepared, and its Node; the first time in a home this installs it.
 
-        `is_anew` looks again whether it is installed. Raises InputError for an unknown SDK, ServiceError when Node or
+        `is_fresh` looks again whether it is installed. Raises InputError for an unknown SDK, ServiceError when Node or
         npm fails.
         """
         task = self._tasks.get(version)
         has_failed = task is not None and task.done() and (task.cancelled() or task.exception())
-        if task is None or is_anew or has_failed:
+        if task is None or is_fresh or has_failed:
             task = asyncio.create_task(self._prepare(version), name=f"starter-{version}")
             self._tasks[version] = task
         return await asyncio.shield(task)

@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobvibe_worker.errors import ServiceError
+from mobvibe_worker.errors import DiskFull, ServiceError
 from mobvibe_worker.home import Home
 from mobvibe_worker.processes.guarded import StopPolicy, run
 from mobvibe_worker.processes.surroundings import allowed_environment
@@ -33,12 +33,6 @@ _PARTIAL = "data.partial-"
 _REMOVAL_SECONDS = 10.0
 _ENDING_SECONDS = 45.0
 _OTHER_WAYS = "Run mobvibe-tui as an ordinary user, or set DATABASE_URL to a Postgres of your own."
-
-
-class DiskFull(ServiceError):
-    """There is no space left where the database lies. Once there is, starting it again is all it takes."""
-
-    is_worth_retrying = True
 
 
 @dataclass(frozen=True, slots=True)

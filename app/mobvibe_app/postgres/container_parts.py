@@ -7,7 +7,6 @@ import secrets
 
 from mobvibe_app.containers.engine import DockerEngine
 from mobvibe_app.containers.failures import ImageMissing
-from mobvibe_app.containers.pull_status import pulling
 from mobvibe_app.containers.spec import (
     HOME_LABEL,
     SERVICE_LABEL,
@@ -53,7 +52,7 @@ class PostgresParts:
     def pull(self, on_status: OnStatus) -> None:
         """Fetch the newest image of that name; without a network the one that is here stays. Raises ServiceError."""
         try:
-            self._engine.images.pull(self._image, pulling(NAME, self._image, on_status))
+            self._engine.images.pull(self._image, NAME, on_status)
         except ImageMissing:
             if self._engine.images.find(self._image) is None:
                 raise
@@ -131,7 +130,7 @@ class PostgresParts:
         if self._engine.images.find(self._image) is not None:
             return
         try:
-            self._engine.images.pull(self._image, pulling(NAME, self._image, on_status))
+            self._engine.images.pull(self._image, NAME, on_status)
         except ImageMissing:
             # One that was made before starts without its image.
             if self._engine.find(self.container) is None:

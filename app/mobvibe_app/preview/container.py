@@ -103,11 +103,11 @@ class ContainerPreview(PreviewService):
     async def usage(self, project_slug: str) -> Usage | None:
         """What the engine counts for the project's container."""
         name = self._name(project_slug)
-        counted = await asyncio.to_thread(self._engine.counted, name)
-        if counted is None:
+        counters = await asyncio.to_thread(self._engine.counters, name)
+        if counters is None:
             return None
-        cpu = self._cpu.percent(project_slug, counted.started_at, counted.cpu_seconds)
-        return Usage(cpu, counted.memory_bytes, counted.received_bytes, counted.sent_bytes)
+        cpu = self._cpu.percent(project_slug, counters.started_at, counters.cpu_seconds)
+        return Usage(cpu, counters.memory_bytes, counters.received_bytes, counters.sent_bytes)
 
     def _name(self, project_slug: str) -> str:
         return f"mobvibe-{self._home_id}-{service_name(project_slug)}"

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 
 from mobvibe_app.containers.engine import DockerEngine
-from mobvibe_app.containers.pull_status import pulling
 from mobvibe_app.containers.spec import HOME_LABEL, SERVICE_LABEL
 from mobvibe_app.status import OnStatus, ServiceStatus
 from mobvibe_worker.errors import InputError, ServiceError
@@ -66,9 +65,9 @@ class ExpoImage:
         return f"expo-{self._sdk.version}"
 
     async def ensure(
-        self, on_status: OnStatus, *, time_limit: float = BUILD_SECONDS, is_anew: bool = False
+        self, on_status: OnStatus, *, time_limit: float = BUILD_SECONDS, is_fresh: bool = False
     ) -> str:
-        """The tag, after the image was built where the engine lacks it (`is_anew`: in any case, from its first step).
+        """The tag, after the image was built where the engine lacks it (`is_fresh`: in any case, from its first step).
 
         What earlier inputs made is removed after a build. Cancelled, the build ends within seconds: no program waits
         at its end for minutes of npm. Raises ServiceError, InputError.
@@ -76,8 +75,8 @@ class ExpoImage:
         tag = self.tag
         given_up = threading.Event()
         try:
-            if is_anew or await asyncio.to_thread(self._engine.images.find, tag) is None:
-                build = partial(self._build, tag, on_status, time_limit, is_anew, given_up)
+            if is_fresh or await asyncio.to_thread(self._engine.images.find, tag) is None:
+                build = partial(self._build, tag, on_status, time_limit, is_fresh, given_up)
                 await asyncio.to_thread(build)
                 await asyncio.to_thread(self._remove_older, tag)
         except asyncio.CancelledError:
@@ -90,10 +89,10 @@ class ExpoImage:
         tag: str,
         on_status: OnStatus,
         time_limit: float,
-        is_anew: bool,
+        is_fresh: bool,
         given_up: threading.Event,
     ) -> None:
-        def tell(status: ServiceStatus) -> None:
+        def report(status: ServiceStatus) -> None:
             require_wanted(given_up)
             on_status(status)
 
@@ -102,7 +101,7 @@ class ExpoImage:
             self._hear(line, on_status)
 
         if self._engine.images.find(self._base) is None:
-            self._engine.images.pull(self._base, pulling("preview", self._base, tell))
+            self._engine.images.pull(self._base, "preview", report)
         self._require_node()
         self._fetched.clear()
         self._engine.images.build(
@@ -112,7 +111,7 @@ class ExpoImage:
             labels={HOME_LABEL: self._home_id, SERVICE_LABEL: self.service},
             on_line=hear,
             time_limit=time_limit,
-            is_anew=is_anew,
+            is_fresh=is_fresh,
         )
 
     def _require_node(self) -> None:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import assert_never
 
 from mobvibe_app.environment.environment import StoppedOnPurpose
-from mobvibe_app.postgres.cluster import DiskFull
 from mobvibe_app.status import ServiceName, ServiceStatus
 from mobvibe_app.studio.changes import (
     Change,
@@ -35,7 +34,13 @@ from mobvibe_app.studio.conversations import Order
 from mobvibe_app.studio.overview import Overview
 from mobvibe_app.studio.preview_feed import ScreenPreview
 from mobvibe_app.studio.studio import Connected, Studio, View, no_model
-from mobvibe_worker.errors import DatabaseUnreachable, InputError, MobvibeError, StoreError
+from mobvibe_worker.errors import (
+    DatabaseUnreachable,
+    DiskFull,
+    InputError,
+    MobvibeError,
+    StoreError,
+)
 from mobvibe_worker.events import Event
 from mobvibe_worker.jobs import SessionId, checked_prompt
 

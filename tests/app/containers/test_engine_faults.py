@@ -15,21 +15,20 @@ import asyncpg
 import docker
 import pytest
 
-from mobvibe_app.containers.build_context import pack
 from mobvibe_app.containers.engine import DockerEngine
 from mobvibe_app.containers.failures import (
-    DiskFull,
     EngineUnavailable,
     FolderUnseen,
     ImageMissing,
 )
+from mobvibe_app.containers.images import tar_of
 from mobvibe_app.containers.spec import ContainerSpec, Mount
 from mobvibe_app.settings import AppSettings
 from mobvibe_app.status import ServiceStatus
 from mobvibe_app.supervisor.choices import Choices
 from mobvibe_app.supervisor.ports import pick_port
 from mobvibe_app.wiring import build_environment
-from mobvibe_worker.errors import ServiceError
+from mobvibe_worker.errors import DiskFull, ServiceError
 from mobvibe_worker.home import Home
 from support.containers.containers import kept
 from support.containers.engine import POSTGRES_IMAGE, OwnEngine
@@ -246,7 +245,7 @@ async def test_an_engine_that_dies_in_the_middle_is_said(
     def build() -> None:
         dying.images.build("never", files, arguments={}, labels={}, on_line=kill, time_limit=60)
 
-    do = build if doing == "build" else lambda: dying.images.pull(image, kill)
+    do = build if doing == "build" else lambda: dying.images.pull(image, "preview", kill)
     with pytest.raises(EngineUnavailable, match="No Docker engine answers"):
         await asyncio.to_thread(do)
     dying.close()
@@ -265,7 +264,7 @@ def test_an_engine_that_cannot_see_this_machine_s_folders_says_so(
     engine = DockerEngine.connect()
     try:
         with _client() as client:
-            client.api.import_image_from_data(pack({"x": b"x"}).read(), repository="tiny")
+            client.api.import_image_from_data(tar_of({"x": b"x"}).read(), repository="tiny")
         spec = ContainerSpec("seen", "tiny", {}, ("x",), mounts=(Mount(str(served), "/srv/app"),))
         with pytest.raises(FolderUnseen, match="cannot see this machine's folder") as refused:
             engine.create(spec)

@@ -37,7 +37,7 @@ async def test_a_build_that_is_cancelled_ends_within_seconds(
 
     with contextlib.closing(docker.from_env()) as client:
         before = {found.id for found in client.containers.list()}
-        building = asyncio.create_task(image.ensure(hear, is_anew=True))
+        building = asyncio.create_task(image.ensure(hear, is_fresh=True))
         await asyncio.wait_for(installing.wait(), patient(120))
         building.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -13,7 +13,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from mobvibe_app.containers.build_context import pack
+from mobvibe_app.containers.images import tar_of
 from mobvibe_app.supervisor.ports import is_free, pick_port
 from support.polling import patient
 
@@ -52,7 +52,7 @@ class ImageRegistry:
         lines = [f"COPY part{number} /part{number}" for number in range(len(sizes))]
         files = {f"part{number}": os.urandom(size) for number, size in enumerate(sizes)}
         files["Dockerfile"] = "\n".join(("FROM scratch", *lines)).encode()
-        client.images.build(fileobj=pack(files), custom_context=True, tag=name, rm=True)
+        client.images.build(fileobj=tar_of(files), custom_context=True, tag=name, rm=True)
         for said in client.api.push(name, stream=True, decode=True):
             assert "error" not in said, said
         client.images.remove(name)
