@@ -84,11 +84,9 @@ def build_dashboard(settings: AppSettings) -> MobvibeApp:
 async def _connected(
     settings: AppSettings, dsn: str, environment: Environment, has_worker: bool
 ) -> AsyncIterator[Connected]:
-    from mobvibe_app.environment.modes import Modes
     from mobvibe_app.studio.conversations import BuildSession
     from mobvibe_app.studio.overview import Overview
     from mobvibe_app.studio.studio import Connected, NoWorker
-    from mobvibe_worker.home import Home
     from mobvibe_worker.store.connection.listener import Listener
     from mobvibe_worker.store.connection.pool import open_pool
     from mobvibe_worker.store.stores import Stores
@@ -99,8 +97,8 @@ async def _connected(
     )
     try:
         async with Listener(settings.session_url(dsn)) as listener:
-            stores, home_id = Stores(pool), Modes(Home(settings.home)).registered_id()
-            sandbox = environment.sandbox()
+            stores, home_id = Stores(pool), environment.services.modes.home_id()
+            sandbox = environment.services.sandbox(environment.report)
             async with _previews(settings, environment, stores, listener, home_id) as host:
                 yield Connected(
                     stores=stores,
@@ -143,7 +141,7 @@ async def _previews(
     from mobvibe_app.preview.reconcile import PreviewUpkeep
     from mobvibe_worker.home import Home
 
-    idle, tell = settings.preview_idle_minutes, environment.tell
+    idle, tell = settings.preview_idle_minutes, environment.report
     watches = PreviewWatches(environment)
     upkeep = PreviewUpkeep(
         home_id,

@@ -200,14 +200,14 @@ class Bench:
         if not folder.exists():
             ServedFolder(folder).publish(dict(self.expo.starter.files(slug, slug)))
         started = time.monotonic()
-        served = await previews.start(slug, host=self.host)
+        served = await previews.start(slug, address=self.host)
         assert len(await Phone(f"exp://{self.host}:{served.port}").bundle()) > 500_000
         return time.monotonic() - started
 
     async def hot_reload(self, slug: str, previews: PreviewService) -> None:
         """From writing a file on this machine to the phone's update that carries it."""
         await self.first_bundle(previews, slug)
-        served = await previews.start(slug, host=self.host)
+        served = await previews.start(slug, address=self.host)
         app = self.expo.folder.served(slug) / "App.tsx"
         text = app.read_text()
         took = []

@@ -63,7 +63,7 @@ async def _serve(expo: ExpoSdk, engine: DockerEngine, home_id: str, tag: str) ->
             expo.home, supervisor, expo.sdk, engine, home_id=home_id, image=tag
         )
         began = time.monotonic()
-        preview = await previews.start("newer", host=host)
+        preview = await previews.start("newer", address=host)
         phone = Phone(f"exp://{host}:{preview.port}")
         assert (await phone.manifest())["runtimeVersion"] == "exposdk:57.0.0"
         assert b"Open up App.tsx" in await phone.bundle()

@@ -51,7 +51,7 @@ async def test_a_demo_reaches_a_phone_and_down_all_leaves_nothing(
     assert "Bundled" in said
 
     # --keep goes on serving until the environment is taken away from under it.
-    home_id = Choices(home.choices).get("engine_id")
+    home_id = Choices(home.choices).get("home_id")
     down = await run_program(home.root, "down", "--all", "--json", env=ours)
     assert down.process.returncode == 0, down.said
     assert await first.ended(60) == 3

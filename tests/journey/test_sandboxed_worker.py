@@ -47,12 +47,12 @@ async def test_its_checks_run_in_a_container(
         assert "check types (sandboxed)" in {row["said"] for row in commands}
         worker.process.send_signal(signal.SIGTERM)
         assert await worker.ended(60) == 0
-        home_id = Choices(home.choices).get("engine_id")
+        home_id = Choices(home.choices).get("home_id")
         assert engine.labelled(home_id) == ()
     finally:
         if worker.process.returncode is None:
             await worker.kill()
-        engine.remove_labelled(str(Choices(home.choices).get("engine_id")))
+        engine.remove_labelled(str(Choices(home.choices).get("home_id")))
 
 
 async def _until_completed(pool: Pool, job: JobId, worker: Program) -> None:

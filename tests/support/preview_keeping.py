@@ -86,7 +86,7 @@ class Keeping:
     async def serve(
         self, session_id: SessionId, slug: str, version: int, platform: Platform
     ) -> PreviewAddress:
-        served = await self.service.start(slug, host=self.address)
+        served = await self.service.start(slug, address=self.address)
         url = f"exp://{self.address}:{served.port}"
         return PreviewAddress(
             session_id, url, version, "", served.metro_url, "process", slug, platform

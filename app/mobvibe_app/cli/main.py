@@ -71,9 +71,9 @@ def _answer(settings: AppSettings, flags: argparse.Namespace, out: Output) -> in
 
             return asyncio.run(preview.serve(settings, flags, out))
         case "doctor":
-            from mobvibe_app.cli.doctor import examine
+            from mobvibe_app.cli.doctor import print_findings
 
-            return examine(settings, out)
+            return print_findings(settings, out)
         case "bench":
             from mobvibe_app.cli.bench import bench
 
@@ -87,14 +87,10 @@ def _answer(settings: AppSettings, flags: argparse.Namespace, out: Output) -> in
 
 def _manage(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
     match flags.command:
-        case "up" | "down" | "status" | "logs":
+        case "up" | "down" | "status" | "logs" | "restart" | "rebuild" | "reset":
             from mobvibe_app.cli import services
 
             return asyncio.run(services.COMMANDS[flags.command](settings, flags, out))
-        case "restart" | "rebuild" | "reset":
-            from mobvibe_app.cli import care
-
-            return asyncio.run(care.COMMANDS[flags.command](settings, flags, out))
         case "jobs" | "events" | "retry" | "cancel":
             from mobvibe_app.cli import queue
 

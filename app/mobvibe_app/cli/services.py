@@ -1,14 +1,18 @@
-"""mobvibe-tui up, down, status, logs: the environment by itself."""
+"""mobvibe-tui up, down, status, logs, restart, rebuild, reset: the environment and its services."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Coroutine
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from mobvibe_app.cli.output import Output
+from mobvibe_app.environment.maintenance import Maintenance
 from mobvibe_app.preview.events import printed_lines
 from mobvibe_app.settings import AppSettings
 from mobvibe_app.wiring import build_environment
@@ -39,7 +43,7 @@ async def up(settings: AppSettings, flags: argparse.Namespace, out: Output) -> i
 
 
 async def down(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
-    """Stop everything of this home; what is running elsewhere in it ends too. With --all Docker keeps nothing of it."""
+    """Stop everything of this home, for every program that uses it. With --all remove it from Docker too."""
     environment = build_environment(settings)
     stopped = await environment.shut_down()
     out.note("stopped" if stopped else "nothing was running")
@@ -54,9 +58,9 @@ async def down(settings: AppSettings, flags: argparse.Namespace, out: Output) ->
 
 
 async def status(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
-    """Print what runs in this home and who works on its database, without starting anything."""
+    """Print what runs in this home, and the workers of its database, without starting anything."""
     environment, home = build_environment(settings), Home(settings.home)
-    services, modes = await environment.running(), environment.modes()
+    services, modes = await environment.running(), environment.services.modes.settled()
     is_up = settings.database_url is not None or any(one.name == "postgres" for one in services)
     workers = await _workers(settings, out) if is_up else []
     if out.is_json:
@@ -84,7 +88,7 @@ async def status(settings: AppSettings, flags: argparse.Namespace, out: Output) 
 
 
 async def _workers(settings: AppSettings, out: Output) -> list[WorkerSummary]:
-    """Who works on this home's database; nobody where that cannot be asked, and why."""
+    """The workers of this home's database; none, with a note, if the database cannot be read."""
     environment = build_environment(settings)
     try:
         pool = await open_pool(await environment.start(lambda status: None), size=1)
@@ -129,10 +133,65 @@ async def logs(settings: AppSettings, flags: argparse.Namespace, out: Output) ->
     return 0
 
 
+@asynccontextmanager
+async def _maintenance(settings: AppSettings, out: Output) -> AsyncIterator[Maintenance]:
+    environment = build_environment(settings, out.status)
+    try:
+        yield Maintenance(environment)
+    finally:
+        await environment.close()
+
+
+async def restart(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
+    """Stop a service and start it again, for everyone who uses it."""
+    async with _maintenance(settings, out) as maintenance:
+        await maintenance.restart(flags.service)
+    return _done(out, flags.service, "restarted")
+
+
+async def rebuild(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
+    """Rebuild what a service runs from; no data is lost."""
+    async with _maintenance(settings, out) as maintenance:
+        await maintenance.rebuild(flags.service)
+    return _done(out, flags.service, "rebuilt")
+
+
+async def reset(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
+    """Delete the data of a service, so that it begins from nothing. Asks first."""
+    async with _maintenance(settings, out) as maintenance:
+        consequence = maintenance.consequence(flags.service)
+        if not flags.yes and not await _is_sure(flags.service, consequence, out):
+            out.note("nothing was changed")
+            return 2
+        deleted = await maintenance.reset(flags.service)
+    for one in deleted:
+        out.note(f"deleted {one}")
+    return _done(out, flags.service, "reset", deleted=deleted)
+
+
+async def _is_sure(service: str, consequence: str, out: Output) -> bool:
+    if not sys.stdin.isatty():
+        raise InputError(consequence, "Add --yes if that is what you want.")
+    out.note(f"{consequence} Type 'reset' to continue:")
+    answer: str = await asyncio.to_thread(sys.stdin.readline)
+    return answer.strip() == "reset"
+
+
+def _done(out: Output, service: str, what: str, **more: object) -> int:
+    if out.is_json:
+        out.value({"service": service, "status": what, **more})
+    else:
+        out.note(f"{service}: {what}")
+    return 0
+
+
 Command = Callable[[AppSettings, argparse.Namespace, Output], Coroutine[Any, Any, int]]
 COMMANDS: dict[str, Command] = {
     "up": up,
     "down": down,
     "status": status,
     "logs": logs,
+    "restart": restart,
+    "rebuild": rebuild,
+    "reset": reset,
 }

@@ -1,4 +1,4 @@
-"""The environment as one handle: Postgres, the starter, previews; started, told about, stopped."""
+"""Starts, reports on and stops everything that a home runs: Postgres, the Expo starters and the previews."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from mobvibe_app.environment.modes import Service
 from mobvibe_app.environment.starters import Starters
 from mobvibe_app.postgres.cluster import Cluster
 from mobvibe_app.preview.address import PreviewAddress, preview_address
@@ -20,9 +19,6 @@ from mobvibe_worker.errors import InputError, MobvibeError, ServiceError
 from mobvibe_worker.home import Home
 from mobvibe_worker.jobs import Platform, SessionId
 from mobvibe_worker.store.schema.migrations import MigrationRunner
-from mobvibe_worker.toolchain.node import Node
-from mobvibe_worker.toolchain.sandbox import Sandbox
-from mobvibe_worker.toolchain.starter import Starter
 
 if TYPE_CHECKING:
     from mobvibe_app.containers.spec import Removed
@@ -30,142 +26,125 @@ if TYPE_CHECKING:
 
 
 class StoppedOnPurpose(ServiceError):
-    """Somebody ended the environment with `mobvibe-tui down`: it is not for us to start it again."""
+    """The environment was stopped with `mobvibe-tui down`, so it is not started again."""
 
 
 class Environment:
-    """What runs on this machine for one home. Holding it open is a lease: the last one gone ends everything."""
+    """What one home runs on this machine. Everything ends when the last program that holds the home open is gone."""
 
     def __init__(
-        self, settings: AppSettings, services: Services, tell: OnStatus | None = None
+        self, settings: AppSettings, services: Services, on_status: OnStatus | None = None
     ) -> None:
-        """`tell` hears of statuses until `start` names who does."""
+        """`on_status` gets every status until `start` names another callback."""
         self.settings = settings
         self._home = Home(settings.home)
         self._supervisor: Supervisor | None = None
         self._ends: Exits | None = None
         self._connecting = asyncio.Lock()
-        self._starters = Starters(self._home, self.tell)
-        self._tell: OnStatus = tell or _ignore
+        self._on_status: OnStatus = on_status or _ignore
+        self.starters = Starters(self._home, self.report)
         self.services = services
         self._postgres_words = ""
-        self._watching: dict[str, asyncio.Task[None]] = {}
+        self._has_served = False
 
-    async def start(self, tell: OnStatus | None = None) -> str:
-        """Bring Postgres up, also after `lost`; returns its address (a secret). Raises ServiceError or StoreError.
+    async def start(self, on_status: OnStatus | None = None) -> str:
+        """Start Postgres, for the first time or after `lost`, and return its address (a secret).
 
-        `tell` hears of all statuses from now on; without it who heard before.
+        `on_status` replaces the present callback for statuses. Raises ServiceError, InputError.
         """
-        tell = self._tell = tell or self._tell
+        on_status = self._on_status = on_status or self._on_status
         self._home.prepare()
         if self._supervisor is not None and self._supervisor.lost.is_set():
             await self._give_up_lease()
         url = self.settings.database_url
         if url is not None:
             dsn = url.get_secret_value()
-            tell(ServiceStatus("postgres", "starting", f"DATABASE_URL, {where(dsn)}"))
+            on_status(ServiceStatus("postgres", "starting", f"DATABASE_URL, {where(dsn)}"))
             return dsn
-        tell(ServiceStatus("postgres", "starting"))
+        on_status(ServiceStatus("postgres", "starting"))
         supervisor = await self.supervisor()
         try:
-            address, self._postgres_words = await self.services.postgres(supervisor, tell)
+            address, self._postgres_words = await self.services.postgres(supervisor, on_status)
         except MobvibeError as error:
-            tell(ServiceStatus("postgres", "failed", error.message, error.remedy))
+            on_status(ServiceStatus("postgres", "failed", error.message, error.remedy))
             raise
         self._ends = supervisor.exits()
         return address.dsn
 
     async def migrate(self, dsn: str) -> None:
-        """Bring the schema up to date; nothing happens where it is. Raises StoreError."""
-        self._tell(ServiceStatus("postgres", "starting", "migrations"))
+        """Bring the schema up to date. Idempotent. Raises StoreError."""
+        self._on_status(ServiceStatus("postgres", "starting", "migrations"))
         try:
             await MigrationRunner(self.settings.session_url(dsn)).migrate()
         except MobvibeError as error:
-            self._tell(ServiceStatus("postgres", "failed", error.message, error.remedy))
+            self._on_status(ServiceStatus("postgres", "failed", error.message, error.remedy))
             raise
         detail = self._postgres_words or where(dsn)
-        self._tell(ServiceStatus("postgres", "healthy", detail, port=urlsplit(dsn).port))
-
-    async def starter(self, version: int, *, is_fresh: bool = False) -> tuple[Starter, Node]:
-        """The starter of an SDK, prepared, and its Node; the first time in a home this installs it.
-
-        `is_fresh` looks again whether it is installed.
-
-        Raises InputError for an unknown SDK, ServiceError when Node or npm fails.
-        """
-        return await self._starters.get(version, is_fresh=is_fresh)
+        self._on_status(ServiceStatus("postgres", "healthy", detail, port=urlsplit(dsn).port))
 
     async def warm(self, version: int) -> None:
-        """Fill the transform cache and build the Expo image behind everything else: first bundles then take seconds.
+        """Fill the transform cache and build the Expo image in the background, so that first bundles take seconds.
 
         Raises ServiceError.
         """
-        starter, _ = await self.starter(version)
+        starter, _ = await self.starters.get(version)
         previews = await self.previews(version)
-        # In containers, previews and checks have the image's cache.
-        is_used = previews.mode == "process" or self.settings.checks == "process"
+        # Previews and checks in containers use the cache of their image.
+        is_used = previews.provider == "process" or self.settings.checks == "process"
         if is_used and not starter.is_warm:
-            self._tell(ServiceStatus("starter", "starting", f"SDK {version}: warming the bundler"))
+            self._on_status(
+                ServiceStatus("starter", "starting", f"SDK {version}: warming the bundler")
+            )
             await starter.warm()
-            self._tell(ServiceStatus("starter", "healthy", f"SDK {version}"))
-        if not self._watching:
-            words = f"starts with the first app ({previews.mode})"
-            self._tell(ServiceStatus("preview", "waiting", words))
+            self._on_status(ServiceStatus("starter", "healthy", f"SDK {version}"))
+        if not self._has_served:
+            words = f"starts with the first app ({previews.provider})"
+            self._on_status(ServiceStatus("preview", "waiting", words))
 
     async def serve(
         self, session_id: SessionId, slug: str, version: int, platform: Platform = "mobile"
     ) -> PreviewAddress:
-        """Start (or find running) the Metro of a project's served folder. Raises ServiceError."""
-        starter, _ = await self.starter(version)
-        host = lan_address(self.settings.host)
-        self._tell(ServiceStatus("preview", "starting", slug))
+        """Start the Metro of a project's served folder, or find it running. Raises ServiceError."""
+        starter, _ = await self.starters.get(version)
+        address = lan_address(self.settings.host)
+        self._on_status(ServiceStatus("preview", "starting", slug))
         try:
             previews = await self.previews(version, is_launching=True)
-            served = await previews.start(slug, host=host, port=self.settings.preview_port)
+            served = await previews.start(slug, address=address, port=self.settings.preview_port)
         except MobvibeError as error:
-            self._tell(ServiceStatus("preview", "failed", error.message, error.remedy))
+            self._on_status(ServiceStatus("preview", "failed", error.message, error.remedy))
             raise
-        self._tell(
-            ServiceStatus("preview", "healthy", f"{slug} ({previews.mode})", port=served.port)
+        self._on_status(
+            ServiceStatus("preview", "healthy", f"{slug} ({previews.provider})", port=served.port)
         )
-        self._watch(previews, slug)
+        self._has_served = True
         return preview_address(
             session_id,
             slug,
-            host=host,
+            address=address,
             port=served.port,
             sdk=starter.sdk,
-            provider=previews.mode,
+            provider=previews.provider,
             platform=platform,
         )
 
     async def previews(self, version: int, *, is_launching: bool = False) -> PreviewService:
-        """Who serves the projects of an SDK; what that needs is made the first time. Raises ServiceError.
+        """The previews of an SDK's projects. The first call prepares what they need. Raises ServiceError.
 
-        `is_launching`: one is to be started, and what went missing since is made again.
+        With `is_launching` an image that was removed since is rebuilt, because a preview is about to start.
         """
-        starter, node = await self.starter(version)
+        starter, node = await self.starters.get(version)
         supervisor = await self.supervisor()
         return await self.services.previews(
-            supervisor, starter, node, self._tell, is_launching=is_launching
+            supervisor, starter, node, self._on_status, is_launching=is_launching
         )
 
-    def modes(self) -> dict[str, str]:
-        """How each service of this home runs, where that is settled."""
-        services: tuple[Service, ...] = ("postgres", "preview")
-        chosen = {service: self.services.modes.chosen(service) for service in services}
-        return {name: mode for name, mode in chosen.items() if mode is not None}
-
-    def sandbox(self) -> Sandbox | None:
-        """What seals the worker's checks off; None where the settings want them as processes."""
-        return self.services.sandbox(self.tell)
-
-    def tell(self, status: ServiceStatus) -> None:
-        """Say how a service fares that is kept in step from elsewhere."""
-        self._tell(status)
+    def report(self, status: ServiceStatus) -> None:
+        """Report a status to the present callback."""
+        self._on_status(status)
 
     async def supervisor(self) -> Supervisor:
-        """The home's supervisor; connecting is this program's lease. Raises ServiceError."""
+        """The home's supervisor. The connection is this program's lease. Raises ServiceError."""
         async with self._connecting:
             if self._supervisor is None:
                 self._home.prepare()
@@ -173,11 +152,11 @@ class Environment:
             return self._supervisor
 
     async def hold(self) -> None:
-        """A standing lease: what runs goes on after this program, until `shut_down`."""
+        """Take a standing lease: what runs keeps running after this program, until `shut_down`."""
         await (await self.supervisor()).hold()
 
     async def running(self) -> list[RunningService]:
-        """What runs in this home now; starts nothing."""
+        """What runs in this home now. Starts nothing."""
         supervisor = await Supervisor.attach(self._home)
         if supervisor is None:
             return []
@@ -185,7 +164,7 @@ class Environment:
             return list((await supervisor.status()).services)
 
     async def shut_down(self) -> bool:
-        """End everything of this home; False where nothing ran."""
+        """Stop everything of this home; False if nothing ran."""
         supervisor = await Supervisor.attach(self._home)
         if supervisor is None:
             return False
@@ -196,9 +175,9 @@ class Environment:
         return True
 
     async def remove_all(self) -> Removed | None:
-        """After `shut_down`: remove what an engine of containers keeps for this home, the database's volume included.
+        """After `shut_down`, remove what the container engine keeps for this home, even the database's volume.
 
-        None where this home never used one. Raises ServiceError where the engine does not answer.
+        None if this home never used an engine. Raises ServiceError if the engine does not answer.
         """
         try:
             return await self.services.remove_all()
@@ -206,9 +185,9 @@ class Environment:
             self.services.close()
 
     async def lost(self) -> MobvibeError:
-        """Wait until Postgres or the supervisor ends without our asking; returns what to say then.
+        """Wait until Postgres or the supervisor ends, and return why.
 
-        It is StoppedOnPurpose where somebody asked for it.
+        It is StoppedOnPurpose if a person or another program stopped it.
         """
         if self._ends is None:
             self._ends = (await self.supervisor()).exits()
@@ -232,10 +211,7 @@ class Environment:
 
     async def close(self) -> None:
         """Give up the lease."""
-        await self._starters.close()
-        for task in self._watching.values():
-            task.cancel()
-        await asyncio.gather(*self._watching.values(), return_exceptions=True)
+        await self.starters.close()
         self.services.close()
         await self._give_up_lease()
 
@@ -244,21 +220,9 @@ class Environment:
             await self._supervisor.close()
         self._supervisor, self._ends = None, None
 
-    def _watch(self, previews: PreviewService, slug: str) -> None:
-        """Say so when a preview ends that nobody stopped."""
-
-        async def watch() -> None:
-            error = await previews.ended(slug)
-            if error is not None:
-                self._tell(ServiceStatus("preview", "failed", error.message, error.remedy))
-
-        present = self._watching.get(slug)
-        if present is None or present.done():
-            self._watching[slug] = asyncio.create_task(watch(), name=f"watch {slug}")
-
 
 def where(dsn: str) -> str:
-    """The host and port of a database's address, nothing else of it. Raises InputError for what is no address."""
+    """The host and port of a database's address, without its secrets. Raises InputError if it is not an address."""
     try:
         parts = urlsplit(dsn)
         found = f"{parts.hostname}:{parts.port or 5432}"
@@ -273,4 +237,4 @@ def where(dsn: str) -> str:
 
 
 def _ignore(status: ServiceStatus) -> None:
-    """Nobody listens yet."""
+    """The callback until another one is named."""

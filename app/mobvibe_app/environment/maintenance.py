@@ -1,4 +1,4 @@
-"""One service started again, made anew, or deleted to begin afresh, while the others go on."""
+"""Restarts, rebuilds or resets one service; the others keep running."""
 
 from __future__ import annotations
 
@@ -21,17 +21,16 @@ STARTER: Final = "starter"
 
 
 class Maintenance:
-    """Cares for `postgres`, `starter`, `preview-NAME`, or with `preview` for all previews of the home."""
+    """Acts on `postgres`, `starter` or `preview-NAME`; the name `preview` means all previews of the home."""
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
         self._settings = settings = environment.settings
         self._services = environment.services
         self._home = Home(settings.home)
-        self._tell = environment.tell
 
     async def restart(self, name: str) -> None:
-        """Stop what runs by that name and start it again. Raises InputError where nothing does, ServiceError."""
+        """Stop what runs by that name and start it again. Raises InputError if it does not run, ServiceError."""
         if name == POSTGRES:
             supervisor = await self._environment.supervisor()
             self._require_ours()
@@ -39,12 +38,12 @@ class Maintenance:
                 raise _not_running(name)
             await (await self._services.postgres_variant(supervisor)).stop(quietly=True)
             await self._environment.start()
-            self._tell(ServiceStatus(POSTGRES, "healthy", "started again"))
+            self._environment.report(ServiceStatus(POSTGRES, "healthy", "restarted"))
             return
         if name == STARTER:
             raise InputError(
-                "The starter is no program that runs.",
-                "`mobvibe-tui rebuild starter` installs it anew.",
+                "The starter cannot be restarted, because it is not a running program.",
+                "`mobvibe-tui rebuild starter` installs it again.",
             )
         running = await self._running(name)
         if not running:
@@ -53,12 +52,12 @@ class Maintenance:
             await self._serve_again(preview)
 
     async def start_again(self, project_slug: str) -> None:
-        """Stop a project's preview; who opens it next starts it. Harmless where none runs. Raises ServiceError."""
+        """Stop a project's preview, so that opening it starts a new one. Idempotent. Raises ServiceError."""
         supervisor = await self._environment.supervisor()
         await supervisor.stop(service_name(project_slug), quietly=True)
 
     async def rebuild(self, name: str) -> None:
-        """Make anew what it runs from: images, packages, caches; what runs is started again. No data is lost.
+        """Rebuild the images, packages and caches that it runs from, and restart what runs. No data is lost.
 
         Raises InputError, ServiceError.
         """
@@ -68,18 +67,18 @@ class Maintenance:
         running = await self._running(PREVIEW if name == STARTER else name)
         versions = {int(one.facts["sdk"]) for one in running} or {self._settings.sdk}
         for version in sorted(versions):
-            starter, _ = await self._environment.starter(version)
+            starter, _ = await self._environment.starters.get(version)
             if name == STARTER:
                 starter.forget()
-                await self._environment.starter(version, is_fresh=True)
-            elif not await self._services.rebuild_previews(starter, self._tell):
+                await self._environment.starters.get(version, is_fresh=True)
+            elif not await self._services.rebuild_previews(starter, self._environment.report):
                 starter.forget_warmth()
                 await self._environment.warm(version)
         for preview in running:
             await self._serve_again(preview)
 
     def consequence(self, name: str) -> str:
-        """What `reset` of that name deletes, in a sentence. Raises InputError for a name that is none."""
+        """What `reset` of that name deletes, in a sentence. Raises InputError for an unknown name."""
         if name == POSTGRES:
             self._require_ours()
             return "Every project, session and event of this home will be gone; the served folders stay."
@@ -93,7 +92,10 @@ class Maintenance:
         )
 
     async def reset(self, name: str) -> tuple[str, ...]:
-        """Stop it and delete what it has; the next start begins afresh. What was deleted. Raises ServiceError."""
+        """Stop it and delete its data, so that the next start begins from nothing; returns what was deleted.
+
+        Raises InputError, ServiceError.
+        """
         self.consequence(name)
         supervisor = await self._environment.supervisor()
         if name == POSTGRES:
@@ -114,18 +116,19 @@ class Maintenance:
         self._require_ours()
         supervisor = await self._environment.supervisor()
         is_running = await supervisor.running(POSTGRES) is not None
-        await (await self._services.postgres_variant(supervisor)).rebuild(self._tell)
+        await (await self._services.postgres_variant(supervisor)).rebuild(self._environment.report)
         if is_running:
             await self._environment.start()
-            self._tell(ServiceStatus(POSTGRES, "healthy", "made anew"))
+            self._environment.report(ServiceStatus(POSTGRES, "healthy", "rebuilt"))
 
     async def _serve_again(self, preview: RunningService) -> None:
         facts: dict[str, Any] = dict(preview.facts)
         sdk = int(facts["sdk"])
         previews: PreviewService = await self._environment.previews(sdk, is_launching=True)
         await (await self._environment.supervisor()).stop(preview.name, quietly=True)
-        host = lan_address(self._settings.host)
-        await previews.start(facts["project"], host=host, port=self._settings.preview_port)
+        address = lan_address(self._settings.host)
+        port = self._settings.preview_port
+        await previews.start(facts["project"], address=address, port=port)
 
     async def _running(self, name: str) -> list[RunningService]:
         self._require_preview(name)
@@ -140,7 +143,7 @@ class Maintenance:
         for version in sdk_versions():
             folder = self._home.sdk(version)
             if folder.modules.exists():
-                starter, _ = await self._environment.starter(version)
+                starter, _ = await self._environment.starters.get(version)
                 await asyncio.to_thread(starter.remove)
                 deleted.append(f"the packages and the cache of SDK {version}")
         return tuple(deleted)
@@ -159,14 +162,14 @@ class Maintenance:
         if self._settings.database_url is not None:
             raise InputError(
                 "DATABASE_URL names a Postgres that mobvibe-tui does not run.",
-                "Care for it where it runs; `mobvibe-tui db reset` empties its schema.",
+                "Manage it where it runs; `mobvibe-tui db reset` empties its schema.",
             )
 
     def _require_preview(self, name: str) -> None:
         if name != PREVIEW and not name.startswith(service_name("")):
             raise InputError(
                 f"There is no service {name!r}.",
-                "There are postgres, starter, preview (all of them) and preview-NAME; see `mobvibe-tui status`.",
+                "The services are postgres, starter, preview (all of them) and preview-NAME; see `mobvibe-tui status`.",
             )
 
 

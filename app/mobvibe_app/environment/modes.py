@@ -1,4 +1,4 @@
-"""Which way each service runs: as asked, as before, or what this machine offers; and why."""
+"""The mode of each service: as requested, as before, or what this machine offers, with the reason."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from mobvibe_worker.home import Home
 
 Service = Literal["postgres", "preview"]
 Mode = Literal["docker", "embedded", "process"]
-_WITHOUT: dict[Service, Mode] = {"postgres": "embedded", "preview": "process"}
+SERVICES: tuple[Service, ...] = ("postgres", "preview")
+_WITHOUT_ENGINE: dict[Service, Mode] = {"postgres": "embedded", "preview": "process"}
 _CHOICE = "modes"
-_HOME_ID = "engine_id"
-_REGISTERED_ID = "registered_id"
+_HOME_ID = "home_id"
+_USED_ENGINE = "has_used_engine"
+_FORMER_IDS = ("engine_id", "registered_id")
+"""Names of the home's id in homes of earlier versions; the first one also says that an engine was used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picked:
-    """A mode and why it is that one. One that is `settled` is kept to, also where it does not work today."""
+    """The chosen mode and the reason. A settled mode is never changed silently, even if it fails today."""
 
     mode: Mode
     why: str
@@ -27,16 +30,16 @@ class Picked:
 
 
 class Modes:
-    """The modes of one home, remembered: an engine that is down one day never shows an empty database."""
+    """The modes of one home, remembered, so that an engine that is down one day never shows an empty database."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
         self._choices = Choices(home.choices)
 
     def pick(self, service: Service, wanted: str) -> Picked | None:
-        """The mode that was asked for (`wanted`), else the one of before; None where this machine decides."""
+        """The requested mode (`wanted`), else the one of before; None if it depends on this machine."""
         if wanted != "auto":
-            return Picked(self._mode(wanted), "as asked", True)
+            return Picked(_mode(wanted), "as asked", True)
         remembered = self.chosen(service)
         if remembered is not None:
             return Picked(remembered, "as before", True)
@@ -45,38 +48,40 @@ class Modes:
         return None
 
     def chosen(self, service: Service) -> Mode | None:
-        """The mode that this home keeps to; None before its first start."""
+        """The mode that this home is settled on; None before its first start."""
         remembered = (self._choices.get(_CHOICE) or {}).get(service)
-        return None if remembered is None else self._mode(remembered)
+        return None if remembered is None else _mode(remembered)
 
-    def without(self, service: Service) -> Mode:
+    def settled(self) -> dict[str, str]:
+        """The mode of each service that is settled on one."""
+        modes = {service: self.chosen(service) for service in SERVICES}
+        return {service: mode for service, mode in modes.items() if mode is not None}
+
+    def without_engine(self, service: Service) -> Mode:
         """The mode that needs no engine."""
-        return _WITHOUT[service]
+        return _WITHOUT_ENGINE[service]
 
     def remember(self, service: Service, mode: Mode) -> None:
-        """Keep to this mode from now on."""
+        """Settle on this mode."""
         self._choices.remember(_CHOICE, {**(self._choices.get(_CHOICE) or {}), service: mode})
 
     def home_id(self) -> str:
-        """What this home's containers, volumes and images are known by; it stays when the home is moved."""
-        known = self._choices.get(_HOME_ID)
-        if known is None:
-            known = self.registered_id()
-            self._choices.remember(_HOME_ID, known)
-        return str(known)
+        """The id of this home in containers, volumes, images and the database; it stays if the home is moved."""
+        for name in (_HOME_ID, *_FORMER_IDS):
+            if (known := self._choices.get(name)) is not None:
+                return str(known)
+        known = secrets.token_hex(4)
+        self._choices.remember(_HOME_ID, known)
+        return known
 
-    def registered_id(self) -> str:
-        """The same id, for what is written into the database: asking for it says nothing of an engine."""
-        known = self._choices.get(_HOME_ID) or self._choices.get(_REGISTERED_ID)
-        if known is None:
-            known = secrets.token_hex(4)
-            self._choices.remember(_REGISTERED_ID, known)
-        return str(known)
+    def remember_engine(self) -> None:
+        """Note that this home uses a container engine."""
+        self._choices.remember(_USED_ENGINE, True)
 
-    def has_home_id(self) -> bool:
-        """This home has used an engine."""
-        return self._choices.get(_HOME_ID) is not None
+    def has_used_engine(self) -> bool:
+        """Whether a container engine may hold something of this home."""
+        return any(self._choices.get(name) is not None for name in (_USED_ENGINE, _FORMER_IDS[0]))
 
-    @staticmethod
-    def _mode(name: str) -> Mode:
-        return "docker" if name == "docker" else "embedded" if name == "embedded" else "process"
+
+def _mode(name: str) -> Mode:
+    return "docker" if name == "docker" else "embedded" if name == "embedded" else "process"

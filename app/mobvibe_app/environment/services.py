@@ -1,4 +1,4 @@
-"""The services that this home runs, each in the mode picked for it: with the engine of containers or without."""
+"""Builds the services of a home, each in the mode picked for it: in containers or without an engine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Services:
-    """Postgres and previews of one home. The engine is asked only where it could be used."""
+    """Postgres and the previews of one home. An engine is looked for only if something could use it."""
 
     def __init__(self, settings: AppSettings, home: Home) -> None:
         self._settings = settings
@@ -38,21 +38,23 @@ class Services:
         self._previews: dict[int, PreviewService] = {}
         self._images: dict[int, ExpoImage] = {}
 
-    async def postgres(self, supervisor: Supervisor, tell: OnStatus) -> tuple[PostgresAddress, str]:
-        """Start Postgres; its address, and in words how it runs. Raises ServiceError."""
+    async def postgres(
+        self, supervisor: Supervisor, on_status: OnStatus
+    ) -> tuple[PostgresAddress, str]:
+        """Start Postgres; returns its address, and how it runs in words. Raises ServiceError."""
         picked = await self._pick("postgres", self._settings.postgres)
         try:
-            address = await (await self._variant(picked.mode, supervisor)).start(tell)
+            address = await (await self._variant(picked.mode, supervisor)).start(on_status)
         except ServiceError as error:
             if picked.mode != "docker" or picked.is_settled:
                 raise
             picked = Picked("embedded", error.message, False)
-            address = await (await self._variant(picked.mode, supervisor)).start(tell)
+            address = await (await self._variant(picked.mode, supervisor)).start(on_status)
         self.modes.remember("postgres", picked.mode)
         return address, _in_words(picked)
 
     async def postgres_variant(self, supervisor: Supervisor) -> PostgresVariant:
-        """Postgres in the way that this home runs it, started or not. Raises ServiceError."""
+        """Postgres as this home runs it, started or not. Raises ServiceError."""
         picked = await self._pick("postgres", self._settings.postgres)
         return await self._variant(picked.mode, supervisor)
 
@@ -61,48 +63,52 @@ class Services:
         supervisor: Supervisor,
         starter: Starter,
         node: Node,
-        tell: OnStatus,
+        on_status: OnStatus,
         *,
         is_launching: bool,
     ) -> PreviewService:
-        """Who serves the projects of an SDK; the engine is not asked again but for one that `is_launching`.
+        """The previews of an SDK's projects. With `is_launching` an image that was removed since is rebuilt.
 
-        Its image is then built where the engine lacks it. Raises ServiceError.
+        Raises ServiceError.
         """
         async with self._picking:
             version = starter.sdk.version
             if version not in self._previews:
-                self._previews[version] = await self._make_previews(supervisor, starter, node, tell)
+                self._previews[version] = await self._make_previews(
+                    supervisor, starter, node, on_status
+                )
             elif is_launching and version in self._images:
-                await self._images[version].ensure(tell)
+                await self._images[version].ensure(on_status)
             return self._previews[version]
 
-    async def rebuild_previews(self, starter: Starter, tell: OnStatus) -> bool:
-        """Build the image of an SDK anew; False where its previews are processes. Raises ServiceError."""
+    async def rebuild_previews(self, starter: Starter, on_status: OnStatus) -> bool:
+        """Rebuild the image of an SDK; False if its previews are processes. Raises ServiceError."""
         async with self._picking:
             picked = await self._pick("preview", self._settings.preview)
             if picked.mode != "docker":
                 return False
             image = self._image(await self._connect(), starter)
-            await image.ensure(tell, is_fresh=True)
+            await image.ensure(on_status, is_fresh=True)
             return True
 
-    def sandbox(self, tell: OnStatus) -> Sandbox | None:
-        """What seals the worker's checks off; None where the settings want them as processes."""
+    def sandbox(self, on_status: OnStatus) -> Sandbox | None:
+        """What isolates the worker's checks; None if the settings want them as processes."""
         if self._settings.checks == "process":
             return None
         from mobvibe_app.checks.sandbox import CheckSandbox
 
         is_wanted = self._settings.checks == "docker"
         return CheckSandbox(
-            lambda starter: self.check_image(starter, tell, is_wanted=is_wanted),
+            lambda starter: self.check_image(starter, on_status, is_wanted=is_wanted),
             is_required=is_wanted,
         )
 
-    async def check_image(self, starter: Starter, tell: OnStatus, *, is_wanted: bool) -> CheckImage:
-        """The image that checks are sealed off in, built where the engine lacks it.
+    async def check_image(
+        self, starter: Starter, on_status: OnStatus, *, is_wanted: bool
+    ) -> CheckImage:
+        """The image that checks run in, built if the engine lacks it.
 
-        Raises ServiceError where there is no engine, or (unless it `is_wanted`) where previews do without one.
+        Raises ServiceError if there is no engine, or previews do without one and the image is not `is_wanted`.
         """
         from mobvibe_app.checks.container import CheckImage
 
@@ -111,15 +117,15 @@ class Services:
             if picked.mode != "docker" and not is_wanted:
                 raise ServiceError(
                     f"Previews run as processes here ({picked.why}).",
-                    "Set MOBVIBE_CHECKS=docker to run the checks in containers all the same.",
+                    "Set MOBVIBE_CHECKS=docker to run the checks in containers nevertheless.",
                 )
             engine = await self._connect()
-            tag = await self._image(engine, starter).ensure(tell)
+            tag = await self._image(engine, starter).ensure(on_status)
             return CheckImage(engine, self.modes.home_id(), tag)
 
     async def remove_images(self) -> tuple[str, ...]:
-        """Remove the Expo images of this home that no container uses; their names. Raises ServiceError."""
-        if not self.modes.has_home_id():
+        """Remove the Expo images of this home that no container uses; returns their names. Raises ServiceError."""
+        if not self.modes.has_used_engine():
             return ()
         images, home_id = (await self._connect()).images, self.modes.home_id()
         removed = []
@@ -129,45 +135,45 @@ class Services:
         return tuple(removed)
 
     async def remove_all(self) -> Removed | None:
-        """Remove everything that the engine keeps for this home; None where it never used one. Raises ServiceError."""
-        if not self._home.choices.exists() or not self.modes.has_home_id():
+        """Remove everything that the engine keeps for this home; None if it never used one. Raises ServiceError."""
+        if not self.modes.has_used_engine():
             return None
         engine = await self._connect()
         return await asyncio.to_thread(engine.remove_labelled, self.modes.home_id())
 
     def close(self) -> None:
-        """Let go of the engine."""
+        """Close the connections to the engine."""
         if self._engine is not None:
             self._engine.close()
             self._engine = None
 
     async def _make_previews(
-        self, supervisor: Supervisor, starter: Starter, node: Node, tell: OnStatus
+        self, supervisor: Supervisor, starter: Starter, node: Node, on_status: OnStatus
     ) -> PreviewService:
         picked = await self._pick("preview", self._settings.preview)
-        made: PreviewService | None = None
+        previews: PreviewService | None = None
         if picked.mode == "docker":
             try:
-                made = await self._container_previews(supervisor, starter, tell)
+                previews = await self._container_previews(supervisor, starter, on_status)
             except ServiceError as error:
                 if picked.is_settled:
                     raise
-                tell(ServiceStatus("preview", "starting", f"process: {error.message}"))
-        if made is None:
-            made = ProcessPreview(self._home, supervisor, node, starter.sdk)
-        if picked.is_settled or made.mode == "docker":
-            self.modes.remember("preview", made.mode)
-        return made
+                on_status(ServiceStatus("preview", "starting", f"process: {error.message}"))
+        if previews is None:
+            previews = ProcessPreview(self._home, supervisor, node, starter.sdk)
+        if picked.is_settled or previews.provider == "docker":
+            self.modes.remember("preview", previews.provider)
+        return previews
 
     async def _container_previews(
-        self, supervisor: Supervisor, starter: Starter, tell: OnStatus
+        self, supervisor: Supervisor, starter: Starter, on_status: OnStatus
     ) -> PreviewService:
         from mobvibe_app.preview.container import ContainerPreview
         from mobvibe_app.preview.extra_packages import ExtraPackages
 
         engine, home_id = await self._connect(), self.modes.home_id()
         image = self._image(engine, starter)
-        tag = await image.ensure(tell)
+        tag = await image.ensure(on_status)
         manifest = starter.files("Warm-up", "warm-up")["package.json"]
         previews = ContainerPreview(
             self._home,
@@ -176,7 +182,7 @@ class Services:
             engine,
             home_id=home_id,
             image=tag,
-            extra=ExtraPackages(engine, manifest, self._settings.ca_bundle, tell),
+            extra=ExtraPackages(engine, manifest, self._settings.ca_bundle, on_status),
         )
         await previews.remove_strays()
         self._images[starter.sdk.version] = image
@@ -224,7 +230,7 @@ class Services:
         try:
             await self._connect()
         except ServiceError as error:
-            return Picked(self.modes.without(service), error.message, False)
+            return Picked(self.modes.without_engine(service), error.message, False)
         return Picked("docker", "a Docker engine answers", False)
 
     async def _connect(self) -> DockerEngine:
@@ -232,6 +238,7 @@ class Services:
             from mobvibe_app.containers.engine import DockerEngine
 
             self._engine = await asyncio.to_thread(DockerEngine.connect)
+            self.modes.remember_engine()
         return self._engine
 
 

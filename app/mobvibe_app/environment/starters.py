@@ -1,11 +1,10 @@
-"""The starters of a home, one per SDK: each prepared once, however many ask for it."""
+"""The starters of a home, one per SDK, each prepared only once."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 
-from mobvibe_app.status import ServiceStatus
+from mobvibe_app.status import OnStatus, ServiceStatus
 from mobvibe_worker.errors import MobvibeError
 from mobvibe_worker.home import Home
 from mobvibe_worker.toolchain.node import Node, find_node
@@ -14,17 +13,17 @@ from mobvibe_worker.toolchain.starter import Starter, StarterProgress
 
 
 class Starters:
-    """`tell` hears how an install goes."""
+    """Prepares starters on request; `on_status` gets the progress."""
 
-    def __init__(self, home: Home, tell: Callable[[ServiceStatus], None]) -> None:
+    def __init__(self, home: Home, on_status: OnStatus) -> None:
         self._home = home
-        self._tell = tell
+        self._on_status = on_status
         self._tasks: dict[int, asyncio.Task[tuple[Starter, Node]]] = {}
 
     async def get(self, version: int, *, is_fresh: bool = False) -> tuple[Starter, Node]:
-        """The starter of an SDK, prepared, and its Node; the first time in a home this installs it.
+        """The prepared starter of an SDK, and its Node. The first call in a home installs it.
 
-        `is_fresh` looks again whether it is installed. Raises InputError for an unknown SDK, ServiceError when Node or
+        `is_fresh` checks again whether it is installed. Raises InputError for an unknown SDK, ServiceError if Node or
         npm fails.
         """
         task = self._tasks.get(version)
@@ -35,7 +34,7 @@ class Starters:
         return await asyncio.shield(task)
 
     async def close(self) -> None:
-        """Give up what is being prepared."""
+        """Cancel what is being prepared."""
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
@@ -45,15 +44,17 @@ class Starters:
         node = await asyncio.to_thread(find_node, wanted.minimum_node)
         starter = Starter(self._home, wanted, node)
 
-        def tell(progress: StarterProgress) -> None:
+        def report(progress: StarterProgress) -> None:
             words = f"SDK {version}: {progress.detail or progress.phase}"
-            self._tell(ServiceStatus("starter", "downloading", words, progress=progress.fraction))
+            self._on_status(
+                ServiceStatus("starter", "downloading", words, progress=progress.fraction)
+            )
 
         if not starter.is_prepared:
             try:
-                await starter.prepare(tell)
+                await starter.prepare(report)
             except MobvibeError as error:
-                self._tell(ServiceStatus("starter", "failed", error.message, error.remedy))
+                self._on_status(ServiceStatus("starter", "failed", error.message, error.remedy))
                 raise
-        self._tell(ServiceStatus("starter", "healthy", f"SDK {version}"))
+        self._on_status(ServiceStatus("starter", "healthy", f"SDK {version}"))
         return starter, node

@@ -111,7 +111,7 @@ class PostgresContainer:
                 title="Postgres",
                 lowest=FIRST_PORT,
                 fixed=self._fixed_port,
-                host=HOST,
+                address=HOST,
                 is_held_by_service=self._parts.is_running,
             ),
             launch=self._launch,

@@ -111,7 +111,7 @@ class EmbeddedPostgres:
                 title="Postgres",
                 lowest=FIRST_PORT,
                 fixed=self._fixed_port,
-                host=_HOST,
+                address=_HOST,
             ),
             launch=lambda port, _: self._supervisor.start(self._spec(port)),
             is_ready=self._is_ready,

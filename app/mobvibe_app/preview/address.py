@@ -1,4 +1,4 @@
-"""Where a running preview is found: what its code holds, and in words what opens it."""
+"""The address of a running preview: the URL in its QR code, and which app opens it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from typing import Literal
 from mobvibe_worker.jobs import Platform, SessionId
 from mobvibe_worker.toolchain.sdks import Sdk
 
+Provider = Literal["process", "docker"]
 _BROWSERS = "Opens in any browser of this network."
 
 
 @dataclass(frozen=True, slots=True)
 class PreviewAddress:
-    """Where a project is served. `url` is what the QR holds; `expo_go` says in words what opens it."""
+    """Where a project is served. `url` is what the QR code holds; `expo_go` says in words what opens it."""
 
     session_id: SessionId
     url: str
     sdk: int
     expo_go: str
     web_url: str
-    provider: Literal["process", "docker"] = "process"
+    provider: Provider = "process"
     slug: str = ""
     """The project's."""
     platform: Platform = "mobile"
@@ -30,17 +31,17 @@ def preview_address(
     session_id: SessionId,
     slug: str,
     *,
-    host: str,
+    address: str,
     port: int,
     sdk: Sdk,
-    provider: Literal["process", "docker"],
+    provider: Provider,
     platform: Platform,
 ) -> PreviewAddress:
-    """The address of a project's preview, for phones or for browsers. `host` is this machine's for others."""
-    web_url, is_web = f"http://{host}:{port}", platform == "web"
+    """The address of a project's preview, for phones or for browsers. `address` is this machine's for others."""
+    web_url, is_web = f"http://{address}:{port}", platform == "web"
     return PreviewAddress(
         session_id=session_id,
-        url=web_url if is_web else f"exp://{host}:{port}",
+        url=web_url if is_web else f"exp://{address}:{port}",
         sdk=sdk.version,
         expo_go=_BROWSERS if is_web else sdk.expo_go,
         web_url=web_url,

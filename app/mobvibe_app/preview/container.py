@@ -1,4 +1,4 @@
-"""Previews as containers: one per project, sealed off, only its served folder mounted."""
+"""Previews as containers, one per project, isolated, with only the served folder mounted."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ _ORDINARY_USER = 1000
 
 
 class ContainerPreview(PreviewService):
-    """The previews of one home and SDK, in containers of `image`, with what a project adds to it."""
+    """The previews of one home and SDK, in containers of `image` and of the layers that projects add to it."""
 
-    mode = "docker"
+    provider = "docker"
 
     def __init__(
         self,
@@ -61,11 +61,11 @@ class ContainerPreview(PreviewService):
         self._cpu = CpuMeter()
 
     async def launch(self, serving: Serving) -> RunningService:
-        """A new container, started here while its keeper starts: who keeps it also removes it when it ends."""
+        """Start a new container while its keeper starts. The keeper also removes it when it ends."""
         container = await self._with_packages(self.container(serving), serving)
-        # The place of the folder in memory must be there, as the project itself cannot be written.
+        # A mount point for the folder in memory, because the project is mounted read-only.
         (serving.served / ".expo").mkdir(exist_ok=True)
-        # Older engines make a second one of the same name, and then know neither by it.
+        # Older engines create a second network of the same name, and then find neither by it.
         async with held(self._home.run / "network.lock"):
             labels = {HOME_LABEL: self._home_id}
             network = str(container.network)
@@ -91,14 +91,14 @@ class ContainerPreview(PreviewService):
         return running
 
     async def _with_packages(self, container: ContainerSpec, serving: Serving) -> ContainerSpec:
-        """From an image that has the project's own packages too, where it names some."""
+        """The container from an image that also has the project's own packages, if it names any."""
         if self._extra is None:
             return container
         return replace(container, image=await self._extra.image(container.image, serving.served))
 
-    def is_open(self, host: str) -> bool:
-        """Its port is published on every address of this machine, or on loopback only."""
-        return is_reachable(host)
+    def is_open(self, address: str) -> bool:
+        """Whether its port is published on every address of this machine, or on loopback only."""
+        return is_reachable(address)
 
     async def usage(self, project_slug: str) -> Usage | None:
         """What the engine counts for the project's container."""
@@ -113,10 +113,10 @@ class ContainerPreview(PreviewService):
         return f"mobvibe-{self._home_id}-{service_name(project_slug)}"
 
     def container(self, serving: Serving) -> ContainerSpec:
-        """What the container may do: read the served folder, listen on one port, use memory of its own."""
+        """The container. It may read the served folder, listen on one port, and use memory of its own."""
         user = os.geteuid() or _ORDINARY_USER
         port, service = serving.port, service_name(serving.slug)
-        address = "0.0.0.0" if self.is_open(serving.host) else "127.0.0.1"
+        address = "0.0.0.0" if self.is_open(serving.address) else "127.0.0.1"
         return ContainerSpec(
             name=self._name(serving.slug),
             image=self._image,
@@ -138,7 +138,7 @@ class ContainerPreview(PreviewService):
         )
 
     async def remove_strays(self) -> tuple[str, ...]:
-        """Remove containers of previews that no service keeps any more: theirs was killed. Their names."""
+        """Remove preview containers whose keeper was killed; returns their names."""
         kept = {service.name for service in (await self._supervisor.status()).services}
         strays = [
             found.name

@@ -1,4 +1,4 @@
-"""Why a phone does not show the app yet, from what is known: one line of words, one thing to do, one page."""
+"""Why a phone does not show the app yet: one sentence, one thing to do, one page that explains it."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ _PROBLEM_LIMIT = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
-    """What this machine knows of the way to its phone. `is_vpn`: the address belongs to a tunnel."""
+class PhoneRoute:
+    """What this machine knows about the way to a phone. With `is_vpn` the address belongs to a tunnel."""
 
     interface: str = ""
     is_vpn: bool = False
     firewall: str = ""
-    """The name of an active firewall, empty where none is known."""
+    """The name of an active firewall; empty if none is known."""
 
 
 def hint_for(
     facts: PreviewFacts,
     *,
-    host: str,
+    address: str,
     port: int,
     expo_go: str,
-    network: Network,
+    route: PhoneRoute,
     shown_at: float,
     now: float,
 ) -> Hint | None:
-    """The hint that fits, or None while all is well or too early to say. Times are Unix times."""
+    """The hint that fits; None while all is well, or it is too early to tell. Times are Unix times."""
     if facts.ended is not None:
         return None
     if facts.broken is not None:
@@ -42,7 +42,7 @@ def hint_for(
     if facts.bundled_at is not None or facts.building is not None:
         return None
     if not facts.was_reached:
-        return _unreached(host, port, network, waited=now - shown_at)
+        return _unreached(address, port, route, waited=now - shown_at)
     if facts.bundle_asked_at is not None:
         return None
     if facts.manifest_at is not None:
@@ -67,7 +67,7 @@ def _broken(facts: PreviewFacts) -> Hint:
     file = broken.file.rpartition("/")[2] if broken.file.startswith("/") else broken.file
     where = ""
     if file:
-        # The compiler names the file by its whole path, which says nothing to a person.
+        # The compiler gives the whole path of the file, which a person need not read.
         problem = problem.rpartition(file)[2].lstrip(": ") or problem
         where = f"{file}:{broken.line}: " if broken.line else f"{file}: "
     return Hint(
@@ -77,29 +77,29 @@ def _broken(facts: PreviewFacts) -> Hint:
     )
 
 
-def _unreached(host: str, port: int, network: Network, *, waited: float) -> Hint | None:
-    if _is_loopback(host):
+def _unreached(address: str, port: int, route: PhoneRoute, *, waited: float) -> Hint | None:
+    if _is_loopback(address):
         return Hint(
             "not-reached",
-            f"{host} is this machine's own address: no phone reaches it.",
+            f"{address} is this machine's own address: no phone reaches it.",
             "Connect to a network, or give the address that the phone sees: --host ADDRESS.",
         )
-    if network.is_vpn:
+    if route.is_vpn:
         return Hint(
             "not-reached",
-            f"{host} belongs to a VPN ({network.interface}): a phone beside you does not reach it.",
+            f"{address} belongs to a VPN ({route.interface}): a phone beside you does not reach it.",
             "Leave the VPN, or give the Wi-Fi's address: --host ADDRESS.",
         )
     if waited < UNREACHED_SECONDS:
         return None
     remedy = "Is the phone in the same Wi-Fi, without a VPN? A guest network keeps devices apart."
-    if network.firewall:
-        remedy = f"{network.firewall} is on: let TCP port {port} in. {remedy}"
+    if route.firewall:
+        remedy = f"{route.firewall} is on: let TCP port {port} in. {remedy}"
     return Hint("not-reached", f"No phone has reached port {port} yet.", remedy)
 
 
-def _is_loopback(host: str) -> bool:
+def _is_loopback(address: str) -> bool:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(address).is_loopback
     except ValueError:
-        return host == "localhost"
+        return address == "localhost"

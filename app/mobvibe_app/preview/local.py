@@ -1,4 +1,4 @@
-"""Previews as services: one Metro per project under the home's supervisor, each on its own remembered port."""
+"""Previews on this machine: one Metro per project under the home's supervisor, each on its remembered port."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
+from mobvibe_app.preview.address import Provider
 from mobvibe_app.preview.events import new_mark, printed_lines
 from mobvibe_app.preview.facts import Usage
 from mobvibe_app.preview.log import PreviewLog
@@ -33,7 +34,7 @@ _PORT_TAKEN = re.compile(r"Port \d+ is|EADDRINUSE|port is taken")
 
 @dataclass(frozen=True, slots=True)
 class ServedPreview:
-    """A Metro that answers: `metro_url` is http://host:port as a phone reaches it, `pid` its process group."""
+    """A Metro that answers: `metro_url` is http://ADDRESS:PORT as a phone reaches it, `pid` its process group."""
 
     port: int
     metro_url: str
@@ -42,15 +43,15 @@ class ServedPreview:
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """One start of a project's Metro: what it serves, where, and by what its events are known in the log.
+    """One start of a project's Metro. Its events are the lines of its log that begin with `mark`.
 
-    `log_offset` is the log's size before, in bytes.
+    `address` is this machine's for phones. `log_offset` is the log's size before the start, in bytes.
     """
 
     slug: str
     served: Path
     port: int
-    host: str
+    address: str
     mark: str
     log_offset: int
 
@@ -58,7 +59,7 @@ class Serving:
 class PreviewService(ABC):
     """The previews of one home and SDK. They run for as long as a lease on the supervisor is held."""
 
-    mode: ClassVar[Literal["process", "docker"]]
+    provider: ClassVar[Provider]
 
     def __init__(self, home: Home, supervisor: Supervisor, sdk: Sdk) -> None:
         self._home = home
@@ -68,26 +69,26 @@ class PreviewService(ABC):
 
     @abstractmethod
     async def launch(self, serving: Serving) -> RunningService:
-        """Start the service that serves a folder; it may not answer yet. Raises ServiceError, PortTaken."""
+        """Start the service that serves a folder. It may not answer yet. Raises ServiceError, PortTaken."""
 
     @abstractmethod
     async def usage(self, project_slug: str) -> Usage | None:
-        """What the project's preview takes now; None where none runs. Raises ServiceError."""
+        """What the project's preview uses now; None if none runs. Raises ServiceError."""
 
     def facts(self, serving: Serving) -> dict[str, Any]:
-        """What whoever asks the supervisor for the preview learns of it."""
+        """What the supervisor remembers about the preview for its clients."""
         return {
             "port": serving.port,
             "sdk": self._sdk.version,
             "project": serving.slug,
-            "mode": self.mode,
+            "mode": self.provider,
             "mark": serving.mark,
             "log_offset": serving.log_offset,
-            "is_open": self.is_open(serving.host),
+            "is_open": self.is_open(serving.address),
         }
 
-    def is_open(self, host: str) -> bool:
-        """Whether one that is started for `host` listens on more than loopback: as a process always."""
+    def is_open(self, address: str) -> bool:
+        """Whether a preview started for `address` listens on more than loopback; a process always does."""
         return True
 
     async def events(self, project_slug: str) -> PreviewLog | None:
@@ -103,24 +104,24 @@ class PreviewService(ABC):
         return self._home.logs / f"{service_name(project_slug)}.log"
 
     async def start(
-        self, project_slug: str, *, host: str, port: int | None = None
+        self, project_slug: str, *, address: str, port: int | None = None
     ) -> ServedPreview:
         """Serve the project's served folder, by the Metro that runs already if there is one. Returns when it is ready.
 
-        `host` is this machine's address for phones. `port` is fixed by the person; without it the project's last one
+        `address` is this machine's for phones. `port` is fixed by the person; without it the project's last one
         is used, or the next that is free. Raises ServiceError: the port is taken, or Metro ended.
         """
         name = service_name(project_slug)
         async with held(self._home.run / f"start-{project_slug}.lock"):
             present = await self._supervisor.running(name)
             is_replaced = self._served(project_slug).is_replaced
-            if present is not None and (is_replaced or self._is_other(present, port, host)):
+            if present is not None and (is_replaced or self._is_other(present, port, address)):
                 await self._supervisor.stop(name)
-            running = await self._service(project_slug, host, port).start()
+            running = await self._service(project_slug, address, port).start()
             chosen = running.facts["port"]
-            await _require_ours(chosen, host)
+            await _require_ours(chosen, address)
             self._served(project_slug).served_on(chosen)
-            return ServedPreview(chosen, f"http://{host}:{chosen}", running.pid)
+            return ServedPreview(chosen, f"http://{address}:{chosen}", running.pid)
 
     async def stop(self, project_slug: str) -> None:
         """End the project's Metro and all that it started. Idempotent."""
@@ -138,15 +139,15 @@ class PreviewService(ABC):
             return None
         return self._failure(project_slug, "ended", ServiceLog(self.log(project_slug)).tail(0))
 
-    def _is_other(self, running: RunningService, port: int | None, host: str) -> bool:
+    def _is_other(self, running: RunningService, port: int | None, address: str) -> bool:
         """Whether it runs in another way than the one asked for."""
         is_moved = port not in (None, running.facts["port"])
         is_older = "mark" not in running.facts  # An earlier version of this program started it.
         # Started without a network, or for this machine alone, it listens on loopback only.
-        is_elsewhere = running.facts.get("is_open") != self.is_open(host)
-        return is_moved or is_older or is_elsewhere or running.facts.get("mode") != self.mode
+        is_elsewhere = running.facts.get("is_open") != self.is_open(address)
+        return is_moved or is_older or is_elsewhere or running.facts.get("mode") != self.provider
 
-    def _service(self, project_slug: str, host: str, port: int | None) -> PortedService:
+    def _service(self, project_slug: str, address: str, port: int | None) -> PortedService:
         name = service_name(project_slug)
         return PortedService(
             supervisor=self._supervisor,
@@ -158,20 +159,22 @@ class PreviewService(ABC):
                 title="the preview",
                 lowest=FIRST_PORT,
                 fixed=port,
-                host=_EVERY_ADDRESS,
+                address=_EVERY_ADDRESS,
             ),
-            launch=lambda port, size: self.launch(self._prepared(project_slug, port, host, size)),
+            launch=lambda port, size: self.launch(
+                self._prepared(project_slug, port, address, size)
+            ),
             is_ready=_answers,
             failure=lambda how, printed: self._start_failure(project_slug, how, printed),
             ready_seconds=_READY_SECONDS,
             is_stopped_when_late=True,
         )
 
-    def _prepared(self, project_slug: str, port: int, host: str, log_offset: int) -> Serving:
+    def _prepared(self, project_slug: str, port: int, address: str, log_offset: int) -> Serving:
         served = self._folder.served(project_slug)
         served.mkdir(parents=True, exist_ok=True)
         MetroView(served, port).write_marker()
-        return Serving(project_slug, served, port, host, new_mark(), log_offset)
+        return Serving(project_slug, served, port, address, new_mark(), log_offset)
 
     def _served(self, project_slug: str) -> ServedFolder:
         return ServedFolder(self._folder.served(project_slug))
@@ -200,8 +203,8 @@ async def _answers(running: RunningService, _: int) -> bool:
         return await client.is_running()
 
 
-async def _require_ours(port: int, host: str) -> None:
-    asked_as = f"{host}:{port}"
+async def _require_ours(port: int, address: str) -> None:
+    asked_as = f"{address}:{port}"
     async with MetroClient(port) as client:
         manifest = await client.manifest("ios", asked_as=asked_as)
     if manifest.host != asked_as:

@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 from mobvibe_app.preview.address import PreviewAddress
 from mobvibe_app.preview.facts import Hint, PreviewFacts, PreviewKnown, Usage, moved_on
-from mobvibe_app.preview.hints import Network, hint_for
+from mobvibe_app.preview.hints import PhoneRoute, hint_for
 from mobvibe_app.preview.local import PreviewService
 from mobvibe_app.preview.log import POLL_SECONDS, PreviewLog
-from mobvibe_app.preview.preview_network import look_at_network
+from mobvibe_app.preview.network import find_route
 from mobvibe_worker.errors import ServiceError
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class _Watched:
     address: PreviewAddress
     known: PreviewKnown
     shown_at: float
-    network: Network = field(default_factory=Network)
+    route: PhoneRoute = field(default_factory=PhoneRoute)
     log: PreviewLog | None = None
     cause: asyncio.Task[ServiceError | None] | None = None
     moved: asyncio.Event = field(default_factory=asyncio.Event)
@@ -55,10 +55,10 @@ class _Watched:
         where = urlsplit(self.address.web_url)
         hint = hint_for(
             facts,
-            host=where.hostname or "",
+            address=where.hostname or "",
             port=where.port or 0,
             expo_go=self.address.expo_go,
-            network=self.network,
+            route=self.route,
             shown_at=self.shown_at,
             now=time.time(),
         )
@@ -83,7 +83,7 @@ class PreviewWatches:
             self._watched[address.slug] = _Watched(address, known, time.time())
         elif watched.address != address:
             watched.address, watched.shown_at = address, time.time()
-            watched.network = Network()
+            watched.route = PhoneRoute()
         task = self._tasks.get(address.slug)
         if task is None or task.done():
             # What was known at the end of an earlier watch is learned anew, from the log's beginning.
@@ -153,8 +153,8 @@ class PreviewWatches:
                 watched.cause.cancel()
             name = f"end of the preview of {slug}"
             watched.cause = asyncio.create_task(previews.ended(slug), name=name)
-            host = urlsplit(watched.address.web_url).hostname or ""
-            watched.network = await asyncio.to_thread(look_at_network, host)
+            address = urlsplit(watched.address.web_url).hostname or ""
+            watched.route = await asyncio.to_thread(find_route, address)
             watched.shown_at = time.time()
             watched.move(PreviewFacts())
 

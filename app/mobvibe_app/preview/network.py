@@ -1,10 +1,12 @@
-"""The address under which a phone in the same network reaches this machine."""
+"""This machine's address for phones in its network, and what stands between the two."""
 
 from __future__ import annotations
 
 import ipaddress
 import socket
+from pathlib import Path
 
+from mobvibe_app.preview.hints import PhoneRoute
 from mobvibe_worker.errors import InputError
 
 LOOPBACK = "127.0.0.1"
@@ -12,12 +14,17 @@ _SOMEWHERE_PUBLIC = ("198.51.100.1", 9)
 """A documentation address: connecting a UDP socket asks the routing table and sends nothing."""
 _INNER_INTERFACES = ("lo", "docker", "br-", "veth", "virbr", "vmnet", "vboxnet", "podman", "cni")
 _INNER_NETWORKS = (ipaddress.ip_network("172.17.0.0/16"), ipaddress.ip_network("169.254.0.0/16"))
+_TUNNELS = ("tun", "tap", "utun", "wg", "tailscale", "zt", "ppp", "nordlynx", "proton")
+_CARRIER_GRADE = ipaddress.ip_network("100.64.0.0/10")
+"""Tailscale uses these addresses too."""
+_UFW = Path("/etc/ufw/ufw.conf")
+_FIREWALLD = Path("/run/firewalld")
 
 
 def lan_address(override: str | None = None) -> str:
-    """The IPv4 address that the default route leaves from, else another interface's; 127.0.0.1 where there is none.
+    """The IPv4 address of the default route, else of another interface, else 127.0.0.1.
 
-    `override` is taken as it is. Raises InputError where that is neither an address nor a known host name.
+    `override` is returned unchanged. Raises InputError if it is neither an address nor a known host name.
     """
     if override is not None:
         return _checked(override)
@@ -25,24 +32,32 @@ def lan_address(override: str | None = None) -> str:
     return next((found for found in candidates if found and is_reachable(found)), LOOPBACK)
 
 
-def is_reachable(host: str) -> bool:
-    """Whether a phone could reach that address: not this machine's own or a container network's."""
+def is_reachable(address: str) -> bool:
+    """Whether a phone could reach the address, because it is neither loopback nor in a container network."""
     try:
-        address = ipaddress.ip_address(host)
+        parsed = ipaddress.ip_address(address)
     except ValueError:
-        return host != "localhost"
-    is_inner = any(address in network for network in _INNER_NETWORKS)
-    return not (address.is_loopback or address.is_unspecified or is_inner)
+        return address != "localhost"
+    is_inner = any(parsed in network for network in _INNER_NETWORKS)
+    return not (parsed.is_loopback or parsed.is_unspecified or is_inner)
 
 
-def _checked(host: str) -> str:
+def find_route(address: str) -> PhoneRoute:
+    """The interface that has this address, whether it is a VPN's, and which firewall is on."""
+    interface = _interface_of(address)
+    is_vpn = interface.startswith(_TUNNELS) or _is_carrier_grade(address)
+    return PhoneRoute(interface, is_vpn, _active_firewall())
+
+
+def _checked(override: str) -> str:
     try:
-        socket.getaddrinfo(host, None, family=socket.AF_INET)
+        socket.getaddrinfo(override, None, family=socket.AF_INET)
     except (OSError, UnicodeError) as error:
         raise InputError(
-            f"{host!r} is no address of this machine.", "Give an IPv4 address such as 192.168.1.20."
+            f"{override!r} is not an address of this machine.",
+            "Give an IPv4 address such as 192.168.1.20.",
         ) from error
-    return host
+    return override
 
 
 def _address_of_default_route() -> str | None:
@@ -55,7 +70,7 @@ def _address_of_default_route() -> str | None:
 
 
 def _interface_addresses() -> list[str]:
-    """Addresses of interfaces that are up; private ones first, as a phone sits in a private network."""
+    """Addresses of interfaces that are up; private ones first, because phones are in private networks."""
     import psutil
 
     states = psutil.net_if_stats()
@@ -67,3 +82,28 @@ def _interface_addresses() -> list[str]:
         if address.family == socket.AF_INET
     ]
     return sorted(found, key=lambda address: not ipaddress.ip_address(address).is_private)
+
+
+def _interface_of(address: str) -> str:
+    import psutil
+
+    for name, addresses in psutil.net_if_addrs().items():
+        if any(one.family == socket.AF_INET and one.address == address for one in addresses):
+            return str(name)
+    return ""
+
+
+def _is_carrier_grade(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address) in _CARRIER_GRADE
+    except ValueError:
+        return False
+
+
+def _active_firewall() -> str:
+    try:
+        if "ENABLED=yes" in _UFW.read_text(encoding="utf-8").splitlines():
+            return "The firewall ufw"
+    except OSError:
+        pass  # It does not exist, or we may not read it.
+    return "The firewall firewalld" if _FIREWALLD.is_dir() else ""

@@ -1,4 +1,4 @@
-"""Previews as processes: Node and the SDK's packages of this machine."""
+"""Previews as processes, with this machine's Node and the SDK's packages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _STOP = StopPolicy(grace=2.0)
 class ProcessPreview(PreviewService):
     """The previews of one home and SDK. They run for as long as a lease on the supervisor is held."""
 
-    mode = "process"
+    provider = "process"
 
     def __init__(self, home: Home, supervisor: Supervisor, node: Node, sdk: Sdk) -> None:
         super().__init__(home, supervisor, sdk)
@@ -30,7 +30,7 @@ class ProcessPreview(PreviewService):
         self._cpu = CpuMeter()
 
     async def launch(self, serving: Serving) -> RunningService:
-        """Metro over the served folder, on every address of this machine."""
+        """Start Metro on the served folder, on every address of this machine."""
         spec = ServiceSpec(
             service_name(serving.slug),
             metro_argv(
@@ -45,7 +45,7 @@ class ProcessPreview(PreviewService):
         return await self._supervisor.start(spec)
 
     async def usage(self, project_slug: str) -> Usage | None:
-        """CPU and memory of Metro and all that it started; nobody counts a process's network."""
+        """CPU and memory of Metro and all that it started; the network of a process is not counted."""
         running = await self._supervisor.running(service_name(project_slug))
         if running is None:
             return None

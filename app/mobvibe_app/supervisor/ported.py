@@ -29,7 +29,7 @@ class WantedPort:
     title: str
     lowest: int
     fixed: int | None
-    host: str
+    address: str
     is_held_by_service: Callable[[], bool] = lambda: False
     """Whether the service listens on it already, although the supervisor does not run it."""
 
@@ -41,8 +41,8 @@ class WantedPort:
             preferred = remembered.pop(self.key, self.lowest)
             if is_held_by_service and preferred not in rejected:
                 return preferred
-            return pick_port(preferred, {*remembered.values(), *rejected}, self.host)
-        is_usable = is_held_by_service or is_free(self.fixed, self.host)
+            return pick_port(preferred, {*remembered.values(), *rejected}, self.address)
+        is_usable = is_held_by_service or is_free(self.fixed, self.address)
         if self.fixed in rejected or not is_usable:
             holder = holder_of(self.fixed) or "another program"
             raise ServiceError(

@@ -1,4 +1,4 @@
-"""The supervisor itself: every connection is a lease, and the last one's end is the end of all services."""
+"""The supervisor itself: every connection is a lease, and all services end with the last one."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from mobvibe_app.supervisor.protocol import (
     decode,
     encode,
 )
-from mobvibe_app.supervisor.services import Services
+from mobvibe_app.supervisor.services import RunningServices
 from mobvibe_worker.errors import MobvibeError, ServiceError
 
 _FIRST_CLIENT_SECONDS = 15.0
 
 
 class Server:
-    """Serves one listening socket until nobody holds a lease any more."""
+    """Serves one listening socket until no lease is left."""
 
     def __init__(self) -> None:
-        self._services = Services(self._tell_exit)
+        self._services = RunningServices(self._report_exit)
         self._clients: set[asyncio.StreamWriter] = set()
         self._answers: set[asyncio.Task[None]] = set()
         self._is_held = False
@@ -37,7 +37,7 @@ class Server:
         self._log = logging.getLogger("supervisor")
 
     async def serve(self, listening: socket.socket) -> None:
-        """Serve until the last lease is gone, `shutdown` is asked for, or SIGTERM comes; then stop all services."""
+        """Serve until the last lease is gone, a client asks for `shutdown`, or SIGTERM comes."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._over.set)
         server = await asyncio.start_unix_server(
@@ -49,7 +49,7 @@ class Server:
         server.close()
 
     async def finish(self) -> None:
-        """Stop all services, and only then let go of the clients: their `shutdown` is answered by that."""
+        """Stop all services, then close the connections, which answers the clients' `shutdown`."""
         if self._answers:
             await asyncio.wait(self._answers)
         await self._services.stop_all()
@@ -63,9 +63,8 @@ class Server:
     async def _serve_client(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        if (
-            self._over.is_set()
-        ):  # Without a hello the client knows that it has to start another supervisor.
+        if self._over.is_set():
+            # Without a hello the client knows that it has to start another supervisor.
             writer.close()
             return
         self._clients.add(writer)
@@ -125,7 +124,7 @@ class Server:
             os.getpid(), self._services.running(), len(self._clients), self._is_held
         )
 
-    def _tell_exit(self, exit_: ServiceExit) -> None:
+    def _report_exit(self, exit_: ServiceExit) -> None:
         self._log.info("%s ended with %d, asked: %s", *asdict(exit_).values())
         for writer in self._clients:
             if not writer.is_closing():

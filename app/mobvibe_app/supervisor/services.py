@@ -1,4 +1,4 @@
-"""The services that one supervisor runs: each started once, stopped in reverse order of start."""
+"""The services that one supervisor runs, each started once and stopped in reverse order."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class _Service:
     ending: asyncio.Task[None] | None = None
 
 
-class Services:
-    """Services by name. `on_exit` hears of every end."""
+class RunningServices:
+    """Services by name. `on_exit` is called at every end."""
 
     def __init__(self, on_exit: Callable[[ServiceExit], None]) -> None:
         self._on_exit = on_exit
@@ -35,7 +35,7 @@ class Services:
         return tuple(service.running for service in self._services.values())
 
     async def start(self, spec: ServiceSpec) -> RunningService:
-        """Start a service, unless one of that name runs: then that one's facts. Raises ServiceError."""
+        """Start a service, or return the one of that name that runs. Raises ServiceError."""
         async with self._locks[spec.name]:
             present = self._services.get(spec.name)
             if present and present.process.exit_code is None:
@@ -67,9 +67,9 @@ class Services:
             self._on_exit(ServiceExit(service.running.name, code, service.was_asked))
 
     async def stop(self, name: str, *, quietly: bool = False) -> None:
-        """Stop a service and wait until nothing of it is left. One that does not run is stopped already.
+        """Stop a service and wait until nothing of it is left. Idempotent.
 
-        `quietly` tells nobody: who asks so starts it again at once.
+        `quietly` reports its end to nobody, because the caller starts it again at once.
         """
         async with self._locks[name]:
             service = self._services.get(name)

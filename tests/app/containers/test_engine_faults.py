@@ -54,7 +54,7 @@ class Postgres:
 
     @property
     def container(self) -> str:
-        return f"mobvibe-{Choices(self.home.choices).get('engine_id')}-postgres"
+        return f"mobvibe-{Choices(self.home.choices).get('home_id')}-postgres"
 
     async def start(self) -> str:
         return await self.environment.start()
@@ -133,7 +133,7 @@ async def test_where_this_machine_chooses_it_goes_on_without_the_image(
     await postgres.environment.migrate(await postgres.start())
     assert postgres.told[-1].state == "healthy"
     assert "embedded (The image 127.0.0.1:1/nothing:1 is not here" in postgres.told[-1].detail
-    assert postgres.environment.modes() == {"postgres": "embedded"}
+    assert postgres.environment.services.modes.settled() == {"postgres": "embedded"}
     await postgres.gone()
 
 

@@ -141,8 +141,8 @@ async def test_postgres_in_a_container_is_restarted_rebuilt_and_reset(
     told: list[ServiceStatus] = []
     async with _environment(home, told.append) as environment:
         dsn = await environment.start(told.append)
-        assert environment.modes() == {"postgres": "docker"}
-        home_id = Choices(home.choices).get("engine_id")
+        assert environment.services.modes.settled() == {"postgres": "docker"}
+        home_id = Choices(home.choices).get("home_id")
         lost = asyncio.create_task(environment.lost())
         await _add_row(dsn)
         names = [found.name for found in engine.labelled(home_id)]
@@ -180,11 +180,11 @@ async def test_a_preview_in_a_container_is_restarted_told_of_when_removed_and_re
     monkeypatch.setenv("MOBVIBE_PREVIEW", "docker")
     told: list[ServiceStatus] = []
     async with _environment(home, told.append) as environment:
-        starter, _ = await environment.starter(54)
+        starter, _ = await environment.starters.get(54)
         ServedFolder(home.sdk(54).served("app")).publish(starter.files("App", "app"))
         session = SessionId(uuid4())
         shown = await environment.serve(session, "app", 54)
-        home_id = Choices(home.choices).get("engine_id")
+        home_id = Choices(home.choices).get("home_id")
         (before,) = engine.labelled(home_id)
         done = await run_program(home.root, "restart", "preview-app", "--json")
         assert done.objects == [{"service": "preview-app", "status": "restarted"}], done.said

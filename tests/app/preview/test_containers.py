@@ -85,7 +85,7 @@ async def test_two_projects_reach_a_phone_and_an_edit_follows(
     for slug in ("one", "two"):
         previews.serve(slug, f"This is {slug}")
     one, two = await asyncio.gather(
-        *(previews.service.start(slug, host=previews.host) for slug in ("one", "two"))
+        *(previews.service.start(slug, address=previews.host) for slug in ("one", "two"))
     )
     assert one.port != two.port
     networks = containers.client.networks.list(names=[f"^mobvibe-{containers.home_id}$"])
@@ -100,7 +100,7 @@ async def test_two_projects_reach_a_phone_and_an_edit_follows(
         await asyncio.to_thread(previews.serve, "one", "Edited on this machine")
         await phone.sees("Edited on this machine")
         await _is_watched(previews, "one")
-    assert await previews.service.start("one", host=previews.host) == one
+    assert await previews.service.start("one", address=previews.host) == one
     _is_sealed_off(containers, "one")
     await previews.service.stop("one")
     names = [found.name for found in containers.engine.labelled(containers.home_id)]
@@ -148,8 +148,8 @@ async def test_one_that_began_without_a_network_is_opened_once_there_is_one(
     previews.serve("opened", "Open to phones")
     container = f"mobvibe-{containers.home_id}-preview-opened"
     for host, bound in (("127.0.0.1", "127.0.0.1"), ("192.0.2.7", "0.0.0.0")):
-        served = await previews.service.start("opened", host=host)
-        assert served == await previews.service.start("opened", host=host)
+        served = await previews.service.start("opened", address=host)
+        assert served == await previews.service.start("opened", address=host)
         ports = containers.client.containers.get(container).attrs["HostConfig"]["PortBindings"]
         assert ports[f"{served.port}/tcp"] == [{"HostIp": bound, "HostPort": str(served.port)}]
 
@@ -161,7 +161,7 @@ async def test_a_project_s_own_packages_are_in_its_container_and_in_the_next_one
     code = "import escape from 'escape-string-regexp';\nconsole.log(escape('a.b'));\n"
     previews.serve("extra", "With more", {"escape-string-regexp": "5.0.0"}, code)
     for _ in range(2):
-        served = await previews.service.start("extra", host=previews.host)
+        served = await previews.service.start("extra", address=previews.host)
         bundle = await Phone(f"exp://{previews.host}:{served.port}").bundle()
         assert b"With more" in bundle and b"Expected a string" in bundle
         await previews.service.stop("extra")
@@ -171,7 +171,7 @@ async def test_a_project_s_own_packages_are_in_its_container_and_in_the_next_one
     ):
         previews.serve("extra", "With more", {"escape-string-regexp": wanted})
         with pytest.raises(ServiceError, match=re.escape(why)):
-            await previews.service.start("extra", host=previews.host)
+            await previews.service.start("extra", address=previews.host)
     assert containers.engine.labelled(containers.home_id) == ()
     for image in containers.engine.images.labelled(KEPT_BY_TESTS):
         if image.tags and "-extra:" in image.tags[0]:
@@ -183,7 +183,7 @@ async def test_a_killed_preview_comes_back_and_a_stolen_port_is_left_to_its_owne
     previews: Previews, containers: Containers
 ) -> None:
     previews.serve("hit", "Still here")
-    served = await previews.service.start("hit", host=previews.host)
+    served = await previews.service.start("hit", address=previews.host)
     name = f"mobvibe-{containers.home_id}-preview-hit"
     await until_settled(containers, name)
     containers.client.containers.get(name).kill()
@@ -193,10 +193,10 @@ async def test_a_killed_preview_comes_back_and_a_stolen_port_is_left_to_its_owne
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # phones were there just now
         other.bind(("0.0.0.0", served.port))
         other.listen()
-        moved = await previews.service.start("hit", host=previews.host)
+        moved = await previews.service.start("hit", address=previews.host)
         assert moved.port != served.port
         with pytest.raises(ServiceError, match="is taken by"):
-            await previews.service.start("hit", host=previews.host, port=served.port)
+            await previews.service.start("hit", address=previews.host, port=served.port)
 
 
 @pytest.mark.expo
@@ -204,10 +204,10 @@ async def test_what_a_killed_client_left_is_replaced_or_removed(
     previews: Previews, containers: Containers
 ) -> None:
     previews.serve("left", "Left behind")
-    served = await previews.service.start("left", host=previews.host)
+    served = await previews.service.start("left", address=previews.host)
     os.kill(served.pid, 9)
     await until_ended(containers, "preview-left")
-    again = await previews.service.start("left", host=previews.host)
+    again = await previews.service.start("left", address=previews.host)
     assert b"Left behind" in await Phone(f"exp://{previews.host}:{again.port}").bundle()
     os.kill(again.pid, 9)
     await until_ended(containers, "preview-left")
@@ -289,7 +289,7 @@ async def test_a_restarted_daemon_brings_back_what_ran(
     connection = await asyncpg.connect(address.dsn)
     await connection.execute("create table kept (n int); insert into kept values (7)")
     previews.serve("back", "Back again")
-    served = await previews.service.start("back", host=previews.host)
+    served = await previews.service.start("back", address=previews.host)
     await asyncio.to_thread(engine_of_tests.own.stop)
     await asyncio.to_thread(engine_of_tests.own.start)
     await until_kept(address.dsn)

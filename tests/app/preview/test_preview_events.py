@@ -63,7 +63,7 @@ async def test_a_phone_is_seen_from_its_first_question_to_its_last_word(
     folder = ServedFolder(expo_sdk.folder.served("seen"))
     files = expo_sdk.starter.files("seen", "seen")
     folder.publish(files)
-    served = await previews.start("seen", host=HOST)
+    served = await previews.start("seen", address=HOST)
     log = await previews.events("seen")
     assert log is not None
     watched = Watched(log)

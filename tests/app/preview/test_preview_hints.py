@@ -25,11 +25,10 @@ from mobvibe_app.preview.facts import (
     Said,
     moved_on,
 )
-from mobvibe_app.preview.hints import SILENT_SECONDS, UNREACHED_SECONDS, Network, hint_for
+from mobvibe_app.preview.hints import SILENT_SECONDS, UNREACHED_SECONDS, PhoneRoute, hint_for
 from mobvibe_app.preview.local import PreviewService
 from mobvibe_app.preview.monitor import PreviewWatches
-from mobvibe_app.preview.network import lan_address
-from mobvibe_app.preview.preview_network import look_at_network
+from mobvibe_app.preview.network import find_route, lan_address
 from mobvibe_app.preview.process import ProcessPreview
 from mobvibe_app.supervisor.client import Supervisor
 from mobvibe_worker.jobs import SessionId
@@ -49,18 +48,18 @@ BROKEN = Broken(102.0, "ios", "Error: /x/App.tsx: Unexpected token (10:3)\n\n 8 
 def hint(
     *events: PreviewEvent,
     waited: float = 0.0,
-    host: str = "192.168.1.20",
-    network: Network | None = None,
+    address: str = "192.168.1.20",
+    route: PhoneRoute | None = None,
 ) -> Hint | None:
     """The hint `waited` seconds after the last event; without one, after the code was shown."""
     facts = moved_on(PreviewFacts(), events)
     shown_at = events[-1].at if events else 0.0
     return hint_for(
         facts,
-        host=host,
+        address=address,
         port=8081,
         expo_go="Opens in Expo Go 54.",
-        network=network or Network("wlan0"),
+        route=route or PhoneRoute("wlan0"),
         shown_at=shown_at,
         now=shown_at + waited,
     )
@@ -74,10 +73,10 @@ def test_each_hint_comes_when_it_can_be_known_and_has_its_page() -> None:
     silent = SILENT_SECONDS + 1
     assert key(hint(waited=UNREACHED_SECONDS - 1)) is None
     assert key(hint(waited=UNREACHED_SECONDS)) == "not-reached"
-    assert key(hint(host="127.0.0.1")) == "not-reached"
-    vpn = hint(network=Network("wg0", is_vpn=True))
+    assert key(hint(address="127.0.0.1")) == "not-reached"
+    vpn = hint(route=PhoneRoute("wg0", is_vpn=True))
     assert vpn is not None and "VPN (wg0)" in vpn.message
-    walled = hint(waited=60, network=Network("wlan0", firewall="The firewall ufw"))
+    walled = hint(waited=60, route=PhoneRoute("wlan0", firewall="The firewall ufw"))
     assert walled is not None and "ufw is on: let TCP port 8081 in" in walled.remedy
     assert key(hint(MANIFEST, waited=1)) is None
     wrong = hint(MANIFEST, waited=silent)
@@ -96,15 +95,15 @@ def test_each_hint_comes_when_it_can_be_known_and_has_its_page() -> None:
 
 def test_a_preview_that_ended_has_no_hint() -> None:
     facts = replace(PreviewFacts(), ended="")
-    network = Network()
-    found = hint_for(facts, host="h", port=1, expo_go="", network=network, shown_at=0, now=1e9)
+    network = PhoneRoute()
+    found = hint_for(facts, address="h", port=1, expo_go="", route=network, shown_at=0, now=1e9)
     assert found is None
 
 
 def test_the_interface_of_an_address_is_found() -> None:
-    assert look_at_network("127.0.0.1").interface.startswith("lo")
-    assert look_at_network("100.101.1.1").is_vpn
-    assert not look_at_network(socket.gethostname()).is_vpn
+    assert find_route("127.0.0.1").interface.startswith("lo")
+    assert find_route("100.101.1.1").is_vpn
+    assert not find_route(socket.gethostname()).is_vpn
 
 
 def test_run_tells_only_what_is_new() -> None:
@@ -142,7 +141,7 @@ async def test_a_phone_that_stops_half_way_is_told_why(expo_sdk: ExpoSdk) -> Non
         folder = ServedFolder(expo_sdk.folder.served("hinted"))
         files = expo_sdk.starter.files("hinted", "hinted")
         folder.publish(files)
-        served = await service.start("hinted", host=host)
+        served = await service.start("hinted", address=host)
         url = f"exp://{host}:{served.port}"
         address = PreviewAddress(SessionId(_ID), url, 54, "SDK 54", served.metro_url, slug="hinted")
         watches = PreviewWatches(Home(service))
@@ -178,7 +177,7 @@ async def test_a_phone_that_stops_half_way_is_told_why(expo_sdk: ExpoSdk) -> Non
         await until(
             lambda: (known := watches.known("hinted")) is not None and known.facts.ended == ""
         )
-        await service.start("hinted", host=host)
+        await service.start("hinted", address=host)
         await until(
             lambda: (known := watches.known("hinted")) is not None and known.facts == PreviewFacts()
         )

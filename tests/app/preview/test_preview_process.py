@@ -66,8 +66,8 @@ def family(pid: int) -> list[int]:
 async def test_a_phone_opens_two_projects_at_once(previews: Previews) -> None:
     for slug in ("one", "two"):
         previews.serve(slug, f"This is {slug}")
-    one = await previews.processes.start("one", host=previews.host)
-    two = await previews.processes.start("two", host=previews.host)
+    one = await previews.processes.start("one", address=previews.host)
+    two = await previews.processes.start("two", address=previews.host)
     assert one.port != two.port
     for slug, served in (("one", one), ("two", two)):
         assert served.metro_url == f"http://{previews.host}:{served.port}"
@@ -78,12 +78,12 @@ async def test_a_phone_opens_two_projects_at_once(previews: Previews) -> None:
         assert f"//{previews.host}:{served.port}/" in manifest["launchAsset"]["url"]
         bundle = await phone.bundle()
         assert len(bundle) > 1_000_000 and f"This is {slug}".encode() in bundle
-    again = await previews.processes.start("one", host=previews.host)
+    again = await previews.processes.start("one", address=previews.host)
     assert again == one
     pids = family(one.pid)
     await previews.processes.stop("one")
     await until_gone(pids)
-    assert (await previews.processes.start("one", host=previews.host)).port == one.port
+    assert (await previews.processes.start("one", address=previews.host)).port == one.port
     # Ctrl+C, kill -9, a closed terminal: the last lease's end is the end of every Metro.
     pids = [*family(two.pid)]
     await previews.supervisor.shutdown()
@@ -94,7 +94,7 @@ async def test_no_poll_ever_gets_an_error_while_revisions_are_published(
     previews: Previews,
 ) -> None:
     folder = previews.serve("busy", "Revision zero")
-    served = await previews.processes.start("busy", host=previews.host)
+    served = await previews.processes.start("busy", address=previews.host)
     phone = Phone(f"exp://{previews.host}:{served.port}")
     url = (await phone.manifest())["launchAsset"]["url"]
     seen: list[int] = []
@@ -137,14 +137,14 @@ async def test_a_taken_port_is_told_or_gone_round(previews: Previews) -> None:
         with pytest.raises(
             ServiceError, match=rf"Port {taken}.*taken by python.*pid {os.getpid()}"
         ):
-            await previews.processes.start("ports", host=previews.host, port=taken)
-    fixed = await previews.processes.start("ports", host=previews.host, port=taken)
+            await previews.processes.start("ports", address=previews.host, port=taken)
+    fixed = await previews.processes.start("ports", address=previews.host, port=taken)
     assert fixed.port == taken
 
 
 async def test_a_preview_that_dies_says_why(previews: Previews, expo_sdk: ExpoSdk) -> None:
     previews.serve("dying", "Dying")
-    served = await previews.processes.start("dying", host=previews.host)
+    served = await previews.processes.start("dying", address=previews.host)
     ending = asyncio.create_task(previews.processes.ended("dying"))
     await asyncio.sleep(0)
     pids = family(served.pid)
@@ -157,14 +157,14 @@ async def test_a_preview_that_dies_says_why(previews: Previews, expo_sdk: ExpoSd
     await until_gone(pids)
     (Home(expo_sdk.home.root).sdk(54).served("dying") / "app.json").write_text("{ not json")
     with pytest.raises(ServiceError, match=r"app\.json") as refused:
-        await previews.processes.start("dying", host=previews.host)
+        await previews.processes.start("dying", address=previews.host)
     assert "preview-dying.log" in refused.value.remedy
 
 
 async def test_another_projects_metro_does_not_hold_a_publish_up(previews: Previews) -> None:
     previews.serve("mine", "Mine")
     other = previews.serve("other", "Other")
-    served = await previews.processes.start("mine", host=previews.host)
+    served = await previews.processes.start("mine", address=previews.host)
     # A fresh Metro's first answer takes seconds on a busy machine; that is not what is measured.
     await Phone(f"exp://{previews.host}:{served.port}").bundle()
     other.served_on(served.port)

@@ -111,5 +111,5 @@ def test_what_a_phone_could_reach(host: str, reachable: bool) -> None:
 def test_an_override_is_taken_or_refused() -> None:
     assert lan_address("192.168.1.20") == "192.168.1.20"
     for nonsense in ("no such host!", "", "a" * 300):
-        with pytest.raises(InputError, match="is no address"):
+        with pytest.raises(InputError, match="is not an address"):
             lan_address(nonsense)
