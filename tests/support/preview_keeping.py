@@ -1,4 +1,4 @@
-"""A host's upkeep over the previews of one real home, for tests: real Metro, real Postgres."""
+"""Reconciles the previews of one real home, for tests: real Metro, real Postgres."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ OURS = "aaaa1111"
 
 @dataclass
 class Keeping:
-    """A host's upkeep over the previews of one real home."""
+    """What a host needs to reconcile the previews of one real home."""
 
     expo: ExpoSdk
     pool: Pool
@@ -93,7 +93,7 @@ class Keeping:
         )
 
     async def tend(self) -> dict[str, Any] | None:
-        """One round; then the preview's row."""
+        """Reconcile once, then return the preview's row."""
         await self.upkeep.tend(self.host._serve)
         return await self.row()
 
@@ -130,7 +130,7 @@ class Keeping:
 async def keeping(
     pool: Pool, database_url: str, expo_sdk: ExpoSdk
 ) -> AsyncIterator[Callable[[Platform], Awaitable[Keeping]]]:
-    """Makes a project with an app as its head, of a platform."""
+    """Creates projects whose head is an app for the given platform."""
     supervisor = await Supervisor.connect(expo_sdk.home)
     made: list[Keeping] = []
     async with Listener(database_url) as listener:

@@ -1,4 +1,4 @@
-"""The program as a user runs it: a process of its own, its lines, its exit code."""
+"""Runs the program as a user does: as a process, with its lines and its exit code."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Program:
     async def start(
         cls, home: Path, *arguments: str, env: Mapping[str, str] | None = None
     ) -> Program:
-        """Run it on a home, recordings at full speed."""
+        """Start it on a home, with recordings at full speed."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "mobvibe_app", *arguments),
             stdin=asyncio.subprocess.DEVNULL,
@@ -93,23 +93,23 @@ class Program:
 
     @property
     def said(self) -> str:
-        """Everything that it printed, cut to the end."""
+        """The end of everything it printed."""
         return "\n".join(self.words)[-4000:]
 
     async def ended(self, seconds: float = START_SECONDS) -> int:
-        """Wait for its end; the exit code."""
+        """Wait for its end. Returns the exit code."""
         async with within(seconds):
             code = await self.process.wait()
             await asyncio.gather(*self._readers)
         return code
 
     async def interrupt(self, seconds: float = 60.0) -> int:
-        """ctrl+c."""
+        """Send SIGINT, as ctrl+c does. Returns the exit code."""
         self.process.send_signal(signal.SIGINT)
         return await self.ended(seconds)
 
     async def kill(self) -> None:
-        """kill -9."""
+        """Send SIGKILL and wait for its end."""
         self.process.kill()
         await self.ended(10)
 

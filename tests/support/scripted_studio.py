@@ -1,4 +1,4 @@
-"""A studio that plays a script of changes: the dashboard's counterpart where no database is wanted."""
+"""A studio that plays a script of changes, for tests of the dashboard without a database."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A program in a real pseudo-terminal: keys in, the drawn screen out, and QR codes read from the drawn cells.
 
-It knows nothing of the program: what it sees is what a person's terminal would draw.
+It knows nothing about the program: it sees what a person's terminal would draw.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Terminal:
         self.close()
 
     def close(self) -> None:
-        """End the program (hard, if it must be) and give the terminal back."""
+        """End the program, by SIGKILL if it ignores SIGTERM, and close the terminal."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
@@ -116,7 +116,7 @@ class Terminal:
             os.close(self._fd)
 
     def resize(self, columns: int, rows: int) -> None:
-        """Give the terminal another size."""
+        """Resize the terminal."""
         with self._lock:
             self._screen.resize(rows, columns)
             self.columns, self.rows = columns, rows
@@ -137,24 +137,24 @@ class Terminal:
 
     @property
     def text(self) -> str:
-        """The drawn screen, a line a row."""
+        """The drawn screen, one line per row."""
         with self._lock:
             return "\n".join(line.rstrip() for line in self._screen.display)
 
     @property
     def raw(self) -> bytes:
-        """Every byte that the program sent so far."""
+        """All bytes that the program has sent."""
         with self._lock:
             return bytes(self._raw)
 
     @property
     def title(self) -> str:
-        """The window's title, as the program set it."""
+        """The window title that the program set."""
         return str(self._screen.title)
 
     @property
     def is_restored(self) -> bool:
-        """Whether the modes are as before, the cursor is shown and the other screen is left."""
+        """Whether the terminal modes are as before, the cursor is visible and the alternate screen is closed."""
         raw = self.raw
         is_left = raw.rfind(LEAVE_ALTERNATE) > raw.rfind(b"\x1b[?1049h")
         is_shown = raw.rfind(SHOW_CURSOR) > raw.rfind(b"\x1b[?25l")
@@ -173,7 +173,10 @@ class Terminal:
     def wait_for(
         self, what: str | re.Pattern[str] | Callable[[str], bool], seconds: float = 15.0
     ) -> str:
-        """Wait until the screen shows a text (or matches, or satisfies); returns the screen. AssertionError if not."""
+        """Return the screen as soon as it shows a text, matches a pattern or satisfies a function.
+
+        Raises AssertionError after `seconds` (scaled).
+        """
         deadline = time.monotonic() + patient(seconds)
         while True:
             text = self.text
@@ -189,7 +192,7 @@ class Terminal:
             time.sleep(0.01)
 
     def wait_for_qr(self, seconds: float = 15.0) -> str:
-        """Wait until a QR code can be read from the drawn cells; returns what it says."""
+        """Return the text of the QR code as soon as one can be read from the drawn cells."""
         deadline = time.monotonic() + patient(seconds)
         while True:
             if found := self.read_qr():
@@ -198,7 +201,7 @@ class Terminal:
             time.sleep(0.05)
 
     def wait_for_exit(self, seconds: float = 15.0) -> int:
-        """Wait until the program has ended and all it drew is read; returns its exit code."""
+        """Wait until the program has ended and all its output is read. Returns its exit code."""
         code = self.process.wait(patient(seconds))
         deadline = time.monotonic() + patient(5)
         while self._reader.is_alive() and time.monotonic() < deadline:
@@ -207,9 +210,9 @@ class Terminal:
         return code
 
     def read_qr(self) -> str:
-        """What the QR code on the screen says; empty where none can be read.
+        """The text of the QR code on the screen; empty if none can be read.
 
-        As a person does, the camera is moved closer when it does not read at first.
+        Like a person, it moves the camera closer if the first look fails.
         """
         image = self.pixels()
         reader = cv2.QRCodeDetector()
@@ -271,7 +274,7 @@ def _colour(name: str, default: int) -> tuple[int, int, int]:
 
 
 def _closer(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """The part of the picture that holds its white cells; all of it where there are none."""
+    """The part of the picture that holds its white cells; the whole picture if there are none."""
     rows, columns = np.where((image == 0xFF).all(axis=2))
     if not len(rows):
         return image

@@ -1,4 +1,4 @@
-"""A real worker for tests: at work in this process, until the end of a block."""
+"""Runs a real worker in the test's own process until the end of a block."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def at_work(
     slots: int = 4,
     lease: float = LEASE_SECONDS,
 ) -> AsyncIterator[Worker]:
-    """A worker that runs until the end of the block; what runs then is handed back."""
+    """Run a worker until the end of the block. Jobs that run then are handed back."""
     rhythm = Rhythm(lease=lease, poll=10.0, concurrency=slots)
     worker = Worker(Claims(pool), WorkerRegistry(pool), listener, run_attempt, rhythm)
     async with within(60):
@@ -43,7 +43,7 @@ async def at_work(
 
 
 async def until_status(pool: Pool, job: JobId, status: str, seconds: float = 20.0) -> None:
-    """Return when a job has this status."""
+    """Return as soon as the job has this status."""
     deadline = time.monotonic() + patient(seconds)
     while (now := (await JobQueue(pool).get(job)).status) != status:
         assert time.monotonic() < deadline, f"{job} is still {now}"
@@ -51,7 +51,7 @@ async def until_status(pool: Pool, job: JobId, status: str, seconds: float = 20.
 
 
 class Endless:
-    """Attempts that go on until they are stopped."""
+    """Attempts that run until they are stopped."""
 
     def __init__(self) -> None:
         self.started: list[RunningJob] = []

@@ -1,1 +1,1 @@
-"""A real engine of containers, and what tests run on it."""
+"""A real container engine, and what tests run on it."""

@@ -30,11 +30,11 @@ class Composed:
 
     @property
     def dsn(self) -> str:
-        """The address of its Postgres, as this machine reaches it."""
+        """The URL under which this machine reaches its Postgres."""
         return f"postgresql://mobvibe:{self.password}@127.0.0.1:{self.port}/mobvibe"
 
     def run(self, *arguments: str, more: dict[str, str] | None = None) -> str:
-        """Run Compose; what it printed."""
+        """Run Compose and return what it printed."""
         env = {
             **os.environ,
             "MOBVIBE_ID": self.id,
@@ -64,7 +64,7 @@ def _program() -> tuple[str, ...] | None:
 
 @pytest.fixture
 def composed(engine: DockerEngine) -> Iterator[Composed]:
-    """Compose with names of this test; all of it is gone afterwards. Without Compose it is skipped, in CI it fails."""
+    """Compose with names of this test. All of it is removed afterwards. Without Compose it skips, in CI it fails."""
     program = _program()
     if program is None:
         assert os.environ.get("CI") not in ("1", "true"), "apt-get install docker-compose"

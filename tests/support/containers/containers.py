@@ -1,4 +1,4 @@
-"""Containers of a home of their own for tests: started, looked at, broken, and gone afterwards."""
+"""Containers in a home of the test's own, to start, inspect and break. All are removed afterwards."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from support.polling import patient
 
 @dataclass
 class Containers:
-    """What a test of containers works with; all of it is gone afterwards."""
+    """What a test of containers works with. All of it is removed afterwards."""
 
     engine: DockerEngine
     supervisor: Supervisor
     home: Home
     home_id: str
     client: docker.DockerClient
-    """An engine's client of the test's own, to look and to break."""
+    """The test's own client of the engine, to inspect and to break."""
 
     def postgres(self, image: str = POSTGRES_IMAGE, port: int | None = None) -> PostgresContainer:
         return PostgresContainer(
@@ -54,7 +54,7 @@ async def containers(engine: DockerEngine, tmp_path: Path) -> AsyncIterator[Cont
 
 
 async def until_ended(containers: Containers, service: str) -> None:
-    """The supervisor has seen that the service's keeper was killed."""
+    """Wait until the supervisor has noticed that the service's keeper was killed."""
     deadline = time.monotonic() + patient(20)
     while True:
         if await containers.supervisor.running(service) is None:
@@ -64,7 +64,7 @@ async def until_ended(containers: Containers, service: str) -> None:
 
 
 async def until_settled(containers: Containers, name: str) -> None:
-    """It has run for longer than what is taken for a start that failed."""
+    """Wait until the container has run too long to count as a failed start."""
     began = containers.client.containers.get(name).attrs["State"]["StartedAt"]
     started = datetime.fromisoformat(f"{began.partition('.')[0]}+00:00").timestamp()
     await asyncio.sleep(max(0.0, started + LEAST_LIFE_SECONDS + 1.5 - time.time()))

@@ -1,4 +1,4 @@
-"""The Expo image whose layers the tests keep, so that only the first run on a machine builds it from nothing."""
+"""Builds the Expo image and keeps its layers, so that only the first run on a machine builds all of it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from support.containers.engine import BASE_IMAGE
 from support.expo import ExpoSdk
 
 KEPT_BY_TESTS = "tests"
-"""The id of the home that the image belongs to; other homes' builds find its layers."""
+"""The id of the home that owns the image; builds for other homes reuse its layers."""
 
 
 def certificates() -> Path | None:
-    """What this machine's builds have to trust."""
+    """The certificates that builds on this machine must trust."""
     named = os.environ.get("NODE_EXTRA_CA_CERTS")
     return Path(named) if named else None
 
 
 async def kept_image(engine: DockerEngine, expo: ExpoSdk) -> str:
-    """The image's tag, after it was built where the engine lacks it."""
+    """The tag of the image, built if the engine lacks it."""
     image = ExpoImage(
         engine,
         KEPT_BY_TESTS,

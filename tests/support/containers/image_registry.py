@@ -43,11 +43,11 @@ class ImageRegistry:
             time.sleep(0.05)
 
     def name(self, image: str) -> str:
-        """What an image of this registry is called."""
+        """The full name of an image of this registry."""
         return f"127.0.0.1:{self.port}/{image}"
 
     def offer(self, client: docker.DockerClient, image: str, sizes: tuple[int, ...]) -> str:
-        """Push an image with one layer of random bytes for each size; the engine forgets it. Its name."""
+        """Push an image with one layer of random bytes per size, remove it from the engine, and return its name."""
         name = self.name(image)
         lines = [f"COPY part{number} /part{number}" for number in range(len(sizes))]
         files = {f"part{number}": os.urandom(size) for number, size in enumerate(sizes)}
@@ -59,7 +59,7 @@ class ImageRegistry:
         return name
 
     def stop(self) -> None:
-        """Answer no more; again is harmless."""
+        """Stop answering. Idempotent."""
         self._process.terminate()
         self._process.wait(20)
 
@@ -75,7 +75,7 @@ def _running(place: Path) -> Iterator[ImageRegistry]:
 
 @pytest.fixture
 def image_registry(tmp_path: Path) -> Iterator[ImageRegistry]:
-    """A registry of this test. Without docker-registry it is skipped; where everything is required it fails."""
+    """A registry of this test. Without docker-registry the test is skipped, in CI it fails."""
     if shutil.which("docker-registry") is None:
         assert os.environ.get("CI") not in ("1", "true"), "apt-get install docker-registry"
         pytest.skip("needs docker-registry")

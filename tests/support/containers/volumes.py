@@ -1,4 +1,4 @@
-"""Many rows in seconds, as a platform in use would have them: most sessions over, most jobs finished."""
+"""Fills a database in seconds with the rows of a busy platform: most sessions are over, most jobs finished."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from support.polling import patient
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """How much; sessions, events and jobs are spread evenly over the users."""
+    """How many rows. Sessions, events and jobs are spread evenly over the users."""
 
     users: int = 1_000
     sessions: int = 10_000
@@ -79,7 +79,7 @@ reset session_replication_role;
 
 
 async def seed_volume(connection: asyncpg.Connection, volume: Volume) -> None:
-    """Fill a migrated database, as its superuser, and let the planner know."""
+    """Fill a migrated database as its superuser, and analyze it."""
     await connection.execute(
         _SEED.format(
             users=volume.users, sessions=volume.sessions, events=volume.events, jobs=volume.jobs

@@ -1,4 +1,4 @@
-"""A bench for the agent: scripted turns, a ledger in memory, and a small checker that really reads the files."""
+"""A bench for the agent: scripted turns, a ledger in memory, and a small checker that reads the files."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def writes(path: str, content: str) -> Turn:
 
 
 def scripted(*turns: Turn) -> RecordedModel:
-    """A model that answers with these turns, at once."""
+    """A model that answers with these turns, without a delay."""
     return RecordedModel(Recording("script", "Script", "", None, (54,), turns), pace=0)
 
 
@@ -54,7 +54,7 @@ class BraceChecker:
     delay: float = 0.0
 
     async def check(self) -> CheckReport:
-        """One real look at the files."""
+        """Check the files as they are."""
         self.runs += 1
         await asyncio.sleep(self.delay)
         problems = tuple(
@@ -86,7 +86,7 @@ class MemoryLedger:
 
 @dataclass
 class AgentBench:
-    """One loop over one folder, and everything that came out of it."""
+    """One loop over one folder, and all its results."""
 
     root: Path
     secrets: tuple[str, ...] = ()
@@ -113,7 +113,7 @@ class AgentBench:
         return await loop.run(prompt)
 
     def results(self) -> list[Block]:
-        """Every tool result that the model was given, in order."""
+        """All tool results that the model received, in order."""
         return [
             block
             for _, record, _ in self.ledger.settled

@@ -14,7 +14,7 @@ USAGE: dict[str, Any] = {"input_tokens": 25, "output_tokens": 1}
 
 @dataclass
 class Answer:
-    """One response: its status and headers, then its body, cut off without an end where `is_cut`."""
+    """One response: status, headers and body. With `is_cut` the body breaks off."""
 
     body: bytes
     status: int = 200
@@ -26,7 +26,7 @@ class Answer:
 
 @dataclass
 class RawServer:
-    """Where it listens, and every request body that came."""
+    """Its address, and all request bodies it received."""
 
     url: str
     requests: list[dict[str, Any]] = field(default_factory=list)
@@ -34,7 +34,7 @@ class RawServer:
 
 
 def sse(*events: dict[str, Any] | str) -> bytes:
-    """Server-sent events; a text goes out as it is."""
+    """Server-sent events as bytes. A text is sent unchanged."""
     return "".join(
         event
         if isinstance(event, str)
@@ -96,7 +96,7 @@ def error_answer(status: int, kind: str, message: str = "no", **headers: str) ->
 
 @asynccontextmanager
 async def raw_server(answers: Iterable[Answer]) -> AsyncIterator[RawServer]:
-    """Serve one answer per request, the last one again and again."""
+    """Serve one answer per request; the last one repeats."""
     scripted = list(answers)
     server_facts = RawServer("")
 

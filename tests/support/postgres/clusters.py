@@ -1,4 +1,4 @@
-"""Postgres servers of a test's own, of either version, on a free loopback port, ended by us."""
+"""Starts and stops Postgres servers of either version for tests, each on a free loopback port."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ClusterOfOurs:
         """More variables for the server's next start."""
 
     def url(self, database: str = "", user: str = OWNER) -> str:
-        """The URL of a database, or of the server without one. Every role that a test makes has one password."""
+        """The URL of a database, or of the server without one. All roles of tests share one password."""
         server = f"postgresql://{user}:{self._password}@127.0.0.1:{self._port}"
         return f"{server}/{database}" if database else server
 
@@ -50,7 +50,7 @@ class ClusterOfOurs:
         return self._password
 
     async def make(self, log_of_writes: Path | None = None) -> None:
-        """Make the data folder, with a superuser that has to give a password; its WAL elsewhere where that is named."""
+        """Create the data folder with a superuser that needs a password, and the WAL in `log_of_writes` if given."""
         self.folder.mkdir(parents=True, exist_ok=True)
         secret = self.folder / "password"
         secret.touch(mode=0o600)
@@ -62,7 +62,7 @@ class ClusterOfOurs:
         )
 
     async def start(self) -> None:
-        """Start it, and return when it answers."""
+        """Start it and return as soon as it answers."""
         with (self.folder / "log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *self._argv("postgres", "-D", str(self.folder / "data"), *self._options()),
@@ -77,7 +77,7 @@ class ClusterOfOurs:
                 await asyncio.sleep(0.02)
 
     async def answers(self) -> bool:
-        """Whether it takes connections now."""
+        """Whether it accepts connections."""
         try:
             connection = await asyncpg.connect(self.url("postgres"), timeout=patient(5))
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
@@ -86,7 +86,7 @@ class ClusterOfOurs:
         return True
 
     async def kill(self) -> None:
-        """kill -9 of the server and its children: the power is gone. Returns when nothing of it runs any more."""
+        """Send SIGKILL to the server and its children, as if the power failed. Returns when none of them runs."""
         assert self._process is not None
         root = psutil.Process(self._process.pid)
         family = [*root.children(recursive=True), root]
@@ -100,7 +100,7 @@ class ClusterOfOurs:
         await asyncio.to_thread(psutil.wait_procs, family, 10)
 
     async def stop(self) -> None:
-        """Stop it, fast and clean; nothing when it does not run."""
+        """Stop it with a fast shutdown. Idempotent."""
         if self._process is None or self._process.returncode is not None:
             return
         self._process.send_signal(signal.SIGINT)
@@ -111,15 +111,15 @@ class ClusterOfOurs:
 
     @property
     def is_running(self) -> bool:
-        """Whether the server's first process lives."""
+        """Whether the server's first process is alive."""
         return self._process is not None and self._process.returncode is None
 
     def log(self) -> str:
-        """The end of what it said."""
+        """The end of its log."""
         return (self.folder / "log").read_text(encoding="utf-8", errors="replace")[-3000:]
 
     async def run_sql(self, statements: str, database: str = "postgres", user: str = OWNER) -> None:
-        """Run statements as somebody, on a connection of their own."""
+        """Run statements as a user, on a new connection."""
         connection = await asyncpg.connect(self.url(database, user))
         try:
             await connection.execute(statements)
@@ -138,7 +138,7 @@ class ClusterOfOurs:
 
     def _argv(self, program: str, *arguments: str) -> list[str]:
         setpriv = shutil.which("setpriv")
-        # Where the run itself is killed, its servers go too.
+        # If the test run is killed, its servers end too.
         bound = [setpriv, "--pdeathsig", "INT", "--"] if setpriv else []
         own = [*bound, str(self._programs / program), *arguments]
         if os.geteuid() != 0:
@@ -166,7 +166,7 @@ def embedded_18() -> Path:
 
 
 def debian_15() -> Path:
-    """The programs of Debian's Postgres 15. Where they are missing the test is skipped, and fails in CI."""
+    """The programs of Debian's Postgres 15. If they are missing, the test is skipped, and fails in CI."""
     if not (DEBIAN_15 / "postgres").exists():
         reason = "Postgres 15 is missing: apt-get install postgresql-15 postgresql-15-plpgsql-check"
         if os.environ.get("CI") == "true":
@@ -179,7 +179,7 @@ def debian_15() -> Path:
 async def running(
     cluster: ClusterOfOurs, log_of_writes: Path | None = None
 ) -> AsyncIterator[ClusterOfOurs]:
-    """The cluster, made and started; stopped at the end, whatever happens."""
+    """Create and start the cluster; stop it at the end of the block."""
     await cluster.make(log_of_writes)
     try:
         await cluster.start()
@@ -199,7 +199,7 @@ async def server_15(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[C
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def server_18(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ClusterOfOurs]:
-    """Postgres 18 for tests that make roles, which belong to a whole server."""
+    """Postgres 18 for tests that create roles, which belong to the whole server."""
     folder = tmp_path_factory.mktemp("postgres-18")
     fast = {"fsync": "off", "full_page_writes": "off"}
     async with running(ClusterOfOurs(embedded_18(), folder, **fast)) as cluster:

@@ -1,4 +1,4 @@
-"""A migrated database of its own for every test: cloned from a template that is migrated once a run."""
+"""A migrated database for every test, cloned from a template that is migrated once per process."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def _run(server: str, statement: str) -> None:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def template_database(postgres_server: str) -> AsyncIterator[str]:
-    """The name of a migrated database that nobody is connected to."""
+    """The name of a migrated database without connections."""
     name = f"template_{uuid4().hex[:12]}"
     await _run(postgres_server, f"create database {name}")
     await MigrationRunner(f"{postgres_server}/{name}").migrate()
@@ -53,7 +53,7 @@ async def empty_database(postgres_server: str) -> AsyncIterator[str]:
 
 @pytest_asyncio.fixture
 async def database_url(postgres_server: str, template_database: str) -> AsyncIterator[str]:
-    """The URL of a migrated database of this test alone."""
+    """The URL of a migrated database that only this test uses."""
     name = f"test_{uuid4().hex[:12]}"
     await _run(postgres_server, f"create database {name} template {template_database}")
     yield f"{postgres_server}/{name}"
@@ -75,7 +75,7 @@ async def new_session(pool: Pool, name: str = "Coffee timer") -> SessionId:
 
 
 async def claimed(pool: Pool, worker: str = "w1", slots: int = 1) -> list[tuple[Job, Attempt]]:
-    """What a worker gets when it claims."""
+    """Claim as a worker; the jobs with their attempts."""
     jobs = await Claims(pool).claim(WorkerId(worker), slots, LEASE)
     return [(job, Attempt(job.id, job.attempt, WorkerId(worker))) for job in jobs]
 
@@ -88,7 +88,7 @@ async def running_job(pool: Pool, worker: str = "w1") -> tuple[Job, Attempt]:
 
 
 async def lose_lease(pool: Pool, job: Job) -> None:
-    """As if the worker had died a while ago."""
+    """Let the job's lease expire, as if its worker had died."""
     await pool.execute(
         "update coding_jobs set lease_expires_at = now() - interval '1 second' where id = $1",
         job.id,

@@ -78,7 +78,7 @@ alter publication supabase_realtime owner to supabase_owner;
 
 @dataclass(frozen=True, slots=True)
 class PreparedDatabase:
-    """A database as its host hands it over: without our schema, with a table of somebody else's in it."""
+    """A database as its host delivers it: without our schema, with an unrelated table in it."""
 
     kind: str
     server: ClusterOfOurs
@@ -87,12 +87,12 @@ class PreparedDatabase:
 
     @property
     def url(self) -> str:
-        """The address that a person would put into DATABASE_URL."""
+        """The URL that a person would set as DATABASE_URL."""
         return self.server.url(self.name, self.owner)
 
     @property
     def administrator_url(self) -> str:
-        """The same database for the server's superuser, whom hosts keep to themselves."""
+        """The same database for the server's superuser, which hosts don't give to their users."""
         return self.server.url(self.name)
 
 
@@ -141,7 +141,7 @@ _SERVERS = {
 
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> tuple[str, ClusterOfOurs]:
-    """Each kind with its server, which is started when the first test asks for it."""
+    """Each kind with its server, which starts for the first test that needs it."""
     return request.param, request.getfixturevalue(_SERVERS[request.param])
 
 
