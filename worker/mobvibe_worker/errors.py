@@ -93,6 +93,10 @@ class MigrationFailed(StoreError):
     """A migration failed and was rolled back."""
 
 
+class ExportFailed(StoreError):
+    """The projects could not be written to a folder. Nothing in the database was changed."""
+
+
 class BranchRefused(StoreError):
     """The database cannot be copied now."""
 

@@ -50,6 +50,11 @@ class Home:
         return self.root / "kept"
 
     @property
+    def exports(self) -> Path:
+        """Copies of the projects' files, one folder per export."""
+        return self.root / "exports"
+
+    @property
     def postgres(self) -> Path:
         """The cluster and the settings of embedded Postgres."""
         return self.root / "postgres"

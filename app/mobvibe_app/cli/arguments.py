@@ -146,8 +146,11 @@ def _db(db: argparse.ArgumentParser) -> None:
     rollback.add_argument("--yes", action="store_true", help="do not ask where rows would be gone")
     verb("status", "what is applied, what is pending")
     verb("verify", "up, down and up again on a branch: is the schema the same?")
-    reset = verb("reset", "take everything back and migrate anew; all rows are gone")
+    reset = verb("reset", "export the projects' files, then start with an empty database")
     reset.add_argument("--yes", action="store_true", help="do not ask")
+    reset.add_argument(
+        "--without-export", action="store_true", help="delete the projects without a copy"
+    )
     reset.add_argument("--seed", action="store_true", help="put the data set in afterwards")
     verb("seed", "put in people, apps and builds to look around in")
     branch = verb("branch", "copy the database: branch NAME, branch list, branch drop NAME")

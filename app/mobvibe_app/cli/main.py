@@ -15,11 +15,6 @@ if TYPE_CHECKING:
     from mobvibe_app.settings import AppSettings
 
 INTERRUPTED = 130
-NOT_SETTINGS = frozenset(
-    {"command", "plain", "json", "prompt", "demo", "project", "platform", "budget", "keep"}
-    | {"session", "job", "verb", "to", "on_branch", "yes", "seed", "name", "dropped", "check"}
-    | {"branch", "arguments", "all", "service", "reload", "all_dead", "what", "quick"}
-)
 
 
 def run(arguments: list[str]) -> int:
@@ -43,9 +38,10 @@ def _dispatch(flags: argparse.Namespace, out: Output) -> int:
         from mobvibe_app.cli.demo import list_demos
 
         return list_demos(out)
-    from mobvibe_app.settings import load_settings
+    from mobvibe_app.settings import AppSettings, load_settings
 
-    given = {name: value for name, value in vars(flags).items() if name not in NOT_SETTINGS}
+    fields = AppSettings.model_fields
+    given = {name: value for name, value in vars(flags).items() if name in fields}
     if flags.command == "run" and flags.budget is not None:
         given["budget_usd"] = flags.budget
     return _answer(load_settings(given), flags, out)

@@ -41,6 +41,9 @@ async def test_up_again_down_up_leaves_the_same_and_down_only_what_was_there(
     await runner.migrate()
     assert await schema_lines(prepared.administrator_url) == first
 
+    await runner.clear()
+    assert await schema_lines(prepared.administrator_url) == before
+
 
 @pytest.mark.parametrize(
     "theirs",
@@ -66,6 +69,9 @@ async def test_of_a_schema_auth_that_lacks_something_only_that_is_made_and_taken
         f"insert into auth.users (id, email) values ('{uuid4()}', 'ann@example.com')", database.name
     )
     await runner.rollback(0)
+    assert await schema_lines(database.url) == before
+    await runner.migrate()
+    await runner.clear()
     assert await schema_lines(database.url) == before
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mobvibe_app.cli.db.database import opened
+from mobvibe_app.cli.db.database import open_database
 from mobvibe_app.cli.output import Output
 from mobvibe_app.postgres.programs import copy_with_dump
 from mobvibe_app.settings import AppSettings
@@ -19,7 +19,7 @@ async def branch(settings: AppSettings, flags: argparse.Namespace, out: Output) 
             "That is not how branches are named.",
             "Use `db branch NAME`, `db branch list` or `db branch drop NAME`.",
         )
-    async with opened(settings, out) as dsn:
+    async with open_database(settings, out) as dsn:
         branches = Branches(dsn, copy_with_dump)
         match flags.name:
             case "list":

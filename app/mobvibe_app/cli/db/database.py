@@ -13,7 +13,7 @@ from mobvibe_worker.store.schema.branches import Branches
 
 
 @asynccontextmanager
-async def opened(
+async def open_database(
     settings: AppSettings, out: Output, branch: str | None = None
 ) -> AsyncIterator[str]:
     """The address (a secret) for what needs one connection for long: DIRECT_URL where it is set.

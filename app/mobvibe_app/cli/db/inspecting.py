@@ -8,7 +8,7 @@ import os
 import signal
 from pathlib import Path
 
-from mobvibe_app.cli.db.database import opened
+from mobvibe_app.cli.db.database import open_database
 from mobvibe_app.cli.output import Output
 from mobvibe_app.postgres.programs import find_program, libpq_environment
 from mobvibe_app.settings import AppSettings
@@ -25,7 +25,7 @@ async def contracts(settings: AppSettings, flags: argparse.Namespace, out: Outpu
 
     With --check only say whether they are in step (1 when not).
     """
-    async with opened(settings, out) as dsn:
+    async with open_database(settings, out) as dsn:
         await MigrationRunner(dsn).require_current()
         wanted = {contracts_file(): await generate(dsn)}
         page = diagram.document()
@@ -80,7 +80,7 @@ async def psql(settings: AppSettings, flags: argparse.Namespace, out: Output) ->
     program = find_program("psql")
     if program is None:
         raise InputError("There is no psql here.", "Install PostgreSQL's client programs.")
-    async with opened(settings, out, flags.branch) as dsn:
+    async with open_database(settings, out, flags.branch) as dsn:
         # ctrl+c belongs to psql: it cancels the query there.
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: None)
         process = await asyncio.create_subprocess_exec(

@@ -6,12 +6,15 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 
-from mobvibe_app.cli.db.database import opened, place_of
+from mobvibe_app.cli.db.database import open_database, place_of
 from mobvibe_app.cli.output import Output
 from mobvibe_app.postgres.programs import copy_with_dump
 from mobvibe_app.settings import AppSettings
-from mobvibe_worker.errors import InputError
+from mobvibe_worker.errors import ExportFailed, InputError
+from mobvibe_worker.home import Home
+from mobvibe_worker.store.export import export_projects
 from mobvibe_worker.store.schema import rehearsal
 from mobvibe_worker.store.schema.migrations import Applied, MigrationRunner
 from mobvibe_worker.store.seed import seed as seed_database
@@ -21,7 +24,7 @@ MOST_DIFFERENCES = 20
 
 async def migrate(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
     """Apply what is pending; twice is harmless. With --on-branch on a copy with the real data first."""
-    async with opened(settings, out) as dsn:
+    async with open_database(settings, out) as dsn:
         if flags.on_branch:
             tried = await rehearsal.rehearse(dsn, copy_in_use=copy_with_dump)
             _tell(out, tried, "tried on a copy")
@@ -34,7 +37,7 @@ async def migrate(settings: AppSettings, flags: argparse.Namespace, out: Output)
 
 async def rollback(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
     """Take back the newest migration, or all above --to. Asks first where rows would be deleted."""
-    async with opened(settings, out) as dsn:
+    async with open_database(settings, out) as dsn:
         runner = MigrationRunner(dsn)
         states = await runner.status()
         applied = [state.version for state in states if state.state != "pending"]
@@ -53,7 +56,7 @@ async def rollback(settings: AppSettings, flags: argparse.Namespace, out: Output
 
 async def status(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
     """Print each migration and whether it is applied, pending, changed or missing."""
-    async with opened(settings, out) as dsn:
+    async with open_database(settings, out) as dsn:
         for state in await MigrationRunner(dsn).status():
             at = state.applied_at.isoformat() if state.applied_at else None
             _line(out, state.version, state.name, state.state, applied_at=at)
@@ -62,7 +65,7 @@ async def status(settings: AppSettings, flags: argparse.Namespace, out: Output) 
 
 async def verify(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
     """Up, down and up again on a branch; 1 when the schemas differ. The database is not touched."""
-    async with opened(settings, out) as dsn:
+    async with open_database(settings, out) as dsn:
         found = await rehearsal.verify(dsn, copy_in_use=copy_with_dump)
     if found.why_empty:
         out.note(f"on an empty database: {found.why_empty}")
@@ -88,22 +91,56 @@ async def verify(settings: AppSettings, flags: argparse.Namespace, out: Output) 
 
 
 async def reset(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
-    """Take everything back and migrate anew: all rows are gone. Asks first."""
-    async with opened(settings, out) as dsn:
+    """Export the projects, delete everything and apply all migrations again. Asks first."""
+    async with open_database(settings, out) as dsn:
         what = f"Every project, session and event in {place_of(dsn)}"
         if not flags.yes and not await _is_sure("reset", what, out):
             return 2
+        if not flags.without_export:
+            await _export(dsn, Home(settings.home), out)
         runner = MigrationRunner(dsn)
-        _tell(out, await runner.rollback(0), "rolled back")
+        _tell(out, await runner.clear(), "rolled back")
         _tell(out, await runner.migrate(), "applied")
         if flags.seed:
             await _seed(dsn, out)
     return 0
 
 
+async def _export(dsn: str, home: Home, out: Output) -> None:
+    """Raises ExportFailed, and then nothing may be deleted."""
+    moment = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    try:
+        written = await export_projects(dsn, home.exports / moment)
+    except ExportFailed as error:
+        raise ExportFailed(
+            error.message,
+            "Nothing was deleted. Fix the cause, or reset without a copy: `--without-export`.",
+        ) from error
+    for lacking in written.lacking:
+        out.note(f"not exported: {lacking}")
+    folder = str(written.folder) if written.slugs else None
+    if out.is_json:
+        out.value(
+            {
+                "exported": {
+                    "folder": folder,
+                    "projects": written.slugs,
+                    "files": written.files,
+                    "lacking": written.lacking,
+                }
+            }
+        )
+    elif folder:
+        out.line(
+            f"exported {len(written.slugs)} project(s) with {written.files} file(s) to {folder}"
+        )
+    else:
+        out.line("there are no projects to export")
+
+
 async def seed(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
     """Put in people, apps and builds to look around in; twice is harmless."""
-    async with opened(settings, out) as dsn:
+    async with open_database(settings, out) as dsn:
         await MigrationRunner(dsn).require_current()
         await _seed(dsn, out)
     return 0

@@ -67,11 +67,19 @@ async def test_migrate_seed_verify_reset(tmp_path: Path, empty_database: str) ->
     connection = await asyncpg.connect(empty_database)
     try:
         assert await connection.fetchval("select count(*) from projects") == 6
-        done = await db(tmp_path, empty_database, "reset", "--yes")
+        slugs = {row[0] for row in await connection.fetch("select slug from projects")}
+        done = await db(tmp_path, empty_database, "reset", "--yes", "--json")
         assert done.code == 0, done.err
         assert await connection.fetchval("select count(*) from projects") == 0
     finally:
         await connection.close()
+
+    exported = done.values[0]["exported"]
+    assert set(exported["projects"]) >= slugs and len(exported["projects"]) == 6
+    folder = Path(exported["folder"])
+    assert folder.parent == tmp_path / "h" / "exports"
+    assert len([path for path in folder.iterdir() if path.is_dir()]) == 6
+    assert sum(path.is_file() for path in folder.glob("*/**/*")) == exported["files"] > 0
 
     kept = await db(tmp_path, empty_database, "seed", "--json")
     asked = await db(tmp_path, empty_database, "rollback", "--to", "1")
@@ -92,6 +100,31 @@ async def test_migrate_seed_verify_reset(tmp_path: Path, empty_database: str) ->
     assert (await db(tmp_path, empty_database, "migrate")).code == 0
     empty = await db(tmp_path, empty_database, "rollback", "--to", "0")
     assert empty.code == 0, "without rows there is nothing to ask about"
+
+
+async def test_reset_deletes_nothing_if_the_export_fails(tmp_path: Path, database_url: str) -> None:
+    await seed(database_url)
+    (tmp_path / "h").mkdir()
+    (tmp_path / "h" / "exports").write_text("in the way")
+    failed = await db(tmp_path, database_url, "reset", "--yes")
+    assert failed.code == 3 and "Nothing was deleted" in failed.err, failed.err
+    assert "--without-export" in failed.err and "rolled back" not in failed.out
+    connection = await asyncpg.connect(database_url)
+    try:
+        assert await connection.fetchval("select count(*) from projects") == 6
+        await connection.execute("drop table project_files cascade")
+        (tmp_path / "h" / "exports").unlink()
+        done = await db(tmp_path, database_url, "reset", "--yes")
+        assert done.code == 0, done.err
+        assert "not exported: project_files" in done.err and "exported 6 project(s)" in done.out
+        assert str(tmp_path / "h" / "exports") in done.out
+        assert await connection.fetchval("select count(*) from projects") == 0
+        await seed(database_url)
+        done = await db(tmp_path, database_url, "reset", "--yes", "--without-export")
+        assert done.code == 0 and "exported" not in done.out, done.err
+        assert await connection.fetchval("select count(*) from projects") == 0
+    finally:
+        await connection.close()
 
 
 async def test_a_copy_that_cannot_be_written_says_why(database_url: str) -> None:

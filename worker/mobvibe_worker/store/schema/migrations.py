@@ -25,7 +25,9 @@ from mobvibe_worker.store.schema.migration_files import (
     read_migrations,
     runs_by_itself,
 )
+from mobvibe_worker.store.schema.wipe import wipe
 
+_RESET = "`mobvibe-tui db reset` exports the projects' files, then starts with an empty database."
 LOCK_KEY = 0x6D6F6276
 LOCK_PATIENCE_SECONDS = 30.0
 _HISTORY = """
@@ -94,6 +96,26 @@ class MigrationRunner:
             applied = await _history(connection)
             steps = [_way_down(files, row) for row in reversed(applied) if row["version"] > to]
             return [await _run(connection, file, "down") for file in steps]
+
+    async def clear(self) -> list[Applied]:
+        """Remove everything the migrations made, in one transaction, also if they were changed since.
+
+        Returns what was taken back, the newest first. Raises MigrationFailed, MigrationRefused, DatabaseUnreachable.
+        """
+        async with self._locked() as connection:
+            applied = await _history(connection)
+            started = time.monotonic()
+            try:
+                await wipe(connection)
+            except asyncpg.PostgresError as error:
+                if is_lost(error):
+                    raise
+                raise MigrationFailed(
+                    f"The database cannot be emptied: {str(error).rstrip('.')}.",
+                    "Nothing was deleted. Remove what is in the way, or use another database.",
+                ) from error
+            took = round((time.monotonic() - started) * 1000)
+        return [Applied(row["version"], row["name"], took) for row in reversed(applied)]
 
     async def status(self) -> list[MigrationState]:
         """Every migration that is on disk or in the database, in order. Changes nothing."""
@@ -184,13 +206,13 @@ def _pending(files: list[MigrationFile], applied: list[asyncpg.Record]) -> list[
         if file is None or file.name != row["name"]:
             raise MigrationRefused(
                 f"{row['version']:04}_{row['name']}.sql was applied to this database and is missing here.",
-                "Install the version of mobvibe-tui that made this database, or use another one.",
+                "Install the version of mobvibe-tui that made this database, or use another one."
+                f" {_RESET}",
             )
         if file.sha256 != row["sha256"]:
             raise MigrationRefused(
                 f"{file.file_name} was changed after it was applied to this database.",
-                "Put the file back as it was, and make the change in a new migration; where no row need be kept,"
-                " `mobvibe-tui db reset` makes the database anew.",
+                f"Put the file back as it was, and make the change in a new migration. {_RESET}",
             )
     done = {row["version"] for row in applied}
     pending = [file for file in files if file.version not in done]
