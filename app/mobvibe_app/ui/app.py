@@ -1,4 +1,4 @@
-"""The dashboard: themes, breakpoints, leaving it, and the commands that every screen shares."""
+"""The dashboard: owns the state and the feed, carries out commands, and gives the terminal back."""
 
 from __future__ import annotations
 
@@ -7,26 +7,36 @@ import os
 import signal
 import traceback
 import webbrowser
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import PurePath
 from typing import Any, ClassVar
 
 from rich.text import Text
 from textual import constants, work
 from textual.app import App, SystemCommand
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
+from textual.reactive import var
 from textual.screen import Screen
+from textual.worker import Worker, WorkerState
 
-from mobvibe_app.studio.changes import DemoSummary
-from mobvibe_app.studio.commands import RebuildService, RestartService
+from mobvibe_app.studio.changes import DemoSummary, Noticed, TroubleChanged
+from mobvibe_app.studio.commands import CancelJob, Command, ReplayDemo, SeeAs, WakePreview
+from mobvibe_app.studio.state import BuildState, apply
 from mobvibe_app.ui.clipboard import copy_with_tool
+from mobvibe_app.ui.commands import COMMANDS, Situation, bindings, command, key, shown, shown_keys
+from mobvibe_app.ui.messages import ChangeArrived, CommandGiven, DemoChosen
 from mobvibe_app.ui.screens.build import BuildScreen
 from mobvibe_app.ui.screens.confirm import ConfirmScreen
+from mobvibe_app.ui.screens.demos import DemosScreen
 from mobvibe_app.ui.screens.help import HelpScreen
+from mobvibe_app.ui.screens.qr import QrScreen
+from mobvibe_app.ui.screens.see_as import SeeAsScreen
 from mobvibe_app.ui.studio_port import StudioPort
 from mobvibe_app.ui.theme import DARK, own_themes
 from mobvibe_app.ui.widgets.too_small import LEAST_COLUMNS, LEAST_ROWS
+from mobvibe_worker.errors import MobvibeError
 from mobvibe_worker.sanitize import clean_text
 
 TEXTUALS_DEFAULT = "textual-dark"
@@ -34,12 +44,16 @@ LEAVING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
 class MobvibeApp(App[None]):
-    """One dashboard over one studio. `run` closes the studio when the terminal has been given back."""
+    """One dashboard over one studio. `run` closes the studio when the terminal has been given back.
+
+    A screen follows the state by `self.watch(self.app, "state", self.show)`.
+    """
 
     TITLE = "mobvibe"
     # The first screen's own stylesheet would not be read.
     CSS_PATH: ClassVar[list[str | PurePath]] = ["app.tcss", "screens/build.tcss"]
     ENABLE_COMMAND_PALETTE = True
+    COMMAND_PALETTE_BINDING = key("palette").keys
     HORIZONTAL_BREAKPOINTS: list[tuple[int, str]] | None = [  # noqa: RUF012
         (0, "-tiny"),
         (LEAST_COLUMNS, "-narrow"),
@@ -51,10 +65,10 @@ class MobvibeApp(App[None]):
         (LEAST_ROWS, "-short"),
         (32, "-tall"),
     ]
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+c", "interrupt", "Copy or quit", show=False, priority=True),
-        Binding("ctrl+q", "quit", "Quit", show=False, priority=True, system=True),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(each for each in COMMANDS if each.is_priority)]
+
+    state = var(BuildState)
+    """Everything that the screens show. It moves by changes alone."""
 
     def __init__(
         self,
@@ -68,13 +82,14 @@ class MobvibeApp(App[None]):
         super().__init__(ansi_color=False if "NO_COLOR" in os.environ else None)
         self._studio = studio
         self._version = version
+        self._demos = demos
         for theme in own_themes():
             self.register_theme(theme)
         chosen = self.get_theme(constants.DEFAULT_THEME)
         is_drained = self.no_color and chosen is not None and chosen.ansi
         if constants.DEFAULT_THEME == TEXTUALS_DEFAULT or chosen is None or is_drained:
             self.theme = DARK
-        self._build = BuildScreen(studio, model_label=model_label, demos=demos)
+        self._build = BuildScreen(model_label=model_label, demos=demos)
 
     def get_default_screen(self) -> Screen[None]:
         """The main screen is the first one, so that nothing is painted twice."""
@@ -106,42 +121,92 @@ class MobvibeApp(App[None]):
         """Textual's own report shows local variables, which may hold secrets, and raw text."""
         self.panic(Text(clean_text(traceback.format_exc())))
 
-    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """The palette: ours first, then Textual's."""
-        build = self._build
-        yield SystemCommand("New app", "A prompt for a new app (n)", build.action_new_app)
-        yield SystemCommand("Replay a recorded build", "No key, no cost (d)", build.action_demos)
-        if build.state.preview is not None:
-            yield SystemCommand("QR code", "Scan it with Expo Go (v)", build.action_large_qr)
-            yield SystemCommand("Copy the address", "What the QR holds (y)", self.action_copy_url)
-        if build.state.is_job_unfinished:
-            yield SystemCommand("Cancel the job", "Asks first (x)", build.action_cancel)
-        yield from self._care_commands()
-        if build.state.viewed_as is not None:
-            yield SystemCommand("My own view", "Leave this person's view", build.action_own_view)
-        told = "What their phone would get, through row-level security"
-        yield SystemCommand("View as a user", told, build.action_see_as)
-        yield from super().get_system_commands(screen)
+    def on_screen_ready(self) -> None:
+        """Start the studio once something is painted."""
+        self._follow()
 
-    def _care_commands(self) -> Iterator[SystemCommand]:
-        build = self._build
-        if build.state.viewed_as is not None:
-            return
-        if build.state.preview is not None:
-            told = "Stops this app's Metro and starts it again"
-            yield SystemCommand("Restart the preview", told, build.doing(RestartService("preview")))
-        told = "Its rows and its address stay"
-        yield SystemCommand("Restart Postgres", told, build.doing(RestartService("postgres")))
-        told = "Builds the image, or fills the transform cache, anew: minutes"
-        yield SystemCommand("Rebuild previews", told, build.doing(RebuildService("preview")))
+    @work(exit_on_error=False, group="feed")
+    async def _follow(self) -> None:
+        try:
+            async for change in self._studio.changes():
+                self.post_message(ChangeArrived(change))
+        except MobvibeError as error:
+            self._trouble(error.message, error.remedy)
+
+    def on_change_arrived(self, message: ChangeArrived) -> None:
+        """The one way in which the state moves."""
+        change = message.change
+        self.state = apply(self.state, change)
+        self._build.take(change)
+        if isinstance(change, Noticed):
+            self.notify(change.message, markup=False)
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """Report what no MobvibeError explains too; the screen stays."""
+        if event.state == WorkerState.ERROR:
+            what = f"{type(event.worker.error).__name__}: {event.worker.error}"
+            remedy = f"Quit with {shown('quit')} and start again; everything stored stays."
+            self._trouble(f"Something broke ({what}).", remedy)
+
+    def _trouble(self, message: str | None, remedy: str = "") -> None:
+        self.post_message(ChangeArrived(TroubleChanged(message, remedy)))
+
+    def on_command_given(self, message: CommandGiven) -> None:
+        """A screen hands a command to the studio."""
+        self._do(message.command, message.on_done)
+
+    @work(exit_on_error=False, group="commands")
+    async def _do(self, command: Command, on_done: Callable[[], None] | None = None) -> None:
+        """Have the studio do it; its MobvibeError becomes the banner."""
+        try:
+            await self._studio.do(command)
+        except MobvibeError as error:
+            self._trouble(error.message, error.remedy)
+        else:
+            self._trouble(None)
+            if on_done is not None:
+                on_done()
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """The palette: our commands that act now, then Textual's."""
+        titles: set[str] = set()
+        for each in COMMANDS:
+            if each.title not in titles and each.when(self._situation):
+                titles.add(each.title)
+                keys = f" ({', '.join(shown_keys(each))})" if each.keys else ""
+                words = f"{each.help[0].upper()}{each.help[1:]}{keys}"
+                # The palette expects a plain function.
+                run = partial(self.call_later, self.action_command, each.id)
+                yield SystemCommand(each.title, words, run)
+        for other in super().get_system_commands(screen):
+            if other.title not in titles:
+                yield other
+
+    @property
+    def _situation(self) -> Situation:
+        return Situation(self.state, self._build.is_searching)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offer a command only while it acts."""
+        if action == "command":
+            return command(str(parameters[0])).when(self._situation)
+        return super().check_action(action, parameters)
+
+    async def action_command(self, command_id: str) -> None:
+        """Carry out a command of the table."""
+        does = command(command_id).does
+        if isinstance(does, str):
+            await self.run_action(does, self._build)
+        else:
+            self._do(does)
 
     def action_help(self) -> None:
-        """Every key."""
+        """Show every key."""
         self.push_screen(HelpScreen(self._version))
 
     async def action_quit(self) -> None:
-        """Leave; ask first where a job would be stopped."""
-        if not self._build.state.is_anything_running:
+        """Leave; ask first if a job would be stopped."""
+        if not self.state.is_anything_running:
             self.exit()
             return
 
@@ -163,9 +228,53 @@ class MobvibeApp(App[None]):
         else:
             await self.action_quit()
 
+    def action_demos(self) -> None:
+        """Choose a recording."""
+
+        def chosen(name: str | None) -> None:
+            if name is not None:
+                self._do(ReplayDemo(name))
+
+        self.push_screen(DemosScreen(self._demos), chosen)
+
+    def on_demo_chosen(self, message: DemoChosen) -> None:
+        """Replay the recording that was chosen on the main screen."""
+        self._do(ReplayDemo(message.name))
+
+    def action_cancel(self) -> None:
+        """Cancel the session's job, if the person confirms it."""
+
+        def answered(is_yes: bool | None) -> None:
+            if is_yes:
+                self._do(CancelJob())
+
+        consequence = "What it wrote so far is put aside; the phone keeps the last green revision."
+        self.push_screen(ConfirmScreen("Cancel this job?", consequence, "cancel it"), answered)
+
+    def action_see_as(self) -> None:
+        """Ask for a person's email, then read through their row-level security."""
+
+        def answered(email: str | None) -> None:
+            if email:
+                self._do(SeeAs(email))
+
+        self.push_screen(SeeAsScreen(), answered)
+
+    def action_large_qr(self) -> None:
+        """Show the code as a dialog."""
+        self.action_wake_preview()
+        if self.state.preview is not None:
+            self.push_screen(QrScreen(self.state.preview))
+
+    def action_wake_preview(self) -> None:
+        """Start the preview again if it was stopped."""
+        known = self.state.preview_known
+        if known is not None and known.facts.ended is not None:
+            self._do(WakePreview())
+
     def action_copy_url(self) -> None:
         """Copy what is selected, else the preview's address."""
-        preview = self._build.state.preview
+        preview = self.state.preview
         text = self.screen.get_selected_text() or (preview.url if preview else "")
         if text:
             self._copy(text)
@@ -174,14 +283,14 @@ class MobvibeApp(App[None]):
     async def _copy(self, text: str) -> None:
         self.copy_to_clipboard(text)
         if await copy_with_tool(text):
-            self.notify("Copied.", markup=False, timeout=4)
+            words = "Copied."
         else:
-            told = "Sent to the terminal's clipboard (OSC 52); not every terminal takes it."
-            self.notify(told, markup=False, timeout=4)
+            words = "Sent to the terminal's clipboard (OSC 52); not every terminal takes it."
+        self.notify(words, markup=False, timeout=4)
 
     def action_open_web(self) -> None:
         """Open the web version, but never a browser that would take this terminal."""
-        preview = self._build.state.preview
+        preview = self.state.preview
         if preview is None:
             return
         try:
@@ -189,9 +298,8 @@ class MobvibeApp(App[None]):
         except webbrowser.Error:
             browser = None
         if browser is None or type(browser) is webbrowser.GenericBrowser:
-            told = (
-                f"No graphical browser here. Open {clean_text(preview.web_url)} on another machine."
-            )
-            self.notify(told, markup=False, timeout=8)
+            url = clean_text(preview.web_url)
+            words = f"No graphical browser here. Open {url} on another machine."
+            self.notify(words, markup=False, timeout=8)
         else:
             self.open_url(preview.web_url)

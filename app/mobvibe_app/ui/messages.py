@@ -1,12 +1,14 @@
-"""The messages that cross widgets and screens."""
+"""The messages that cross widgets, screens and the app."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from textual.message import Message
 
 from mobvibe_app.studio.changes import Change
+from mobvibe_app.studio.commands import Command
 from mobvibe_worker.jobs import SessionId
 
 
@@ -18,20 +20,30 @@ class ChangeArrived(Message):
 
 
 @dataclass
+class CommandGiven(Message):
+    """The person wants the studio to do this; `on_done` is called if it was not refused."""
+
+    command: Command
+    on_done: Callable[[], None] | None = None
+
+
+class ScreenReady(Message):
+    """The main screen is painted and can show changes."""
+
+
+@dataclass
 class PromptSubmitted(Message):
-    """The person sent a prompt; the box keeps its text until the studio took it."""
+    """The person sent a prompt; the box keeps its text until the studio has accepted it."""
 
     text: str
 
 
-@dataclass
 class PromptResized(Message):
-    """The prompt box takes another number of rows now."""
+    """The prompt box has another number of rows."""
 
 
-@dataclass
 class PlatformChosen(Message):
-    """The prompt box is for another platform now."""
+    """The prompt box is for another platform."""
 
 
 @dataclass
@@ -50,7 +62,7 @@ class SessionChosen(Message):
 
 @dataclass
 class SearchChanged(Message):
-    """The person searches the stream for this text; empty when the search is over."""
+    """The person searches the stream for this text; an empty text ends the search."""
 
     text: str
     is_final: bool = False

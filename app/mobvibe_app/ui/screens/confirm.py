@@ -5,30 +5,31 @@ from __future__ import annotations
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from mobvibe_app.ui.commands import CONFIRM_KEYS, bindings, shown
+
 
 class ConfirmScreen(ModalScreen[bool]):
-    """y or enter says yes; escape or n says no."""
+    """Closes with the answer."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y,enter", "answer(True)", "Yes", key_display="y"),
-        Binding("n,escape", "answer(False)", "No", key_display="esc"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(CONFIRM_KEYS)]
 
     def __init__(self, question: str, consequence: str, yes: str) -> None:
         super().__init__()
         self._question, self._consequence, self._yes = question, consequence, yes
 
     def compose(self) -> ComposeResult:
-        """The question, what follows, the two keys."""
+        """The question, the consequence, the two keys."""
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = Content(self._question)
-            dialog.border_subtitle = Content(f"y {self._yes} · esc back")
+            dialog.border_subtitle = Content(
+                f"{shown('confirm.yes')} {self._yes} · {shown('confirm.no')} back"
+            )
             yield Static(Content(self._consequence))
 
     def action_answer(self, is_yes: bool) -> None:

@@ -1,86 +1,60 @@
-"""Every key, by what it is for."""
+"""The help screen: every key and command by what it is for."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-KEYS = (
-    (
-        "Build",
-        (
-            ("i", "write a prompt: enter sends, ctrl+j a new line"),
-            ("ctrl+t", "in the prompt: an app for phones, or one for browsers"),
-            ("↑ ↓", "in the prompt: earlier prompts"),
-            ("n", "a prompt for a new app"),
-            ("d", "replay a recorded build: no key, no cost"),
-            ("x", "cancel the job (asks first)"),
-        ),
-    ),
-    (
-        "See it on the phone",
-        (
-            ("p", "the QR code"),
-            ("v", "the QR code, larger; there: another rendering"),
-            ("y", "copy the address, or what is selected"),
-            ("o", "open the web version in a browser"),
-        ),
-    ),
-    (
-        "Read the stream",
-        (
-            ("j k g G", "move; G or end follows again"),
-            ("/", "search; n and N next and previous, esc ends it"),
-            ("e E", "next and previous error"),
-            ("t w h", "thoughts, wrapping, clock"),
-            ("z", "zoom the panel; esc back"),
-            ("mouse", "drag to select, ctrl+c copies"),
-        ),
-    ),
-    (
-        "Move about",
-        (
-            ("1 to 5", "the panels; tab the next one"),
-            ("enter", "in Sessions: show that session"),
-            ("ctrl+p", "all commands, themes among them"),
-            ("q", "quit; a running job goes back to the queue"),
-        ),
-    ),
-)
+from mobvibe_app.ui.commands import KEYS, SECTIONS, Key, closing, shown, shown_keys
+
+KEY_WIDTH = 13
 
 
 class HelpScreen(ModalScreen[None]):
-    """Any of its keys closes it."""
+    """The table of commands as a dialog."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,question_mark,q", "dismiss(None)", "Close", key_display="esc")
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [closing("help")]
 
     def __init__(self, version: str) -> None:
         super().__init__()
         self._version = version
 
     def compose(self) -> ComposeResult:
-        """The keys in four groups."""
+        """The keys by section."""
         with VerticalScroll(classes="dialog -help") as dialog:
             dialog.border_title = Content(f"mobvibe-tui {self._version}")
-            dialog.border_subtitle = Content("esc close")
-            yield Static(_table())
+            dialog.border_subtitle = Content(f"{shown('back')} close")
+            yield Static(help_table(KEYS))
 
 
-def _table() -> Content:
+def help_table(keys: Iterable[Key]) -> Content:
+    """One row for each help text, with the keys that share it; what has no key is reached from the palette."""
+    rows: dict[tuple[str, str], list[str]] = {}
+    for key in keys:
+        if key.help:
+            rows.setdefault((key.section, key.help), []).extend(shown_keys(key))
     lines: list[Content] = []
-    for group, keys in KEYS:
-        lines.append(Content.styled(group, "bold"))
-        lines.extend(
-            Content.assemble((f"  {key:<9}", "$text-accent"), (meaning, ""))
-            for key, meaning in keys
-        )
-        lines.append(Content(""))
-    return Content("\n").join(lines[:-1])
+    for section in SECTIONS:
+        lines += [Content(""), Content.styled(section, "bold")]
+        for (at, words), names in rows.items():
+            if at == section:
+                column = f"  {_fitting(names or [shown('palette')]):<{KEY_WIDTH}}  "
+                lines.append(Content.assemble((column, "$text-accent"), words))
+    return Content("\n").join(lines[1:])
+
+
+def _fitting(names: list[str]) -> str:
+    """The first key, and as many more as fit."""
+    text = names[0]
+    for name in names[1:]:
+        if len(f"{text} {name}") > KEY_WIDTH:
+            break
+        text = f"{text} {name}"
+    return text

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Center, Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from mobvibe_app.preview.address import PreviewAddress
-from mobvibe_app.preview.facts import Hint, PreviewKnown
+from mobvibe_app.preview.facts import Hint
+from mobvibe_app.studio.state import BuildState
+from mobvibe_app.ui.commands import QR_KEYS, bindings, closing, shown
 from mobvibe_app.ui.qr_matrix import URL_LIMIT, Look, looks_that_fit, qr_matrix
 from mobvibe_app.ui.widgets.qr_code import QrCode
 from mobvibe_app.ui.words.preview import hint_lines
@@ -24,19 +26,14 @@ LEAST_WORDS = 20
 
 
 class QrScreen(ModalScreen[None]):
-    """`v` tries another rendering where a phone cannot read this one."""
+    """Follows the state; one key tries another rendering, for a phone that cannot read this one."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,p,q", "dismiss(None)", "Close", key_display="esc"),
-        Binding("v", "next_look", "Can't scan?"),
-        Binding("y,c", "app.copy_url", "Copy the address", key_display="y"),
-        Binding("o", "app.open_web", "Open in a browser"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [closing("qr"), *bindings(QR_KEYS)]
 
-    def __init__(self, preview: PreviewAddress, known: PreviewKnown | None = None) -> None:
+    def __init__(self, preview: PreviewAddress) -> None:
         super().__init__()
         self._preview = preview
-        self._known = known
+        self._hint: Hint | None = None
         self._turn = 0
 
     def compose(self) -> ComposeResult:
@@ -47,33 +44,27 @@ class QrScreen(ModalScreen[None]):
             yield Static(id="qr-words")
 
     def on_mount(self) -> None:
-        """Fit the code."""
+        """Follow the state."""
+        self.watch(self.app, "state", self.show)
         self._fit()
 
     def on_resize(self) -> None:
-        """Fit the code anew."""
+        """Fit the code to the new size."""
         self._fit()
 
-    def show(self, preview: PreviewAddress | None) -> None:
-        """Another revision or address is served; where none is, there is nothing to scan."""
-        if preview is None:
-            self.dismiss(None)
-        elif preview != self._preview:
-            self._preview = preview
+    def show(self, state: BuildState) -> None:
+        """Show the address and the hint of now; without a preview there is nothing to scan."""
+        if state.preview is None:
+            if self.is_current:
+                self.dismiss(None)
+            return
+        hint = state.preview_known.hint if state.preview_known else None
+        if (state.preview, hint) != (self._preview, self._hint):
+            self._preview, self._hint = state.preview, hint
             self._fit()
-
-    def show_known(self, known: PreviewKnown | None) -> None:
-        """Something is in the way of the phone, or no longer."""
-        was_hint, self._known = self._hint, known
-        if self._hint != was_hint:
-            self._fit()
-
-    @property
-    def _hint(self) -> Hint | None:
-        return self._known.hint if self._known else None
 
     def action_next_look(self) -> None:
-        """Draw the code in another way; after the last one comes the address in words."""
+        """Draw the code in the next rendering; the last one is the address in words."""
         self._turn += 1
         self._fit()
 
@@ -87,9 +78,9 @@ class QrScreen(ModalScreen[None]):
         width = max(min(columns - 2 * frame, WORDS_WIDTH), LEAST_WORDS)
         fitting: list[Look | None] = []
         # A hint takes rows, but never the code itself.
-        told = self._words(url, width, is_tight=is_tight)
-        words = told[0]
-        for shorter in told if len(url) <= URL_LIMIT else ():
+        choices = self._words(url, width, is_tight=is_tight)
+        words = choices[0]
+        for shorter in choices if len(url) <= URL_LIMIT else ():
             taken = len(shorter.wrap(width)) + frame * FRAME_ROWS
             room = columns - frame * FRAME_COLUMNS, rows - taken
             fitting.extend(looks_that_fit(qr_matrix(url), *room))
@@ -107,21 +98,22 @@ class QrScreen(ModalScreen[None]):
         dialog.styles.width = width + 2 * frame
         is_web = self._preview.platform == "web"
         dialog.border_title = Content("Open in a browser" if is_web else "Scan with Expo Go")
-        hints = "y copy · v can't scan? · o browser · esc"
-        dialog.border_subtitle = Content(hints if width > 42 else "v can't scan? · esc")
+        scan, back = f"{shown('qr.look')} can't scan?", shown("back")
+        hints = f"{shown('copy')} copy · {scan} · {shown('open')} browser · {back}"
+        dialog.border_subtitle = Content(hints if width > 42 else f"{scan} · {back}")
         self.query_one("#qr-words", Static).update(words)
 
     def _words(self, url: str, width: int, *, is_tight: bool) -> list[Content]:
-        """The words below the code, the most telling first, the shortest last."""
+        """The words below the code, from the longest to the shortest."""
         address = Content.styled(url, "bold")
-        told = address if is_tight else address + "\n" + self._expo_go
+        plain = address if is_tight else address + "\n" + self._expo_go
         if self._hint is None:
-            return [told]
+            return [plain]
         in_full, in_short = (
             Content("\n").join([address, *hint_lines(self._hint, width, in_short=short)])
             for short in (False, True)
         )
-        return [in_full, in_short, told]
+        return [in_full, in_short, plain]
 
     @property
     def _expo_go(self) -> Content:

@@ -7,6 +7,7 @@ from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Literal
 
+from mobvibe_app.ui.commands import shown
 from mobvibe_app.ui.words.values import count, duration, money, one_line, shortened_path
 from mobvibe_worker.events import (
     Completion,
@@ -133,7 +134,7 @@ def _file(event: Event, payload: FileChange) -> Entry:
 def _preview(event: Event, payload: PreviewReady) -> Entry:
     if payload.url.startswith("http"):
         entry = Entry(event.created_at, "▣", "good", "In the browser: ").add(one_line(payload.url))
-        return entry.add("   o opens it", "muted")
+        return entry.add(f"   {shown('open')} opens it", "muted")
     entry = Entry(event.created_at, "▣", "good", "On the phone: ").add(one_line(payload.url))
     return entry.add(f"   scan with Expo Go, SDK {payload.sdk}", "muted")
 

@@ -8,12 +8,13 @@ from collections import deque
 from collections.abc import Iterable
 from typing import ClassVar
 
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.selection import Selection
 from textual.strip import Strip
 
+from mobvibe_app.ui.commands import STREAM_KEYS, bindings
 from mobvibe_app.ui.stream.buffer import Row, StreamBuffer
 from mobvibe_app.ui.stream.row import TONES, Ink, gutter_width, row_text
 from mobvibe_worker.events import Event
@@ -29,19 +30,14 @@ class StreamView(ScrollView, can_focus=True):
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"stream--{tone}" for tone in TONES} | {
         "stream--match"
     }
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("j", "scroll_down", "Down", show=False),
-        Binding("k", "scroll_up", "Up", show=False),
-        Binding("g", "scroll_home", "Start", show=False),
-        Binding("ctrl+d", "half_page(1)", "Half a page down", show=False),
-        Binding("ctrl+u", "half_page(-1)", "Half a page up", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(STREAM_KEYS)]
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._buffer = StreamBuffer()
         self._pending: deque[Event] = deque()
         self._strips: dict[int, Strip] = {}
+        self._last_seq = 0
         self._seen_rows = 0
         self._last_growth = 0.0
         self._arrived = 0
@@ -60,15 +56,18 @@ class StreamView(ScrollView, can_focus=True):
         self.watch(self.app, "theme", self._redraw, init=False)
 
     def feed(self, arrived: Iterable[Event]) -> None:
-        """Take new events of the session, in order; they are drawn with the next frame."""
-        before = len(self._pending)
-        self._pending.extend(arrived)
-        self._arrived += len(self._pending) - before
+        """Add events of the session, in order, but those it already has; they are drawn with the next frame."""
+        for event in arrived:
+            if event.seq > self._last_seq:
+                self._last_seq = event.seq
+                self._pending.append(event)
+                self._arrived += 1
 
     def clear(self) -> None:
         """Forget the session that was shown."""
         self._pending.clear()
         self._buffer.clear()
+        self._last_seq = 0
         self._seen_rows = 0
         self._error = -1
         self.is_following = True

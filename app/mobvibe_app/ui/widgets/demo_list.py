@@ -1,16 +1,17 @@
-"""The recorded builds, to choose one."""
+"""The list of recorded builds."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import ClassVar
 
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.content import Content
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from mobvibe_app.studio.changes import DemoSummary
+from mobvibe_app.ui.commands import DEMO_KEYS, bindings
 from mobvibe_app.ui.messages import DemoChosen
 from mobvibe_app.ui.words.values import MUTED, one_line, shortened
 
@@ -18,13 +19,9 @@ PROMPT_WIDTH = 54
 
 
 class DemoList(OptionList):
-    """Enter replays the highlighted one."""
+    """Replays the one that is chosen."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "select", "Replay"),
-        Binding("j", "cursor_down", "Down", show=False),
-        Binding("k", "cursor_up", "Up", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(DEMO_KEYS)]
 
     def __init__(self, demos: Sequence[DemoSummary], *, id: str | None = None) -> None:
         super().__init__(id=id, markup=False)

@@ -1,4 +1,4 @@
-"""A framed panel of lines: drawn from one list of styled lines, scrolled when they are too many."""
+"""A framed panel of styled lines that scrolls if they are too many."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from textual.widgets import Static
 
 
 class Panel(VerticalScroll, can_focus=True):
-    """Title at the top left, counts at the bottom right. Subclasses make the lines."""
+    """Title at the top left, counts at the bottom right; subclasses build the lines."""
 
     def __init__(self, title: str, *, id: str) -> None:
         super().__init__(id=id)
@@ -21,7 +21,7 @@ class Panel(VerticalScroll, can_focus=True):
         self.mount(Static(self._shown or "", classes="panel-body"))
 
     def show_lines(self, lines: list[Content], subtitle: str = "") -> None:
-        """Show these lines; nothing is drawn again where nothing changed."""
+        """Show these lines; nothing is redrawn if nothing changed."""
         content = Content("\n").join(lines)
         if self._shown is None or not content.is_same(self._shown):
             self._shown = content
@@ -32,5 +32,5 @@ class Panel(VerticalScroll, can_focus=True):
 
     @property
     def line_width(self) -> int:
-        """The cells of one line."""
+        """How many cells a line has."""
         return max(self.scrollable_content_region.width or 28, 10)

@@ -1,4 +1,4 @@
-"""The running app's QR code, its address, and in words what opens it."""
+"""The running app's QR code, its address, and what opens it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from textual.widgets import Static
 
 from mobvibe_app.preview.address import PreviewAddress
 from mobvibe_app.preview.facts import PreviewKnown
+from mobvibe_app.studio.state import BuildState
+from mobvibe_app.ui.commands import shown
 from mobvibe_app.ui.qr_matrix import URL_LIMIT, looks_that_fit, qr_matrix
 from mobvibe_app.ui.widgets.qr_code import QrCode
 from mobvibe_app.ui.words.preview import known_lines
@@ -19,12 +21,11 @@ ROOM_ROWS = 22
 
 
 class PreviewPanel(Vertical):
-    """39 columns with its frame; a code that needs more is left to the dialog."""
+    """Takes 39 columns with its frame; a code that needs more is shown in the dialog only."""
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
         self._preview: PreviewAddress | None = None
-        self._is_shown = False
         self._known: PreviewKnown | None = None
 
     def compose(self) -> ComposeResult:
@@ -36,22 +37,21 @@ class PreviewPanel(Vertical):
 
     def on_mount(self) -> None:
         """Nothing is served yet."""
-        self.border_title = Content("4 Preview")
-        self.show(None)
+        self.border_title = Content(f"{shown('panel.4')} Preview")
+        self._show_code(None)
 
-    def show_known(self, known: PreviewKnown | None) -> None:
-        """Show what is known of it: phones, builds, usage, its console, or what is in the way."""
-        if known == self._known:
-            return
-        self._known = known
-        lines = known_lines(known, INNER_WIDTH) if known else []
-        self.query_one("#panel-known", Static).update(Content("\n").join(lines))
+    def show(self, state: BuildState) -> None:
+        """Show the address, and what is known: phones, builds, usage, the console, or what is in the way."""
+        if state.preview != self._preview:
+            self._preview = state.preview
+            self._show_code(state.preview)
+        known = state.preview_known if state.preview else None
+        if known != self._known:
+            self._known = known
+            lines = known_lines(known, INNER_WIDTH) if known else []
+            self.query_one("#panel-known", Static).update(Content("\n").join(lines))
 
-    def show(self, preview: PreviewAddress | None) -> None:
-        """Show this preview."""
-        if self._is_shown and preview == self._preview:
-            return
-        self._preview, self._is_shown = preview, True
+    def _show_code(self, preview: PreviewAddress | None) -> None:
         code, words = self.query_one(QrCode), self.query_one("#panel-words", Static)
         if preview is None:
             code.display = False
@@ -72,4 +72,6 @@ class PreviewPanel(Vertical):
         code.display = bool(looks)
         expo_go = one_line(preview.expo_go)
         words.update(Content.assemble((url, "bold"), "\n", (expo_go, MUTED)))
-        self.border_subtitle = Content("y copy · o open · v larger")
+        self.border_subtitle = Content(
+            f"{shown('copy')} copy · {shown('open')} open · {shown('qr.large')} larger"
+        )

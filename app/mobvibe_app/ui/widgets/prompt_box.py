@@ -1,15 +1,16 @@
-"""Where a person describes an app: enter sends, ctrl+j starts a new line, the arrows bring earlier prompts back."""
+"""The box in which a person describes an app; the arrow keys bring earlier prompts back."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.content import Content
 from textual.strip import Strip
 from textual.widgets import TextArea
 
+from mobvibe_app.ui.commands import PROMPT_KEYS, bindings, key
 from mobvibe_app.ui.messages import PlatformChosen, PromptResized, PromptSubmitted
 from mobvibe_app.ui.words.values import MUTED
 from mobvibe_worker.jobs import PROMPT_LIMIT, Platform
@@ -17,19 +18,19 @@ from mobvibe_worker.sanitize import clean_text
 
 COUNTER_FROM = PROMPT_LIMIT - 2_000
 MOST_HISTORY = 200
+OWN_KEYS = [
+    *key("prompt.send").keys.split(","),
+    *key("prompt.new_line").keys.split(","),
+]
+"""What a TextArea would otherwise turn into a line break."""
 NEW_APP = "Describe a new app…"
 CHANGE = "Describe a change to this app…"
 
 
 class PromptBox(TextArea):
-    """Keeps what was typed until the studio has taken it."""
+    """Keeps its text until the studio has accepted it."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "send", "Send"),
-        Binding("ctrl+j,alt+enter,shift+enter", "new_line", "New line", key_display="^j"),
-        Binding("ctrl+t", "next_platform", "Phone or web", key_display="^t"),
-        Binding("escape", "leave", "Leave"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(PROMPT_KEYS)]
 
     def __init__(self) -> None:
         super().__init__(
@@ -45,10 +46,10 @@ class PromptBox(TextArea):
         self._draft = ""
         self.is_for_new_app = True
         self.platform: Platform = "mobile"
-        """Where the next new app is shown."""
+        """What the next new app is for."""
 
     def aim(self, *, at_new_app: bool) -> None:
-        """Say whether the next prompt starts an app or changes the one shown."""
+        """Set whether the next prompt starts an app or changes the one on the screen."""
         if at_new_app != self.is_for_new_app:
             self.is_for_new_app = at_new_app
             self.placeholder = Content(NEW_APP if at_new_app else CHANGE)
@@ -61,24 +62,24 @@ class PromptBox(TextArea):
             del self._history[:-MOST_HISTORY]
         self._place = len(self._history)
 
-    def taken(self, prompt: str) -> None:
-        """The studio took this prompt: empty the box, unless something else was typed since."""
+    def accept(self, prompt: str) -> None:
+        """The studio has accepted this prompt: empty the box, unless it holds another text by now."""
         self.remember(prompt)
         if self.text == prompt:
             self.clear()
 
     def render_line(self, y: int) -> Strip:
-        """One row. While the terminal shrinks there may be no room for any, which Textual does not expect."""
+        """One row; blank if a shrinking terminal leaves no width, which Textual does not expect."""
         if self.wrap_width < 1 or self.content_size.width < 1:
             return Strip.blank(self.size.width)
         return super().render_line(y)
 
     def action_send(self) -> None:
-        """Hand the prompt over."""
+        """Send the prompt."""
         self.post_message(PromptSubmitted(self.text))
 
     def action_next_platform(self) -> None:
-        """The next new app is one for phones, or one for browsers."""
+        """Switch the next new app between phones and browsers."""
         self.platform = "web" if self.platform == "mobile" else "mobile"
         self.post_message(PlatformChosen())
 
@@ -87,33 +88,33 @@ class PromptBox(TextArea):
         self.insert("\n")
 
     def action_leave(self) -> None:
-        """Give the keys back to the stream."""
+        """Give the focus to the stream."""
         self.screen.set_focus(self.screen.query_one("#stream"))
 
     def action_cursor_up(self, select: bool = False) -> None:
-        """Move up; from the first line, to the prompt before."""
+        """Move up; from the first line, to the previous prompt."""
         if not select and self.cursor_at_first_line and self._place > 0:
             self._recall(self._place - 1)
         else:
             super().action_cursor_up(select)
 
     def action_cursor_down(self, select: bool = False) -> None:
-        """Move down; from the last line, to the prompt after, at the end to what was being typed."""
+        """Move down; from the last line, to the next prompt and at last to the draft."""
         if not select and self.cursor_at_last_line and self._place < len(self._history):
             self._recall(self._place + 1)
         else:
             super().action_cursor_down(select)
 
     async def _on_key(self, event: events.Key) -> None:
-        # Textual calls the base class's own method next, unless this prevents it.
-        if event.key in ("enter", "shift+enter", "alt+enter", "ctrl+j"):
+        # Textual calls the base class's method next, unless it is prevented here.
+        if event.key in OWN_KEYS:
             event.prevent_default()
 
     async def _on_paste(self, event: events.Paste) -> None:
         event.text = clean_text(event.text)
 
     def on_text_area_changed(self) -> None:
-        """Count near the limit."""
+        """Show the length when it comes near the limit."""
         length = len(self.text)
         words = f"{length:,} / {PROMPT_LIMIT:,}" if length >= COUNTER_FROM else ""
         is_over = length > PROMPT_LIMIT
@@ -121,7 +122,7 @@ class PromptBox(TextArea):
         self.set_class(is_over, "-over")
 
     def on_resize(self, event: events.Resize) -> None:
-        """Say so."""
+        """Tell the screen that the number of rows may have changed."""
         del event
         self.post_message(PromptResized())
 

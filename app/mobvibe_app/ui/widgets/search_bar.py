@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.widgets import Input
 
+from mobvibe_app.ui.commands import SEARCH_KEYS, bindings
 from mobvibe_app.ui.messages import SearchChanged
 
 
 class SearchBar(Input):
-    """Marks while one types; enter keeps the search, escape ends it."""
+    """Marks matches while the person types; submitting keeps them, leaving ends the search."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", "End the search"),
-        Binding("enter", "submit", "Keep the marks"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(SEARCH_KEYS)]
 
     def __init__(self) -> None:
         super().__init__(placeholder="search the stream", compact=True, id="search")
 
     def open(self) -> None:
-        """Show the bar, empty, and take the keys."""
+        """Show the bar, empty, and focus it."""
         self.value = ""
         self.display = True
         self.focus()
@@ -34,12 +32,12 @@ class SearchBar(Input):
             self.post_message(SearchChanged(self.value))
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Keep the marks, give the keys back."""
+        """Keep the marks and give up the focus."""
         event.stop()
         self.display = False
         self.post_message(SearchChanged(self.value, is_final=True))
 
     def action_leave(self) -> None:
-        """Forget the search."""
+        """End the search."""
         self.display = False
         self.post_message(SearchChanged("", is_final=True))

@@ -1,4 +1,4 @@
-"""The sessions, newest first: what each is about, whether it runs, and how long ago it moved."""
+"""The sessions, newest first: what each is about, whether it runs, and its last activity."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 from typing import ClassVar
 
 from rich.cells import cell_len
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.content import Content
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from mobvibe_app.studio.state import BuildState
+from mobvibe_app.ui.commands import LIST_KEYS, bindings, shown
 from mobvibe_app.ui.messages import SessionChosen
 from mobvibe_app.ui.words.values import MUTED, age, one_line, shortened
 from mobvibe_worker.jobs import SessionSummary
@@ -27,12 +28,9 @@ MARKS = {
 
 
 class SessionsPanel(OptionList):
-    """Enter shows the highlighted session."""
+    """Shows the session that is chosen."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("j", "cursor_down", "Down", show=False),
-        Binding("k", "cursor_up", "Up", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(LIST_KEYS)]
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id, markup=False)
@@ -42,7 +40,7 @@ class SessionsPanel(OptionList):
 
     def on_mount(self) -> None:
         """Set the title; the spinner turns only while something runs."""
-        self.border_title = Content("1 Sessions")
+        self.border_title = Content(f"{shown('panel.1')} Sessions")
         self._spinner = self.set_interval(1 / SPINS_PER_SECOND, self._spin, pause=True)
 
     def show(self, state: BuildState) -> None:

@@ -1,4 +1,4 @@
-"""What there is before the first session: how to begin, the recorded builds, and what still starts."""
+"""What stands in the stream's place before the first session: how to begin, and what still starts."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from textual.widgets import Static
 
 from mobvibe_app.studio.changes import DemoSummary
 from mobvibe_app.studio.state import BuildState
+from mobvibe_app.ui.commands import shown
 from mobvibe_app.ui.widgets.demo_list import DemoList
 from mobvibe_app.ui.words.services import service_lines
 from mobvibe_app.ui.words.values import MUTED
@@ -19,7 +20,7 @@ INNER_WIDTH = 58
 
 
 class Welcome(Vertical):
-    """Stands in the stream's place while no session is shown."""
+    """How to begin, the recorded builds, and the services that are still starting."""
 
     def compose(self) -> ComposeResult:
         """The sentence, the list, the services."""
@@ -29,7 +30,7 @@ class Welcome(Vertical):
             yield Static(id="welcome-services")
 
     def show(self, state: BuildState, demos: Sequence[DemoSummary]) -> None:
-        """Show this state; the list only where there is no session to come."""
+        """Show this state; the list only if there are no sessions."""
         is_empty = state.is_overview_known and not state.sessions
         head = self.query_one("#welcome-head", Static)
         head.update(_headline(is_empty=is_empty, has_demos=bool(demos)))
@@ -51,15 +52,15 @@ def _headline(*, is_empty: bool, has_demos: bool) -> Content:
     said = Content.assemble(
         ("Describe an app. Scan the code. It is on your phone.", "bold"),
         "\n\n",
-        ("i", "bold $text-accent"),
+        (shown("prompt"), "bold $text-accent"),
         "  describe an app below, and press enter",
     )
     if not has_demos:
         return said
     return said + Content.assemble(
         "\n",
-        ("⏎", "bold $text-accent"),
+        (shown("demo.replay"), "bold $text-accent"),
         "  replay a recorded build, no key and no cost (later: ",
-        ("d", "bold $text-accent"),
+        (shown("demos"), "bold $text-accent"),
         ")",
     )

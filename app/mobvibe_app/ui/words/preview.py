@@ -1,10 +1,11 @@
-"""How what is known of a preview reads: phones, builds, usage, the app's console, and why a phone shows nothing."""
+"""Words for a running preview: phones, builds, usage, the app's console, and why a phone shows nothing."""
 
 from __future__ import annotations
 
 from textual.content import Content
 
 from mobvibe_app.preview.facts import Hint, PreviewFacts, PreviewKnown, Said, Usage
+from mobvibe_app.ui.commands import shown
 from mobvibe_app.ui.words.values import MUTED, duration, one_line, shortened
 
 CONSOLE_LINES = 3
@@ -16,7 +17,7 @@ def known_lines(known: PreviewKnown, width: int) -> list[Content]:
     """A preview's rows below its address, at most `width` cells each."""
     facts = known.facts
     if facts.ended is not None:
-        return [Content.styled("○ stopped · p starts it again", WARNING)]
+        return [Content.styled(f"○ stopped · {shown('qr')} starts it again", WARNING)]
     lines = hint_lines(known.hint, width) if known.hint else [_progress(facts)]
     if facts.usage is not None:
         lines.append(Content.styled(shortened(usage_words(facts.usage), width), MUTED))
@@ -25,7 +26,7 @@ def known_lines(known: PreviewKnown, width: int) -> list[Content]:
 
 
 def hint_lines(hint: Hint, width: int, *, in_short: bool = False) -> list[Content]:
-    """What is in the way, what to do, and the page that says more; `in_short` only the first."""
+    """What is in the way, what to do, and the page that says more; in short only the first."""
     parts = [(hint.message, WARNING)]
     if not in_short:
         parts += [(hint.remedy, ""), (hint.page, MUTED)]
@@ -37,7 +38,7 @@ def hint_lines(hint: Hint, width: int, *, in_short: bool = False) -> list[Conten
 
 
 def usage_words(usage: Usage) -> str:
-    """CPU, memory, and the network where it is counted."""
+    """CPU, memory and, if it is counted, the network."""
     words = [f"CPU {usage.cpu_percent:.0f} %", _size(usage.memory_bytes)]
     if usage.received_bytes is not None and usage.sent_bytes is not None:
         words.append(f"↓{_size(usage.received_bytes)} ↑{_size(usage.sent_bytes)}")
