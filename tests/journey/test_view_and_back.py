@@ -48,7 +48,7 @@ class Looking:
 
     def titles(self) -> set[str]:
         """The apps in the panel of sessions."""
-        return {each.title for each in self.screen.state.sessions}
+        return {each.title for each in self.app.state.sessions}
 
     def top(self) -> str:
         """The line at the top."""

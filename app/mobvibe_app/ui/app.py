@@ -65,9 +65,11 @@ class MobvibeApp(App[None]):
         (LEAST_ROWS, "-short"),
         (32, "-tall"),
     ]
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings(each for each in COMMANDS if each.is_priority)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *bindings(each for each in COMMANDS if each.is_priority)
+    ]
 
-    state = var(BuildState)
+    state: var[BuildState] = var(BuildState())
     """Everything that the screens show. It moves by changes alone."""
 
     def __init__(

@@ -161,7 +161,8 @@ COMMANDS = (
 _COMMANDS = {each.id: each for each in COMMANDS}
 PROMPT_KEYS = (
     WidgetKey("prompt.send", ACCEPT, BUILD, "Send", "in the prompt: send it", "send"),
-    WidgetKey("prompt.new_line", "ctrl+j,alt+enter,shift+enter", BUILD, "New line", "in the prompt: a new line", "new_line"),
+    WidgetKey("prompt.new_line", "ctrl+j,alt+enter,shift+enter", BUILD, "New line", "in the prompt: a new line",
+              "new_line"),
     WidgetKey("prompt.platform", "ctrl+t", BUILD, "Phone or web", "in the prompt: an app for phones, or for browsers",
               "next_platform"),
     WidgetKey("prompt.leave", LEAVE, BUILD, "Leave", "in the prompt: leave it; the text stays", "leave"),
@@ -239,4 +240,3 @@ def closing(opened_by: str) -> Binding:
     """Closes a dialog: by the key that goes back, the one that opened it, or the one that quits."""
     keys = [_BY_ID[each].keys for each in ("back", opened_by, "quit")]
     return Binding(",".join(filter(None, keys)), "dismiss(None)", "Close")
-

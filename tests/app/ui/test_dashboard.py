@@ -21,7 +21,7 @@ from mobvibe_app.studio.changes import (
 )
 from mobvibe_app.studio.commands import CancelJob, ReplayDemo, SelectSession, SubmitPrompt
 from mobvibe_app.ui.screens.build import BuildScreen
-from mobvibe_app.ui.screens.build_actions import SEEN_SECONDS
+from mobvibe_app.ui.screens.build import SEEN_SECONDS
 from mobvibe_app.ui.screens.confirm import ConfirmScreen
 from mobvibe_app.ui.screens.qr import QrScreen
 from mobvibe_app.ui.stream.view import StreamView
@@ -207,7 +207,7 @@ async def test_enter_on_a_session_shows_it() -> None:
         await on.until_text("On the phone")
         await on.press("1", "down", "enter")
         await on.until(lambda: bool(on.studio.asked))
-        await on.until(lambda: on.build.state.selected != SESSION)
+        await on.until(lambda: on.app.state.selected != SESSION)
         await on.until_no_text(URL)
         on.studio.tell(PreviewChanged(SESSION, preview()))
         on.studio.tell(TroubleChanged("told after it"))
@@ -244,8 +244,8 @@ async def test_p_shows_the_code_beside_the_stream_or_as_a_dialog() -> None:
 @pytest.mark.parametrize("size", [(33, 21), (36, 22), (60, 16), (30, 10)])
 async def test_the_dialog_fits_any_terminal(size: tuple[int, int]) -> None:
     async with shown(ScriptedStudio(BUILT), size) as on:
-        await on.until(lambda: on.build.state.preview is not None)
-        on.build.action_large_qr()
+        await on.until(lambda: on.app.state.preview is not None)
+        on.app.action_large_qr()
         await on.until_text("exp://")
         await on.until(lambda: ("▀" in on.text) == (size[0] >= 29 and size[1] >= 16))
         dialog = on.app.screen.query_one("#qr-dialog").region
@@ -280,7 +280,7 @@ async def test_quitting_asks_only_while_a_job_runs() -> None:
         await on.press("escape")
         await on.until_screen(BuildScreen)
         on.studio.tell(overview("completed"))
-        await on.until(lambda: not on.build.state.is_anything_running)
+        await on.until(lambda: not on.app.state.is_anything_running)
         await on.press("q")
         await on.until(lambda: not on.app.is_running)
 

@@ -32,7 +32,9 @@ class DemosScreen(ModalScreen[str | None]):
         """The list, and what a demo is."""
         with Vertical(classes="dialog -list") as dialog:
             dialog.border_title = Content("Replay a recorded build")
-            dialog.border_subtitle = Content(f"{shown('demo.replay')} replay · {shown('back')} close")
+            dialog.border_subtitle = Content(
+                f"{shown('demo.replay')} replay · {shown('back')} close"
+            )
             yield Static(
                 Content.styled(
                     "The model's words are recorded: no key, no cost. Files, checks and preview are real.",
