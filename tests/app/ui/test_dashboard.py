@@ -7,6 +7,7 @@ import time
 
 import pytest
 from textual.geometry import Offset
+from textual.screen import Screen
 from textual.selection import Selection
 from textual.widgets import Input
 
@@ -20,8 +21,8 @@ from mobvibe_app.studio.changes import (
     TroubleChanged,
 )
 from mobvibe_app.studio.commands import CancelJob, ReplayDemo, SelectSession, SubmitPrompt
-from mobvibe_app.ui.screens.build import BuildScreen
-from mobvibe_app.ui.screens.build import SEEN_SECONDS
+from mobvibe_app.studio.state import BuildState
+from mobvibe_app.ui.screens.build import SEEN_SECONDS, BuildScreen
 from mobvibe_app.ui.screens.confirm import ConfirmScreen
 from mobvibe_app.ui.screens.qr import QrScreen
 from mobvibe_app.ui.stream.view import StreamView
@@ -293,3 +294,32 @@ async def test_trouble_is_a_banner_that_goes_when_it_is_over() -> None:
         assert "On the phone" in on.text
         on.studio.tell(TroubleChanged(None))
         await on.until_no_text("does not answer")
+
+
+class SecondScreen(Screen[None]):
+    """Another screen over the same state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: list[BuildState] = []
+
+    def on_mount(self) -> None:
+        """Follow the app's state."""
+        self.watch(self.app, "state", self.show)
+
+    def show(self, state: BuildState) -> None:
+        """Keep what was shown."""
+        self.shown.append(state)
+
+
+async def test_a_second_screen_shows_the_same_state_as_the_first() -> None:
+    async with shown(ScriptedStudio([*services_up(), *build_changes()[:3]])) as on:
+        await on.until_text("1 running")
+        second = SecondScreen()
+        await on.app.push_screen(second)
+        await on.until(lambda: [each.stats.processing for each in second.shown] == [1])
+        on.studio.tell(overview("completed"))
+        await on.until(lambda: second.shown[-1].stats.processing == 0)
+        assert second.shown[-1] is on.app.state
+        on.app.pop_screen()
+        await on.until_no_text("1 running")

@@ -91,7 +91,7 @@ async def test_a_hint_stands_in_the_dialog_and_never_in_the_codes_place(
         await screen.until_text("exp://")
         await screen.until(lambda: screen.app.screen.query_one(QrCode).display)
         screen.studio.tell(known(PreviewFacts(), HINT))
-        await screen.until(lambda: screen.build.state.preview_known is not None)
+        await screen.until(lambda: screen.app.state.preview_known is not None)
         if size[0] >= 60:
             await screen.until_text("No phone has reached port 8081 yet.")
         assert screen.app.screen.query_one(QrCode).display

@@ -74,7 +74,7 @@ class BuildScreen(Screen[None]):
         self._demos = demos
         self._state = BuildState()
         self._shown_at = 0.0
-        self._slid_in_at = 0.0
+        self.slid_in_at = 0.0
         self._is_due = False
         self._has_panels = False
         self._offered: list[bool] = []
@@ -188,7 +188,7 @@ class BuildScreen(Screen[None]):
         """Show the code beside the stream as soon as there is one."""
         has_preview = self._state.preview is not None
         if has_preview and not self.has_class("-preview"):
-            self._slid_in_at = time.monotonic()
+            self.slid_in_at = time.monotonic()
         self.set_class(has_preview, "-preview")
         self._show_panels()
 
@@ -317,7 +317,7 @@ class BuildScreen(Screen[None]):
             return
         await self.run_action("app.wake_preview")
         # A press meant to show the code must not hide the one that has just slid in.
-        if not self.has_class("-preview") or time.monotonic() - self._slid_in_at > SEEN_SECONDS:
+        if not self.has_class("-preview") or time.monotonic() - self.slid_in_at > SEEN_SECONDS:
             self.toggle_class("-preview")
 
     def action_search(self) -> None:

@@ -141,7 +141,7 @@ def _preview(event: Event, payload: PreviewReady) -> Entry:
 
 def _completion(event: Event, payload: Completion) -> Entry:
     entry = Entry(event.created_at, "✔", "good", f"Done in {duration(payload.seconds)}")
-    files = "1 file" if payload.files == 1 else f"{payload.files} files"
+    files = f"{payload.files} file{'' if payload.files == 1 else 's'}"
     cost = _cost(payload)
     entry.add(f" · {files} · {count(payload.tokens)} tokens · {cost}", "plain")
     checks = _checks(payload)

@@ -86,7 +86,7 @@ async def test_status_lists_the_workers_of_the_database(
 async def test_the_dashboard_shows_who_works_also_on_a_small_screen() -> None:
     studio = ScriptedStudio([*services_up(), overview("processing")])
     async with shown(studio, (80, 24)) as on:
-        await on.until(lambda: on.build.state.is_overview_known)
+        await on.until(lambda: on.app.state.is_overview_known)
         await on.press("3")
         await on.until_text("● laptop:4312  habit-tracker 0:")
         await on.until_text("● preview")
