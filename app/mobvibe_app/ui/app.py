@@ -25,7 +25,7 @@ from mobvibe_app.studio.changes import DemoSummary, Noticed, TroubleChanged
 from mobvibe_app.studio.commands import CancelJob, Command, ReplayDemo, SeeAs, WakePreview
 from mobvibe_app.studio.state import BuildState, apply
 from mobvibe_app.ui.clipboard import copy_with_tool
-from mobvibe_app.ui.commands import COMMANDS, Situation, bindings, command, key, shown, shown_keys
+from mobvibe_app.ui.commands import COMMANDS, bindings, command, key, shown, shown_keys
 from mobvibe_app.ui.messages import ChangeArrived, CommandGiven, DemoChosen
 from mobvibe_app.ui.screens.build import BuildScreen
 from mobvibe_app.ui.screens.confirm import ConfirmScreen
@@ -173,7 +173,7 @@ class MobvibeApp(App[None]):
         """The palette: our commands that act now, then Textual's."""
         titles: set[str] = set()
         for each in COMMANDS:
-            if each.title not in titles and each.when(self._situation):
+            if each.title not in titles and each.when(self._build.situation):
                 titles.add(each.title)
                 keys = f" ({', '.join(shown_keys(each))})" if each.keys else ""
                 words = f"{each.help[0].upper()}{each.help[1:]}{keys}"
@@ -184,14 +184,10 @@ class MobvibeApp(App[None]):
             if other.title not in titles:
                 yield other
 
-    @property
-    def _situation(self) -> Situation:
-        return Situation(self.state, self._build.is_searching)
-
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer a command only while it acts."""
         if action == "command":
-            return command(str(parameters[0])).when(self._situation)
+            return command(str(parameters[0])).when(self._build.situation)
         return super().check_action(action, parameters)
 
     async def action_command(self, command_id: str) -> None:

@@ -27,6 +27,7 @@ class Situation:
 
     state: BuildState
     is_searching: bool = False
+    is_typing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,10 @@ def _is_searching(now: Situation) -> bool:
     return now.is_searching
 
 
+def _is_not_typing(now: Situation) -> bool:
+    return not now.is_typing
+
+
 def _is_own_view(now: Situation) -> bool:
     return now.state.viewed_as is None
 
@@ -125,7 +130,7 @@ COMMANDS = (
     Command("match.next", "n", STREAM, "Next match", _MATCHES, "next_match(1)", _is_searching, "Next match"),
     Command("match.previous", "N", STREAM, "Previous match", _MATCHES, "next_match(-1)", _is_searching),
     Command("new", "n", BUILD, "New app", "a prompt for a new app", "new_app", footer="New"),
-    Command("search", "slash", STREAM, "Search the stream", "search", "search", footer="Search"),
+    Command("search", "slash", STREAM, "Search the stream", "search", "search", _is_not_typing, "Search"),
     Command("cancel", "x", BUILD, "Cancel the job", "cancel the job (asks first)", "app.cancel", _has_job, "Cancel"),
     Command("zoom", "z", STREAM, "Zoom", "zoom the panel, and back", "zoom", footer="Zoom"),
     Command("follow", "G,end,f", STREAM, "Follow the stream", "go to the end and follow again", "follow"),
@@ -156,14 +161,14 @@ COMMANDS = (
     Command("preview.rebuild", "", HOME, "Rebuild previews", "rebuilds the image or the cache; takes minutes",
             RebuildService("preview"), _is_own_view),
     Command("view.own", "", HOME, "My own view", "leaves this person's view", SeeAs(None), _is_other_view),
-    Command("view.user", "", HOME, "View as a user", "what their phone would get, by row-level security", "app.see_as"),
+    Command("view.user", "", HOME, "View as a user", "what their phone gets, by row-level security", "app.see_as"),
 )
 _COMMANDS = {each.id: each for each in COMMANDS}
 PROMPT_KEYS = (
     WidgetKey("prompt.send", ACCEPT, BUILD, "Send", "in the prompt: send it", "send"),
     WidgetKey("prompt.new_line", "ctrl+j,alt+enter,shift+enter", BUILD, "New line", "in the prompt: a new line",
               "new_line"),
-    WidgetKey("prompt.platform", "ctrl+t", BUILD, "Phone or web", "in the prompt: an app for phones, or for browsers",
+    WidgetKey("prompt.platform", "ctrl+t", BUILD, "Phone or web", "in the prompt: for phones, or for browsers",
               "next_platform"),
     WidgetKey("prompt.leave", LEAVE, BUILD, "Leave", "in the prompt: leave it; the text stays", "leave"),
 )
@@ -187,7 +192,7 @@ DEMO_KEYS = (WidgetKey("demo.replay", ACCEPT, BUILD, "Replay", "", "select"), *L
 QR_KEYS = (
     WidgetKey("qr.look", _COMMANDS["qr.large"].keys, PHONE, "Can't scan?", "", "next_look"),
     WidgetKey("qr.copy", f"{_COMMANDS['copy'].keys},c", PHONE, "Copy the address", "", "app.command('copy')"),
-    _COMMANDS["open"],
+    WidgetKey("qr.open", _COMMANDS["open"].keys, PHONE, "Open in a browser", "", "app.command('open')"),
 )
 CONFIRM_KEYS = (
     WidgetKey("confirm.yes", f"y,{ACCEPT}", MOVE, "Yes", "", "answer(True)"),
@@ -196,7 +201,7 @@ CONFIRM_KEYS = (
 # What Textual's own widgets bind.
 TEXTUAL_KEYS = (
     Key("prompt.history", "up,down", BUILD, "Earlier prompts", "in the prompt: earlier prompts"),
-    Key("mouse", "mouse", STREAM, "Select", "drag to select"),
+    Key("mouse", "drag", STREAM, "Select", "with the mouse: select"),
     Key("panel.next", "tab", MOVE, "Next panel", "the next panel"),
     Key("session.show", ACCEPT, MOVE, "Show the session", "in Sessions: show that session"),
     Key("email.see", ACCEPT, HOME, "See", ""),

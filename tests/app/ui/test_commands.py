@@ -23,11 +23,15 @@ from support.dashboard import shown
 from support.scripted_studio import ScriptedStudio, build_changes, overview, services_up
 
 UI = Path(mobvibe_app.ui.__file__).parent
+LEAST_ROOM = 65
+"""Cells of a line of the help at 80 columns."""
 DAYS_AND_HOURS = {"d", "h"}
 
 
 def test_every_command_has_a_row_in_the_help() -> None:
-    rows = {tuple(row.split()) for row in help_table(KEYS).plain.splitlines()}
+    lines = help_table(KEYS).plain.splitlines()
+    assert max(map(len, lines)) <= LEAST_ROOM
+    rows = {tuple(row.split()) for row in lines}
 
     for command in COMMANDS:
         row = next(

@@ -12,7 +12,7 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Footer
+from textual.widgets import Footer, Input, TextArea
 
 from mobvibe_app.studio.changes import (
     Change,
@@ -218,8 +218,7 @@ class BuildScreen(Screen[None]):
         prompt_box.aim(at_new_app=self._is_new_app or self._state.selected is None)
         title = "New web app" if prompt_box.platform == "web" else "New app"
         prompt_box.border_title = Content(title if prompt_box.is_for_new_app else "")
-        now = Situation(self._state, self.is_searching)
-        offered = [each.when(now) for each in COMMANDS]
+        offered = [each.when(self.situation) for each in COMMANDS]
         if offered != self._offered:
             self._offered = offered
             self.refresh_bindings()
@@ -280,9 +279,10 @@ class BuildScreen(Screen[None]):
         self._open_panel(message.panel)
 
     @property
-    def is_searching(self) -> bool:
-        """Whether matches are marked in the stream."""
-        return any(stream.is_searching for stream in self.query(StreamView))
+    def situation(self) -> Situation:
+        """What decides which commands act now."""
+        is_searching = any(stream.is_searching for stream in self.query(StreamView))
+        return Situation(self._state, is_searching, isinstance(self.focused, TextArea | Input))
 
     def action_prompt(self) -> None:
         """Take keys into the prompt box."""
