@@ -69,7 +69,7 @@ def build_dashboard(settings: AppSettings) -> MobvibeApp:
     def build_feed() -> Feed:
         from mobvibe_app.studio.feed import Feed
 
-        return Feed(build_studio(settings))
+        return Feed(build_studio(settings), settings.view_as)
 
     label = settings.model if settings.has_model else "demo: recorded, no cost"
     return MobvibeApp(
@@ -84,9 +84,10 @@ def build_dashboard(settings: AppSettings) -> MobvibeApp:
 async def _connected(
     settings: AppSettings, dsn: str, environment: Environment, has_worker: bool
 ) -> AsyncIterator[Connected]:
-    from mobvibe_app.studio.conversations import BuildSession
+    from mobvibe_app.studio.conversations import Conversations
     from mobvibe_app.studio.overview import Overview
-    from mobvibe_app.studio.studio import Connected, NoWorker
+    from mobvibe_app.studio.studio import Connected, NoWorker, View
+    from mobvibe_worker.jobs import LOCAL_OWNER
     from mobvibe_worker.store.connection.listener import Listener
     from mobvibe_worker.store.connection.pool import open_pool
     from mobvibe_worker.store.stores import Stores
@@ -102,8 +103,11 @@ async def _connected(
             async with _previews(settings, environment, stores, listener, home_id) as host:
                 yield Connected(
                     stores=stores,
-                    session=BuildSession(stores, listener, poll, home_id),
-                    overview=Overview(stores, listener),
+                    own=View(
+                        None,
+                        Conversations(stores, listener, LOCAL_OWNER, poll, home_id),
+                        Overview(stores, listener, LOCAL_OWNER),
+                    ),
                     preview_host=host,
                     worker=_worker(settings, dsn, pool, listener, sandbox)
                     if has_worker
@@ -160,7 +164,7 @@ async def _previews(
 
 
 async def _view(pool: Pool, listener: Listener, email: str, poll_seconds: float) -> View:
-    from mobvibe_app.studio.conversations import BuildSession
+    from mobvibe_app.studio.conversations import Conversations
     from mobvibe_app.studio.overview import Overview
     from mobvibe_app.studio.studio import View
     from mobvibe_worker.store.connection.user_view import UserView
@@ -168,5 +172,8 @@ async def _view(pool: Pool, listener: Listener, email: str, poll_seconds: float)
 
     person = await Stores(pool).profiles.person(email)
     seen = Stores(UserView(pool, person))
-    overview = Overview(seen, listener, owner=person.id, is_own=False)
-    return View(person.email, overview, BuildSession(seen, listener, poll_seconds))
+    return View(
+        person.email,
+        Conversations(seen, listener, person.id, poll_seconds),
+        Overview(seen, listener, person.id, is_own=False),
+    )

@@ -37,7 +37,7 @@ class Told:
 
     def __init__(self, home: Path) -> None:
         settings = {"home": str(home), "postgres": "embedded", "view_as": "ada@example.com"}
-        self.feed = Feed(build_studio(load_settings(settings)))
+        self.feed = Feed(build_studio(load_settings(settings)), "ada@example.com")
         self.changes: list[Change] = []
 
     async def read(self) -> None:

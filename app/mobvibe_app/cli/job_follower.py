@@ -61,7 +61,7 @@ class JobFollower:
         ended: Job | None = None
         try:
             async with asyncio.timeout(None) as limit:
-                async for events in self.connected.session.follow(
+                async for events in self.connected.own.conversations.follow(
                     self.submitted.session_id, self.submitted.after_seq
                 ):
                     for event in events:
@@ -84,7 +84,7 @@ class JobFollower:
             job.id,
             completed.get("revision"),
             completed.get("report"),
-            await self.connected.session.cost_of_job(job.id),
+            await self.connected.stores.turns.cost_of_job(job.id),
             job.error,
             self._url,
         )

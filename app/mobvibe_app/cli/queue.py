@@ -29,7 +29,7 @@ WHERE = "where a worker runs, for example in `mobvibe-tui`"
 async def _connected(settings: AppSettings, out: Output) -> AsyncIterator[Connected]:
     studio = build_studio(settings)
     try:
-        yield await studio.open(lambda change: None, as_host=False)
+        yield await studio.open(as_host=False)
     finally:
         await studio.close()
 
@@ -150,7 +150,7 @@ async def cancel(settings: AppSettings, flags: argparse.Namespace, out: Output) 
     """Cancel a waiting job now, a running one within a second."""
     job_id = JobId(_id(flags.job, "job"))
     async with _connected(settings, out) as connected:
-        status = await connected.session.cancel(job_id)
+        status = await connected.stores.queue.cancel(job_id)
     _tell(out, job_id, status, "being cancelled" if status == "processing" else status)
     return 0
 

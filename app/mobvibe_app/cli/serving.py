@@ -1,15 +1,30 @@
-"""What `run --keep` says while it serves: phones that come, what the app's console says, why a phone shows nothing."""
+"""What `run` and `preview` print on stderr: the services, and what becomes known of a running preview."""
 
 from __future__ import annotations
 
 from mobvibe_app.cli.output import Output
 from mobvibe_app.preview.facts import PreviewKnown
+from mobvibe_app.status import ServiceName
+from mobvibe_app.studio.changes import Change, OnChange, ServiceChanged, TroubleChanged
 from mobvibe_app.studio.studio import Connected
+from mobvibe_worker.errors import MobvibeError
 from mobvibe_worker.jobs import SessionId
 
 
+def reported(out: Output, *, without: ServiceName | None = None) -> OnChange:
+    """Prints the services, but for one, and what goes wrong."""
+
+    def report(change: Change) -> None:
+        if isinstance(change, ServiceChanged) and change.status.name != without:
+            out.status(change.status)
+        elif isinstance(change, TroubleChanged) and change.message:
+            out.error(MobvibeError(change.message, change.remedy))
+
+    return report
+
+
 async def follow_preview(connected: Connected, session_id: SessionId, out: Output) -> None:
-    """Print, on stderr, what becomes known of the session's preview; until cancelled. Raises MobvibeError."""
+    """Print what becomes known of the session's preview, until cancelled. Raises MobvibeError."""
     address = await connected.preview_host.open(session_id)
     if address is None:
         return

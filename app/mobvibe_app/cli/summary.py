@@ -21,10 +21,10 @@ async def show_plainly(settings: AppSettings, out: Output) -> int:
 
     try:
         connected = await studio.open(tell, as_host=False)
-        seen = connected.overview
+        view = connected.own
         if settings.view_as is not None:
-            seen = (await connected.see_as(settings.view_as)).overview
-        overview = await seen.read()
+            view = await connected.see_as(settings.view_as)
+        overview = await view.overview.read()
     finally:
         await studio.close()
     if out.is_json:

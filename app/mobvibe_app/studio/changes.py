@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -95,6 +96,8 @@ Change = (
     | Noticed
     | ViewChanged
 )
+
+OnChange = Callable[[Change], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""One conversation about a project: submit a prompt, replay a recording, cancel, follow."""
+"""Conversations about projects: a prompt becomes a job, and the session's events come back."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ from decimal import Decimal
 from mobvibe_worker.errors import InputError, NotFound
 from mobvibe_worker.events import Event
 from mobvibe_worker.jobs import (
-    LOCAL_OWNER,
     JobId,
-    JobStatus,
     Platform,
     ProjectId,
     SessionId,
-    checked_prompt,
+    UserId,
 )
 from mobvibe_worker.sanitize import clean_text
 from mobvibe_worker.store.connection.listener import Listener
@@ -41,10 +39,12 @@ class Order:
     changes: str | None = None
     """The recording whose app this one changes."""
     project: str | None = None
-    """An existing project's slug, or None for a new one (or the one that `changes` names)."""
+    """The slug of an existing project."""
+    session_id: SessionId | None = None
+    """A session of an existing project. With neither it is a new project, or the one that `changes` names."""
     sdk: int = 54
     platform: Platform | None = None
-    """None: as the project was shown last, a new one on a phone."""
+    """None: the platform on which the project was shown last; a new one is for phones."""
     budget_usd: Decimal | None = None
 
 
@@ -67,38 +67,30 @@ def project_name(prompt: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class BuildSession:
-    """The way from a prompt to a job, and from a job's events back."""
+class Conversations:
+    """One person's sessions."""
 
     stores: Stores
     listener: Listener
+    owner: UserId
     poll_seconds: float = 10.0
     home_id: str | None = None
-    """The home that announces where the apps of this session's prompts are served."""
+    """The home that announces where the apps built from these prompts are served."""
 
     async def submit(self, order: Order) -> Submitted:
-        """Enqueue the order. Raises InputError for an empty or too long prompt and for an unknown project."""
-        prompt = checked_prompt(order.prompt)
-        project = await self._project(order, prompt)
-        session_id = await self._session(project.id, prompt, order.platform)
+        """Enqueue the order. Raises InputError for an unknown project."""
+        project = await self._project(order)
+        session_id = await self._session(project.id, order.prompt, order.platform)
         if self.home_id is not None:
             await self.stores.sessions.take_home(session_id, self.home_id)
         after_seq = (await self.stores.sessions.get(session_id)).last_seq
         job_id = await self.stores.queue.enqueue(
-            session_id, prompt, recording=order.recording, budget_usd=order.budget_usd
+            session_id, order.prompt, recording=order.recording, budget_usd=order.budget_usd
         )
         return Submitted(session_id, job_id, project, after_seq)
 
-    async def cost_of_job(self, job_id: JobId) -> Decimal:
-        """What a job has cost in all its attempts, US dollars."""
-        return await self.stores.turns.cost_of_job(job_id)
-
-    async def cancel(self, job_id: JobId) -> JobStatus:
-        """Cancel a waiting job now, a running one within a second. Returns its status."""
-        return await self.stores.queue.cancel(job_id)
-
     def follow(self, session_id: SessionId, after: int = 0) -> AsyncIterator[list[Event]]:
-        """The session's events from seq `after`, in order, without a gap, for ever."""
+        """The session's events from seq `after`, in order, without a gap, until cancelled."""
         return follow(
             self.stores.events,
             self.listener,
@@ -107,15 +99,10 @@ class BuildSession:
             poll_seconds=self.poll_seconds,
         )
 
-    async def project_of(self, session_id: SessionId) -> Project:
-        """The project that a session is about. Raises NotFound."""
-        session = await self.stores.sessions.get(session_id)
-        return await self.stores.projects.get(ProjectId(session.project_id))
-
     async def _session(
         self, project_id: ProjectId, prompt: str, platform: Platform | None
     ) -> SessionId:
-        """The project's newest conversation; a new one where there is none for the platform that was asked for."""
+        """The project's newest session; a new one if it has none for the platform that was asked for."""
         latest = await self.stores.sessions.latest_of_project(project_id)
         if latest is not None and platform is not None:
             session = await self.stores.sessions.get(latest)
@@ -124,25 +111,28 @@ class BuildSession:
             return latest
         return await self.stores.sessions.create(project_id, prompt, platform=platform or "mobile")
 
-    async def _project(self, order: Order, prompt: str) -> Project:
+    async def _project(self, order: Order) -> Project:
+        if order.session_id is not None:
+            session = await self.stores.sessions.get(order.session_id)
+            return await self.stores.projects.get(session.project_id)
         if order.project is not None:
             return await self._existing(order.project)
         if order.changes is not None:
             return await self._demo_project(order.changes)
         return await self.stores.projects.create(
-            LOCAL_OWNER,
+            self.owner,
             order.recording.replace("-", " ").capitalize()
             if order.recording
-            else project_name(prompt),
+            else project_name(order.prompt),
             order.sdk,
             template_id=f"{DEMO_TEMPLATE}{order.recording}" if order.recording else None,
         )
 
     async def _existing(self, slug: str) -> Project:
         try:
-            return await self.stores.projects.by_slug(LOCAL_OWNER, slug)
+            return await self.stores.projects.by_slug(self.owner, slug)
         except NotFound:
-            known = [project.slug for project in await self.stores.projects.list(LOCAL_OWNER)]
+            known = [project.slug for project in await self.stores.projects.list(self.owner)]
             there_are = f"There are: {', '.join(known[:12])}." if known else "There is none yet."
             raise InputError(
                 f"There is no project {clean_text(slug, 80)!r}.",
@@ -150,7 +140,7 @@ class BuildSession:
             ) from None
 
     async def _demo_project(self, recording: str) -> Project:
-        for project in await self.stores.projects.list(LOCAL_OWNER):
+        for project in await self.stores.projects.list(self.owner):
             if project.template_id == f"{DEMO_TEMPLATE}{recording}":
                 return project
         raise InputError(

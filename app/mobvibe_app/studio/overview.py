@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mobvibe_app.studio.changes import OverviewChanged
-from mobvibe_worker.jobs import LOCAL_OWNER, UserId
+from mobvibe_worker.jobs import UserId
 from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.stores import Stores
 
@@ -22,8 +22,8 @@ class Overview:
 
     stores: Stores
     listener: Listener
+    owner: UserId
     poll_seconds: float = 5.0
-    owner: UserId = LOCAL_OWNER
     is_own: bool = True
     """False for another person's view, which may see neither the workers nor the whole queue's counts."""
 
@@ -38,8 +38,8 @@ class Overview:
         workers = await self.stores.workers.summaries() if self.is_own else []
         return OverviewChanged(stats, tuple(sessions), cost, finished, tuple(workers))
 
-    async def watch(self, tell: Callable[[OverviewChanged], None]) -> None:
-        """Tell the overview of now and whenever a job or a worker came or moved on; at least every `poll_seconds`.
+    async def watch(self, on_change: Callable[[OverviewChanged], None]) -> None:
+        """Report the overview now and whenever it changed. It is read after each notice, or after `poll_seconds`.
 
         Runs until cancelled. Raises StoreError when the database is lost.
         """
@@ -52,7 +52,7 @@ class Overview:
                 happened.clear()
                 current = await self.read()
                 if current != last:
-                    tell(current)
+                    on_change(current)
                     last = current
                 await asyncio.sleep(LEAST_PAUSE_SECONDS)
                 with contextlib.suppress(TimeoutError):

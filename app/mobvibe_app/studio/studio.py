@@ -1,35 +1,47 @@
-"""One running mobvibe-tui: its environment, its worker, and who of a home's clients is its host."""
+"""One running mobvibe-tui: its environment, what works on Postgres, and everyone who looks at it."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from filelock import FileLock, Timeout
-
-from mobvibe_app.settings import AppSettings
-from mobvibe_app.status import ServiceStatus
-from mobvibe_app.studio.changes import Change, DemoSummary, ServiceChanged, TroubleChanged
-from mobvibe_app.studio.conversations import BuildSession, Order
-from mobvibe_app.studio.overview import Overview
-from mobvibe_worker.errors import InputError, MobvibeError, ServiceError
-from mobvibe_worker.store.stores import Stores
+from mobvibe_app.environment.environment import StoppedOnPurpose
+from mobvibe_app.status import ServiceName, ServiceState, ServiceStatus
+from mobvibe_app.studio.changes import (
+    Change,
+    DemoSummary,
+    OnChange,
+    ServiceChanged,
+    TroubleChanged,
+)
+from mobvibe_app.studio.commands import ReplayDemo, SubmitPrompt
+from mobvibe_app.studio.conversations import Order
+from mobvibe_app.studio.hosting import Hosting
+from mobvibe_worker.errors import DiskFull, InputError, MobvibeError, ServiceError
+from mobvibe_worker.jobs import checked_prompt
 
 if TYPE_CHECKING:
     from mobvibe_app.environment.environment import Environment
     from mobvibe_app.environment.maintenance import Maintenance
     from mobvibe_app.preview.head_mirror import PreviewHost
+    from mobvibe_app.settings import AppSettings
+    from mobvibe_app.studio.conversations import Conversations
+    from mobvibe_app.studio.overview import Overview
+    from mobvibe_worker.store.stores import Stores
+
+    Connect = Callable[[str, Environment], AbstractAsyncContextManager["Connected"]]
 
 log = logging.getLogger(__name__)
 
-TAKE_OVER_SECONDS = 0.5
-Tell = Callable[[Change], None]
+RETRY_SECONDS = 2.0
+PAUSES_SECONDS = (0.5, 1.0, 2.0, 5.0)
+"""Before each attempt to restart what ended by itself; the last one also before all further attempts."""
+STEADY_SECONDS = 30.0
+"""What ran this long was healthy: the pauses start over."""
 
 
 class WorkerPort(Protocol):
@@ -45,7 +57,7 @@ class WorkerPort(Protocol):
 
 
 class NoWorker:
-    """In a worker's place where jobs are run elsewhere."""
+    """Stands in for the worker if jobs run elsewhere."""
 
     def __init__(self) -> None:
         self._stopped = asyncio.Event()
@@ -61,35 +73,29 @@ class NoWorker:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What one person sees: read through their row-level security, never written."""
+    """What one person sees. Another person's view reads through their row-level security and never writes."""
 
-    email: str
+    email: str | None
+    """None is the home's owner."""
+    conversations: Conversations
     overview: Overview
-    session: BuildSession
 
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """What there is once Postgres answers."""
+    """What works on Postgres."""
 
     stores: Stores
-    session: BuildSession
-    overview: Overview
+    own: View
+    """The view of the home's owner."""
     preview_host: PreviewHost
     worker: WorkerPort
     see_as: Callable[[str], Awaitable[View]]
     """The view of the person with this email. Raises NotFound."""
 
 
-Connect = Callable[[str, "Environment"], AbstractAsyncContextManager[Connected]]
-
-
 class Studio:
-    """The handle that both front ends hold: `run` by itself, the dashboard through its feed.
-
-    One client of a home is its host: it runs the worker and keeps the previews in step. When it goes,
-    also by kill -9, another one takes over.
-    """
+    """What all front ends share. A command opens and closes it; feeds attach to it, and it stays alive for them."""
 
     def __init__(
         self,
@@ -99,22 +105,24 @@ class Studio:
         connect: Connect,
         demos: Sequence[DemoSummary],
     ) -> None:
-        self._settings = settings
+        self.settings = settings
+        self.maintenance = maintenance
         self._environment = environment
-        self._maintenance = maintenance
         self._connect = connect
         self._demos = tuple(demos)
         self._stack = AsyncExitStack()
         self._connected: Connected | None = None
         self._dsn = ""
-        self._hosting: asyncio.Task[None] | None = None
-        self._is_host = False
+        self._is_lost = False
+        self._connection_changed = asyncio.Event()
+        self._attached: list[OnChange] = []
+        self._statuses: dict[ServiceName, ServiceStatus] = {}
+        self._trouble = TroubleChanged(None)
+        self._keeping: asyncio.Task[None] | None = None
+        self._hosting = Hosting(environment, self._report)
+        self._hosting_task: asyncio.Task[None] | None = None
+        self._hosting_ended = asyncio.Event()
         self._wants_to_host = False
-
-    @property
-    def settings(self) -> AppSettings:
-        """The settings of this run."""
-        return self._settings
 
     @property
     def connected(self) -> Connected:
@@ -125,152 +133,216 @@ class Studio:
 
     @property
     def is_open(self) -> bool:
-        """Postgres answers."""
+        """Postgres was reached."""
         return self._connected is not None
 
     @property
     def is_host(self) -> bool:
         """The home's worker runs in this program."""
-        return self._is_host
+        return self._hosting.is_host
 
-    async def open(self, tell: Tell, *, as_host: bool = True) -> Connected:
-        """Bring up Postgres, its schema, and the host's part. Raises MobvibeError where one cannot start."""
+    async def open(self, on_change: OnChange | None = None, *, as_host: bool = True) -> Connected:
+        """Bring up Postgres and its schema, and become the home's host. Raises MobvibeError if one cannot start."""
+        if on_change is not None:
+            self._attached.append(on_change)
         if as_host:
-            tell(ServiceChanged(ServiceStatus("worker", "waiting", "waits for Postgres")))
-            tell(ServiceChanged(ServiceStatus("preview", "waiting", "starts with the first app")))
-        connected = await self._connect_again(tell)
-        if as_host:
-            self.become_host(tell)
-        return connected
+            self.become_host()
+        return await self._reconnect()
 
-    async def reopen(self, tell: Tell) -> Connected:
-        """Bring back what `lost` told of; what works on Postgres goes on, or at another address is made anew.
-
-        Again is harmless. Raises MobvibeError where something cannot start.
-        """
-        if self._hosting is not None and self._hosting.done():
+    async def _reconnect(self) -> Connected:
+        """Start Postgres if it does not run. What works on it is replaced only if its address is another."""
+        if self._hosting_ended.is_set():
             await self._end_hosting()
-        connected = await self._connect_again(tell)
-        if self._wants_to_host:
-            self.become_host(tell)
-        return connected
-
-    async def _connect_again(self, tell: Tell) -> Connected:
-        dsn = await self._environment.start(lambda status: tell(ServiceChanged(status)))
+        dsn = await self._environment.start(lambda status: self._report(ServiceChanged(status)))
         await self._environment.migrate(dsn)
-        if self._connected is not None and dsn == self._dsn:
-            return self._connected
-        await self._end_hosting()
-        self._connected = None
-        await self._stack.aclose()
-        self._connected = await self._stack.enter_async_context(
-            self._connect(dsn, self._environment)
-        )
-        self._dsn = dsn
+        if self._connected is None or dsn != self._dsn:
+            await self._end_hosting()
+            self._connected = None
+            await self._stack.aclose()
+            self._connected = await self._stack.enter_async_context(
+                self._connect(dsn, self._environment)
+            )
+            self._dsn = dsn
+        if self._wants_to_host:
+            self.become_host()
+        self._change_connection(is_lost=False)
         return self._connected
 
-    def become_host(self, tell: Tell) -> None:
-        """Take the host's part in a studio that was opened without it; again is harmless."""
+    def become_host(self) -> None:
+        """Become the home's host as soon as Postgres is reached and no other client is the host. Idempotent."""
+        if not self.is_open and not self._wants_to_host:
+            self._report_status("worker", "waiting", "waits for Postgres")
+            self._report_status("preview", "waiting", "starts with the first app")
         self._wants_to_host = True
-        if self._hosting is None and self.is_open:
-            self._hosting = asyncio.create_task(self._host(tell), name="studio-host")
-
-    async def close(self) -> None:
-        """Stop the worker, hand back its jobs, give up the lease on the environment."""
-        await self._end_hosting()
-        await self._stack.aclose()
-        await self._environment.close()
+        if self._hosting_task is None and self._connected is not None:
+            hosting = self._hosting.run(self._connected)
+            self._hosting_task = asyncio.create_task(hosting, name="studio-host")
+            self._hosting_task.add_done_callback(lambda _: self._hosting_ended.set())
 
     async def _end_hosting(self) -> None:
-        hosting, self._hosting = self._hosting, None
+        hosting, self._hosting_task = self._hosting_task, None
         if hosting is not None:
             hosting.cancel()
             (ended,) = await asyncio.gather(hosting, return_exceptions=True)
             if isinstance(ended, Exception):
                 log.error("the host's part ended: %s", ended, exc_info=ended)
+        self._hosting_ended.clear()
 
     async def lost(self) -> MobvibeError:
-        """Wait until the environment or the host's part ends by itself; returns why."""
+        """Wait until the environment or the host's part ends by itself, and return why."""
         gone = asyncio.create_task(self._environment.lost())
-        watched: set[asyncio.Task[Any]] = {gone}
-        if self._hosting is not None:
-            watched.add(self._hosting)
+        ended = asyncio.create_task(self._hosting_ended.wait())
         try:
-            await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({gone, ended}, return_when=asyncio.FIRST_COMPLETED)
             if gone.done():
                 return gone.result()
             return ServiceError("The worker ended by itself.", "Start mobvibe-tui again.")
         finally:
             gone.cancel()
+            ended.cancel()
 
-    @property
-    def care(self) -> Maintenance:
-        """Restarts and rebuilds single services of the environment."""
-        return self._maintenance
+    async def close(self) -> None:
+        """Stop the worker, hand back its jobs, give up the lease on the environment."""
+        await ended(self._keeping)
+        await self._end_hosting()
+        await self._stack.aclose()
+        await self._environment.close()
 
-    def demos(self) -> Sequence[DemoSummary]:
-        """The recordings that can be replayed."""
-        return self._demos
+    def attach(self, on_change: OnChange) -> None:
+        """Report every change to `on_change`, beginning with what is known already.
 
-    def demo_order(self, name: str) -> Order:
-        """The order that replays a recording. Raises InputError for an unknown one."""
-        for demo in self._demos:
-            if demo.name == name:
-                return Order(
-                    prompt=demo.prompt,
-                    recording=demo.name,
-                    changes=demo.changes,
-                    sdk=self._settings.sdk,
-                )
-        known = ", ".join(demo.name for demo in self._demos)
-        raise InputError(f"There is no demo {name!r}.", f"There are: {known}.")
+        From the first `attach` on, the studio opens itself and restarts what ends by itself, until the last `detach`.
+        """
+        self._attached.append(on_change)
+        for status in self._statuses.values():
+            on_change(ServiceChanged(status))
+        if self._trouble.message is not None:
+            on_change(self._trouble)
+        if self._keeping is None:
+            self._keeping = asyncio.create_task(self._keep_alive(), name="studio-keep-alive")
 
-    async def _host(self, tell: Tell) -> None:
-        """Become the home's host as soon as nobody else is."""
-        lock = FileLock(Path(self._settings.home) / "run" / "host.lock")
-        tell(ServiceChanged(ServiceStatus("worker", "starting")))
+    async def detach(self, on_change: OnChange) -> None:
+        """Report no more to `on_change`. When the last one has detached, the studio closes."""
+        if on_change in self._attached:
+            self._attached.remove(on_change)
+        if not self._attached:
+            await self.close()
+
+    async def connections(self) -> AsyncIterator[Connected | None]:
+        """What works on Postgres, now and after each loss and recovery; None while Postgres is not there."""
+        while True:
+            changed = self._connection_changed
+            yield None if self._is_lost else self._connected
+            await changed.wait()
+
+    async def _keep_alive(self) -> None:
+        """Open the studio and restart what ends by itself, but never what a person stopped."""
+        try:
+            if not await self._open_patiently():
+                return
+            loop, attempts = asyncio.get_running_loop(), 0
+            while True:
+                since = loop.time()
+                why = await self.lost()
+                if loop.time() - since > STEADY_SECONDS:
+                    attempts = 0
+                self._change_connection(is_lost=True)
+                if isinstance(why, StoppedOnPurpose):
+                    for name in ("postgres", "worker", "preview"):
+                        self._report_status(name, "stopped")
+                    self._report(TroubleChanged(why.message, why.remedy))
+                    return
+                self._report_status("postgres", "starting", why.message)
+                attempts = await self._recover(why, attempts)
+        except Exception as error:
+            log.exception("the studio is no longer kept alive")
+            said = f"Something broke ({type(error).__name__}: {error})."
+            self._report(
+                TroubleChanged(said, "Quit with q and start again; everything stored stays.")
+            )
+
+    async def _open_patiently(self) -> bool:
+        """Open, again and again if that may help; False if it cannot."""
         while True:
             try:
-                lock.acquire(timeout=0)
-                break
-            except Timeout:
-                elsewhere = "runs in another mobvibe-tui of this home"
-                tell(ServiceChanged(ServiceStatus("worker", "healthy", elsewhere)))
-                await asyncio.sleep(TAKE_OVER_SECONDS)
-        self._is_host = True
-        connected = self.connected
-        preparing = asyncio.create_task(self._prepare(tell))
-        try:
-            async with asyncio.TaskGroup() as group:
-                working = group.create_task(connected.worker.run())
-                group.create_task(connected.preview_host.mirror())
-                tell(ServiceChanged(ServiceStatus("worker", "healthy", "waits for jobs")))
-                try:
-                    await asyncio.shield(working)
-                except asyncio.CancelledError:
-                    connected.worker.stop()
-                    await working
-                    raise
-        finally:
-            preparing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await preparing
-            self._is_host = False
-            lock.release()
+                await self._reconnect()
+            except MobvibeError as error:
+                self._report(TroubleChanged(error.message, error.remedy))
+                if not error.is_worth_retrying:
+                    return False
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                self._report(TroubleChanged(None))
+                return True
 
-    async def _prepare(self, tell: Tell) -> None:
-        """The starter and its warm cache, behind everything else."""
-        try:
-            await self._environment.warm(self._settings.sdk)
-        except MobvibeError as error:
-            tell(ServiceChanged(ServiceStatus("starter", "failed", error.message, error.remedy)))
-            tell(TroubleChanged(error.message, error.remedy))
+    async def _recover(self, why: MobvibeError, attempts: int) -> int:
+        """Try until everything runs again. Returns how many attempts there were, earlier ones included."""
+        while True:
+            first = f"{why.remedy} " if isinstance(why, DiskFull) else ""
+            self._report(TroubleChanged(why.message, f"{first}Starting it again by itself."))
+            await asyncio.sleep(PAUSES_SECONDS[min(attempts, len(PAUSES_SECONDS) - 1)])
+            attempts += 1
+            try:
+                await self._reconnect()
+            except MobvibeError as error:
+                why = error
+            else:
+                self._report(TroubleChanged(None))
+                return attempts
+
+    def order(self, command: SubmitPrompt | ReplayDemo) -> Order:
+        """What a command asks for, checked. Raises InputError."""
+        if isinstance(command, ReplayDemo):
+            return self._demo_order(command)
+        prompt = checked_prompt(command.text)
+        if not self.settings.has_model:
+            names = ", ".join(demo.name for demo in self._demos)
+            raise InputError(
+                "Free text needs a model: ANTHROPIC_API_KEY is not set.",
+                f"Set it, or replay a recorded build, no key and no cost: {names}.",
+            )
+        return Order(
+            prompt,
+            project=command.project,
+            session_id=command.session_id,
+            sdk=self.settings.sdk,
+            platform=command.platform,
+            budget_usd=self.settings.budget_usd,
+        )
+
+    def _demo_order(self, command: ReplayDemo) -> Order:
+        for demo in self._demos:
+            if demo.name == command.name:
+                return Order(
+                    demo.prompt,
+                    recording=demo.name,
+                    changes=demo.changes,
+                    project=command.project,
+                    sdk=self.settings.sdk,
+                    platform=command.platform,
+                )
+        known = ", ".join(demo.name for demo in self._demos)
+        raise InputError(f"There is no demo {command.name!r}.", f"There are: {known}.")
+
+    def _change_connection(self, *, is_lost: bool) -> None:
+        self._is_lost = is_lost
+        self._connection_changed.set()
+        self._connection_changed = asyncio.Event()
+
+    def _report(self, change: Change) -> None:
+        if isinstance(change, ServiceChanged):
+            self._statuses[change.status.name] = change.status
+        elif isinstance(change, TroubleChanged):
+            self._trouble = change
+        for on_change in tuple(self._attached):
+            on_change(change)
+
+    def _report_status(self, name: ServiceName, state: ServiceState, detail: str = "") -> None:
+        self._report(ServiceChanged(ServiceStatus(name, state, detail)))
 
 
-def no_model(demos: Sequence[DemoSummary]) -> InputError:
-    """Why free text is refused without a key, and what works instead."""
-    names = ", ".join(demo.name for demo in demos)
-    return InputError(
-        "Free text needs a model: ANTHROPIC_API_KEY is not set.",
-        f"Set it, or replay a recorded build, no key and no cost: {names}.",
-    )
+async def ended(task: asyncio.Task[None] | None) -> None:
+    """Cancel a task and wait until it is over."""
+    if task is not None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

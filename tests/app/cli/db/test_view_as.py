@@ -66,7 +66,7 @@ async def watch(database_url: str, tmp_path: Path) -> AsyncIterator[Open]:
 
     def opened(email: str) -> Watched:
         settings = settings_for(database_url, tmp_path / "home", view_as=email)
-        feeds.append(Feed(build_studio(settings)))
+        feeds.append(Feed(build_studio(settings), email))
         return Watched(feeds[-1])
 
     yield opened

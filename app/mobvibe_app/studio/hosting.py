@@ -1,0 +1,75 @@
+"""The host's part: one client of a home runs its worker and keeps its previews in step with Postgres."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from mobvibe_app.status import ServiceStatus
+from mobvibe_app.studio.changes import OnChange, ServiceChanged, TroubleChanged
+from mobvibe_worker.errors import MobvibeError
+
+if TYPE_CHECKING:
+    from mobvibe_app.environment.environment import Environment
+    from mobvibe_app.studio.studio import Connected
+
+TAKE_OVER_SECONDS = 0.5
+
+
+class Hosting:
+    """Makes this program its home's host. If the host ends, even by kill -9, another client takes over."""
+
+    def __init__(self, environment: Environment, on_change: OnChange) -> None:
+        self._environment = environment
+        self._on_change = on_change
+        self.is_host = False
+        """The home's worker runs in this program."""
+
+    async def run(self, connected: Connected) -> None:
+        """Wait until no other client is the host, then do its work until cancelled."""
+        lock = FileLock(Path(self._environment.settings.home) / "run" / "host.lock")
+        self._report(ServiceStatus("worker", "starting"))
+        while True:
+            try:
+                lock.acquire(timeout=0)
+                break
+            except Timeout:
+                elsewhere = "runs in another mobvibe-tui of this home"
+                self._report(ServiceStatus("worker", "healthy", elsewhere))
+                await asyncio.sleep(TAKE_OVER_SECONDS)
+        self.is_host = True
+        warming = asyncio.create_task(self._warm())
+        try:
+            await self._work(connected)
+        finally:
+            warming.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await warming
+            self.is_host = False
+            lock.release()
+
+    async def _work(self, connected: Connected) -> None:
+        async with asyncio.TaskGroup() as group:
+            working = group.create_task(connected.worker.run())
+            group.create_task(connected.preview_host.mirror())
+            self._report(ServiceStatus("worker", "healthy", "waits for jobs"))
+            try:
+                await asyncio.shield(working)
+            except asyncio.CancelledError:
+                connected.worker.stop()
+                await working
+                raise
+
+    async def _warm(self) -> None:
+        try:
+            await self._environment.warm(self._environment.settings.sdk)
+        except MobvibeError as error:
+            self._report(ServiceStatus("starter", "failed", error.message, error.remedy))
+            self._on_change(TroubleChanged(error.message, error.remedy))
+
+    def _report(self, status: ServiceStatus) -> None:
+        self._on_change(ServiceChanged(status))

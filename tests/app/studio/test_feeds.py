@@ -1,0 +1,117 @@
+"""Several feeds look at one studio at once, each with its own selection and as its own person."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from mobvibe_app.settings import load_settings
+from mobvibe_app.studio.changes import (
+    Change,
+    EventsArrived,
+    OverviewChanged,
+    ServiceChanged,
+    SessionSelected,
+    ViewChanged,
+)
+from mobvibe_app.studio.commands import ReplayDemo, SeeAs, SelectSession
+from mobvibe_app.studio.feed import Feed
+from mobvibe_app.studio.studio import Studio
+from mobvibe_app.wiring import build_studio
+from mobvibe_worker.errors import InputError
+from mobvibe_worker.events import Message
+from mobvibe_worker.jobs import LOCAL_OWNER, SessionId
+from mobvibe_worker.store.seed import seed
+from support.polling import until
+
+
+class Client:
+    """A feed, and everything that came out of it."""
+
+    def __init__(self, studio: Studio, person: str | None = None) -> None:
+        self.feed = Feed(studio, person)
+        self.seen: list[Change] = []
+        self.reading = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        async for change in self.feed.changes():
+            self.seen.append(change)
+
+    def titles(self) -> set[str]:
+        """The sessions of its newest overview."""
+        overviews = [change for change in self.seen if isinstance(change, OverviewChanged)]
+        return {each.title for each in overviews[-1].sessions} if overviews else set()
+
+    def selected(self) -> SessionId | None:
+        """The session that it shows."""
+        chosen = [change for change in self.seen if isinstance(change, SessionSelected)]
+        return chosen[-1].session_id if chosen else None
+
+    def texts(self) -> list[object]:
+        """What was said in the sessions that it showed."""
+        batches = [change.events for change in self.seen if isinstance(change, EventsArrived)]
+        return [event.data.get("text") for events in batches for event in events]
+
+    def services(self) -> set[str]:
+        """The services whose state it knows."""
+        return {each.status.name for each in self.seen if isinstance(each, ServiceChanged)}
+
+
+@pytest.fixture
+async def studio(database_url: str, tmp_path: Path) -> AsyncIterator[Studio]:
+    """A studio of a home that has another client as its host, so that nothing is built here."""
+    await seed(database_url)
+    home = tmp_path / "home"
+    (home / "run").mkdir(parents=True)
+    with FileLock(home / "run" / "host.lock"):
+        studio = build_studio(load_settings({"postgres": database_url, "home": str(home)}))
+        yield studio
+        await studio.close()
+
+
+async def _two_sessions(studio: Studio) -> tuple[SessionId, SessionId]:
+    stores = studio.connected.stores
+    sessions = []
+    for name in ("Heron", "Osprey"):
+        project = await stores.projects.create(LOCAL_OWNER, name, 54)
+        sessions.append(await stores.sessions.create(project.id, name, platform="mobile"))
+        await stores.events.append(sessions[-1], [Message(f"about the {name}")])
+    return sessions[0], sessions[1]
+
+
+async def test_two_feeds_of_one_studio_have_their_own_selection_person_and_end(
+    studio: Studio,
+) -> None:
+    first, second = Client(studio), Client(studio)
+    await until(lambda: studio.is_open, 20)
+    heron, osprey = await _two_sessions(studio)
+    await first.feed.do(SelectSession(heron))
+    await second.feed.do(SelectSession(osprey))
+    await until(lambda: first.texts()[-1:] == ["about the Heron"], 20)
+    await until(lambda: second.texts()[-1:] == ["about the Osprey"], 20)
+    assert "about the Osprey" not in first.texts()
+    assert first.services() == second.services() >= {"postgres", "worker"}
+
+    await second.feed.do(SeeAs("grace@example.com"))
+    await until(lambda: second.titles() == {"Plant diary", "Tip splitter"}, 20)
+    assert ViewChanged("grace@example.com") in second.seen
+    await until(lambda: first.titles() == {"Heron", "Osprey"}, 20)
+    assert first.selected() == heron
+    assert not [change for change in first.seen if isinstance(change, ViewChanged)]
+    with pytest.raises(InputError, match="here nothing is changed"):
+        await second.feed.do(ReplayDemo("tip-splitter"))
+
+    late = Client(studio, "ada@example.com")
+    await until(lambda: bool(late.titles()), 20)
+    assert late.services() == first.services()
+    await second.feed.close()
+    await late.feed.close()
+    await asyncio.gather(second.reading, late.reading)
+    await studio.connected.stores.events.append(heron, [Message("still here")])
+    await until(lambda: first.texts()[-1:] == ["still here"], 20)
+    await first.feed.close()
+    await first.reading
