@@ -1,7 +1,6 @@
 -- Takes the helpers away, and of the schema `auth` what 0001 made. Roles belong to the cluster and stay.
 
 drop function private.touch_updated_at();
-drop function private.uuid7s(integer);
 drop function private.uuid7();
 drop schema private;
 

@@ -156,23 +156,6 @@ begin
 end
 $$;
 
--- Many at once, in order: the first one is random, the others count on from it (RFC 9562, 6.2, method 2). A random number
--- for each costs more than the rest of a row of a batch: the server may open a file for it.
-create function private.uuid7s(p_count integer) returns uuid[]
-language plpgsql volatile set search_path = '' as $$
-declare
-  first text := private.uuid7();
-  -- What follows the time, the version and the variant, with its highest bit cleared: so that it never overflows.
-  counter bigint := (
-    'x' || translate(substr(first, 20, 1), 'ab', '89') || substr(first, 21, 3) || substr(first, 25)
-  )::bit(64)::bigint;
-begin
-  return array(
-    select (left(first, 19) || to_hex(counter + n))::uuid from generate_series(1, p_count) as n
-  );
-end
-$$;
-
 create function private.touch_updated_at() returns trigger language plpgsql set search_path = '' as $$
 begin
   new.updated_at := now();
@@ -182,4 +165,3 @@ $$;
 
 revoke all on all functions in schema private from public;
 grant execute on function private.uuid7() to authenticated, service_role;
-grant execute on function private.uuid7s(integer) to service_role;

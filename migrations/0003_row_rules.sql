@@ -139,7 +139,6 @@ $$;
 create trigger number before insert on public.session_events
   for each row when (new.seq is null) execute function private.number_event();
 
--- What numbers events itself, and knows their job, says so for as long as it writes (mobvibe.writes): append.
 create function private.events_came() returns trigger language plpgsql set search_path = '' as $$
 declare
   strange uuid;
@@ -170,8 +169,7 @@ end
 $$;
 create trigger came after insert on public.session_events
   referencing new table as new_rows
-  for each statement when (current_setting('mobvibe.writes', true) is distinct from pg_trigger_depth()::text)
-  execute function private.events_came();
+  for each statement execute function private.events_came();
 
 -- History goes with its session, and forgets a job that is gone: foreign keys do both, as the table's owner. The owner
 -- alone may forget old events too (private.forget_events). Nothing else changes history, whoever asks for it.
@@ -251,7 +249,7 @@ create trigger touch before update on public.profiles
 create trigger touch before update on public.projects
   for each row execute function private.touch_updated_at();
 create trigger touch before update on public.coding_sessions
-  for each row when (not new.updated_at > old.updated_at) execute function private.touch_updated_at();
+  for each row execute function private.touch_updated_at();
 create trigger touch before update on public.preview_containers
   for each row execute function private.touch_updated_at();
 

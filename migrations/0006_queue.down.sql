@@ -3,9 +3,8 @@
 drop function
   public.get_queue_stats, public.next_due_seconds, public.reclaim_worker, public.reclaim_jobs, public.retry_all_dead,
   public.retry_job, public.cancel_job, public.hand_back_attempt, public.cancel_attempt, public.fail_attempt,
-  public.fail_job, public.finish_and_claim, public.complete_jobs, public.complete_job, public.held_jobs,
-  public.renew_jobs, public.claim_next_job, public.claim_jobs, public.enqueue_jobs, public.enqueue_job;
+  public.fail_job, public.complete_job, public.held_jobs, public.renew_jobs, public.claim_next_job, public.claim_jobs,
+  public.enqueue_job;
 drop function
-  private.claim, private.followers, private.take_back, private.append_error, private.end_attempts, private.fence,
-  private.complete_held, private.revive_dead, private.locked_job, private.lock_lines,
-  private.lock_line;
+  private.take_back, private.append_error, private.end_attempts, private.fence, private.locked_job,
+  private.lock_lines, private.lock_line;

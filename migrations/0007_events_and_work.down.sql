@@ -3,4 +3,4 @@
 drop function
   public.settle_turn, public.reserve_turn, public.commit_restore, public.commit_person, public.commit_template,
   public.complete_attempt, public.append_events;
-drop function private.require_head, private.add_revision, private.append_each, private.append;
+drop function private.require_head, private.add_revision, private.append;

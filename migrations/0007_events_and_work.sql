@@ -15,9 +15,8 @@ declare
   added integer := cardinality(p_types);
   newest bigint;
 begin
-  perform set_config('mobvibe.writes', pg_trigger_depth()::text, true);
   with counted as (
-    update public.coding_sessions s set last_seq = s.last_seq + added, updated_at = now()
+    update public.coding_sessions s set last_seq = s.last_seq + added
     where s.id = p_session returning s.last_seq, s.user_id
   ), written as (
     insert into public.session_events (session_id, seq, job_id, user_id, event_type, data, batch_id)
@@ -29,46 +28,7 @@ begin
   if not found then
     raise exception 'there is no session %', p_session using errcode = 'MV004';
   end if;
-  perform set_config('mobvibe.writes', '', true);
-  if added > 0 then
-    perform pg_notify('session_events', p_session || ':' || newest);
-  end if;
   return newest;
-end
-$$;
-
--- The same for many sessions: one event each, numbered in the order given. Sessions are locked by their ids.
-create function private.append_each(
-  p_sessions uuid[], p_types text[], p_datas jsonb[], p_jobs uuid[]
-) returns void language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
-declare
-  added jsonb;
-  counted record;
-begin
-  select jsonb_object_agg(a.session_id, a.events) into added
-  from (select e.session_id, count(*) as events from unnest(p_sessions) as e (session_id) group by 1) a;
-  perform from public.coding_sessions s where s.id = any (p_sessions) order by s.id for no key update;
-  with moved as (
-    update public.coding_sessions s
-    set last_seq = s.last_seq + (added ->> s.id::text)::bigint, updated_at = now()
-    where s.id = any (p_sessions)
-    returning s.id, s.user_id, s.last_seq, s.last_seq - (added ->> s.id::text)::bigint as before
-  )
-  select
-    array_agg(m.id) as sessions, array_agg(m.user_id) as owners, array_agg(m.before) as befores,
-    array_agg(m.id || ':' || m.last_seq) as items
-  into counted from moved m;
-  perform set_config('mobvibe.writes', pg_trigger_depth()::text, true);
-  insert into public.session_events (session_id, seq, job_id, user_id, event_type, data)
-  select
-    e.session_id, c.before + row_number() over (partition by e.session_id order by e.n),
-    e.job_id, c.owner, e.type, e.data
-  from unnest(p_sessions, p_types, p_datas, p_jobs)
-    with ordinality as e (session_id, type, data, job_id, n)
-  full join unnest(counted.sessions, counted.owners, counted.befores) as c (session_id, owner, before)
-    on c.session_id = e.session_id;
-  perform set_config('mobvibe.writes', '', true);
-  perform private.notify_in_pieces('session_events', counted.items, '', '');
 end
 $$;
 

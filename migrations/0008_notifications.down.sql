@@ -27,12 +27,9 @@ begin
 end
 $$;
 
-drop trigger tell_worker_went on public.workers;
-drop trigger tell_worker_came on public.workers;
-drop trigger tell_head on public.projects;
-drop trigger tell_moved on public.coding_jobs;
-drop function private.tell_worker();
-drop function private.tell_head();
-drop function private.tell_moves(uuid[], text, text);
-drop function private.tell_moved_jobs();
+drop trigger notify_worker_went on public.workers;
+drop trigger notify_worker_came on public.workers;
+drop trigger notify_head on public.projects;
+drop function private.notify_worker();
+drop function private.notify_head();
 drop function private.notify_in_pieces(text, text[], text, text);

@@ -25,74 +25,27 @@ begin
 end
 $$;
 
-create function private.tell_moved_jobs() returns trigger language plpgsql set search_path = '' as $$
-declare
-  changed text[];
-  ready text[];
-begin
-  select
-    array_agg(
-      '{"id": "' || n.id || '", "old": "' || o.status || '", "new": "' || n.status
-        || case when n.status <> o.status then '"}' else '", "cancel_requested": true}' end
-      order by n.id
-    ) filter (where n.status <> o.status or (n.cancel_requested and not o.cancel_requested)),
-    array_agg(
-      '{"id": "' || n.id || '", "priority": ' || n.priority || '}'
-      order by n.priority desc, n.created_at, n.id
-    ) filter (
-      where n.status = 'pending' and n.is_head and n.run_at is null
-        and not (o.status = 'pending' and o.is_head and o.run_at is null)
-    )
-  into changed, ready
-  from new_rows n full join old_rows o on o.id = n.id;
-  perform private.notify_in_pieces('job_status_changed', changed, '[', ']');
-  perform private.notify_in_pieces('new_job', ready, '[', ']');
-  return null;
-end
-$$;
-create trigger tell_moved after update on public.coding_jobs
-  referencing old table as old_rows new table as new_rows
-  for each statement when (current_setting('mobvibe.moves', true) is distinct from pg_trigger_depth()::text)
-  execute function private.tell_moved_jobs();
-
--- The same for a batch of which all went from one status to one other, where the trigger would look at each row.
-create function private.tell_moves(p_jobs uuid[], p_old text, p_new text) returns void
-language plpgsql set search_path = '' as $$
-declare
-  last text := '", "old": "' || p_old || '", "new": "' || p_new || '"}';
-  first integer := 1;
-begin
-  while first <= cardinality(p_jobs) loop
-    perform pg_notify(
-      'job_status_changed',
-      '[{"id": "' || array_to_string(p_jobs[first:first + 74], last || ',{"id": "') || last || ']'
-    );
-    first := first + 75;
-  end loop;
-end
-$$;
-
-create function private.tell_head() returns trigger language plpgsql set search_path = '' as $$
+create function private.notify_head() returns trigger language plpgsql set search_path = '' as $$
 begin
   perform pg_notify('project_head', new.id::text);
   return null;
 end
 $$;
-create trigger tell_head after update of head_revision_id on public.projects
+create trigger notify_head after update of head_revision_id on public.projects
   for each row when (new.head_revision_id is distinct from old.head_revision_id)
-  execute function private.tell_head();
+  execute function private.notify_head();
 
-create function private.tell_worker() returns trigger language plpgsql set search_path = '' as $$
+create function private.notify_worker() returns trigger language plpgsql set search_path = '' as $$
 begin
   perform pg_notify('worker_changed', new.id);
   return null;
 end
 $$;
-create trigger tell_worker_came after insert on public.workers
-  for each row execute function private.tell_worker();
-create trigger tell_worker_went after update of gone_at on public.workers
+create trigger notify_worker_came after insert on public.workers
+  for each row execute function private.notify_worker();
+create trigger notify_worker_went after update of gone_at on public.workers
   for each row when ((new.gone_at is null) <> (old.gone_at is null))
-  execute function private.tell_worker();
+  execute function private.notify_worker();
 
 revoke all on all functions in schema private from public;
 grant execute on all functions in schema private to service_role;

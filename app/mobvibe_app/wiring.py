@@ -122,12 +122,12 @@ def _worker(
     settings: AppSettings, dsn: str, pool: Pool, listener: Listener, sandbox: Sandbox | None
 ) -> EmbeddedWorker:
     from mobvibe_app.studio.embedded_worker import EmbeddedWorker
-    from mobvibe_worker.runner.wiring import build_upkeep, build_worker
+    from mobvibe_worker.runner.wiring import build_retention, build_worker
 
     password = urlsplit(dsn).password
     masked = (dsn, unquote(password)) if password else (dsn,)
     return EmbeddedWorker(
-        build_worker(settings, pool, listener, masked, sandbox), build_upkeep(settings, pool)
+        build_worker(settings, pool, listener, masked, sandbox), build_retention(settings, pool)
     )
 
 

@@ -14,14 +14,13 @@ import pytest_asyncio
 from asyncpg import Pool
 
 from mobvibe_worker.jobs import JobId, SessionId
-from mobvibe_worker.runner.running_job import Rhythm, RunningJob
+from mobvibe_worker.runner.running_job import RunningJob, WorkerTimings
 from mobvibe_worker.runner.worker import Worker
-from mobvibe_worker.store.claims import Claims
 from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.connection.pool import open_pool
 from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.schema.migrations import MigrationRunner
-from mobvibe_worker.store.workers import WorkerRegistry
+from mobvibe_worker.store.stores import Stores
 from support.polling import within
 from support.postgres.clusters import ClusterOfOurs, running
 from support.postgres.database import new_session
@@ -111,8 +110,8 @@ async def test_cancel_to_cancelled(url: str, hears: bool, goal: float) -> None:
         listener = Listener(url)
         if hears:
             await stack.enter_async_context(listener)
-        rhythm = Rhythm(lease=20.0, poll=0.2, concurrency=2)
-        worker = Worker(Claims(pool), WorkerRegistry(pool), listener, endless, rhythm)
+        timings = WorkerTimings(lease=20.0, poll=0.2, concurrency=2)
+        worker = Worker(Stores(pool), listener, endless, timings)
         task = asyncio.create_task(worker.run())
         try:
             for number in range(ROUNDS):

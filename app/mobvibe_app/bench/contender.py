@@ -1,13 +1,21 @@
-"""What every queue that is measured can do."""
+"""What every measured queue can do."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-OnStart = Callable[[int], None]
-"""Called by a job's code with its tag, when it starts; it does nothing else."""
+
+class Watcher(Protocol):
+    """Hears of each job by its tag; a job's code does nothing else."""
+
+    def on_start(self, tag: int) -> None:
+        """The job's code runs."""
+        ...
+
+    def on_end(self, tag: int) -> None:
+        """The job's code is over, and what it stores by itself is stored."""
+        ...
 
 
 class Contender(Protocol):
@@ -15,24 +23,20 @@ class Contender(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called in the tables."""
+        """What the tables call it."""
         ...
 
     @property
     def fewest_slots(self) -> int:
-        """The smallest number of jobs at once that it can be told."""
+        """The smallest number of jobs at once that it accepts."""
         ...
 
     async def enqueue(self, tag: int) -> None:
-        """One job, as a program enqueues one."""
+        """Enqueue one job, as a program does it."""
         ...
 
-    async def enqueue_batch(self, count: int, lines: int | None = None) -> None:
-        """`count` jobs in one call. `lines` of them may run at once; None is all of them."""
-        ...
-
-    def working(self, slots: int, on_start: OnStart) -> AbstractAsyncContextManager[None]:
-        """A worker in this process with `slots` jobs at once, until the end of the block."""
+    def working(self, slots: int, watcher: Watcher) -> AbstractAsyncContextManager[None]:
+        """Run a worker in this process with `slots` jobs at once, until the end of the block."""
         ...
 
     async def unfinished(self) -> int:
@@ -40,5 +44,5 @@ class Contender(Protocol):
         ...
 
     async def clear(self) -> None:
-        """Away with all jobs that were not there from the beginning, and with what they left in the tables."""
+        """Delete all jobs that were not there from the beginning, and what they left in the tables."""
         ...

@@ -1,34 +1,35 @@
-"""Our own queue, measured with the real Worker: beats, LISTEN, fencing and notifications on."""
+"""Our own queue with the real worker, on the path of a build: enqueue, claim, complete_attempt."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 from asyncpg import Pool
 
-from mobvibe_app.bench.contender import OnStart
+from mobvibe_app.bench.contender import Watcher
 from mobvibe_app.bench.figures import OURS
 from mobvibe_app.bench.server import run_sql
 from mobvibe_worker.jobs import SessionId
-from mobvibe_worker.runner.running_job import Rhythm, RunningJob
+from mobvibe_worker.revisions import CHECK_NAMES, Check, CheckReport, FileTree
+from mobvibe_worker.runner.running_job import RunningJob, WorkerTimings
 from mobvibe_worker.runner.worker import Worker
-from mobvibe_worker.store.claims import Claims
+from mobvibe_worker.store.claims import FinishedWork
 from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.connection.pool import open_pool
 from mobvibe_worker.store.connection.table import each
-from mobvibe_worker.store.job_queue import JobQueue, NewJob
+from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.schema.migrations import MigrationRunner
-from mobvibe_worker.store.workers import WorkerRegistry
+from mobvibe_worker.store.stores import Stores
 
 LEASE_SECONDS = 20.0
 POLL_SECONDS = 10.0
+_GREEN = CheckReport(tuple(Check(name, True, 0.0) for name in CHECK_NAMES))
 _OWNER = "00000000-0000-4000-8000-000000000001"
-_LINES = f"""
+_PROJECTS = f"""
 with made as (
   insert into public.projects (user_id, name, slug)
   select '{_OWNER}', 'bench', 'bench-' || n from generate_series(1, $1::integer) as n
@@ -36,6 +37,10 @@ with made as (
 )
 insert into public.coding_sessions (project_id, user_id, status)
 select id, user_id, 'active' from made returning id
+"""
+_FILES: FileTree = {"App.tsx": b"export default () => null;"}
+_HEADS = """
+select public.commit_person(p.id, null, array['App.tsx'], array[sha256($1)], array[$1]) from public.projects p
 """
 _HISTORY = """
 set session_replication_role = replica;
@@ -53,44 +58,35 @@ select private.recount_jobs()
 
 @dataclass(slots=True)
 class OwnQueue:
-    """Ours, in a migrated database with as many projects as may be needed, one session each."""
+    """Ours, in a migrated database with one session in each of its projects."""
 
     dsn: str
     pool: Pool
     sessions: list[SessionId]
     name: str = OURS
     fewest_slots: int = 1
-    _entered: int = 0
 
     async def enqueue(self, tag: int) -> None:
-        """One prompt with its message event, into the lines in turn."""
+        """Enqueue one prompt with its message event, into the projects in turn."""
         session = self.sessions[tag % len(self.sessions)]
         await JobQueue(self.pool).enqueue(session, str(tag))
 
-    async def enqueue_bare(self, tag: int) -> None:
-        """One job without the message event that a person's prompt gets."""
-        session = self.sessions[tag % len(self.sessions)]
-        await JobQueue(self.pool).enqueue_many([NewJob(session, str(tag))], messages=False)
-
-    async def enqueue_batch(self, count: int, lines: int | None = None) -> None:
-        """`count` jobs without message events, over `lines` projects; else each in another one, over all batches."""
-        first, sessions = (0, self.sessions[:lines]) if lines else (self._entered, self.sessions)
-        jobs = [NewJob(sessions[(first + n) % len(sessions)], str(n)) for n in range(count)]
-        self._entered += count
-        await JobQueue(self.pool).enqueue_many(jobs, messages=False)
-
     @asynccontextmanager
-    async def working(self, slots: int, on_start: OnStart) -> AsyncIterator[None]:
-        """The product's worker; the job's code only says that it started."""
+    async def working(self, slots: int, watcher: Watcher) -> AsyncIterator[None]:
+        """Run the product's worker. A job does nothing, and is completed as a build is: with a new revision."""
+        stores = Stores(self.pool)
 
-        async def no_op(running: RunningJob) -> Mapping[str, Any]:
-            on_start(int(running.job.prompt))
-            return {}
+        async def build(running: RunningJob) -> None:
+            tag = int(running.job.prompt)
+            watcher.on_start(tag)
+            head = await stores.revisions.head(running.job.project_id)
+            assert head is not None
+            await stores.claims.complete(running.attempt, FinishedWork(_FILES, head[0].id, _GREEN))
+            watcher.on_end(tag)
 
         async with Listener(self.dsn) as listener:
-            rhythm = Rhythm(lease=LEASE_SECONDS, poll=POLL_SECONDS, concurrency=slots)
-            claims, registry = Claims(self.pool), WorkerRegistry(self.pool)
-            worker = Worker(claims, registry, listener, no_op, rhythm)
+            timings = WorkerTimings(lease=LEASE_SECONDS, poll=POLL_SECONDS, concurrency=slots)
+            worker = Worker(stores, listener, build, timings)
             # A worker that dies ends the measurement with its error.
             async with asyncio.TaskGroup() as group:
                 group.create_task(worker.run(), name="bench-worker")
@@ -100,7 +96,7 @@ class OwnQueue:
                     worker.stop()
 
     async def unfinished(self) -> int:
-        """By the index of live jobs."""
+        """Counts by the indexes of live jobs."""
         sql = (
             "select (select count(*) from public.coding_jobs where status = 'pending')"
             " + (select count(*) from public.coding_jobs where status = 'processing')"
@@ -108,7 +104,7 @@ class OwnQueue:
         return int(await self.pool.fetchval(sql))
 
     async def clear(self) -> None:
-        """All but the history."""
+        """Delete all but the history."""
         await run_sql(
             self.dsn,
             "delete from public.coding_jobs where prompt <> 'history'",
@@ -119,14 +115,15 @@ class OwnQueue:
 
 
 @asynccontextmanager
-async def own_queue(dsn: str, lines: int, history: int = 0) -> AsyncIterator[OwnQueue]:
-    """Our queue in an empty database: `lines` projects, and `history` finished jobs from the beginning on."""
+async def own_queue(dsn: str, projects: int, history: int = 0) -> AsyncIterator[OwnQueue]:
+    """Our queue in an empty database, with `history` finished jobs from the beginning on."""
     await MigrationRunner(dsn).migrate()
     pool = await open_pool(
         dsn, application_name="mobvibe-bench", command_seconds=1800, slow_seconds=60
     )
     try:
-        made = each(await pool.fetch(_LINES, lines), UUID)
+        made = each(await pool.fetch(_PROJECTS, projects), UUID)
+        await pool.execute(_HEADS, _FILES["App.tsx"])
         if history:
             await run_sql(dsn, _HISTORY.format(rows=history))
         await run_sql(dsn, "vacuum analyze")

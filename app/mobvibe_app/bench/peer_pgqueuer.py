@@ -14,7 +14,7 @@ from pgqueuer.db import AsyncpgPoolDriver
 from pgqueuer.models import Job
 from pgqueuer.queries import Queries
 
-from mobvibe_app.bench.contender import OnStart
+from mobvibe_app.bench.contender import Watcher
 from mobvibe_app.bench.server import run_sql
 
 
@@ -29,22 +29,19 @@ class PgQueuerQueue:
     fewest_slots: int = 2
 
     async def enqueue(self, tag: int) -> None:
-        """One job."""
+        """Enqueue one job."""
         await self.queries.enqueue("bench", str(tag).encode())
 
-    async def enqueue_batch(self, count: int, lines: int | None = None) -> None:
-        """It has no lines: all of them may run at once."""
-        payloads = [str(tag).encode() for tag in range(count)]
-        await self.queries.enqueue(["bench"] * count, payloads, [0] * count)
-
     @asynccontextmanager
-    async def working(self, slots: int, on_start: OnStart) -> AsyncIterator[None]:
-        """Its queue manager; the batch is as large as it allows."""
+    async def working(self, slots: int, watcher: Watcher) -> AsyncIterator[None]:
+        """Its queue manager, with the largest batch that it allows."""
         program = PgQueuer.from_asyncpg_pool(self.pool)
 
         @program.entrypoint("bench")
         async def run(job: Job) -> None:
-            on_start(int(job.payload or b"0"))
+            tag = int(job.payload or b"0")
+            watcher.on_start(tag)
+            watcher.on_end(tag)
 
         task = asyncio.create_task(
             program.qm.run(batch_size=max(slots // 2, 1), max_concurrent_tasks=max(slots, 2))
@@ -60,7 +57,7 @@ class PgQueuerQueue:
         return int(await self.pool.fetchval("select count(*) from pgqueuer"))
 
     async def clear(self) -> None:
-        """All jobs, and the log of the finished ones."""
+        """Delete all jobs, and the log of the finished ones."""
         await run_sql(
             self.dsn,
             "truncate pgqueuer, pgqueuer_log, pgqueuer_statistics",

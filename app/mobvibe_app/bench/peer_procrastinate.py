@@ -11,7 +11,7 @@ from typing import Any
 
 from procrastinate import App, PsycopgConnector
 
-from mobvibe_app.bench.contender import OnStart
+from mobvibe_app.bench.contender import Watcher
 from mobvibe_app.bench.server import run_sql
 from mobvibe_worker.store.connection.pool import connect
 
@@ -24,27 +24,18 @@ class ProcrastinateQueue:
     app: Any
     task: Any
     watching: Any
-    on_start: list[OnStart] = field(default_factory=list)
+    watchers: list[Watcher] = field(default_factory=list)
     name: str = "procrastinate"
     fewest_slots: int = 1
 
     async def enqueue(self, tag: int) -> None:
-        """One job."""
+        """Enqueue one job."""
         await self.task.defer_async(tag=tag)
 
-    async def enqueue_batch(self, count: int, lines: int | None = None) -> None:
-        """Without its locks, all of them may run at once; with `lines`, a lock each."""
-        if lines is None:
-            await self.task.batch_defer_async(*({"tag": tag} for tag in range(count)))
-            return
-        for line in range(lines):
-            tags = [{"tag": tag} for tag in range(line, count, lines)]
-            await self.task.configure(lock=str(line)).batch_defer_async(*tags)
-
     @asynccontextmanager
-    async def working(self, slots: int, on_start: OnStart) -> AsyncIterator[None]:
+    async def working(self, slots: int, watcher: Watcher) -> AsyncIterator[None]:
         """Its worker, with notifications."""
-        self.on_start.append(on_start)
+        self.watchers.append(watcher)
         worker = asyncio.create_task(
             self.app.run_worker_async(concurrency=slots, install_signal_handlers=False)
         )
@@ -53,7 +44,7 @@ class ProcrastinateQueue:
         finally:
             worker.cancel()
             await asyncio.gather(worker, return_exceptions=True)
-            self.on_start.clear()
+            self.watchers.clear()
 
     async def unfinished(self) -> int:
         """Jobs that wait or run."""
@@ -61,7 +52,7 @@ class ProcrastinateQueue:
         return int(await self.watching.fetchval(sql))
 
     async def clear(self) -> None:
-        """All jobs and their events."""
+        """Delete all jobs and their events."""
         await run_sql(
             self.dsn,
             "truncate procrastinate_jobs, procrastinate_events cascade",
@@ -74,17 +65,18 @@ async def procrastinate_queue(dsn: str) -> AsyncIterator[ProcrastinateQueue]:
     """procrastinate's schema, as it installs it."""
     logging.getLogger("procrastinate").setLevel(logging.ERROR)
     app = App(connector=PsycopgConnector(conninfo=dsn, min_size=2, max_size=20))
-    listeners: list[OnStart] = []
+    watchers: list[Watcher] = []
 
     @app.task(name="bench")
     async def run(tag: int) -> None:
-        for on_start in listeners:
-            on_start(tag)
+        for watcher in watchers:
+            watcher.on_start(tag)
+            watcher.on_end(tag)
 
     async with app.open_async():
         await app.schema_manager.apply_schema_async()
         watching = await connect(dsn, application_name="mobvibe-bench")
         try:
-            yield ProcrastinateQueue(dsn, app, run, watching, listeners)
+            yield ProcrastinateQueue(dsn, app, run, watching, watchers)
         finally:
             await watching.close()

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass
 
 from mobvibe_app.bench.contender import Contender
-from mobvibe_app.bench.figures import Figures
+from mobvibe_app.bench.figures import OURS, Figures
 from mobvibe_app.bench.ours import OwnQueue, own_queue
 from mobvibe_app.bench.queue_scenarios import (
     FULL,
@@ -23,12 +23,11 @@ from mobvibe_app.bench.queue_scenarios import (
 from mobvibe_app.bench.server import bench_database, bench_server
 
 Say = Callable[[str], None]
-SLOW = "procrastinate"
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """Everything that is measured against each other."""
+    """All queues that are measured beside each other."""
 
     own: OwnQueue
     with_history: OwnQueue
@@ -58,19 +57,15 @@ async def _round(field: Field, scale: Scale, figures: Figures, say: Say) -> None
     say("  enqueueing")
     for queue in field.all:
         await time_enqueueing(queue, scale, figures)
-    say("  pick-up")
-    for queue in field.all:
-        await time_pickup(queue, scale, figures)
-    for slots, jobs in scale.jobs.items():
-        say(f"  working with {slots} slot(s)")
-        label = f"claim + complete, {slots} slots"
+    for slots in scale.slots:
+        say(f"  pick-up with {slots} slot(s)")
         for queue in field.all:
-            count = scale.slow_jobs if queue.name == SLOW else jobs
-            await time_working(queue, slots, count, None, label, figures)
-        ruled = f"{label}, one at a time in each of {scale.lines} projects"
-        await time_working(field.own, slots, jobs, scale.lines, ruled, figures)
-        aged = f"{label}, {scale.history:,} finished"
-        await time_working(field.with_history, slots, jobs, None, aged, figures)
+            await time_pickup(queue, slots, scale, figures)
+        aged = f"{OURS}, {scale.history:,} done"
+        await time_pickup(field.with_history, slots, scale, figures, system=aged)
+        say(f"  working with {slots} slot(s)")
+        for queue in field.all:
+            await time_working(queue, slots, scale, figures)
     say("  claims and counts")
     await time_claim_behind_deferred(field.own, scale, figures)
     await time_stats(field.with_history, scale, figures)
@@ -92,10 +87,10 @@ async def _field(server: str, scale: Scale, *, with_peers: bool, say: Say) -> As
             peers.append(await opened(make))
         say(f"preparing ours, and {scale.history:,} finished jobs")
         own_dsn = await stack.enter_async_context(bench_database(server))
-        own = await stack.enter_async_context(own_queue(own_dsn, scale.most_jobs))
+        own = await stack.enter_async_context(own_queue(own_dsn, scale.projects))
         aged_dsn = await stack.enter_async_context(bench_database(server))
         aged = await stack.enter_async_context(
-            own_queue(aged_dsn, scale.most_jobs, history=scale.history)
+            own_queue(aged_dsn, scale.projects, history=scale.history)
         )
         yield Field(own, aged, tuple(peers))
 
@@ -103,7 +98,7 @@ async def _field(server: str, scale: Scale, *, with_peers: bool, say: Say) -> As
 def _peers(
     say: Say,
 ) -> list[tuple[str, Callable[[str], AbstractAsyncContextManager[Contender]]]]:
-    """Those that are installed; the others are named."""
+    """The peers that are installed. Reports the others as missing."""
     found: list[tuple[str, Callable[[str], AbstractAsyncContextManager[Contender]]]] = []
     missing = []
     if importlib.util.find_spec("pgqueuer"):

@@ -1,4 +1,4 @@
-"""The scenarios of `bench queue`: each is one timed thing that is done to a queue."""
+"""The scenarios of `bench queue`. Each measures one thing that is done to a queue."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import asyncio
 import gc
 import json
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -17,9 +19,7 @@ from mobvibe_worker.jobs import Attempt, WorkerId
 from mobvibe_worker.store.claims import Claims
 from mobvibe_worker.store.job_queue import JobQueue
 
-BATCH = 1000
-FEW_LINES = 10
-PICKUP_PAUSE = 0.003
+PICKUP_PAUSE = 0.01
 _WATCH_SECONDS = 0.002
 _STUCK_SECONDS = 120.0
 _BEHIND = """
@@ -35,35 +35,29 @@ select * from public.claim_jobs('bench', 1, interval '5 minutes')
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much of everything; `jobs` by the number of slots."""
+    """How much of everything."""
 
     rounds: int
     singles: int
-    batches: int
-    jobs: dict[int, int]
-    slow_jobs: int
-    """For a queue that does hundreds a second where others do thousands."""
-    lines: int
-    """Projects where each has many jobs."""
+    slots: tuple[int, ...]
     pickups: int
+    jobs: int
     deferred: int
     claims: int
     history: int
 
     @property
-    def most_jobs(self) -> int:
-        """The longest queue of any scenario."""
-        return max(*self.jobs.values(), self.batches * BATCH)
+    def projects(self) -> int:
+        """So many that a job never waits for another one of its project."""
+        return max(self.singles, self.pickups, self.jobs, 4 * self.claims)
 
 
 FULL = Scale(
     rounds=3,
     singles=1000,
-    batches=10,
-    jobs={1: 1000, 10: 5000, 100: 20_000, 500: 20_000},
-    slow_jobs=600,
-    lines=500,
+    slots=(1, 10),
     pickups=600,
+    jobs=1000,
     deferred=50_000,
     claims=300,
     history=1_000_000,
@@ -71,68 +65,93 @@ FULL = Scale(
 QUICK = Scale(
     rounds=1,
     singles=20,
-    batches=1,
-    jobs={10: 200},
-    slow_jobs=100,
-    lines=20,
+    slots=(10,),
     pickups=20,
+    jobs=50,
     deferred=200,
     claims=10,
     history=1000,
 )
 
 
+class StartsAndEnds:
+    """Notes when each job starts, and returns from its waits when so many started or one ended."""
+
+    def __init__(self, expected: int) -> None:
+        self.started: dict[int, float] = {}
+        self.all_started = asyncio.Event()
+        self.ended = asyncio.Event()
+        self._expected = expected
+
+    def on_start(self, tag: int) -> None:
+        """See Watcher."""
+        self.started[tag] = time.perf_counter()
+        if len(self.started) >= self._expected:
+            self.all_started.set()
+
+    def on_end(self, tag: int) -> None:
+        """See Watcher."""
+        self.ended.set()
+
+
 async def time_enqueueing(queue: Contender, scale: Scale, figures: Figures) -> None:
-    """One by one, then in batches of 1,000."""
+    """One by one, as prompts come."""
     await queue.clear()
     started = time.perf_counter()
     for tag in range(scale.singles):
         await queue.enqueue(tag)
     rate = scale.singles / (time.perf_counter() - started)
     figures.add("enqueue one by one", queue.name, "jobs/s", rate)
-    if isinstance(queue, OwnQueue):
-        started = time.perf_counter()
-        for tag in range(scale.singles):
-            await queue.enqueue_bare(tag)
-        rate = scale.singles / (time.perf_counter() - started)
-        figures.add("enqueue one by one", f"{queue.name}, bare", "jobs/s", rate)
-    for lines in (None, FEW_LINES) if isinstance(queue, OwnQueue) else (None,):
-        await queue.clear()
-        started = time.perf_counter()
-        for _ in range(scale.batches):
-            await queue.enqueue_batch(BATCH, lines)
-        rate = scale.batches * BATCH / (time.perf_counter() - started)
-        name = queue.name if lines is None else f"{queue.name}, into {lines} projects"
-        figures.add(f"enqueue in batches of {BATCH:,}", name, "jobs/s", rate)
 
 
-async def time_working(
-    queue: Contender, slots: int, jobs: int, lines: int | None, label: str, figures: Figures
+async def time_pickup(
+    queue: Contender, slots: int, scale: Scale, figures: Figures, system: str = ""
 ) -> None:
-    """From the first job's start until all of them are stored as done. Raises ServiceError when they never are."""
+    """From the call that enqueues to the job's start, in one process.
+
+    The worker is idle: each job is enqueued a moment after the one before ended.
+    """
     await queue.clear()
-    for first in range(0, jobs, BATCH):
-        await queue.enqueue_batch(min(BATCH, jobs - first), lines)
+    warm_up = scale.pickups // 10
+    seen = StartsAndEnds(scale.pickups + warm_up)
+    called: dict[int, float] = {}
+    async with _stuck_after(queue, seen), queue.working(max(slots, queue.fewest_slots), seen):
+        for tag in range(-warm_up, scale.pickups):
+            seen.ended.clear()
+            called[tag] = time.perf_counter()
+            await queue.enqueue(tag)
+            await seen.ended.wait()
+            await asyncio.sleep(PICKUP_PAUSE)
+    times = [(seen.started[tag] - called[tag]) * 1000 for tag in range(scale.pickups)]
+    for name, share in (("p50", 0.50), ("p99", 0.99)):
+        label = f"pick-up latency, {slots} slot(s), {name}"
+        figures.add(label, system or queue.name, "ms", quantile(times, share))
+
+
+async def time_working(queue: Contender, slots: int, scale: Scale, figures: Figures) -> None:
+    """From the first job's start until all jobs are stored as done. Raises ServiceError if they never are."""
+    await queue.clear()
+    for tag in range(scale.jobs):
+        await queue.enqueue(tag)
     gc.collect()
-    begun: list[float] = []
-    all_started = asyncio.Event()
+    seen = StartsAndEnds(scale.jobs)
+    async with _stuck_after(queue, seen), queue.working(max(slots, queue.fewest_slots), seen):
+        await seen.all_started.wait()
+        ended = await _when_stored(queue)
+    rate = scale.jobs / (ended - min(seen.started.values()))
+    figures.add(f"claim + complete, {slots} slot(s)", queue.name, "jobs/s", rate)
 
-    def on_start(tag: int) -> None:
-        begun.append(time.perf_counter())
-        if len(begun) >= jobs:
-            all_started.set()
 
-    slots = max(slots, queue.fewest_slots)
+@asynccontextmanager
+async def _stuck_after(queue: Contender, seen: StartsAndEnds) -> AsyncIterator[None]:
     try:
-        async with asyncio.timeout(_STUCK_SECONDS), queue.working(slots, on_start):
-            await all_started.wait()
-            ended = await _when_stored(queue)
+        async with asyncio.timeout(_STUCK_SECONDS):
+            yield
     except TimeoutError:
         raise ServiceError(
-            f"{queue.name} did not finish {jobs} jobs with {slots} slots: {len(begun)} started.",
+            f"{queue.name} did not finish its jobs: {len(seen.started)} started.",
             "Look at its log, or measure with --quick.",
         ) from None
-    figures.add(label, queue.name, "jobs/s", jobs / (ended - begun[0]))
 
 
 async def _when_stored(queue: Contender) -> float:
@@ -142,46 +161,21 @@ async def _when_stored(queue: Contender) -> float:
         await asyncio.sleep(_WATCH_SECONDS)
 
 
-async def time_pickup(queue: Contender, scale: Scale, figures: Figures) -> None:
-    """From the call that enqueues to the job's start, one job each few milliseconds, in one process."""
-    await queue.clear()
-    called: dict[int, float] = {}
-    waited: dict[int, float] = {}
-    warm_up = scale.pickups // 10
-    all_started = asyncio.Event()
-
-    def on_start(tag: int) -> None:
-        waited[tag] = (time.perf_counter() - called[tag]) * 1000
-        if len(waited) >= scale.pickups + warm_up:
-            all_started.set()
-
-    async with queue.working(10, on_start):
-        for tag in range(-warm_up, scale.pickups):
-            called[tag] = time.perf_counter()
-            await queue.enqueue(tag)
-            await asyncio.sleep(PICKUP_PAUSE)
-        async with asyncio.timeout(_STUCK_SECONDS):
-            await all_started.wait()
-    times = [waited[tag] for tag in range(scale.pickups)]
-    figures.add("pick-up latency, p50", queue.name, "ms", quantile(times, 0.50))
-    figures.add("pick-up latency, p99", queue.name, "ms", quantile(times, 0.99))
-
-
 async def time_claim_behind_deferred(queue: OwnQueue, scale: Scale, figures: Figures) -> None:
-    """A claim of one job by a client, behind many of higher priority that wait for their time."""
+    """A claim of one job by a client, behind many jobs of higher priority that wait for their time."""
     await queue.clear()
     half = len(queue.sessions) // 2
     await queue.pool.execute(_BEHIND, queue.sessions[:half], scale.deferred)
     worker, lease = WorkerId("bench"), timedelta(minutes=5)
-    jobs = JobQueue(queue.pool)
+    jobs, claims = JobQueue(queue.pool), Claims(queue.pool)
     for tag in range(2 * scale.claims):
         await jobs.enqueue(queue.sessions[half + tag], "ready")
     times = []
     for _ in range(scale.claims):
         started = time.perf_counter()
-        (job,) = await Claims(queue.pool).claim(worker, 1, lease)
+        (job,) = await claims.claim(worker, 1, lease)
         times.append((time.perf_counter() - started) * 1000)
-        await Claims(queue.pool).fail(Attempt(job.id, job.attempt, worker), "measured", retry=False)
+        await claims.fail(Attempt(job.id, job.attempt, worker), "measured", retry=False)
     label = f"claim of one behind {scale.deferred:,} deferred"
     figures.add(f"{label}, p50", queue.name, "ms", quantile(times, 0.50))
     figures.add(f"{label}, p99", queue.name, "ms", quantile(times, 0.99))

@@ -6,23 +6,23 @@ import asyncio
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mobvibe_worker.runner.retention import Upkeep
+    from mobvibe_worker.runner.retention import Retention
     from mobvibe_worker.runner.worker import Worker
 
 
 class EmbeddedWorker:
     """Runs jobs, and the retention beside them, while the dashboard is open."""
 
-    def __init__(self, worker: Worker, upkeep: Upkeep) -> None:
+    def __init__(self, worker: Worker, retention: Retention) -> None:
         self._worker = worker
-        self._upkeep = upkeep
+        self._retention = retention
 
     async def run(self) -> None:
         """Work until `stop`; running jobs are then handed back to the queue."""
         async with asyncio.TaskGroup() as group:
-            upkeep = group.create_task(self._upkeep.run(), name="upkeep")
+            retention = group.create_task(self._retention.run(), name="retention")
             await self._worker.run()
-            upkeep.cancel()
+            retention.cancel()
 
     def stop(self) -> None:
         """Claim nothing more and hand back what runs."""

@@ -30,7 +30,7 @@ async def _bench(home: Path, *arguments: str) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("what", "scenario"), [("queue", "claim + complete, 10 slots"), ("events", "append 100")]
+    ("what", "scenario"), [("queue", "pick-up latency, 10 slot(s), p50"), ("events", "append 100")]
 )
 async def test_a_quick_run_says_its_figures(tmp_path: Path, what: str, scenario: str) -> None:
     home = tmp_path / "home"

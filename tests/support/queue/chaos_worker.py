@@ -9,21 +9,18 @@ import asyncio
 import os
 import random
 import sys
-from collections.abc import Mapping
-from typing import Any
 
 from asyncpg import Pool
 
 from mobvibe_worker.errors import DatabaseUnreachable
 from mobvibe_worker.events import Terminal
 from mobvibe_worker.jobs import WorkerId
-from mobvibe_worker.runner.running_job import Rhythm, RunningJob
+from mobvibe_worker.runner.running_job import RunningJob, WorkerTimings
 from mobvibe_worker.runner.worker import Worker
-from mobvibe_worker.store.claims import Claims
 from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.connection.pool import open_pool
-from mobvibe_worker.store.event_log import EventLog
-from mobvibe_worker.store.workers import WorkerRegistry
+from mobvibe_worker.store.stores import Stores
+from support.working import complete
 
 LEASE_SECONDS = 3.0
 SLOTS = 4
@@ -34,23 +31,21 @@ LONG_PROMPT = "long"
 async def main(name: str) -> None:
     """Work until killed."""
     dsn = os.environ["CHAOS_DSN"]
-    pool = await _opened(dsn)
+    stores = Stores(await _opened(dsn))
 
-    async def tell(running: RunningJob) -> Mapping[str, Any]:
-        log, job = EventLog(pool), running.job
+    async def build(running: RunningJob) -> None:
+        log, job = stores.events, running.job
         for word in ("start", "end"):
             said = [Terminal(f"{word} {job.id} {running.attempt.number}")]
             await log.append(job.session_id, said, attempt=running.attempt)
             if word == "start":
                 is_long = job.prompt == LONG_PROMPT
                 await asyncio.sleep(60 if is_long else random.uniform(0, LONGEST_SECONDS))
-        return {"by": name}
+        await complete(stores, running, by=name)
 
     async with Listener(dsn) as listener:
-        rhythm = Rhythm(lease=LEASE_SECONDS, poll=2.0, concurrency=SLOTS)
-        worker = Worker(
-            Claims(pool), WorkerRegistry(pool), listener, tell, rhythm, id=WorkerId(name)
-        )
+        timings = WorkerTimings(lease=LEASE_SECONDS, poll=2.0, concurrency=SLOTS)
+        worker = Worker(stores, listener, build, timings, id=WorkerId(name))
         print("ready", flush=True)
         await worker.run()
 

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
@@ -111,47 +110,6 @@ class QueueMachine(WorkerSteps):
             )
             self.model.enter(job)
             self.entered += 1
-
-    @precondition(lambda self: self.sessions and self.entered < MOST_JOBS)
-    @rule(
-        rows=st.lists(
-            st.tuples(PICK, PRIORITIES, st.sampled_from([None, None, None, "k", "l"])),
-            min_size=1,
-            max_size=8,
-        ),
-        has_keys=st.booleans(),
-    )
-    def enqueue_batch(self, rows: list[tuple[int, int, str | None]], has_keys: bool) -> None:
-        """Many prompts in one statement; one of a deleted project refuses them all."""
-        sessions = [self.session_at(pick) for pick, _, _ in rows]
-        keys = [key if has_keys else None for _, _, key in rows]
-
-        async def enter() -> list[UUID]:
-            found = await self.pool.fetch(
-                "select id from public.enqueue_jobs($1, $2, $3, null, $4) as id",
-                sessions,
-                ["go"] * len(rows),
-                [priority for _, priority, _ in rows],
-                keys if has_keys else None,
-            )
-            return [row["id"] for row in found]
-
-        if any(self.sessions[session] in self.model.deleted for session in sessions):
-            try:
-                self.run(enter())
-            except asyncpg.PostgresError as error:
-                assert error.sqlstate == "MV004", error
-                return
-            raise AssertionError("a deleted project takes no jobs")
-        ids = self.run(enter())
-        assert len(ids) == len(rows)
-        fresh: dict[UUID, str | None] = {}
-        for session, job_id, key in zip(sessions, ids, keys, strict=True):
-            known = self.model.known(self.sessions[session], key) if key else None
-            assert known is None or known.id == job_id, "the same key is the same job"
-            if known is None and job_id not in fresh:
-                fresh[job_id] = key
-        self._enter(list(fresh), fresh)
 
     @precondition(lambda self: self.sessions)
     @rule(pick=PICK, is_soft=st.booleans())

@@ -119,20 +119,6 @@ class ModelQueue:
         """The attempt did its work."""
         self._end(self.holder(claim), "completed")
 
-    def complete_all(self, claims: list[Claim]) -> set[UUID]:
-        """Completes those that hold; the rest is in the answer, but for what the same attempt completed before."""
-        lost = set()
-        for claim in claims:
-            job = self.jobs.get(claim.job)
-            held = (job.attempt, job.worker) if job else None
-            if job is None or held != (claim.number, claim.worker):
-                lost.add(claim.job)
-            elif job.status == "processing":
-                self._end(job, "completed")
-            elif job.status != "completed":
-                lost.add(claim.job)
-        return lost
-
     def fail(self, claim: Claim, *, retry: bool, run_at: datetime | None) -> bool:
         """The attempt failed; True when the job waits for `run_at` and is tried again."""
         return self._end_attempt(self.holder(claim), retry=retry, run_at=run_at)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from mobvibe_worker.runner.running_job import Rhythm, RunningJob
+from mobvibe_worker.runner.running_job import RunningJob, WorkerTimings
 from mobvibe_worker.runner.worker import Worker
-from mobvibe_worker.store.claims import Claims
 from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.connection.pool import open_pool
-from mobvibe_worker.store.workers import WorkerRegistry
+from mobvibe_worker.store.stores import Stores
 
 
 async def _never_ends(running: RunningJob) -> None:
@@ -21,8 +20,8 @@ async def main(dsn: str) -> None:
     """Work until killed; the lease is long, so that nothing but a death seen cuts it short."""
     pool = await open_pool(dsn, size=3, application_name="worker-process")
     async with Listener(dsn) as listener:
-        rhythm = Rhythm(lease=120.0, poll=10.0, concurrency=4)
-        await Worker(Claims(pool), WorkerRegistry(pool), listener, _never_ends, rhythm).run()
+        timings = WorkerTimings(lease=120.0, poll=10.0, concurrency=4)
+        await Worker(Stores(pool), listener, _never_ends, timings).run()
 
 
 if __name__ == "__main__":

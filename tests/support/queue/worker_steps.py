@@ -78,25 +78,6 @@ class WorkerSteps(ComparedQueue):
             self.model.complete(current)
 
     @precondition(lambda self: self.claims)
-    @rule(worker=WORKERS, picks=st.lists(PICK, max_size=6), slots=st.integers(0, 4))
-    def finish_and_claim(self, worker: str, picks: list[int], slots: int) -> None:
-        """A batch in one statement: completes what it holds, says what it lost, claims what comes next."""
-        claims = list({claim.job: claim for claim in map(self.claim_at, picks)}.values())
-        sql = (
-            "select id, session_id, attempt, status"
-            " from public.finish_and_claim($1, $2, $3, '{}', $4, $5)"
-            " order by priority desc, created_at, id"
-        )
-        jobs, numbers = [claim.job for claim in claims], [claim.number for claim in claims]
-        rows = self.run(self.pool.fetch(sql, worker, jobs, numbers, slots, LONG))
-        as_sent = [Claim(claim.job, claim.number, worker) for claim in claims]
-        lost = self.model.complete_all(as_sent)
-        assert {row["id"] for row in rows if row["status"] is None} == lost
-        claimed = [Claim(row["id"], row["attempt"], worker) for row in rows if row["session_id"]]
-        assert claimed == self.model.claim(worker, slots)
-        self.claims += claimed
-
-    @precondition(lambda self: self.claims)
     @rule(pick=PICK, retry=st.booleans())
     def fail(self, pick: int, retry: bool) -> None:
         """An attempt fails; it waits for its back-off, or is dead."""

@@ -24,8 +24,9 @@ from mobvibe_worker.home import Home
 from mobvibe_worker.jobs import Job
 from mobvibe_worker.runner.attempt import AttemptRunner
 from mobvibe_worker.runner.event_buffer import EventBuffer
-from mobvibe_worker.runner.running_job import Rhythm
+from mobvibe_worker.runner.running_job import WorkerTimings
 from mobvibe_worker.runner.staging import Toolchains
+from mobvibe_worker.runner.tally import Tally
 from mobvibe_worker.runner.worker import Worker
 from mobvibe_worker.sanitize import Redactor
 from mobvibe_worker.store.connection.listener import Listener
@@ -135,7 +136,7 @@ async def test_work_that_is_stopped_has_its_word(pool: Pool) -> None:
 async def test_an_attempt_counts_once_though_its_outcome_is_stored_at_the_second_try(
     database_url: str, pool: Pool, tmp_path: Path
 ) -> None:
-    """The first try is the attempt's own, the second the worker's."""
+    """The first failure is refused, and the refusal is stored in its place."""
     session = await new_session(pool)
     await pool.execute("""update projects set expo_config = '{"sdk": 12}'""")
     await refuse_events(pool, "new.event_type = 'error'", times=1)
@@ -158,10 +159,12 @@ async def test_an_attempt_counts_once_though_its_outcome_is_stored_at_the_second
 
 def worker_of_builds(pool: Pool, listener: Listener, folder: Path) -> Worker:
     """A worker whose attempts are real ones; they have no model."""
-    stores, home = Stores(pool), Home(folder)
-    attempts = AttemptRunner(home, stores, Toolchains(home), no_model, NOTHING_SECRET, Decimal(1))
-    rhythm = Rhythm(lease=30.0, poll=10.0, concurrency=1)
-    return Worker(stores.claims, stores.workers, listener, attempts, rhythm, tally=attempts.tally)
+    stores, home, tally = Stores(pool), Home(folder), Tally()
+    attempts = AttemptRunner(
+        home, stores, Toolchains(home), no_model, NOTHING_SECRET, Decimal(1), tally.spend
+    )
+    timings = WorkerTimings(lease=30.0, poll=10.0, concurrency=1)
+    return Worker(stores, listener, attempts, timings, tally=tally)
 
 
 def no_model(job: Job) -> Model:

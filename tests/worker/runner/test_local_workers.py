@@ -14,14 +14,12 @@ import pytest_asyncio
 from asyncpg import Pool
 
 from mobvibe_worker.jobs import JobId
-from mobvibe_worker.runner.local_workers import until_dead
-from mobvibe_worker.runner.process_identity import ProcessIdentity, host_key, is_seen_dead
-from mobvibe_worker.runner.running_job import Rhythm, RunningJob
+from mobvibe_worker.runner.local_workers import ProcessIdentity, host_key, is_seen_dead, until_dead
+from mobvibe_worker.runner.running_job import RunningJob, WorkerTimings
 from mobvibe_worker.runner.worker import Worker
-from mobvibe_worker.store.claims import Claims
 from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.job_queue import JobQueue
-from mobvibe_worker.store.workers import WorkerRegistry
+from mobvibe_worker.store.stores import Stores
 from support.polling import Programs, patient, until, within
 from support.postgres.database import new_session
 from support.queue.headless import until_row
@@ -51,9 +49,9 @@ class Second:
     """A worker in this process."""
 
     def __init__(self, pool: Pool, listener: Listener) -> None:
-        rhythm = Rhythm(lease=120.0, poll=10.0, concurrency=4)
+        timings = WorkerTimings(lease=120.0, poll=10.0, concurrency=4)
         self.started: list[tuple[JobId, int, float]] = []
-        self.worker = Worker(Claims(pool), WorkerRegistry(pool), listener, self._never_ends, rhythm)
+        self.worker = Worker(Stores(pool), listener, self._never_ends, timings)
 
     async def _never_ends(self, running: RunningJob) -> None:
         self.started.append((running.job.id, running.attempt.number, time.monotonic()))

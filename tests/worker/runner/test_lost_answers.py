@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
 from asyncpg import Pool
@@ -18,11 +17,12 @@ from mobvibe_worker.runner.worker import Worker
 from mobvibe_worker.store.claims import Claims
 from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.connection.pool import open_pool
-from mobvibe_worker.store.job_queue import JobQueue, NewJob
+from mobvibe_worker.store.job_queue import JobQueue
+from mobvibe_worker.store.stores import Stores
 from support.polling import until
 from support.postgres.cutting_proxy import CuttingProxy
 from support.postgres.database import new_session
-from support.working import Endless, at_work
+from support.working import Endless, at_work, complete, until_status
 
 LEASE_SECONDS = 60.0
 """Longer than any test may take: who waits for a lease fails."""
@@ -71,7 +71,8 @@ async def test_a_claim_that_is_done_later_is_found_too_and_what_runs_is_left_alo
     async with at_a_distance(database_url, database_url, work, slots=1) as worker:
         await until(lambda: bool(work.started), 10, "one runs")
         other = await queue.enqueue(await new_session(pool, "Two"), "another app")
-        worker.unheard.doubt()
+        worker.claimer.lost.suspect()
+        worker.claimer.look()
         (late,) = await Claims(pool).claim(worker.id, 1, timedelta(seconds=LEASE_SECONDS))
         assert late.id == other
         while (found := await queue.get(other)).status != "pending":  # noqa: ASYNC110
@@ -99,14 +100,30 @@ async def test_a_claim_whose_answer_is_only_late_is_no_lost_one(
         at_a_distance(database_url, proxied, work, slots=2) as worker,
     ):
         await until(lambda: proxy.held == 1, 10, "the job is claimed, the answer under way")
-        worker.unheard.doubt()
-        looking = asyncio.create_task(worker.unheard.look())
-        await until(lambda: len(answers) > 1, 10, "it is seen that the job is held")
+        worker.claimer.lost.suspect()
         proxy.may_pass.set()
-        await looking
+        await until(lambda: len(answers) > 1, 10, "it is seen that the job is held")
         found = await queue.get(job_id)
         assert (found.status, found.attempt) == ("processing", 1)
         assert [each.attempt.number for each in work.started] == [1]
+
+
+async def test_what_a_claim_brings_after_the_stop_is_handed_back(
+    database_url: str, pool: Pool
+) -> None:
+    queue, work = JobQueue(pool), Endless()
+    job_id = await queue.enqueue(await new_session(pool), "an app")
+    proxy = CuttingProxy(holds=lambda answer: job_id.bytes in answer)
+    async with (
+        proxy.before(database_url) as proxied,
+        at_a_distance(database_url, proxied, work, slots=2) as worker,
+    ):
+        await until(lambda: proxy.held == 1, 10, "the job is claimed, the answer under way")
+        worker.stop()
+        proxy.may_pass.set()
+        await until_status(pool, job_id, "pending")
+    found = await queue.get(job_id)
+    assert (found.attempt, found.retry_count, work.started) == (1, 0, [])
 
 
 async def test_however_many_answers_are_lost_every_job_runs_once_and_in_order(
@@ -114,7 +131,7 @@ async def test_however_many_answers_are_lost_every_job_runs_once_and_in_order(
 ) -> None:
     queue = JobQueue(pool)
     sessions = [await new_session(pool, f"App {n}") for n in range(5)]
-    ids = await queue.enqueue_many([NewJob(each, str(n)) for n in range(40) for each in sessions])
+    ids = [await queue.enqueue(each, str(n)) for n in range(30) for each in sessions]
     done: dict[UUID, list[str]] = {session: [] for session in sessions}
     answers = itertools.count(1)
 
@@ -122,19 +139,18 @@ async def test_however_many_answers_are_lost_every_job_runs_once_and_in_order(
         """Of the answers that carry a job, some; the first ones are no others than claims."""
         return any(job.bytes in answer for job in ids) and next(answers) % 12 == 1
 
-    async def work(running: RunningJob) -> Mapping[str, Any]:
+    async def work(running: RunningJob) -> None:
         done[running.job.session_id].append(running.job.prompt)
-        await asyncio.sleep(0)
-        return {}
+        await complete(Stores(pool), running)
 
     proxy = CuttingProxy(is_cut)
     async with (
         proxy.before(database_url) as proxied,
         at_a_distance(database_url, proxied, work, slots=4) as worker,
     ):
-        await until(lambda: worker.tally.outcomes["completed"] == 200, 45, "all are done")
+        await until(lambda: worker.tally.outcomes["completed"] == 150, 45, "all are done")
     assert proxy.cut > 3
-    assert all(order == [str(n) for n in range(40)] for order in done.values())
+    assert all(order == [str(n) for n in range(30)] for order in done.values())
     rows = await pool.fetch("select status, retry_count, attempt > 1 from coding_jobs")
     told = Counter(map(tuple, rows))
     assert {(status, retries) for status, retries, _ in told} == {("completed", 0)}

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from asyncpg import Pool
@@ -20,17 +18,17 @@ from mobvibe_worker.errors import (
     ModelUnavailable,
 )
 from mobvibe_worker.jobs import Attempt, WorkerId
-from mobvibe_worker.runner.running_job import Rhythm, RunningJob
+from mobvibe_worker.runner.running_job import RunningJob, WorkerTimings
 from mobvibe_worker.runner.worker import Worker
 from mobvibe_worker.store.claims import Claims
 from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.sessions import SessionStore
-from mobvibe_worker.store.workers import WorkerRegistry
+from mobvibe_worker.store.stores import Stores
 from support.polling import patient, until
 from support.postgres.database import lose_lease, new_session
-from support.working import LEASE_SECONDS, Endless, at_work, until_status
+from support.working import LEASE_SECONDS, Endless, at_work, complete, until_status
 
 
 @pytest.mark.parametrize(("hears", "seconds"), [(True, 1.5), (False, 6.0)])
@@ -134,14 +132,14 @@ async def test_the_first_stop_lets_jobs_finish_and_the_second_hands_them_back(
 ) -> None:
     may_end, started = asyncio.Event(), 0
 
-    async def work(running: RunningJob) -> Mapping[str, Any]:
+    async def work(running: RunningJob) -> None:
         nonlocal started
         started += 1
         if running.job.prompt == "short":
             await may_end.wait()
         else:
             await asyncio.Event().wait()
-        return {"done": True}
+        await complete(Stores(pool), running)
 
     queue = JobQueue(pool)
     short = await queue.enqueue(await new_session(pool), "short")
@@ -167,11 +165,11 @@ async def test_a_job_that_has_not_taken_a_step_is_handed_back_too(
 ) -> None:
     """The answer to a claim and the signal to stop come at the same moment."""
     work, queue = Endless(), JobQueue(pool)
-    rhythm = Rhythm(lease=LEASE_SECONDS, poll=10.0, concurrency=1)
-    worker = Worker(Claims(pool), WorkerRegistry(pool), Listener(database_url), work, rhythm)
+    timings = WorkerTimings(lease=LEASE_SECONDS, poll=10.0, concurrency=1)
+    worker = Worker(Stores(pool), Listener(database_url), work, timings)
     job_id = await queue.enqueue(await new_session(pool), "a timer")
     (job,) = await Claims(pool).claim(worker.id, 1, timedelta(seconds=LEASE_SECONDS))
-    worker.exchange.start(job)
+    worker._start(job)
     await worker._hand_back_all()
     found = await queue.get(job_id)
     assert (found.status, found.retry_count, work.started) == ("pending", 0, [])

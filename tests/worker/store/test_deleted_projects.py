@@ -7,12 +7,13 @@ import pytest
 from asyncpg import Pool
 
 from mobvibe_worker.jobs import Job, JobId, UserId, WorkerId
-from mobvibe_worker.store.claims import Claims, Finished, Traded
+from mobvibe_worker.store.claims import Claims
 from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.projects import ProjectStore
 from mobvibe_worker.store.sessions import SessionStore
-from support.postgres.database import LEASE, claimed, lose_lease, new_session, running_job
+from support.postgres.database import claimed, lose_lease, new_session, running_job
 from support.postgres.tenants import outcome
+from support.working import finish
 
 W = WorkerId("w1")
 
@@ -57,7 +58,7 @@ async def test_what_rests_can_be_cancelled_and_does_not_come_back(pool: Pool) ->
     assert await claimed(pool) == []
 
 
-@pytest.mark.parametrize("ending", ["handed back", "failed", "lost", "completed", "fused"])
+@pytest.mark.parametrize("ending", ["handed back", "failed", "lost", "completed"])
 async def test_however_the_running_job_ends_nothing_follows_it(pool: Pool, ending: str) -> None:
     queue = JobQueue(pool)
     job, attempt = await running_job(pool)
@@ -73,18 +74,13 @@ async def test_however_the_running_job_ends_nothing_follows_it(pool: Pool, endin
         case "lost":
             await lose_lease(pool, job)
             assert await Claims(pool).reclaim() == [job.id]
-        case "completed":
-            assert await Claims(pool).complete_many(W, [Finished(attempt, {})]) == []
         case _:
-            assert await Claims(pool).finish_and_claim(
-                W, [Finished(attempt, {})], 9, LEASE
-            ) == Traded([])
+            await finish(pool, attempt)
     assert await claimed(pool, slots=9) == []
     assert await Claims(pool).next_due_seconds() is None
     await mark(pool, job, "active")
     ((next_one, _),) = await claimed(pool, slots=9)
-    is_over = ending in ("completed", "fused")
-    assert next_one.id == (waiting if is_over else job.id)
+    assert next_one.id == (waiting if ending == "completed" else job.id)
 
 
 async def test_a_person_deletes_and_restores_through_their_own_rights(pool: Pool) -> None:

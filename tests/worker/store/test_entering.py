@@ -1,8 +1,6 @@
-"""Prompts enter by index and with ids of their own; what they pass by is checked for everybody else."""
+"""Prompts and events enter by index, whichever way they come, and are checked alike."""
 
 from __future__ import annotations
-
-import time
 
 import asyncpg
 import pytest
@@ -10,17 +8,14 @@ from asyncpg import Pool
 
 from mobvibe_worker.errors import StoreError
 from mobvibe_worker.events import Message
-from mobvibe_worker.store.claims import Claims, Finished
 from mobvibe_worker.store.event_log import EventLog
-from mobvibe_worker.store.job_queue import JobQueue, NewJob
+from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.sessions import SessionStore
-from support.postgres.database import LEASE, claimed, new_session, running_job
+from support.postgres.database import claimed, new_session, running_job
+from support.working import finish
 
 ENTER = {
     "one": "select enqueue_job($1, 'a prompt', $2, null, null, gen_random_uuid()::text)",
-    "many": "select enqueue_jobs(array[$1::uuid], array['a prompt'], array[$2::integer])",
-    "many, bare": "select enqueue_jobs("
-    "array[$1::uuid], array['a prompt'], array[$2::integer], p_messages => false)",
     "an insert": "insert into coding_jobs (session_id, prompt, priority) values ($1, 'a prompt', $2)",
     "an event": "select append_events($1, array['message'], array[to_jsonb($2::integer)])",
     "a plain event": "insert into session_events (session_id, event_type, data)"
@@ -44,7 +39,7 @@ async def test_no_table_is_read_whole_however_empty_it_was(way: str, pool: Pool)
         assert await connection.fetchval(WHOLE_SCANS) == 1
 
 
-@pytest.mark.parametrize("way", ["one", "many", "many, bare", "an event"])
+@pytest.mark.parametrize("way", ["one", "an event"])
 async def test_who_writes_after_a_prompt_is_checked_as_before(way: str, pool: Pool) -> None:
     session, other = await new_session(pool), await new_session(pool, "Other")
     async with pool.acquire() as connection, connection.transaction():
@@ -90,22 +85,7 @@ async def test_an_event_is_of_its_jobs_session(pool: Pool) -> None:
     assert await log.read(other) == []
 
 
-async def test_the_ids_of_a_batch_are_time_ordered_and_their_own(pool: Pool) -> None:
-    session, before = await new_session(pool), time.time()
-    jobs = [NewJob(session, str(number)) for number in range(300)]
-    ids = [*await JobQueue(pool).enqueue_many(jobs), *await JobQueue(pool).enqueue_many(jobs)]
-    assert sorted(ids) == ids and len(set(ids)) == 600
-    assert {(one.version, one.variant) for one in ids} == {(7, "specified in RFC 4122")}
-    moments = [(one.int >> 80) / 1000 for one in ids]
-    assert before - 0.1 <= min(moments) and max(moments) <= time.time() + 0.1
-    many = await pool.fetch(
-        "select u from generate_series(1, 300) as n, unnest(private.uuid7s(least(40, n * 40))) as u"
-    )
-    assert len({row["u"] for row in many}) == 12_000
-    assert {(row["u"].version, row["u"].variant[:9]) for row in many} == {(7, "specified")}
-
-
-@pytest.mark.parametrize("way", ["one", "many", "an insert"])
+@pytest.mark.parametrize("way", ["one", "an insert"])
 async def test_a_prompt_revives_its_session_and_takes_its_place(way: str, pool: Pool) -> None:
     session = await new_session(pool)
     later = (
@@ -124,10 +104,7 @@ async def test_a_prompt_revives_its_session_and_takes_its_place(way: str, pool: 
     assert await pool.fetchval("select id from claim_next_job()") == first
 
 
-@pytest.mark.parametrize("slots", [0, 3])
-async def test_what_is_scheduled_is_head_when_all_before_it_are_done(
-    slots: int, pool: Pool
-) -> None:
+async def test_what_is_scheduled_is_head_when_all_before_it_are_done(pool: Pool) -> None:
     queue, session = JobQueue(pool), await new_session(pool)
     await queue.enqueue(session, "now")
     ((_, attempt),) = await claimed(pool)
@@ -135,8 +112,6 @@ async def test_what_is_scheduled_is_head_when_all_before_it_are_done(
         "insert into coding_jobs (session_id, prompt, run_at) values ($1, 'later', now() + '1 h')"
     )
     await pool.execute(later, session)
-    traded = await Claims(pool).finish_and_claim(
-        attempt.worker, [Finished(attempt, {})], slots, LEASE
-    )
-    assert not (traded.jobs or traded.lost or traded.busy)
+    await finish(pool, attempt)
+    assert await claimed(pool) == []
     assert await pool.fetchval("select prompt from coding_jobs where is_head") == "later"

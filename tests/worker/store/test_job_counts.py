@@ -9,11 +9,12 @@ from typing import get_args
 from asyncpg import Pool
 
 from mobvibe_worker.errors import InputError, LeaseLost, NotFound
-from mobvibe_worker.jobs import JobStatus, SessionId, WorkerId
-from mobvibe_worker.store.claims import Claims, Finished
-from mobvibe_worker.store.job_queue import JobQueue, NewJob
+from mobvibe_worker.jobs import JobStatus, SessionId
+from mobvibe_worker.store.claims import Claims
+from mobvibe_worker.store.job_queue import JobQueue
 from support.polling import within
-from support.postgres.database import LEASE, claimed, lose_lease, new_session, running_job
+from support.postgres.database import claimed, lose_lease, new_session, running_job
+from support.working import finish
 
 
 async def _agree(pool: Pool) -> bool:
@@ -40,14 +41,17 @@ async def _something(pool: Pool, chance: random.Random, sessions: list[SessionId
         case 0:
             await queue.enqueue(chance.choice(sessions), "one", priority=chance.randrange(3))
         case 1:
-            many = [NewJob(chance.choice(sessions), "many") for _ in range(chance.randrange(1, 9))]
-            await queue.enqueue_many(many)
+            many = [chance.choice(sessions) for _ in range(chance.randrange(1, 9))]
+            await pool.execute(
+                "insert into coding_jobs (session_id, prompt) select s, 'many' from unnest($1::uuid[]) as s",
+                many,
+            )
         case 2:
             await _end_some(pool, chance)
         case 3 | 4:
             taken = await claimed(pool, slots=4)
-            finished = [Finished(attempt, {}) for _, attempt in taken]
-            await Claims(pool).finish_and_claim(WorkerId("w1"), finished, 1, LEASE)
+            for _, attempt in taken:
+                await finish(pool, attempt)
         case 5:
             for each in await queue.newest(3):
                 await queue.cancel(each.id)

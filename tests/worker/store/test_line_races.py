@@ -1,4 +1,4 @@
-"""A line never stands still: rows deleted in the very moment, a team's own triggers, two of one attempt."""
+"""A line never stands still: rows deleted in the very moment, a team's own triggers."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 from asyncpg import Pool
 
-from mobvibe_worker.jobs import Attempt, WorkerId
-from mobvibe_worker.store.claims import Claims, Finished
+from mobvibe_worker.jobs import Attempt
 from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.sessions import SessionStore
-from support.postgres.database import LEASE, claimed, new_session
+from support.postgres.database import claimed, new_session
 from support.queue.headless import until_row
+from support.working import finish
 
-W = WorkerId("w1")
 WAITS = (
     "select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
 )
@@ -31,20 +30,12 @@ create trigger follow_up after {event} for each row when ({condition}) execute f
 """
 
 
-async def fused(pool: Pool, attempt: Attempt) -> None:
-    await Claims(pool).finish_and_claim(W, [Finished(attempt, {})], 1, LEASE)
-
-
-async def in_a_batch(pool: Pool, attempt: Attempt) -> None:
-    assert await Claims(pool).complete_many(W, [Finished(attempt, {})]) == []
-
-
 async def by_hand(pool: Pool, attempt: Attempt) -> None:
     await pool.execute("select complete_job($1)", attempt.job_id)
 
 
 @pytest.mark.parametrize("gone", ["coding_jobs", "coding_sessions"])
-@pytest.mark.parametrize("complete", [fused, in_a_batch, by_hand])
+@pytest.mark.parametrize("complete", [finish, by_hand])
 async def test_the_line_goes_on_when_the_next_one_is_deleted_in_that_moment(
     complete: Callable[[Pool, Attempt], Coroutine[Any, Any, None]], gone: str, pool: Pool
 ) -> None:
@@ -80,18 +71,8 @@ async def test_what_falls_due_while_its_line_is_locked_is_claimed_once_beside_th
     await until_row(
         pool, f"select 1 from coding_jobs where id = '{due}' and run_at < now()", seconds=5
     )
-    traded = await Claims(pool).finish_and_claim(W, [Finished(attempt, {})], 2, LEASE)
-    assert {job.id for job in traded.jobs} == {due, ready}
-
-
-async def test_an_attempt_that_is_named_twice_is_completed_once(pool: Pool) -> None:
-    queue = JobQueue(pool)
-    job = await queue.enqueue(await new_session(pool), "named twice")
-    ((_, attempt),) = await claimed(pool)
-    twice = [Finished(attempt, {}), Finished(attempt, {})]
-    assert (await Claims(pool).finish_and_claim(W, twice, 1, LEASE)).lost == frozenset()
-    assert (await queue.get(job)).status == "completed" and (await queue.stats()).completed == 1
-    assert await Claims(pool).complete_many(W, twice) == []
+    await finish(pool, attempt)
+    assert {job.id for job, _ in await claimed(pool, slots=2)} == {due, ready}
 
 
 async def count_waiting(pool: Pool) -> int:
@@ -137,8 +118,8 @@ async def test_what_a_team_s_own_trigger_enqueues_on_completion_is_counted_and_r
             statement=statement,
         )
     )
-    traded = await Claims(pool).finish_and_claim(W, [Finished(attempt, {})], 5, LEASE)
-    assert len(traded.jobs) + len(await claimed(pool, slots=5)) == 1
+    await finish(pool, attempt)
+    assert len(await claimed(pool, slots=5)) == 1
     assert await count_waiting(pool) == 1
 
 

@@ -13,7 +13,7 @@ from mobvibe_worker.errors import Denied
 from mobvibe_worker.events import Message, Thinking
 from mobvibe_worker.jobs import LOCAL_OWNER, JobId, ProjectId, SessionId
 from mobvibe_worker.revisions import FileTree, Revision
-from mobvibe_worker.runner.retention import Upkeep, UpkeepRhythm
+from mobvibe_worker.runner.retention import Retention, RetentionTimings
 from mobvibe_worker.store.claims import Claims, FinishedWork
 from mobvibe_worker.store.connection.pool import open_pool
 from mobvibe_worker.store.event_log import EventLog
@@ -156,7 +156,7 @@ async def test_more_sessions_than_one_call_looks_at(pool: Pool) -> None:
         "select id from coding_sessions order by expires_at, id desc limit 1"
     )
     await EventLog(pool).append(SessionId(newest), [Message("hello", "person")])
-    rounds = Upkeep(UpkeepStore(pool), UpkeepRhythm(events=DAY))
+    rounds = Retention(UpkeepStore(pool), RetentionTimings(events=DAY))
     await rounds.forget()
     assert await pool.fetchval("select count(*) from session_events") == 0
 
@@ -167,7 +167,7 @@ async def test_who_owns_no_table_forgets_no_events(database_url: str) -> None:
         with pytest.raises(Denied):
             await upkeep.forget_events(DAY)
         assert await upkeep.expire_sessions() == 0
-        await Upkeep(upkeep, UpkeepRhythm(events=DAY)).forget()
+        await Retention(upkeep, RetentionTimings(events=DAY)).forget()
 
 
 async def test_old_jobs_go_and_nothing_that_is_needed_with_them(pool: Pool) -> None:
@@ -209,7 +209,7 @@ async def test_a_round_keeps_what_is_kept_for_ever(pool: Pool) -> None:
         " ('left', 'h', 1, '1', 1, now() - interval '9 days', now() - interval '9 days'),"
         " ('new', 'h', 1, '1', 1, now(), null)"
     )
-    upkeep = Upkeep(UpkeepStore(pool), UpkeepRhythm())
+    upkeep = Retention(UpkeepStore(pool), RetentionTimings())
     assert await upkeep.expire() == 1
     await upkeep.forget()
     assert (await JobQueue(pool).get(job)).status == "completed"
@@ -217,6 +217,6 @@ async def test_a_round_keeps_what_is_kept_for_ever(pool: Pool) -> None:
     assert [row["id"] for row in await pool.fetch("select id from workers")] == ["new"]
     assert await ProjectStore(pool).create(LOCAL_OWNER, "Another", 54)
 
-    await Upkeep(UpkeepStore(pool), UpkeepRhythm(events=DAY, jobs=DAY)).forget()
+    await Retention(UpkeepStore(pool), RetentionTimings(events=DAY, jobs=DAY)).forget()
     assert await pool.fetchval("select count(*) from coding_jobs") == 0
     assert await EventLog(pool).read(session) == []

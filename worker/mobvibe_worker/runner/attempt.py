@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from time import monotonic
@@ -13,25 +12,17 @@ from typing import TYPE_CHECKING
 
 from mobvibe_worker.agent.loop import AgentLoop, AgentResult
 from mobvibe_worker.agent.model import Model
-from mobvibe_worker.errors import (
-    HeadMoved,
-    LeaseLost,
-    MobvibeError,
-    ModelUnavailable,
-    RedChecks,
-    StoreError,
-)
-from mobvibe_worker.events import Completion, ErrorRaised, Terminal
+from mobvibe_worker.errors import HeadMoved, LeaseLost, MobvibeError, RedChecks
+from mobvibe_worker.events import Completion, Terminal
 from mobvibe_worker.home import Home
 from mobvibe_worker.jobs import Attempt, Job, RevisionId
 from mobvibe_worker.revisions import CheckReport, FileTree
 from mobvibe_worker.runner.event_buffer import EventBuffer
-from mobvibe_worker.runner.failed_attempts import keep_aside
+from mobvibe_worker.runner.failed_attempts import save_failed_attempt
 from mobvibe_worker.runner.ledger import AttemptLedger
-from mobvibe_worker.runner.outcome_writes import until_answered, until_stored
+from mobvibe_worker.runner.outcome_writes import until_answered
 from mobvibe_worker.runner.running_job import RunningJob
-from mobvibe_worker.runner.tally import Tally
-from mobvibe_worker.sanitize import Redactor, clean_text
+from mobvibe_worker.sanitize import Redactor
 from mobvibe_worker.store.claims import FinishedWork
 from mobvibe_worker.store.projects import Project
 from mobvibe_worker.workspace.tree import merge
@@ -39,8 +30,6 @@ from mobvibe_worker.workspace.tree import merge
 if TYPE_CHECKING:
     from mobvibe_worker.runner.staging import CheckingStaged, Toolchains
     from mobvibe_worker.store.stores import Stores
-
-log = logging.getLogger(__name__)
 
 MOST_MERGES = 5
 
@@ -55,7 +44,7 @@ class Base:
 
 @dataclass(frozen=True, slots=True)
 class AttemptRunner:
-    """Runs one claimed job to its one outcome: completed, failed, cancelled, or handed back."""
+    """Builds: the worker calls it with each job that it claimed."""
 
     home: Home
     stores: Stores
@@ -63,43 +52,12 @@ class AttemptRunner:
     model_for: Callable[[Job], Model]
     redact: Redactor
     budget_usd: Decimal
-    tally: Tally = field(default_factory=Tally)
+    on_spent: Callable[[Decimal | None], None]
+    """Receives what each settled turn cost, in US dollars; None if its price is unknown."""
 
     async def __call__(self, running: RunningJob) -> None:
-        """Never raises for a failed job: its outcome is stored. Raises CancelledError when stopped."""
-        job, attempt = running.job, running.attempt
-        buffer = EventBuffer(
-            self.stores.events,
-            job.session_id,
-            attempt,
-            on_lost=lambda: running.stop("lost"),
-            redact=self.redact,
-            on_stored=self._count_events,
-        )
-        async with buffer:
-            try:
-                await buffer.while_accepted(self._work(running, buffer))
-                running.outcome = "completed"
-            except asyncio.CancelledError:
-                await asyncio.shield(self._end_stopped(running, buffer))
-                raise
-            except LeaseLost as lost:
-                log.warning("job %s attempt %s: %s", job.id, attempt.number, lost)
-            except MobvibeError as error:
-                await self._fail(running, buffer, error)
-            except Exception as error:  # the border: a defect ends one job, not the worker
-                log.exception("job %s attempt %s ended by a defect", job.id, attempt.number)
-                defect = MobvibeError(
-                    f"An unexpected {type(error).__name__} ended the job: {error}",
-                    "Run it again with `mobvibe-tui retry`, or see the worker's log.",
-                )
-                await self._fail(running, buffer, defect)
-
-    def _count_events(self, rows: int) -> None:
-        self.tally.event_rows += rows
-
-    async def _work(self, running: RunningJob, buffer: EventBuffer) -> None:
-        job, attempt = running.job, running.attempt
+        """Raises whatever ends the attempt without a revision: MobvibeError, LeaseLost, CancelledError."""
+        job, attempt, buffer = running.job, running.attempt, running.events
         started = monotonic()
         project = await self.stores.projects.get(job.project_id)
         toolchain = await self.toolchains.ready(project.sdk, buffer.emit)
@@ -112,7 +70,7 @@ class AttemptRunner:
                     staged=staging.staged,
                     checker=staging.checker,
                     ledger=AttemptLedger(
-                        self.stores.turns, attempt, self.budget_usd, self.tally.spend
+                        self.stores.turns, attempt, self.budget_usd, self.on_spent
                     ),
                     emit=buffer.emit,
                     redact=self.redact,
@@ -124,7 +82,7 @@ class AttemptRunner:
             except (MobvibeError, OSError, asyncio.CancelledError):
                 if running.why_stopped in (None, "cancelled"):
                     kept = self.home.failed_attempts / f"{project.slug}-{name}"
-                    copying = asyncio.to_thread(keep_aside, staging.staged.root, kept)
+                    copying = asyncio.to_thread(save_failed_attempt, staging.staged.root, kept)
                     await asyncio.shield(copying)
                 raise
 
@@ -146,7 +104,7 @@ class AttemptRunner:
         buffer: EventBuffer,
         started: float,
     ) -> None:
-        """Commit the green files with the job's completion; where head moved, merge, check and try again."""
+        """Commit the green files with the job's completion. If the head moved, merge, check and try again."""
         report = result.report
         for _ in range(MOST_MERGES):
             files = staging.staged.snapshot()
@@ -183,41 +141,6 @@ class AttemptRunner:
         buffer.emit(Terminal("merge your own edits", "passed", output))
         return Base(revision.id, theirs)
 
-    async def _fail(self, running: RunningJob, buffer: EventBuffer, error: MobvibeError) -> None:
-        job, attempt = running.job, running.attempt
-        # As private.end_attempts decides it.
-        will_retry = error.is_worth_retrying and job.retry_count + 1 < job.max_retries
-        message = self.redact(clean_text(error.message))
-        remedy = self.redact(clean_text(remedy_of(error, str(job.id), will_retry=will_retry)))
-
-        async def store() -> None:
-            await buffer.flush()
-            is_retried = await self.stores.claims.fail(
-                attempt,
-                f"{message} {remedy}".strip(),
-                retry=error.is_worth_retrying,
-                events=[ErrorRaised(message, remedy)],
-            )
-            running.outcome = "retried" if is_retried else "failed"
-
-        await until_stored(store, attempt)
-
-    async def _end_stopped(self, running: RunningJob, buffer: EventBuffer) -> None:
-        """Store the outcome of an attempt that was stopped from outside; where that fails, its lease runs out."""
-        claims, attempt = self.stores.claims, running.attempt
-        if running.why_stopped == "lost":
-            return
-        try:
-            await buffer.flush()
-            if running.why_stopped == "cancelled":
-                cancelled = ErrorRaised("Cancelled.", is_cancelled=True)
-                await claims.finish_cancelled(attempt, [cancelled])
-            else:
-                await claims.hand_back(attempt)
-            running.outcome = running.why_stopped
-        except StoreError as error:
-            log.warning("job %s attempt %s: %s", attempt.job_id, attempt.number, error)
-
 
 def _finished(
     base: Base, files: FileTree, report: CheckReport, result: AgentResult, seconds: float
@@ -239,13 +162,6 @@ def _finished(
         events=[completion],
         result={"summary": result.summary, "turns": result.turns, "tokens": result.tokens},
     )
-
-
-def remedy_of(error: MobvibeError, job: str, *, will_retry: bool) -> str:
-    """What to do next; a job that ended for good is not said to be tried again."""
-    if isinstance(error, ModelUnavailable) and not will_retry:
-        return f"Check the network and ANTHROPIC_BASE_URL, then run `mobvibe-tui retry {job}`."
-    return error.remedy
 
 
 def overruled(base: FileTree, mine: FileTree, theirs: FileTree) -> list[str]:

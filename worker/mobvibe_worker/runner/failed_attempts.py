@@ -1,4 +1,4 @@
-"""Staged folders of attempts that did not complete, kept aside for the person: the newest few."""
+"""Saves the staged folders of attempts that did not complete, so that a person can look into them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ log = logging.getLogger(__name__)
 MOST_KEPT = 20
 
 
-def keep_aside(staged: Path, kept: Path) -> None:
-    """Copy a staged folder to `kept`; of its neighbours the oldest go. A full disk is logged, not raised."""
+def save_failed_attempt(staged: Path, kept: Path) -> None:
+    """Copy a staged folder to `kept`, and delete the oldest copies beside it. A full disk is logged, not raised."""
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(kept, ignore_errors=True)
@@ -23,8 +23,8 @@ def keep_aside(staged: Path, kept: Path) -> None:
             ignore=shutil.ignore_patterns("node_modules", ".expo"),
         )
         kept.touch()
-        neighbours = sorted(kept.parent.iterdir(), key=lambda each: each.stat().st_mtime_ns)
-        for old in neighbours[:-MOST_KEPT]:
+        copies = sorted(kept.parent.iterdir(), key=lambda each: each.stat().st_mtime_ns)
+        for old in copies[:-MOST_KEPT]:
             shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
-        log.warning("%s cannot be kept aside: %s", staged.name, error)
+        log.warning("%s cannot be saved: %s", staged.name, error)

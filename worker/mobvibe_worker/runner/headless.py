@@ -12,12 +12,11 @@ from mobvibe_worker.errors import InputError
 from mobvibe_worker.home import Home
 from mobvibe_worker.runner.metrics import serving_metrics
 from mobvibe_worker.runner.monitor import Reading, monitor
-from mobvibe_worker.runner.wiring import build_upkeep, build_worker
+from mobvibe_worker.runner.wiring import build_retention, build_worker
 from mobvibe_worker.runner.worker import Worker
 from mobvibe_worker.settings import WorkerSettings
 from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.connection.pool import open_pool
-from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.schema.migrations import MigrationRunner
 from mobvibe_worker.toolchain.sandbox import Sandbox
 
@@ -43,20 +42,19 @@ async def run_headless(
         )
         stack.push_async_callback(pool.close)
         listener = await stack.enter_async_context(Listener(settings.session_url(dsn)))
-        worker, queue = build_worker(settings, pool, listener, sandbox=sandbox), JobQueue(pool)
+        worker = build_worker(settings, pool, listener, sandbox=sandbox)
         if settings.metrics_port is not None:
             address = settings.metrics_host, settings.metrics_port
-            await stack.enter_async_context(serving_metrics(worker, queue, *address))
+            await stack.enter_async_context(serving_metrics(worker, *address))
             say(f"metrics: http://{address[0]}:{address[1]}/metrics")
         _stop_on_signals(worker, settings.drain_seconds, say)
         say(f"worker {worker.id}: {settings.concurrency} slot(s), waiting for jobs")
         telling = monitor(
             worker,
-            queue,
             settings.monitor_interval_ms / 1000,
             tell or (lambda reading: say(reading.line())),
         )
-        await _run_beside(worker, telling, build_upkeep(settings, pool).run())
+        await _run_beside(worker, telling, build_retention(settings, pool).run())
         say(f"worker {worker.id}: stopped{_handed_back(worker)}")
 
 

@@ -1,4 +1,4 @@
-"""The workers of one host watch each other: when a process dies, its jobs wait again at once."""
+"""Watches the other workers of this machine, and reclaims the jobs of one whose process died."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import asyncio
 import contextlib
 import logging
 import os
+import socket
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
 
 from mobvibe_worker.errors import StoreError
 from mobvibe_worker.jobs import WorkerId
-from mobvibe_worker.runner.process_identity import ProcessIdentity, is_seen_dead
 from mobvibe_worker.store.claims import Claims
 from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.workers import Neighbour, WorkerRegistry
@@ -22,13 +26,31 @@ log = logging.getLogger(__name__)
 CHANNEL = "worker_changed"
 REFRESH_SECONDS = 5.0
 POLL_SECONDS = 0.25
-"""Where the system cannot tell of a process's end by itself."""
+"""How often a process is looked at if the system cannot report its end."""
 RECONNECT_SECONDS = 0.5
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_PID_NAMESPACE = Path("/proc/self/ns/pid")
+_FIELDS_BEFORE_START = 19
+_DEAD_STATES = frozenset("ZXx")
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessIdentity:
+    """A process among all that its machine ever ran: pids are reused, pids with a start time are not."""
+
+    host_key: str
+    pid: int
+    started: str
+
+    @classmethod
+    def own(cls) -> ProcessIdentity:
+        """The identity of this process."""
+        return cls(host_key(), os.getpid(), _look(os.getpid())[0] or "")
 
 
 @dataclass(slots=True)
-class Neighbours:
-    """A lease is cut short only when its worker's process is seen dead; silence alone means nothing."""
+class LocalWorkers:
+    """Ends the leases of workers whose process is seen dead, and of no others: a silent worker may be alive."""
 
     claims: Claims
     registry: WorkerRegistry
@@ -39,13 +61,13 @@ class Neighbours:
     _watched: dict[WorkerId, asyncio.Task[None]] = field(default_factory=dict)
 
     async def look(self) -> None:
-        """Take back what dead workers of this host hold, once. Raises StoreError."""
+        """Reclaim once what dead workers of this machine hold. Raises StoreError."""
         for neighbour in await self._others():
             if is_seen_dead(neighbour.pid, neighbour.process_started):
                 await self._reclaim(neighbour)
 
     async def run(self) -> None:
-        """Watch whoever is there or comes, until cancelled."""
+        """Watch the workers that are here or come, until cancelled."""
         changes = self.listener.subscribe(CHANNEL)
         try:
             async with asyncio.TaskGroup() as group:
@@ -53,7 +75,7 @@ class Neighbours:
                     try:
                         await self._watch_all(group)
                     except StoreError as error:
-                        log.info("the neighbours cannot be read: %s", error)
+                        log.info("the workers of this machine cannot be read: %s", error)
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(REFRESH_SECONDS):
                             if await anext(changes, None) is None:  # the listener is closed
@@ -95,9 +117,9 @@ class Neighbours:
 
 
 async def until_dead(pid: int, started: str) -> None:
-    """Return when the process is seen dead: at once where the system tells, else by looking."""
+    """Return when the process is seen dead: at once if the system reports it, else at the next look."""
     with _process_descriptor(pid) as descriptor:
-        # Looked at after the descriptor is open: from here on it cannot be another process with that pid.
+        # Checked after the descriptor is open: from here on the pid cannot belong to another process.
         if is_seen_dead(pid, started):
             return
         if descriptor is not None:
@@ -130,3 +152,44 @@ async def _readable(descriptor: int) -> None:
         await ended.wait()
     finally:
         loop.remove_reader(descriptor)
+
+
+def host_key() -> str:
+    """Equal for two processes only if a pid means the same to both: one boot of one machine, one pid namespace."""
+    name = socket.gethostname()
+    try:
+        boot = _BOOT_ID.read_text(encoding="ascii").strip()
+        return f"{name}:{boot}:{_PID_NAMESPACE.stat().st_ino}"
+    except OSError:
+        return f"{name}:{uuid.getnode():x}"
+
+
+def is_seen_dead(pid: int, started: str) -> bool:
+    """Whether the process is certainly gone, or its pid belongs to a later one. Unknown counts as alive."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass  # another user's process, but it is there
+    now, is_ended = _look(pid)
+    return is_ended or (bool(started) and now is not None and now != started)
+
+
+def _look(pid: int) -> tuple[str | None, bool]:
+    """When the process started, if that can be seen, and whether it ended and only waits to be reaped."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return _look_elsewhere(pid)
+    # The program chooses the name before it, which may hold blanks and brackets.
+    rest = stat.rpartition(")")[2].split()
+    return rest[_FIELDS_BEFORE_START], rest[0] in _DEAD_STATES
+
+
+def _look_elsewhere(pid: int) -> tuple[str | None, bool]:
+    try:
+        process = psutil.Process(pid)
+        return f"{process.create_time():.2f}", process.status() == psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return None, False

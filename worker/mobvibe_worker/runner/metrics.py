@@ -23,7 +23,6 @@ from prometheus_client.registry import Collector
 from mobvibe_worker.errors import ServiceError, StoreError
 from mobvibe_worker.jobs import QueueStats
 from mobvibe_worker.runner.worker import Worker
-from mobvibe_worker.store.job_queue import JobQueue
 
 ANSWER_SECONDS = 3.0
 """How long a scrape waits for the database."""
@@ -34,7 +33,6 @@ class WorkerCollector(Collector):
     """What is true at the moment of a scrape. Scrapes come in threads of the server; the queue is asked on `loop`."""
 
     worker: Worker
-    queue: JobQueue
     loop: asyncio.AbstractEventLoop
 
     def collect(self) -> Iterator[Metric]:
@@ -56,7 +54,7 @@ class WorkerCollector(Collector):
 
     def _own(self) -> Iterator[Metric]:
         worker, tally = self.worker, self.worker.tally
-        yield GaugeMetricFamily("mobvibe_slots", "Jobs it may run.", worker.rhythm.concurrency)
+        yield GaugeMetricFamily("mobvibe_slots", "Jobs it may run.", worker.timings.concurrency)
         yield GaugeMetricFamily("mobvibe_running", "Jobs it runs.", len(worker.running))
         yield CounterMetricFamily("mobvibe_jobs_claimed", "Jobs it claimed.", tally.claimed)
         ended = CounterMetricFamily(
@@ -80,7 +78,7 @@ class WorkerCollector(Collector):
         )
 
     def _stats(self) -> QueueStats | None:
-        asked = asyncio.run_coroutine_threadsafe(self.queue.stats(), self.loop)
+        asked = asyncio.run_coroutine_threadsafe(self.worker.stores.queue.stats(), self.loop)
         try:
             return asked.result(ANSWER_SECONDS)
         except (StoreError, concurrent.futures.TimeoutError, concurrent.futures.CancelledError):
@@ -101,13 +99,11 @@ def _queue(stats: QueueStats) -> Iterator[Metric]:
 
 
 @asynccontextmanager
-async def serving_metrics(
-    worker: Worker, queue: JobQueue, host: str, port: int
-) -> AsyncIterator[None]:
+async def serving_metrics(worker: Worker, host: str, port: int) -> AsyncIterator[None]:
     """Answer every GET at `host`:`port` with the metrics. Raises ServiceError where that cannot be listened at."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
-    registry.register(WorkerCollector(worker, queue, asyncio.get_running_loop()))
+    registry.register(WorkerCollector(worker, asyncio.get_running_loop()))
     try:
         server, thread = start_http_server(port, host, registry)
     except OSError as error:

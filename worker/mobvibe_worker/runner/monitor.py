@@ -12,7 +12,6 @@ from typing import Any
 from mobvibe_worker.errors import StoreError
 from mobvibe_worker.jobs import QueueStats
 from mobvibe_worker.runner.worker import Worker
-from mobvibe_worker.store.job_queue import JobQueue
 
 log = logging.getLogger(__name__)
 
@@ -45,14 +44,12 @@ class Reading:
         return asdict(self)
 
 
-async def monitor(
-    worker: Worker, queue: JobQueue, seconds: float, on_reading: Callable[[Reading], None]
-) -> None:
+async def monitor(worker: Worker, seconds: float, on_reading: Callable[[Reading], None]) -> None:
     """Report a reading every `seconds`, until cancelled. While the database is away, log that instead."""
     before: tuple[float, QueueStats] | None = None
     while True:
         try:
-            now = time.monotonic(), await queue.stats()
+            now = time.monotonic(), await worker.stores.queue.stats()
         except StoreError as error:
             log.warning("no queue stats: %s", error)
         else:
@@ -74,7 +71,7 @@ def _reading(worker: Worker, stats: QueueStats, rate: float) -> Reading:
         queue=stats,
         per_minute=round(rate, 2),
         running_here=len(worker.running),
-        slots=worker.rhythm.concurrency,
+        slots=worker.timings.concurrency,
         ended_here=worker.tally.ended,
         hears=worker.listener.is_connected,
     )

@@ -1,4 +1,4 @@
-"""What a worker does beside its jobs, now and then: expires sessions, forgets what is older than was chosen."""
+"""Expires sessions, and deletes jobs, events and workers that are older than the settings keep them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ log = logging.getLogger(__name__)
 
 MOST_BATCHES = 500
 PAUSE_SECONDS = 0.02
-"""Between two batches, so that the work of others goes on."""
+"""Between two batches, so that other work goes on."""
 WORKERS_KEPT = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
-class UpkeepRhythm:
-    """How often, in seconds, and how long things are kept; None is for ever."""
+class RetentionTimings:
+    """How often, in seconds, and how long things are kept; None is forever."""
 
     expire_every: float = 30.0
     forget_every: float = 3600.0
@@ -32,43 +32,44 @@ class UpkeepRhythm:
 
 
 @dataclass(slots=True)
-class Upkeep:
-    """Every worker runs one; the database lets one of them work at a time, and the others pass by."""
+class Retention:
+    """Every worker runs one. The database lets one of them work at a time; the others do nothing meanwhile."""
 
     store: UpkeepStore
-    rhythm: UpkeepRhythm
+    timings: RetentionTimings
     _may_forget_events: bool = True
 
     async def run(self) -> None:
-        """Go on until cancelled; while the database is away nothing is done."""
+        """Work until cancelled. While the database is away, do nothing."""
         loop = asyncio.get_running_loop()
         forget_at = loop.time()
         while True:
             try:
                 await self.expire()
                 if loop.time() >= forget_at:
-                    forget_at = loop.time() + self.rhythm.forget_every
+                    forget_at = loop.time() + self.timings.forget_every
                     await self.forget()
             except StoreError as error:
-                log.warning("upkeep: %s", error)
+                log.warning("retention: %s", error)
             # Not all workers at the same moment.
-            await asyncio.sleep(self.rhythm.expire_every * random.uniform(0.75, 1.25))
+            await asyncio.sleep(self.timings.expire_every * random.uniform(0.75, 1.25))
 
     async def expire(self) -> int:
-        """Close all sessions whose time is over; how many. Raises StoreError."""
+        """Expire the sessions whose time is over; returns how many. Raises StoreError."""
         return await _in_batches(self.store.expire_sessions)
 
     async def forget(self) -> None:
-        """One round of forgetting. Raises StoreError."""
-        rhythm = self.rhythm
-        await _in_batches(lambda: self.store.forget_workers(rhythm.workers))
-        if (jobs := rhythm.jobs) is not None:
+        """Delete once what is too old. Raises StoreError."""
+        timings = self.timings
+        await _in_batches(lambda: self.store.forget_workers(timings.workers))
+        if (jobs := timings.jobs) is not None:
             count = await _in_batches(lambda: self.store.forget_jobs(jobs))
-            log.info("upkeep: %s old jobs were forgotten", count)
-        if rhythm.events is not None and self._may_forget_events:
+            log.info("retention: %s old jobs were forgotten", count)
+        if timings.events is not None and self._may_forget_events:
             try:
                 log.info(
-                    "upkeep: %s old events were forgotten", await self._forget_events(rhythm.events)
+                    "retention: %s old events were forgotten",
+                    await self._forget_events(timings.events),
                 )
             except Denied as denied:
                 self._may_forget_events = False
@@ -89,7 +90,7 @@ class Upkeep:
 
 
 async def _in_batches(one_batch: Callable[[], Awaitable[int | None]]) -> int:
-    """Batches until nothing is left, another worker is at it, or it is enough for this time."""
+    """Run batches until nothing is left, another worker does it, or it is enough for this round."""
     total = 0
     for _ in range(MOST_BATCHES):
         count = await one_batch()

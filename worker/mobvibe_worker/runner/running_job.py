@@ -1,13 +1,14 @@
-"""A job under way, and how often a worker does what."""
+"""A job under way: its attempt, its events, and why and how it ended."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from mobvibe_worker.jobs import Attempt, Job
+from mobvibe_worker.runner.event_buffer import EventBuffer
 from mobvibe_worker.runner.tally import Outcome
 
 WhyStopped = Literal["cancelled", "lost", "handed back"]
@@ -19,37 +20,37 @@ class RunningJob:
 
     job: Job
     attempt: Attempt
+    events: EventBuffer
+    began: float
+    """The event loop's time, in seconds."""
+    renewed_at: float
     task: asyncio.Task[None] | None = None
     why_stopped: WhyStopped | None = None
-    renewed_at: float = 0.0
-    began: float = 0.0
-    """The event loop's time, seconds."""
     outcome: Outcome | None = None
-    """What became of it, once that is stored."""
+    """How it ended, once that is stored."""
 
     def stop(self, why: WhyStopped) -> None:
-        """Cancel the attempt's task, once, for one reason."""
+        """Cancel the attempt's task. Only the first reason counts."""
         if self.why_stopped is None and self.task is not None:
             self.why_stopped = why
             self.task.cancel()
 
 
-RunAttempt = Callable[[RunningJob], Awaitable[Mapping[str, Any] | None]]
-"""Does the work of one attempt. It stores its outcome by itself and returns None; or it returns what is to be kept as
-the job's result, and the worker completes the job, together with others that finished meanwhile."""
+RunAttempt = Callable[[RunningJob], Coroutine[Any, Any, None]]
+"""Does the work of one attempt and completes its job. Whatever it raises is stored as the attempt's end."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rhythm:
-    """How often things happen, in seconds, how many jobs run at once, and which."""
+class WorkerTimings:
+    """How often a worker does things, in seconds, how many jobs it runs at once, and which."""
 
     lease: float
     poll: float
     concurrency: int
     recordings_only: bool = False
-    """Without a model, jobs that need one are left to other workers."""
+    """Leaves jobs that need a model to other workers."""
 
     @property
     def beat(self) -> float:
-        """Leases are renewed, and the worker heard of, at a quarter of their length; every ten seconds at least."""
+        """Leases are renewed, and the heartbeat is sent, every quarter of a lease, and every ten seconds at least."""
         return min(self.lease / 4, 10.0)

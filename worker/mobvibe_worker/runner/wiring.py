@@ -14,8 +14,8 @@ from mobvibe_worker.errors import InputError
 from mobvibe_worker.home import Home
 from mobvibe_worker.jobs import Job
 from mobvibe_worker.runner.attempt import AttemptRunner
-from mobvibe_worker.runner.retention import Upkeep, UpkeepRhythm
-from mobvibe_worker.runner.running_job import Rhythm
+from mobvibe_worker.runner.retention import Retention, RetentionTimings
+from mobvibe_worker.runner.running_job import WorkerTimings
 from mobvibe_worker.runner.staging import Toolchains
 from mobvibe_worker.runner.tally import Tally
 from mobvibe_worker.runner.worker import Worker
@@ -63,33 +63,32 @@ def build_worker(
 
     The checks' commands run in the `sandbox` where it opens, else as processes of this machine.
     """
-    stores = Stores(pool)
-    home = Home(settings.home)
-    tally = Tally()
-    attempt = AttemptRunner(
+    stores, home, tally = Stores(pool), Home(settings.home), Tally()
+    redact = Redactor((*settings.secrets(), *secrets))
+    run_attempt = AttemptRunner(
         home=home,
         stores=stores,
         toolchains=Toolchains(home, sandbox),
         model_for=ModelChoice(settings),
-        redact=Redactor((*settings.secrets(), *secrets)),
+        redact=redact,
         budget_usd=settings.budget_usd,
-        tally=tally,
+        on_spent=tally.spend,
     )
-    rhythm = Rhythm(
+    timings = WorkerTimings(
         lease=settings.lease_seconds,
         poll=settings.poll_interval_ms / 1000,
         concurrency=settings.concurrency,
         recordings_only=not settings.has_model,
     )
-    return Worker(stores.claims, stores.workers, listener, attempt, rhythm, tally=tally)
+    return Worker(stores, listener, run_attempt, timings, redact, tally=tally)
 
 
-def build_upkeep(settings: WorkerSettings, pool: Pool) -> Upkeep:
+def build_retention(settings: WorkerSettings, pool: Pool) -> Retention:
     """What runs beside a worker: expiry and retention, as the settings say."""
-    rhythm = UpkeepRhythm(
+    timings = RetentionTimings(
         events=_age(settings.keep_events_days), jobs=_age(settings.keep_jobs_days)
     )
-    return Upkeep(Stores(pool).retention, rhythm)
+    return Retention(Stores(pool).retention, timings)
 
 
 def _age(days: float) -> timedelta | None:

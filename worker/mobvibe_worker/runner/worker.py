@@ -11,26 +11,24 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from uuid import uuid4
 
-from mobvibe_worker.errors import DatabaseUnreachable, MobvibeError, StoreError
-from mobvibe_worker.events import ErrorRaised
+from mobvibe_worker.errors import StoreError
 from mobvibe_worker.jobs import Attempt, Job, JobId, WorkerId
-from mobvibe_worker.runner.claiming import Exchange
-from mobvibe_worker.runner.lease_renewal import LeaseKeeper
-from mobvibe_worker.runner.local_workers import Neighbours
-from mobvibe_worker.runner.lost_claims import UnheardClaims
-from mobvibe_worker.runner.process_identity import ProcessIdentity
-from mobvibe_worker.runner.running_job import Rhythm, RunAttempt, RunningJob
+from mobvibe_worker.runner.attempt_end import AttemptBorder
+from mobvibe_worker.runner.claiming import Claimer
+from mobvibe_worker.runner.event_buffer import EventBuffer
+from mobvibe_worker.runner.lease_renewal import LeaseRenewal
+from mobvibe_worker.runner.local_workers import LocalWorkers, ProcessIdentity
+from mobvibe_worker.runner.running_job import RunAttempt, RunningJob, WorkerTimings
 from mobvibe_worker.runner.tally import Tally
-from mobvibe_worker.sanitize import clean_text
-from mobvibe_worker.store.claims import Claims, Finished
+from mobvibe_worker.sanitize import Redactor
 from mobvibe_worker.store.connection.listener import Listener
-from mobvibe_worker.store.workers import WorkerRegistry
+from mobvibe_worker.store.stores import Stores
 
 log = logging.getLogger(__name__)
 
 RECONNECT_SECONDS = 1.0
-LOOK_SECONDS = 1.0
-"""How often running jobs are looked after: who asked to cancel, which lease is lost. Renewing them is rarer."""
+CHECK_SECONDS = 1.0
+"""How often running jobs are checked for cancellation and lost leases. Renewals are rarer."""
 LEAST_PAUSE = 0.25
 """Between two looks at what falls due, however many notifications come."""
 CLOSE_SECONDS = 5.0
@@ -38,85 +36,71 @@ CLOSE_SECONDS = 5.0
 
 @dataclass(slots=True)
 class Worker:
-    """Claims as many jobs as it has free slots; every claim is a lease that it renews until the job ends."""
+    """Claims as many jobs as it has free slots. Every claim is a lease that it renews until the job ends."""
 
-    claims: Claims
-    registry: WorkerRegistry
+    stores: Stores
     listener: Listener
     run_attempt: RunAttempt
-    rhythm: Rhythm
+    timings: WorkerTimings
+    redact: Redactor = field(default_factory=lambda: Redactor(()))
     id: WorkerId = field(
         default_factory=lambda: WorkerId(f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}")
     )
     tally: Tally = field(default_factory=Tally)
     running: dict[JobId, RunningJob] = field(default_factory=dict)
     identity: ProcessIdentity = field(default_factory=ProcessIdentity.own)
-    exchange: Exchange = field(init=False)
-    leases: LeaseKeeper = field(init=False)
-    unheard: UnheardClaims = field(init=False)
+    claimer: Claimer = field(init=False)
+    leases: LeaseRenewal = field(init=False)
+    border: AttemptBorder = field(init=False)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
     _drain_seconds: float = 0.0
 
     def __post_init__(self) -> None:
-        self.exchange = Exchange(
-            self.claims,
-            self.id,
-            self.rhythm,
-            self.running.__len__,
-            self._start,
-            self._count_finished,
-            lambda: self._count_finished(failed=1),
-            lambda: self.unheard.doubt(),
-        )
-        self.unheard = UnheardClaims(
-            self.claims,
-            self.id,
-            self.rhythm.lease,
-            self._known,
-            self.exchange.until_traded,
-            self.exchange.look,
-        )
-        self.leases = LeaseKeeper(
-            self.claims, self.id, self.rhythm.lease, self.running, self._known
-        )
+        claims = self.stores.claims
+        self.claimer = Claimer(claims, self.id, self.timings, self.running, on_claimed=self._start)
+        self.leases = LeaseRenewal(claims, self.id, self.timings.lease, self.running)
+        self.border = AttemptBorder(claims, self.redact)
 
     async def run(self) -> None:
         """Work until `stop`; then finish or hand back what runs."""
-        neighbours = Neighbours(
-            self.claims, self.registry, self.listener, self.id, self.identity, self._count_reclaimed
+        local_workers = LocalWorkers(
+            self.stores.claims,
+            self.stores.workers,
+            self.listener,
+            self.id,
+            self.identity,
+            on_reclaimed=self._count_reclaimed,
         )
         try:
             with contextlib.suppress(StoreError):
-                await neighbours.look()
+                await local_workers.look()
             async with asyncio.TaskGroup() as group:
                 beside = [
                     group.create_task(self._hear_of_jobs(), name="worker-new-jobs"),
                     group.create_task(self._hear_of_changes(), name="worker-cancels"),
                     group.create_task(self._beat(), name="worker-beat"),
-                    group.create_task(neighbours.run(), name="worker-neighbours"),
-                    group.create_task(self.unheard.run(), name="worker-unheard"),
+                    group.create_task(local_workers.run(), name="worker-local-workers"),
                 ]
-                trading = group.create_task(self.exchange.run(), name="worker-exchange")
+                claiming = group.create_task(self.claimer.run(), name="worker-claiming")
                 await self._watch_the_clock()
-                self.exchange.stop_claiming()
+                self.claimer.stop()
                 await self._drain()
                 await self._hand_back_all()
-                self.exchange.close()
-                await asyncio.wait([trading], timeout=CLOSE_SECONDS)
-                for task in (*beside, trading):
+                await asyncio.wait([claiming], timeout=CLOSE_SECONDS)
+                for task in (*beside, claiming):
                     task.cancel()
         finally:
             await self._hand_back_all()
-            await self.exchange.store_rest()
             with contextlib.suppress(StoreError):
-                await self.unheard.look()
-                await self.registry.gone(self.id)
+                if self.claimer.lost.are_suspected:
+                    await self.claimer.lost.release()
+                await self.stores.workers.gone(self.id)
 
     def stop(self, drain_seconds: float = 0.0) -> None:
-        """Claim nothing more; what runs may finish within `drain_seconds`, then it is handed back.
+        """Claim nothing more. Running jobs may finish within `drain_seconds`, then they are handed back.
 
-        A second call hands back at once.
+        A second call hands them back at once.
         """
         self._drain_seconds = 0.0 if self._stopping.is_set() else drain_seconds
         self._stopping.set()
@@ -137,37 +121,42 @@ class Worker:
         self._wake.clear()
 
     async def _watch_the_clock(self) -> None:
-        """Until `stop`: take back what others lost, and see to it that what falls due is claimed."""
+        """Until `stop`, reclaim what other workers lost, and have jobs claimed when they fall due."""
         while not self._stopping.is_set():
             seconds = await self._look_ahead()
-            self.exchange.look()
+            self.claimer.look()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LEAST_PAUSE):
                     await self._stopping.wait()
             await self._pause(max(seconds - LEAST_PAUSE, 0.0))
 
     async def _look_ahead(self) -> float:
-        """How long nothing need be looked at, in seconds."""
+        """For how many seconds nothing falls due."""
         try:
-            self._count_reclaimed(len(await self.claims.reclaim()))
-            due = await self.claims.next_due_seconds()
+            self._count_reclaimed(len(await self.stores.claims.reclaim()))
+            due = await self.stores.claims.next_due_seconds()
         except StoreError as error:
             log.warning("the queue cannot be read: %s", error)
             return RECONNECT_SECONDS
-        # A lease that somebody took meanwhile is seen before it runs out.
-        longest = min(self.rhythm.poll, self.rhythm.lease / 2)
+        # A lease that another worker took meanwhile is seen before it runs out.
+        longest = min(self.timings.poll, self.timings.lease / 2)
         if due is None:
             return longest
-        soonest = 0.0 if self.exchange.free_slots > 0 else RECONNECT_SECONDS
+        soonest = 0.0 if self.claimer.free_slots > 0 else RECONNECT_SECONDS
         return min(longest, max(due, soonest))
-
-    def _known(self) -> set[Attempt]:
-        return {running.attempt for running in self.running.values()} | self.exchange.unstored
 
     def _start(self, job: Job) -> None:
         now = asyncio.get_running_loop().time()
         attempt = Attempt(job.id, job.attempt, self.id)
-        running = RunningJob(job, attempt, renewed_at=now, began=now)
+        events = EventBuffer(
+            self.stores.events,
+            job.session_id,
+            attempt,
+            on_lost=lambda: running.stop("lost"),
+            redact=self.redact,
+            on_stored=self._count_events,
+        )
+        running = RunningJob(job, attempt, events, began=now, renewed_at=now)
         self.tally.claimed += 1
         if before := self.running.get(job.id):
             before.stop("lost")
@@ -175,88 +164,35 @@ class Worker:
         running.task = asyncio.create_task(self._run_one(running))
 
     async def _run_one(self, running: RunningJob) -> None:
-        result = None
         try:
-            result = await self.run_attempt(running)
-        except asyncio.CancelledError:
-            if running.why_stopped is None:
-                raise
-            await self._end_stopped(running)
-        except MobvibeError as error:
-            await self._fail(running, error)
-        except Exception as error:  # the border: a defect ends one job, not the worker
-            log.exception("job %s ended by a defect", running.job.id)
-            await self._fail(
-                running, MobvibeError(f"An unexpected {type(error).__name__}: {error}")
-            )
+            await self.border.run(running, self.run_attempt)
         finally:
-            if self.running.get(running.job.id) is running:
-                del self.running[running.job.id]
-            if result is None:
-                self._count(running)
-                self.exchange.slot_is_free()
-            else:
-                self.exchange.finish(Finished(running.attempt, result))
+            self._count_ended(running)
+            self.claimer.look()
             if self._stopping.is_set():
                 self._wake.set()
 
-    async def _end_stopped(self, running: RunningJob) -> None:
-        """Store why an attempt was stopped, unless it did so itself; where that fails, its lease runs out."""
-        why = running.why_stopped
-        if running.outcome is not None or why is None or why == "lost":
-            return
-        try:
-            if why == "cancelled":
-                cancelled = ErrorRaised("Cancelled.", is_cancelled=True)
-                await self.claims.finish_cancelled(running.attempt, [cancelled])
-            else:
-                await self.claims.hand_back(running.attempt)
-            running.outcome = why
-        except StoreError as error:
-            log.warning("job %s: %s", running.job.id, error)
-
-    async def _fail(self, running: RunningJob, error: MobvibeError) -> None:
-        # A reason that the database cannot store would leave the job to be run, and paid for, again.
-        message, remedy = clean_text(error.message), clean_text(error.remedy)
-        while running.why_stopped is None:
-            try:
-                will_retry = await self.claims.fail(
-                    running.attempt,
-                    f"{message} {remedy}".strip(),
-                    retry=error.is_worth_retrying,
-                    events=[ErrorRaised(message, remedy)],
-                )
-                running.outcome = "retried" if will_retry else "failed"
-                return
-            except DatabaseUnreachable as away:
-                log.warning("job %s: %s", running.job.id, away)
-                await asyncio.sleep(RECONNECT_SECONDS)
-            except StoreError as refused:
-                log.warning("job %s: %s", running.job.id, refused)
-                return
-
-    def _count(self, running: RunningJob) -> None:
-        """Once for each attempt whose outcome is not the exchange's to store."""
+    def _count_ended(self, running: RunningJob) -> None:
+        if self.running.get(running.job.id) is running:
+            del self.running[running.job.id]
         seconds = asyncio.get_running_loop().time() - running.began
         self.tally.end(running.outcome or "lost", seconds)
 
-    def _count_finished(self, completed: int = 0, lost: int = 0, failed: int = 0) -> None:
-        self.tally.outcomes["completed"] += completed
-        self.tally.outcomes["lost"] += lost
-        self.tally.outcomes["failed"] += failed
+    def _count_events(self, rows: int) -> None:
+        self.tally.event_rows += rows
 
     def _count_reclaimed(self, jobs: int) -> None:
         self.tally.reclaimed += jobs
 
     async def _hear_of_jobs(self) -> None:
         async for _ in self.listener.subscribe("new_job"):
-            self.exchange.look()
+            self.claimer.look()
             self._wake.set()
 
     async def _hear_of_changes(self) -> None:
         async for payload in self.listener.subscribe("job_status_changed"):
             if self.running and (not payload or '"cancel_requested"' in payload):
-                await self.leases.look_after()
+                await self.leases.check()
             self._wake.set()
 
     async def _beat(self) -> None:
@@ -265,22 +201,22 @@ class Worker:
         while True:
             now = asyncio.get_running_loop().time()
             if now >= renew_at:
-                renew_at = now + self.rhythm.beat
-                # First what others may take away: to be heard of can wait for a neighbour's lock.
+                renew_at = now + self.timings.beat
+                # Leases first, because other workers may take them. The heartbeat can wait.
                 await self.leases.renew()
-                await self._say_alive(release)
+                await self._report_alive(release)
             else:
-                await self.leases.look_after()
-            await asyncio.sleep(min(LOOK_SECONDS, self.rhythm.beat))
+                await self.leases.check()
+            await asyncio.sleep(min(CHECK_SECONDS, self.timings.beat))
 
-    async def _say_alive(self, release: str) -> None:
+    async def _report_alive(self, release: str) -> None:
         try:
-            await self.registry.beat(
+            await self.stores.workers.beat(
                 self.id,
                 host=socket.gethostname(),
                 pid=self.identity.pid,
                 version=release,
-                slots=self.rhythm.concurrency,
+                slots=self.timings.concurrency,
                 host_key=self.identity.host_key,
                 process_started=self.identity.started,
             )
@@ -294,8 +230,7 @@ class Worker:
         tasks = [running.task for running in held if running.task]
         await asyncio.gather(*tasks, return_exceptions=True)
         for running in held:
-            # A task that is stopped before its first step never comes to the end of _run_one.
+            # A task that is stopped before its first step never reaches the border.
             if self.running.get(running.job.id) is running:
-                del self.running[running.job.id]
-                await self._end_stopped(running)
-                self._count(running)
+                await self.border.store_stopped(running)
+                self._count_ended(running)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any
@@ -17,14 +17,9 @@ from mobvibe_worker.store.connection.rows import HeldJobsRow, RenewJobsRow
 from mobvibe_worker.store.connection.table import Table, each, only, only_or_none
 from mobvibe_worker.store.revisions import pack
 
-_COLUMNS = tuple(column.name for column in fields(Job))
+_COLUMNS = ", ".join(column.name for column in fields(Job))
 _RENEWED = Table("renew_jobs", RenewJobsRow, key="job_id")
 _HELD = Table("held_jobs", HeldJobsRow, key="job_id")
-
-_FINISH_AND_CLAIM = (
-    f"select {', '.join(_COLUMNS)} from public.finish_and_claim($1, $2, $3, $4, $5, $6, $7)"
-)
-_STATUS, _SESSION = _COLUMNS.index("status"), _COLUMNS.index("session_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,25 +41,6 @@ class FinishedWork:
     result: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """An attempt whose work is done and leaves no files, and what is kept as the job's result."""
-
-    attempt: Attempt
-    result: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Traded:
-    """What came of a batch of finished attempts, and the jobs that were claimed with it, the most urgent first."""
-
-    jobs: list[Job]
-    lost: frozenset[JobId] = frozenset()
-    """They did not hold their job any more."""
-    busy: frozenset[JobId] = frozenset()
-    """They are not completed yet: somebody holds their project's lock."""
-
-
 class Claims:
     """One method for each verb of a worker. A write that carries an attempt which lost its lease raises LeaseLost."""
 
@@ -74,13 +50,13 @@ class Claims:
     async def claim(
         self, worker: WorkerId, slots: int, lease: timedelta, *, recordings_only: bool = False
     ) -> list[Job]:
-        """Up to `slots` jobs that are now this worker's for `lease`, the most urgent first.
+        """Claim up to `slots` jobs for the length of a lease; returns them, the most urgent first.
 
-        `recordings_only` leaves what needs a model to other workers.
+        `recordings_only` leaves jobs that need a model to other workers.
         """
         rows = await once(
             self._source,
-            f"select {', '.join(_COLUMNS)} from public.claim_jobs($1, $2, $3, $4)",
+            f"select {_COLUMNS} from public.claim_jobs($1, $2, $3, $4)",
             worker,
             slots,
             lease,
@@ -91,7 +67,7 @@ class Claims:
     async def renew(
         self, worker: WorkerId, attempts: Sequence[Attempt], lease: timedelta
     ) -> list[Renewal]:
-        """Prolong leases. An attempt that is missing from the answer is lost."""
+        """Extend leases. An attempt that is missing from the answer is lost."""
         rows = await repeatable(
             self._source,
             f"select {_RENEWED.columns()} from public.renew_jobs($1, $2, $3, $4)",
@@ -102,7 +78,7 @@ class Claims:
         return [Renewal(JobId(row.job_id), row.is_cancel_requested) for row in _RENEWED.read(rows)]
 
     async def held(self, worker: WorkerId, attempts: Sequence[Attempt]) -> list[Renewal]:
-        """Look, without writing, which attempts still hold their job. One that is missing is lost."""
+        """Read which attempts still hold their job, without renewing them. One that is missing is lost."""
         rows = await repeatable(
             self._source,
             f"select {_HELD.columns()} from public.held_jobs($1, $2, $3)",
@@ -112,7 +88,7 @@ class Claims:
         return [Renewal(JobId(row.job_id), row.is_cancel_requested) for row in _HELD.read(rows)]
 
     async def held_by(self, worker: WorkerId) -> list[Attempt]:
-        """Every attempt that holds a job for this worker."""
+        """Read every attempt that holds a job for this worker."""
         rows = await repeatable(
             self._source,
             "select j.id, j.attempt from public.coding_jobs j"
@@ -121,55 +97,10 @@ class Claims:
         )
         return [Attempt(JobId(row[0]), row[1], worker) for row in rows]
 
-    async def finish_and_claim(
-        self,
-        worker: WorkerId,
-        finished: Sequence[Finished],
-        slots: int,
-        lease: timedelta,
-        *,
-        recordings_only: bool = False,
-    ) -> Traded:
-        """Complete a batch and claim up to `slots` in one transaction, which waits for nobody's lock of a project.
-
-        After DatabaseUnreachable the batch may be completed or not: complete it again with `complete_many`.
-        """
-        rows = await once(
-            self._source,
-            _FINISH_AND_CLAIM,
-            worker,
-            *_pairs([each.attempt for each in finished]),
-            _results(finished),
-            slots,
-            lease,
-            recordings_only,
-        )
-        jobs = [Job(*row) for row in rows if row[_SESSION] is not None]
-        jobs.sort(key=lambda job: (-job.priority, job.created_at, job.id))
-        if len(jobs) == len(rows):
-            return Traded(jobs)
-        left_over = [row for row in rows if row[_SESSION] is None]
-        return Traded(
-            jobs,
-            lost=frozenset(JobId(row[0]) for row in left_over if row[_STATUS] is None),
-            busy=frozenset(JobId(row[0]) for row in left_over if row[_STATUS] is not None),
-        )
-
-    async def complete_many(self, worker: WorkerId, finished: Sequence[Finished]) -> list[JobId]:
-        """Complete a batch of attempts without files; returns the lost ones. May be repeated."""
-        rows = await repeatable(
-            self._source,
-            "select public.complete_jobs($1, $2, $3, $4)",
-            worker,
-            *_pairs([each.attempt for each in finished]),
-            _results(finished),
-        )
-        return [JobId(lost) for lost in each(rows, UUID)]
-
     async def complete(self, attempt: Attempt, work: FinishedWork) -> RevisionId:
         """Commit the files as the project's head together with the job's completion; all of it or nothing.
 
-        A repeated call of the attempt that completed answers the same. Raises LeaseLost, HeadMoved, and
+        Idempotent for the attempt that completed the job. Raises LeaseLost, HeadMoved, and
         ValueError when the report is not green.
         """
         if not work.report.is_green:
@@ -221,7 +152,7 @@ class Claims:
         await once(self._source, "select public.hand_back_attempt($1, $2, $3)", *_fence(attempt))
 
     async def reclaim(self, limit: int = 100) -> list[JobId]:
-        """Take jobs back whose lease ran out; they wait again, or are dead after their last attempt."""
+        """Reclaim jobs whose lease ran out. They wait again, or are dead after their last attempt."""
         rows = await repeatable(self._source, "select public.reclaim_jobs($1)", limit)
         return [JobId(found) for found in each(rows, UUID)]
 
@@ -247,10 +178,6 @@ class Claims:
 
 def _pairs(attempts: Sequence[Attempt]) -> tuple[list[JobId], list[int]]:
     return [attempt.job_id for attempt in attempts], [attempt.number for attempt in attempts]
-
-
-def _results(finished: Sequence[Finished]) -> dict[str, Any]:
-    return {str(each.attempt.job_id): dict(each.result) for each in finished if each.result}
 
 
 def _fence(attempt: Attempt) -> tuple[JobId, int, WorkerId]:

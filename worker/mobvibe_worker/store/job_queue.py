@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from decimal import Decimal
 from typing import Any, cast
 from uuid import UUID, uuid4
@@ -18,7 +17,7 @@ from mobvibe_worker.store.connection.table import Table, each, only
 
 _COLUMNS = ", ".join(column.name for column in fields(Job))
 _STATS = Table("get_queue_stats", GetQueueStatsRow)
-# The same of the rows that the caller sees.
+# The same counts over the rows that the caller may see.
 _VISIBLE = """
 select count(*) filter (where status = 'pending') as pending,
        count(*) filter (where status = 'processing') as processing,
@@ -40,17 +39,6 @@ left join (
 """
 
 
-@dataclass(frozen=True, slots=True)
-class NewJob:
-    """A prompt on its way into the line of its session's project."""
-
-    session_id: SessionId
-    prompt: str
-    priority: int = 0
-    recording: str | None = None
-    idempotency_key: str | None = None
-
-
 class JobQueue:
     """Jobs as a person sees them. Through a UserView it reads only what that person may see, and writes nothing."""
 
@@ -67,7 +55,7 @@ class JobQueue:
         budget_usd: Decimal | None = None,
         idempotency_key: str | None = None,
     ) -> JobId:
-        """Put a prompt into its project's line, with the person's message; the same key again is the same job.
+        """Put a prompt into its project's line, with the person's message. Idempotent for one `idempotency_key`.
 
         Raises InputError for an empty or too long prompt, NotFound for an unknown session or a deleted project.
         """
@@ -85,30 +73,8 @@ class JobQueue:
         )
         return JobId(only(rows, UUID))
 
-    async def enqueue_many(self, jobs: Sequence[NewJob], *, messages: bool = True) -> list[JobId]:
-        """Put many prompts into their lines in one transaction, each with the person's message; ids in that order.
-
-        A key that its project has already is the job that has it. Raises InputError, and NotFound when a session is
-        unknown or its project deleted: then none of them is kept.
-        """
-        for job in jobs:
-            _check(job.prompt)
-        run = repeatable if all(job.idempotency_key for job in jobs) else once
-        has_keys = any(job.idempotency_key for job in jobs)
-        rows = await run(
-            self._source,
-            "select array(select public.enqueue_jobs($1, $2, $3, $4, $5, $6))",
-            [job.session_id for job in jobs],
-            [job.prompt for job in jobs],
-            [job.priority for job in jobs],
-            [job.recording for job in jobs],
-            [job.idempotency_key for job in jobs] if has_keys else None,
-            messages,
-        )
-        return [JobId(found) for found in only(rows, list)]
-
     async def cancel(self, job_id: JobId) -> JobStatus:
-        """Cancel: a waiting job now, a running one is asked for and its worker is told. Returns its status now.
+        """Cancel a waiting job now, or ask the worker of a running one to stop. Returns the status that it has now.
 
         Raises NotFound.
         """
@@ -120,7 +86,7 @@ class JobQueue:
         await once(self._source, "select public.retry_job($1)", job_id)
 
     async def retry_all_dead(self, limit: int = 1000) -> list[JobId]:
-        """Put up to `limit` dead jobs back into their lines, the longest dead first. Empty: none is left."""
+        """Retry up to `limit` dead jobs, the longest dead first. Returns none when no other can be retried."""
         rows = await once(self._source, "select public.retry_all_dead($1)", limit)
         return [JobId(found) for found in each(rows, UUID)]
 
@@ -130,7 +96,7 @@ class JobQueue:
         return _counts(await repeatable(self._source, sql))
 
     async def visible_stats(self) -> QueueStats:
-        """The counts of those jobs that the caller may see: what a person's own view has."""
+        """The counts of the jobs that the caller may see, for a person's own view."""
         return _counts(await repeatable(self._source, _VISIBLE))
 
     async def finished_per_minute(self, minutes: int = 60) -> tuple[int, ...]:
