@@ -7,8 +7,8 @@
 -- worker_changed       the id of a worker that came or went
 --
 -- One notification a statement, in pieces that stay below Postgres's limit of 8,000 bytes, and never the content: a
--- notification is a hint to look into the table, and a lost one loses nothing. That something came is told where it is
--- counted: 0003, 0005, 0006, 0007. Supabase Realtime gets the same two tables through its publication. At the end the local
+-- notification is a hint to look into the table, and a lost one loses nothing. Events and jobs notify from
+-- their own triggers: 0003, 0005. Supabase Realtime gets the same two tables through its publication. At the end the local
 -- owner signs up: the person at this machine, without a limit.
 
 create function private.notify_in_pieces(p_channel text, p_items text[], p_open text, p_close text)
