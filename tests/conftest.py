@@ -34,17 +34,23 @@ _SERVERS = {"server_15", "server_18", "server_neon", "kind", "made_home"}
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Scale the time limits of pytest-timeout, and put the tests into their groups."""
+    """Order the tests, scale the time limits of pytest-timeout, and put the tests into their groups."""
     is_parallel = "PYTEST_XDIST_WORKER" in os.environ
+    # The longest first, so that no process waits for the other at the end.
+    items.sort(key=lambda item: -_time_limit(item, config))
     for item in items:
-        own = item.get_closest_marker("timeout")
-        seconds = float(own.args[0] if own else config.getini("timeout"))
+        seconds = _time_limit(item, config)
         item.add_marker(pytest.mark.timeout(patient(seconds)), append=False)
         if _uses_server(item):
             item.add_marker("servers")
         group = next((name for name in _GROUPS if item.get_closest_marker(name)), None)
         if is_parallel and group:
             item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _time_limit(item: pytest.Item, config: pytest.Config) -> float:
+    own = item.get_closest_marker("timeout")
+    return float(own.args[0] if own else config.getini("timeout"))
 
 
 def _uses_server(item: pytest.Item) -> bool:
