@@ -31,7 +31,7 @@ def taken_port() -> Iterator[int]:
         (("run", "--demo", "nope"), 2, "There are: "),
         (("run", ""), 2, "The prompt is empty."),
         (("run", " \n\t"), 2, "The prompt is empty."),
-        (("run", "x" * 20_001), 2, "20,000 are the most"),
+        (("run", "x" * 20_001), 2, "the limit is 20,000"),
         (("run",), 2, "There is no prompt."),
         (("run", "a tip calculator"), 2, "ANTHROPIC_API_KEY is not set"),
         (("run", "--demo", "tip-splitter", "more"), 2, "A demo has its own prompt."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
@@ -43,7 +43,9 @@ class QueueMachine(WorkerSteps):
         if projects and not is_new:
             project = projects[pick % len(projects)]
         else:
-            project = self.run(ProjectStore(self.pool).create(LOCAL_OWNER, "App", 54)).id
+            # A name of its own: a deleted project whose name was given again cannot be restored.
+            name = f"App {uuid4().hex[:8]}"
+            project = self.run(ProjectStore(self.pool).create(LOCAL_OWNER, name, 54)).id
         session = self.run(SessionStore(self.pool).create(project, "build"))  # type: ignore[arg-type]
         self.sessions[session] = project
         self.model.session_status[session] = "pending"
