@@ -45,6 +45,28 @@ def build_environment(settings: AppSettings, on_status: OnStatus | None = None) 
     return Environment(settings, Services(settings, Home(settings.home)), on_status)
 
 
+@asynccontextmanager
+async def open_database(
+    settings: AppSettings, on_status: OnStatus, branch: str | None = None
+) -> AsyncIterator[str]:
+    """The database's address, a secret; Postgres runs for as long as the context is open.
+
+    It is DIRECT_URL if that is set, and with `branch` the address of that branch. Raises ServiceError, NotFound.
+    """
+    environment = build_environment(settings)
+    try:
+        dsn = settings.session_url(await environment.start(on_status))
+        if branch is not None:
+            from mobvibe_worker.store.schema.branches import Branches
+
+            branches = Branches(dsn)
+            await branches.get(branch)
+            dsn = branches.url(branch)
+        yield dsn
+    finally:
+        await environment.close()
+
+
 def build_studio(settings: AppSettings, *, has_worker: bool = True) -> Studio:
     """A studio that is not open yet; without a worker it only serves previews."""
     from mobvibe_app.environment.maintenance import Maintenance

@@ -59,6 +59,14 @@ class DiskFull(ServiceError):
     is_worth_retrying = True
 
 
+class PortTaken(ServiceError):
+    """Another program holds the port."""
+
+
+class StoppedOnPurpose(ServiceError):
+    """The environment was stopped with `mobvibe-tui down`, so it is not started again."""
+
+
 class StoreError(MobvibeError):
     """The database could not be used."""
 

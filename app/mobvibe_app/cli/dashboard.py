@@ -17,8 +17,9 @@ def open_dashboard(settings: AppSettings, out: Output, *, is_plain: bool) -> int
     home.prepare()
     if is_plain:
         from mobvibe_app.cli.summary import show_plainly
+        from mobvibe_app.wiring import build_studio
 
-        return asyncio.run(show_plainly(settings, out))
+        return asyncio.run(show_plainly(build_studio(settings), settings.view_as, out))
     # Nothing is freed while the imports run; a collection in between costs a tenth of the first paint.
     gc.disable()
     from mobvibe_app.wiring import build_dashboard

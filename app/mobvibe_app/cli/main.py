@@ -75,9 +75,10 @@ def _answer(settings: AppSettings, flags: argparse.Namespace, out: Output) -> in
 
             return bench(settings, flags, out)
         case "db":
-            from mobvibe_app.cli.db import commands
+            from mobvibe_app.cli.db import branching, inspecting, migrating
 
-            return asyncio.run(commands.COMMANDS[flags.verb](settings, flags, out))
+            verbs = {**branching.COMMANDS, **inspecting.COMMANDS, **migrating.COMMANDS}
+            return asyncio.run(verbs[flags.verb](settings, flags, out))
     return _manage(settings, flags, out)
 
 

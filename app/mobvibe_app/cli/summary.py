@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from mobvibe_app.cli.output import Output
-from mobvibe_app.settings import AppSettings
 from mobvibe_app.studio.changes import Change, OverviewChanged, ServiceChanged
+from mobvibe_app.studio.studio import Studio
 
 MOST_SESSIONS = 10
 
 
-async def show_plainly(settings: AppSettings, out: Output) -> int:
+async def show_plainly(studio: Studio, view_as: str | None, out: Output) -> int:
     """Bring Postgres up, print the queue and the newest sessions, and what to try. Raises MobvibeError."""
-    from mobvibe_app.wiring import build_studio
-
-    studio = build_studio(settings)
 
     def tell(change: Change) -> None:
         if isinstance(change, ServiceChanged) and change.status.name == "postgres":
@@ -22,8 +19,8 @@ async def show_plainly(settings: AppSettings, out: Output) -> int:
     try:
         connected = await studio.open(tell, as_host=False)
         view = connected.own
-        if settings.view_as is not None:
-            view = await connected.see_as(settings.view_as)
+        if view_as is not None:
+            view = await connected.see_as(view_as)
         overview = await view.overview.read()
     finally:
         await studio.close()

@@ -9,8 +9,7 @@ import requests
 import urllib3
 from docker.errors import APIError, DockerException, ImageNotFound
 
-from mobvibe_app.supervisor.ports import PortTaken
-from mobvibe_worker.errors import DiskFull, ServiceError
+from mobvibe_worker.errors import DiskFull, PortTaken, ServiceError
 
 GONE = (
     requests.exceptions.ConnectionError,

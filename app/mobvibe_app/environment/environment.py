@@ -15,7 +15,7 @@ from mobvibe_app.settings import AppSettings
 from mobvibe_app.status import OnStatus, ServiceStatus
 from mobvibe_app.supervisor.client import Exits, Supervisor
 from mobvibe_app.supervisor.protocol import RunningService
-from mobvibe_worker.errors import InputError, MobvibeError, ServiceError
+from mobvibe_worker.errors import InputError, MobvibeError, ServiceError, StoppedOnPurpose
 from mobvibe_worker.home import Home
 from mobvibe_worker.jobs import Platform, SessionId
 from mobvibe_worker.store.schema.migrations import MigrationRunner
@@ -23,10 +23,6 @@ from mobvibe_worker.store.schema.migrations import MigrationRunner
 if TYPE_CHECKING:
     from mobvibe_app.containers.spec import Removed
     from mobvibe_app.environment.services import Services
-
-
-class StoppedOnPurpose(ServiceError):
-    """The environment was stopped with `mobvibe-tui down`, so it is not started again."""
 
 
 class Environment:

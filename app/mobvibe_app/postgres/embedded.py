@@ -13,10 +13,9 @@ from mobvibe_app.status import OnStatus, ServiceName, ServiceStatus
 from mobvibe_app.supervisor.choices import Choices
 from mobvibe_app.supervisor.client import Supervisor
 from mobvibe_app.supervisor.ported import PortedService, WantedPort
-from mobvibe_app.supervisor.ports import PortTaken
 from mobvibe_app.supervisor.protocol import RunningService, ServiceSpec
 from mobvibe_app.supervisor.service_log import ServiceLog
-from mobvibe_worker.errors import InputError, ServiceError
+from mobvibe_worker.errors import InputError, PortTaken, ServiceError
 from mobvibe_worker.home import Home
 from mobvibe_worker.processes.launch import StopPolicy
 from mobvibe_worker.processes.locks import held

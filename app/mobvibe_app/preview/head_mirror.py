@@ -6,11 +6,11 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from uuid import UUID
 
 from mobvibe_app.preview.address import PreviewAddress
-from mobvibe_app.preview.reconcile import PreviewUpkeep
 from mobvibe_app.preview.served_project import InStep, ServedProject
 from mobvibe_app.status import ServiceStatus
 from mobvibe_worker.errors import MobvibeError, NotFound, ServiceError, StoreError
@@ -23,6 +23,9 @@ from mobvibe_worker.store.projects import Project
 from mobvibe_worker.store.stores import Stores
 from mobvibe_worker.toolchain.metro import MetroClient
 from mobvibe_worker.workspace.publish import ServedFolder
+
+if TYPE_CHECKING:
+    from mobvibe_app.preview.reconcile import PreviewUpkeep
 
 log = logging.getLogger(__name__)
 

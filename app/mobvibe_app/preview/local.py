@@ -15,10 +15,9 @@ from mobvibe_app.preview.log import PreviewLog
 from mobvibe_app.supervisor.choices import Choices
 from mobvibe_app.supervisor.client import Supervisor
 from mobvibe_app.supervisor.ported import PortedService, WantedPort
-from mobvibe_app.supervisor.ports import PortTaken
 from mobvibe_app.supervisor.protocol import RunningService
 from mobvibe_app.supervisor.service_log import ServiceLog
-from mobvibe_worker.errors import ServiceError
+from mobvibe_worker.errors import PortTaken, ServiceError
 from mobvibe_worker.home import Home
 from mobvibe_worker.processes.locks import held
 from mobvibe_worker.toolchain.metro import MetroClient, last_words

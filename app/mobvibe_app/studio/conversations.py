@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from mobvibe_worker.errors import InputError, NotFound
 from mobvibe_worker.events import Event
@@ -20,7 +21,9 @@ from mobvibe_worker.sanitize import clean_text
 from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.feed import follow
 from mobvibe_worker.store.projects import Project
-from mobvibe_worker.store.stores import Stores
+
+if TYPE_CHECKING:
+    from mobvibe_worker.store.stores import Stores
 
 _FILLERS = frozenset(
     {*("a", "an", "the", "app", "application", "for", "of", "with", "and", "or", "to", "in", "on")}

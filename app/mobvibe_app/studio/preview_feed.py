@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mobvibe_app.preview.address import PreviewAddress
 from mobvibe_app.preview.facts import PreviewKnown
 from mobvibe_app.status import ServiceStatus
 from mobvibe_app.studio.changes import Change, PreviewChanged, PreviewWatched, ServiceChanged
-from mobvibe_app.studio.studio import Studio
 from mobvibe_worker.errors import MobvibeError
 from mobvibe_worker.jobs import SessionId
+
+if TYPE_CHECKING:
+    from mobvibe_app.studio.studio import Studio
 
 
 class ScreenPreview:

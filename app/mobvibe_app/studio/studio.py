@@ -9,7 +9,6 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from mobvibe_app.environment.environment import StoppedOnPurpose
 from mobvibe_app.status import ServiceName, ServiceState, ServiceStatus
 from mobvibe_app.studio.changes import (
     Change,
@@ -21,7 +20,7 @@ from mobvibe_app.studio.changes import (
 from mobvibe_app.studio.commands import ReplayDemo, SubmitPrompt
 from mobvibe_app.studio.conversations import Order
 from mobvibe_app.studio.hosting import Hosting
-from mobvibe_worker.errors import DiskFull, InputError, MobvibeError, ServiceError
+from mobvibe_worker.errors import DiskFull, InputError, MobvibeError, ServiceError, StoppedOnPurpose
 from mobvibe_worker.jobs import checked_prompt
 
 if TYPE_CHECKING:

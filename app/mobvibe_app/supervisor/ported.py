@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from mobvibe_app.supervisor.choices import Choices
 from mobvibe_app.supervisor.client import Exits, Supervisor
-from mobvibe_app.supervisor.ports import PortTaken, holder_of, is_free, pick_port
+from mobvibe_app.supervisor.ports import holder_of, is_free, pick_port
 from mobvibe_app.supervisor.protocol import RunningService
 from mobvibe_app.supervisor.service_log import ServiceLog
-from mobvibe_worker.errors import ServiceError
+from mobvibe_worker.errors import PortTaken, ServiceError
 
 _ATTEMPTS = 8
 _POLL_SECONDS = 0.02

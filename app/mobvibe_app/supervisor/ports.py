@@ -7,13 +7,7 @@ import errno
 import socket
 from collections.abc import Collection
 
-from mobvibe_worker.errors import ServiceError
-
 _NEIGHBOURS = 100
-
-
-class PortTaken(ServiceError):
-    """Another program holds the port."""
 
 
 def pick_port(preferred: int | None, taken: Collection[int] = (), host: str = "127.0.0.1") -> int:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from mobvibe_worker.errors import AgentError
 from mobvibe_worker.revisions import CheckReport
 from mobvibe_worker.sanitize import clean_text
-from mobvibe_worker.workspace.staged import StagedFolder
 from mobvibe_worker.workspace.tree import fingerprint
+
+if TYPE_CHECKING:
+    from mobvibe_worker.workspace.staged import StagedFolder
 
 MOST_REPEATS = 4
 MOST_PROBLEMS = 40

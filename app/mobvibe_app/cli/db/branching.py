@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from mobvibe_app.cli.db.database import open_database
 from mobvibe_app.cli.output import Output
 from mobvibe_app.postgres.programs import copy_with_dump
 from mobvibe_app.settings import AppSettings
+from mobvibe_app.wiring import open_database
 from mobvibe_worker.errors import InputError
 from mobvibe_worker.store.schema.branches import Branch, Branches
 
@@ -19,7 +19,7 @@ async def branch(settings: AppSettings, flags: argparse.Namespace, out: Output) 
             "That is not how branches are named.",
             "Use `db branch NAME`, `db branch list` or `db branch drop NAME`.",
         )
-    async with open_database(settings, out) as dsn:
+    async with open_database(settings, out.status) as dsn:
         branches = Branches(dsn, copy_with_dump)
         match flags.name:
             case "list":
@@ -45,3 +45,6 @@ def _tell(out: Output, branch: Branch) -> None:
         )
     else:
         out.line(f"{branch.name:<30} {branch.size / 1_000_000:>8.1f} MB  {branch.database}")
+
+
+COMMANDS = {"branch": branch}

@@ -8,11 +8,10 @@ import os
 import signal
 from pathlib import Path
 
-from mobvibe_app.cli.db.database import open_database
 from mobvibe_app.cli.output import Output
 from mobvibe_app.postgres.programs import find_program, libpq_environment
 from mobvibe_app.settings import AppSettings
-from mobvibe_app.wiring import build_environment
+from mobvibe_app.wiring import build_environment, open_database
 from mobvibe_worker.errors import InputError
 from mobvibe_worker.store.schema import diagram
 from mobvibe_worker.store.schema.branches import Branches
@@ -25,7 +24,7 @@ async def contracts(settings: AppSettings, flags: argparse.Namespace, out: Outpu
 
     With --check only say whether they are in step (1 when not).
     """
-    async with open_database(settings, out) as dsn:
+    async with open_database(settings, out.status) as dsn:
         await MigrationRunner(dsn).require_current()
         wanted = {contracts_file(): await generate(dsn)}
         page = diagram.document()
@@ -80,10 +79,13 @@ async def psql(settings: AppSettings, flags: argparse.Namespace, out: Output) ->
     program = find_program("psql")
     if program is None:
         raise InputError("There is no psql here.", "Install PostgreSQL's client programs.")
-    async with open_database(settings, out, flags.branch) as dsn:
+    async with open_database(settings, out.status, flags.branch) as dsn:
         # ctrl+c belongs to psql: it cancels the query there.
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: None)
         process = await asyncio.create_subprocess_exec(
             str(program), *flags.arguments, env={**os.environ, **libpq_environment(dsn)}
         )
         return await process.wait()
+
+
+COMMANDS = {"contracts": contracts, "url": url, "psql": psql}

@@ -7,11 +7,12 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from datetime import datetime
+from urllib.parse import urlsplit
 
-from mobvibe_app.cli.db.database import open_database, place_of
 from mobvibe_app.cli.output import Output
 from mobvibe_app.postgres.programs import copy_with_dump
 from mobvibe_app.settings import AppSettings
+from mobvibe_app.wiring import open_database
 from mobvibe_worker.errors import ExportFailed, InputError
 from mobvibe_worker.home import Home
 from mobvibe_worker.store.export import export_projects
@@ -24,7 +25,7 @@ MOST_DIFFERENCES = 20
 
 async def migrate(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
     """Apply what is pending; twice is harmless. With --on-branch on a copy with the real data first."""
-    async with open_database(settings, out) as dsn:
+    async with open_database(settings, out.status) as dsn:
         if flags.on_branch:
             tried = await rehearsal.rehearse(dsn, copy_in_use=copy_with_dump)
             _tell(out, tried, "tried on a copy")
@@ -37,7 +38,7 @@ async def migrate(settings: AppSettings, flags: argparse.Namespace, out: Output)
 
 async def rollback(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
     """Take back the newest migration, or all above --to. Asks first where rows would be deleted."""
-    async with open_database(settings, out) as dsn:
+    async with open_database(settings, out.status) as dsn:
         runner = MigrationRunner(dsn)
         states = await runner.status()
         applied = [state.version for state in states if state.state != "pending"]
@@ -47,7 +48,7 @@ async def rollback(settings: AppSettings, flags: argparse.Namespace, out: Output
             raise InputError(f"There is no version {to} to go back to.", f"It is at {newest} now.")
         lost = await runner.tables_at_risk(to)
         if lost and not flags.yes:
-            what = f"The rows of {', '.join(lost)} in {place_of(dsn)}"
+            what = f"The rows of {', '.join(lost)} in {_place_of(dsn)}"
             if not await _is_sure("rollback", what, out):
                 return 2
         _tell(out, await runner.rollback(to), "rolled back")
@@ -56,7 +57,7 @@ async def rollback(settings: AppSettings, flags: argparse.Namespace, out: Output
 
 async def status(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
     """Print each migration and whether it is applied, pending, changed or missing."""
-    async with open_database(settings, out) as dsn:
+    async with open_database(settings, out.status) as dsn:
         for state in await MigrationRunner(dsn).status():
             at = state.applied_at.isoformat() if state.applied_at else None
             _line(out, state.version, state.name, state.state, applied_at=at)
@@ -65,7 +66,7 @@ async def status(settings: AppSettings, flags: argparse.Namespace, out: Output) 
 
 async def verify(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
     """Up, down and up again on a branch; 1 when the schemas differ. The database is not touched."""
-    async with open_database(settings, out) as dsn:
+    async with open_database(settings, out.status) as dsn:
         found = await rehearsal.verify(dsn, copy_in_use=copy_with_dump)
     if found.why_empty:
         out.note(f"on an empty database: {found.why_empty}")
@@ -92,8 +93,8 @@ async def verify(settings: AppSettings, flags: argparse.Namespace, out: Output) 
 
 async def reset(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
     """Export the projects, delete everything and apply all migrations again. Asks first."""
-    async with open_database(settings, out) as dsn:
-        what = f"Every project, session and event in {place_of(dsn)}"
+    async with open_database(settings, out.status) as dsn:
+        what = f"Every project, session and event in {_place_of(dsn)}"
         if not flags.yes and not await _is_sure("reset", what, out):
             return 2
         if not flags.without_export:
@@ -140,7 +141,7 @@ async def _export(dsn: str, home: Home, out: Output) -> None:
 
 async def seed(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
     """Put in people, apps and builds to look around in; twice is harmless."""
-    async with open_database(settings, out) as dsn:
+    async with open_database(settings, out.status) as dsn:
         await MigrationRunner(dsn).require_current()
         await _seed(dsn, out)
     return 0
@@ -155,6 +156,12 @@ async def _seed(dsn: str, out: Output) -> None:
     else:
         out.line(", ".join(f"{count} {table}" for table, count in added.items()))
         out.line("look around as one of them: mobvibe-tui --as grace@example.com")
+
+
+def _place_of(dsn: str) -> str:
+    """Which database that is, without its secrets."""
+    parts = urlsplit(dsn)
+    return f"{parts.path.lstrip('/')} at {parts.hostname or 'localhost'}:{parts.port or 5432}"
 
 
 async def _is_sure(word: str, what: str, out: Output) -> bool:
@@ -178,3 +185,13 @@ def _line(out: Output, version: int, name: str, state: str, **more: object) -> N
         out.value({"migration": {"version": version, "name": name, "state": state, **more}})
     else:
         out.line(f"{version:>4}  {name:<32} {state}")
+
+
+COMMANDS = {
+    "migrate": migrate,
+    "rollback": rollback,
+    "status": status,
+    "verify": verify,
+    "reset": reset,
+    "seed": seed,
+}

@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from mobvibe_worker.agent.model import ToolSpec
 from mobvibe_worker.errors import WorkspaceError
 from mobvibe_worker.events import Payload
-from mobvibe_worker.workspace.staged import StagedFolder
 
 if TYPE_CHECKING:
     from mobvibe_worker.agent.check_gate import CheckGate
+    from mobvibe_worker.workspace.staged import StagedFolder
 
 
 class ToolInput(BaseModel):
