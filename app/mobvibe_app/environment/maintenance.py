@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from typing import Final
 
 from mobvibe_app.environment.environment import Environment
-from mobvibe_app.preview.local import PreviewService, service_name
+from mobvibe_app.preview.local import RunningPreview, running_previews, service_name
 from mobvibe_app.preview.network import lan_address
 from mobvibe_app.status import ServiceStatus
 from mobvibe_app.supervisor.choices import Choices
-from mobvibe_app.supervisor.protocol import RunningService
 from mobvibe_worker.errors import InputError
 from mobvibe_worker.home import Home
 from mobvibe_worker.toolchain.sdks import sdk_versions
@@ -65,7 +64,7 @@ class Maintenance:
             await self._rebuild_postgres()
             return
         running = await self._running(PREVIEW if name == STARTER else name)
-        versions = {int(one.facts["sdk"]) for one in running} or {self._settings.sdk}
+        versions = {preview.sdk for preview in running} or {self._settings.sdk}
         for version in sorted(versions):
             starter, _ = await self._environment.starters.get(version)
             if name == STARTER:
@@ -121,22 +120,17 @@ class Maintenance:
             await self._environment.start()
             self._environment.report(ServiceStatus(POSTGRES, "healthy", "rebuilt"))
 
-    async def _serve_again(self, preview: RunningService) -> None:
-        facts: dict[str, Any] = dict(preview.facts)
-        sdk = int(facts["sdk"])
-        previews: PreviewService = await self._environment.previews(sdk, is_launching=True)
+    async def _serve_again(self, preview: RunningPreview) -> None:
+        previews = await self._environment.previews(preview.sdk, is_launching=True)
         await (await self._environment.supervisor()).stop(preview.name, quietly=True)
         address = lan_address(self._settings.host)
         port = self._settings.preview_port
-        await previews.start(facts["project"], address=address, port=port)
+        await previews.start(preview.slug, address=address, port=port)
 
-    async def _running(self, name: str) -> list[RunningService]:
+    async def _running(self, name: str) -> list[RunningPreview]:
         self._require_preview(name)
-        services = (await (await self._environment.supervisor()).status()).services
-        prefix = service_name("")
-        return [
-            one for one in services if one.name.startswith(prefix) and name in (PREVIEW, one.name)
-        ]
+        running = await running_previews(await self._environment.supervisor())
+        return [preview for preview in running if name in (PREVIEW, preview.name)]
 
     async def _remove_starters(self) -> tuple[str, ...]:
         deleted = []

@@ -19,7 +19,7 @@ from mobvibe_app.containers.spec import (
 from mobvibe_app.preview.events import watch_arguments
 from mobvibe_app.preview.extra_packages import ExtraPackages
 from mobvibe_app.preview.facts import Usage
-from mobvibe_app.preview.local import PreviewService, Serving, service_name
+from mobvibe_app.preview.local import PreviewService, Serving, running_previews, service_name
 from mobvibe_app.preview.network import is_reachable
 from mobvibe_app.preview.usage import CpuMeter
 from mobvibe_app.supervisor.client import Supervisor
@@ -139,7 +139,7 @@ class ContainerPreview(PreviewService):
 
     async def remove_strays(self) -> tuple[str, ...]:
         """Remove preview containers whose keeper was killed; returns their names."""
-        kept = {service.name for service in (await self._supervisor.status()).services}
+        kept = {preview.name for preview in await running_previews(self._supervisor)}
         strays = [
             found.name
             for found in await asyncio.to_thread(self._engine.labelled, self._home_id)

@@ -41,6 +41,18 @@ class ServedPreview:
 
 
 @dataclass(frozen=True, slots=True)
+class RunningPreview:
+    """A preview that the supervisor runs now. `started_at` is Unix time."""
+
+    name: str
+    slug: str
+    sdk: int
+    provider: str
+    port: int
+    started_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Serving:
     """One start of a project's Metro. Its events are the lines of its log that begin with `mark`.
 
@@ -195,6 +207,22 @@ class PreviewService(ABC):
 def service_name(project_slug: str) -> str:
     """What the supervisor calls a project's preview."""
     return f"preview-{project_slug}"
+
+
+async def running_previews(supervisor: Supervisor) -> list[RunningPreview]:
+    """The previews that run in a home now, in order of start. Raises ServiceError."""
+    return [
+        RunningPreview(
+            name=service.name,
+            slug=service.facts["project"],
+            sdk=service.facts["sdk"],
+            provider=service.facts["mode"],
+            port=service.facts["port"],
+            started_at=service.started_at,
+        )
+        for service in (await supervisor.status()).services
+        if service.name.startswith(service_name(""))
+    ]
 
 
 async def _answers(running: RunningService, _: int) -> bool:

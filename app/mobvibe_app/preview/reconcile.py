@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
 
 from mobvibe_app.preview.facts import PreviewKnown, Said
-from mobvibe_app.preview.local import PreviewService, service_name
+from mobvibe_app.preview.local import (
+    PreviewService,
+    RunningPreview,
+    running_previews,
+    service_name,
+)
 from mobvibe_app.preview.monitor import PreviewWatches
 from mobvibe_app.status import ServiceStatus
 from mobvibe_app.supervisor.client import Supervisor
-from mobvibe_app.supervisor.protocol import RunningService
+from mobvibe_app.supervisor.restarts import RestartBudget
 from mobvibe_worker.errors import MobvibeError, NotFound
 from mobvibe_worker.events import Message
 from mobvibe_worker.jobs import LOCAL_OWNER, SessionId
@@ -33,8 +38,6 @@ MOST_LINES = 60
 """Of one app's console that become events within a minute: an app may print for ever."""
 _WINDOW_SECONDS = 60.0
 _LINE_LIMIT = 1_000
-MOST_RESTARTS = 3
-RESTART_WINDOW_SECONDS = 300.0
 _SETTLED_SECONDS = 60.0
 _SHOWN_LEVELS = {"error": "error: ", "warn": "warning: "}
 
@@ -68,7 +71,9 @@ class PreviewUpkeep:
     tell: Callable[[ServiceStatus], None]
     idle_after: timedelta | None
     address: Callable[[], str]
-    _restarts: defaultdict[str, deque[float]] = field(default_factory=lambda: defaultdict(deque))
+    _restarts: defaultdict[str, RestartBudget] = field(
+        default_factory=lambda: defaultdict(RestartBudget)
+    )
     _touched: dict[str, float] = field(default_factory=dict)
     _sessions: dict[str, SessionId] = field(default_factory=dict)
     _passed_on: dict[str, float] = field(default_factory=dict)
@@ -88,26 +93,26 @@ class PreviewUpkeep:
 
     async def tend(self, revive: Revive) -> None:
         """Bring registry and reality together once, measure what runs, stop what is idle. Raises MobvibeError."""
-        services = (await (await self.running.supervisor()).status()).services
-        unknown = {one.name: one for one in services if one.name.startswith(service_name(""))}
+        running = await running_previews(await self.running.supervisor())
+        unknown = {preview.slug: preview for preview in running}
         for row in await self.stores.previews.of_home(self.home_id):
             project = await self.stores.projects.get(row.project_id)
-            service = unknown.get(service_name(project.slug))
-            if service is None or service.facts["mode"] != row.provider:
+            preview = unknown.get(project.slug)
+            if preview is None or preview.provider != row.provider:
                 await self._gone(row, project, revive)
             else:
-                del unknown[service.name]
-                await self._alive(row, project, service, revive)
-        for service in unknown.values():
-            await self._register(service, revive)
+                del unknown[project.slug]
+                await self._alive(row, project, preview, revive)
+        for preview in unknown.values():
+            await self._register(preview, revive)
         await self._stop_idle()
 
     async def _alive(
-        self, row: Preview, project: Project, service: RunningService, revive: Revive
+        self, row: Preview, project: Project, preview: RunningPreview, revive: Revive
     ) -> None:
         slug, registry = project.slug, self.stores.previews
         self._sessions[slug] = row.session_id
-        url = f"http://{self.address()}:{service.facts['port']}"
+        url = f"http://{self.address()}:{preview.port}"
         if self.watches.known(slug) is None or row.metro_url != url:
             await revive(project, row.session_id)
         previews = await self.running.previews(project.sdk)
@@ -131,7 +136,7 @@ class PreviewUpkeep:
             return  # Who watches it knows why in a moment.
         cause = known.facts.ended if known else ""
         # A container has a keeper that starts it again; when that one gives up, so do we.
-        if cause and row.provider == "process" and self._may_restart(slug):
+        if cause and row.provider == "process" and self._restarts[slug].spend():
             log.warning("the preview of %s is started again: %s", slug, cause)
             await revive(project, row.session_id)
             return
@@ -141,20 +146,19 @@ class PreviewUpkeep:
             remedy = f"See `mobvibe-tui logs {service_name(slug)}`; p starts it again."
             self.tell(ServiceStatus("preview", "failed", cause, remedy))
 
-    async def _register(self, service: RunningService, revive: Revive) -> None:
+    async def _register(self, preview: RunningPreview, revive: Revive) -> None:
         """It runs, and the registry does not know: serving it again writes that down."""
-        slug = str(service.facts["project"])
         try:
-            project = await self.stores.projects.by_slug(LOCAL_OWNER, slug)
+            project = await self.stores.projects.by_slug(LOCAL_OWNER, preview.slug)
             session_id = await self.stores.sessions.latest_of_project(project.id)
             if session_id is not None:
                 await revive(project, session_id)
                 return
         except NotFound:
-            log.info("%s serves no project of this database", service.name)
-        if time.time() - service.started_at > _SETTLED_SECONDS:
-            log.warning("%s is stopped: it has no session here", service.name)
-            await (await self.running.previews(int(service.facts["sdk"]))).stop(slug)
+            log.info("%s serves no project of this database", preview.name)
+        if time.time() - preview.started_at > _SETTLED_SECONDS:
+            log.warning("%s is stopped: it has no session here", preview.name)
+            await (await self.running.previews(preview.sdk)).stop(preview.slug)
 
     async def _stop_idle(self) -> None:
         if self.idle_after is None:
@@ -167,13 +171,6 @@ class PreviewUpkeep:
             minutes = round(self.idle_after.total_seconds() / 60)
             words = f"{project.slug}: no phone for {minutes} minutes; p starts it again"
             self.tell(ServiceStatus("preview", "stopped", words))
-
-    def _may_restart(self, slug: str) -> bool:
-        now, restarts = time.monotonic(), self._restarts[slug]
-        while restarts and now - restarts[0] > RESTART_WINDOW_SECONDS:
-            restarts.popleft()
-        restarts.append(now)
-        return len(restarts) <= MOST_RESTARTS
 
     async def _pass_on_lines(self, since: float) -> None:
         """The running app's console becomes events of its session, the ones before `since` are stored already."""
