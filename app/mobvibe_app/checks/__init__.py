@@ -1,1 +1,1 @@
-"""The checks' commands in a container: sealed off from this machine and from every network."""
+"""Runs the checks' commands in a container, isolated from this machine and from every network."""

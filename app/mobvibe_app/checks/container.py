@@ -1,4 +1,4 @@
-"""The checks' commands of one staged folder in a container without a network, made anew where it has ended."""
+"""Runs the commands of one staged folder's checks in a container without network, which is replaced if it ends."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _PRELOADED = "/tmp/watch_project.cjs"
 
 @dataclass(frozen=True, slots=True)
 class CheckImage:
-    """The image that checks run in: which engine has it, and the home that its containers belong to."""
+    """The image that checks run in, the engine that has it, and the home that its containers belong to."""
 
     engine: DockerEngine
     home_id: str
@@ -51,7 +51,7 @@ class CheckImage:
 
 
 def check_container(image: CheckImage, staged: Path) -> ContainerSpec:
-    """What the container may do: read the staged folder, use memory of its own. It reaches nothing else."""
+    """The container. It may read the staged folder and use memory of its own, and reaches nothing else."""
     user = os.geteuid() or _ORDINARY_USER
     return ContainerSpec(
         name=f"mobvibe-{image.home_id}-{SERVICE}-{staged.name}-{secrets.token_hex(3)}",
@@ -70,7 +70,7 @@ def check_container(image: CheckImage, staged: Path) -> ContainerSpec:
 
 
 class ContainerCommands:
-    """Runs commands over one staged folder, sealed off. `close` leaves nothing of it."""
+    """Runs commands on one staged folder in isolation, until `close`."""
 
     is_sandboxed = True
     project = PurePosixPath(_PROJECT)
@@ -89,35 +89,35 @@ class ContainerCommands:
         """The running container; one that ended is replaced. Raises ServiceError."""
         async with self._opening:
             if self._link is None or not self._link.is_up:
-                # The place of the folder in memory must be there, as the project itself cannot be written.
+                # A mount point for the folder in memory, because the project is mounted read-only.
                 (self._staged / ".expo").mkdir(exist_ok=True)
                 spec = check_container(self._image, self._staged)
                 is_again = bool(self._names)
                 self._names.append(spec.name)
-                await self._make(spec, ENGINE_SECONDS if is_again else 0.0)
+                await self._create(spec, ENGINE_SECONDS if is_again else 0.0)
             assert self._link is not None
             return self._link
 
-    async def _make(self, spec: ContainerSpec, patience: float) -> None:
-        """Make a container; for `patience` seconds also on an engine that is gone: it may just be restarting."""
+    async def _create(self, spec: ContainerSpec, patience: float) -> None:
+        """Create a container. For `patience` seconds wait for an engine that is gone, as it may be restarting."""
         deadline = time.monotonic() + patience
         while True:
-            making = asyncio.create_task(asyncio.to_thread(self._engine.attached.open, spec))
+            creating = asyncio.create_task(asyncio.to_thread(self._engine.attached.open, spec))
             try:
-                self._link = Link(await asyncio.shield(making))
+                self._link = Link(await asyncio.shield(creating))
                 return
             except EngineUnavailable:
                 if time.monotonic() > deadline:
                     raise
                 await asyncio.sleep(_RETRY_SECONDS)
             except asyncio.CancelledError:
-                (made,) = await asyncio.gather(making, return_exceptions=True)
-                if not isinstance(made, BaseException):
-                    self._link = Link(made)
+                (created,) = await asyncio.gather(creating, return_exceptions=True)
+                if not isinstance(created, BaseException):
+                    self._link = Link(created)
                 raise
 
     async def run(self, argv: Sequence[Argument], *, time_limit: float) -> Finished:
-        """See CommandRunner. Where the container ends under a command, it runs once more, in another one."""
+        """See CommandRunner. If the container ends during a command, the command runs once more in another one."""
         files: dict[str, str] = {}
         words = [_word(word, files) for word in argv]
         for _ in range(2):
@@ -135,7 +135,7 @@ class ContainerCommands:
     async def port(self) -> int:
         """A port on loopback that leads to the same one inside."""
         if self._server is None:
-            self._server = await asyncio.start_server(self._pass_on, _LOOPBACK, 0)
+            self._server = await asyncio.start_server(self._forward, _LOOPBACK, 0)
         return int(self._server.sockets[0].getsockname()[1])
 
     async def serve(self, argv: Sequence[str | PurePath]) -> Stream:
@@ -145,7 +145,7 @@ class ContainerCommands:
         return await (await self.open()).run(words, files)
 
     async def close(self) -> None:
-        """End the container, and wait until it is gone. Raises ServiceError where the engine is gone."""
+        """End the container, and wait until it is gone. Raises ServiceError if the engine is gone."""
         if self._server is not None:
             self._server.close()
         link, self._link = self._link, None
@@ -155,10 +155,10 @@ class ContainerCommands:
         for name in names:
             await asyncio.to_thread(self._engine.attached.end, name)
 
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection from this machine into the container."""
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Forward one connection from this machine into the container."""
         try:
-            # Whoever connects sees what it would see without a container: a connection that ends.
+            # The client sees what it would see without a container: a connection that ends.
             with contextlib.suppress(ServiceError, ConnectionError):
                 if self._link is not None:
                     await _join(reader, writer, await self._link.connect(await self.port()))

@@ -1,4 +1,4 @@
-"""What goes back and forth between us and a check container: frames of numbered streams, as `inside.cjs` has them."""
+"""The frames between us and a check container: pieces of numbered streams, as `inside.cjs` reads and writes them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 Kind = Literal["connect", "run", "data", "end"]
 LARGEST_FRAME = 4_000_000
-"""In bytes. What is in the container may be hostile: it does not fill our memory with one frame."""
+"""Bytes. The container may be hostile and must not fill our memory with one frame."""
 _HEAD = struct.Struct(">IcI")
 _ENGINE_HEAD = struct.Struct(">BxxxI")
 _STDOUT = 1
@@ -26,35 +26,35 @@ class Frame:
     data: bytes = b""
 
     def encoded(self) -> bytes:
-        """As it is sent."""
+        """The frame as bytes."""
         return _HEAD.pack(self.number, _LETTERS[self.kind], len(self.data)) + self.data
 
 
 class BadFrame(ValueError):
-    """What came is no frame."""
+    """The received bytes are not a frame."""
 
 
 @dataclass(slots=True)
 class FrameReader:
-    """Frames out of an engine's attached stream, in which what was printed comes with a head of the engine's own."""
+    """Reads frames from an engine's attached stream, which adds a header of its own to each piece of output."""
 
-    said: bytearray = field(default_factory=bytearray)
-    """The end of what the container printed as errors."""
+    errors: bytearray = field(default_factory=bytearray)
+    """The end of what the container printed to stderr."""
     _engine: bytearray = field(default_factory=bytearray)
     _inner: bytearray = field(default_factory=bytearray)
 
     def feed(self, chunk: bytes) -> list[Frame]:
-        """The frames that are whole now. Raises BadFrame."""
+        """Add bytes; returns the frames that are complete now. Raises BadFrame."""
         self._engine += chunk
         while len(self._engine) >= _ENGINE_HEAD.size:
             source, length = _ENGINE_HEAD.unpack_from(self._engine)
             end = _ENGINE_HEAD.size + length
             if len(self._engine) < end:
                 break
-            target = self._inner if source == _STDOUT else self.said
+            target = self._inner if source == _STDOUT else self.errors
             target += self._engine[_ENGINE_HEAD.size : end]
             del self._engine[:end]
-        del self.said[:-_LAST_WORDS]
+        del self.errors[:-_LAST_WORDS]
         return self._frames()
 
     def _frames(self) -> list[Frame]:

@@ -1,5 +1,5 @@
-// The first program of a check container: runs commands and passes connections on, both as frames on its own stdin
-// and stdout, as a container without a network has no other way out. It ends, and all with it, when stdin closes.
+// The first program of a check container. It runs commands and forwards connections as frames on its stdin and
+// stdout, because the container has no network. When stdin closes it ends, and everything with it.
 'use strict';
 const { spawn } = require('node:child_process');
 const fs = require('node:fs');

@@ -1,4 +1,4 @@
-"""One check container's stdin and stdout, shared by many commands and connections."""
+"""Shares one check container's stdin and stdout among many commands and connections."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mobvibe_worker.sanitize import clean_text
 
 _CHUNK = 262_144
 _MOST_CHUNKS = 64
-"""What the container may print faster than we read it."""
+"""How far the container's output may run ahead of us."""
 _STOP_SECONDS = 10.0
 _KILLED = 137
 
@@ -26,7 +26,7 @@ class AttachedStream(Protocol):
     """A container's stdin and stdout. Its calls block."""
 
     def receive(self, size: int) -> bytes:
-        """What came, b"" at the end. Raises OSError."""
+        """The next bytes, b"" at the end. Raises OSError."""
         ...
 
     def send(self, data: bytes) -> None:
@@ -34,12 +34,12 @@ class AttachedStream(Protocol):
         ...
 
     def close(self) -> None:
-        """Wake whoever receives, and let go."""
+        """Wake the thread that receives, and close."""
         ...
 
 
 class Stream:
-    """One command or connection inside: what it gives, and whether it has ended."""
+    """One command or connection in the container: its output, and its exit code once it has ended."""
 
     def __init__(self, link: Link, number: int) -> None:
         self.pid: int | None = None
@@ -50,17 +50,17 @@ class Stream:
         self._ended = asyncio.Event()
 
     async def send(self, kind: Kind, data: bytes = b"") -> None:
-        """Pass something in. Raises ServiceError where the container is gone."""
+        """Send to it. Raises ServiceError if the container is gone."""
         await self._link.send(Frame(self._number, kind, data))
 
     async def wait(self) -> int:
-        """Wait for its end; the exit code."""
+        """Wait for its end; returns the exit code."""
         await self._ended.wait()
         assert self.exit_code is not None
         return self.exit_code
 
     async def stop(self) -> int:
-        """End it with all that it started; where that is not obeyed, the whole container. Twice is harmless."""
+        """End it with all that it started or, if that fails, the whole container. Idempotent."""
         try:
             async with asyncio.timeout(_STOP_SECONDS):
                 if self.exit_code is None:
@@ -72,15 +72,15 @@ class Stream:
             return await self.wait()
 
     def take(self, frame: Frame) -> None:
-        """What came of it."""
+        """Handle a frame from the container."""
         if frame.kind == "data":
             self.stdout.feed_data(frame.data)
         else:
-            said = frame.data[:3]
-            self.finish(int(said) if said.isdigit() else _KILLED)
+            code = frame.data[:3]
+            self.finish(int(code) if code.isdigit() else _KILLED)
 
     def finish(self, exit_code: int) -> None:
-        """It has ended."""
+        """Mark it as ended. Idempotent."""
         if self.exit_code is None:
             self.exit_code = exit_code
             self.stdout.feed_eof()
@@ -88,7 +88,7 @@ class Stream:
 
 
 class Link:
-    """The way into one container. It is up from its making until `close`, or until the container ends."""
+    """The connection to one container. It is up until `close`, or until the container ends."""
 
     def __init__(self, attached: AttachedStream) -> None:
         self._attached = attached
@@ -103,25 +103,28 @@ class Link:
 
     @property
     def is_up(self) -> bool:
-        """The container has not ended."""
+        """Whether the container still runs."""
         return not self._down.is_set()
 
     @property
     def last_words(self) -> str:
-        """What the container printed as errors, in one line."""
-        return " ".join(clean_text(self._frames.said.decode(errors="replace")).split())[-300:]
+        """What the container last printed to stderr, in one line."""
+        return " ".join(clean_text(self._frames.errors.decode(errors="replace")).split())[-300:]
 
     async def run(self, argv: Sequence[str], files: Mapping[str, str]) -> Stream:
-        """Start Node inside with these arguments, after writing the files (path -> text). Raises ServiceError."""
-        said = json.dumps({"argv": list(argv), "files": dict(files)})
-        return await self._open("run", said.encode())
+        """Start Node in the container with these arguments, after writing the files (path -> text).
+
+        Raises ServiceError if the container is gone.
+        """
+        command = json.dumps({"argv": list(argv), "files": dict(files)})
+        return await self._open("run", command.encode())
 
     async def connect(self, port: int) -> Stream:
-        """Connect to what listens inside on that port. Raises ServiceError where the container is gone."""
+        """Connect to a port in the container. Raises ServiceError if the container is gone."""
         return await self._open("connect", struct.pack(">H", port))
 
     async def send(self, frame: Frame) -> None:
-        """Pass one frame in. Raises ServiceError where the container is gone."""
+        """Send one frame. Raises ServiceError if the container is gone."""
         async with self._sending:
             try:
                 await asyncio.to_thread(self._attached.send, frame.encoded())
@@ -130,11 +133,11 @@ class Link:
                 raise self.gone() from error
 
     def drop(self) -> None:
-        """Let go, without waiting: the container ends, and with it all that runs there."""
+        """Disconnect without waiting. The container ends, with all that runs in it."""
         self._attached.close()
 
     async def close(self) -> None:
-        """Let go, and wait until nothing is passed on any more. Twice is harmless."""
+        """Disconnect, and wait until the connection is down. Idempotent."""
         self.drop()
         await self._down.wait()
 
@@ -147,15 +150,15 @@ class Link:
         return stream
 
     def gone(self) -> ServiceError:
-        """What to say once the container has ended."""
+        """The error once the container has ended."""
         why = f": {self.last_words}" if self.last_words else ""
         return ServiceError(f"The container of the checks has ended{why}.", "Retry the job.")
 
     def _receive(self) -> None:
-        """In a thread: the engine's streams block."""
-        # RuntimeError: the loop is closed, as the whole program ends.
+        """Runs in a thread, because the engine's streams block."""
+        # RuntimeError: the loop is closed because the whole program ends.
         with contextlib.suppress(RuntimeError):
-            # OSError: the engine has gone, which ends the container too.
+            # OSError: the engine is gone, which ends the container too.
             with contextlib.suppress(OSError):
                 while chunk := self._attached.receive(_CHUNK):
                     self._room.acquire()

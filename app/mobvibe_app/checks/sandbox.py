@@ -1,4 +1,4 @@
-"""Seals the worker's checks off in containers of the Expo image, where this machine has an engine."""
+"""Isolates the worker's checks in containers of the Expo image, if this machine has an engine."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.toolchain.starter import Starter
 
 RETRY_SECONDS = 300.0
-"""How long a failure is taken for one of the next check too: a pull that waits for a dead network takes minutes."""
+"""How long the last failure is reported again without a new attempt, because a pull without a network takes minutes."""
 
 ImageFor = Callable[[Starter], Awaitable[CheckImage]]
-"""The engine's image of a starter's SDK, built where it is not. Raises ServiceError."""
+"""The engine's image of a starter's SDK, built if it is missing. Raises ServiceError."""
 
 
 class CheckSandbox:
@@ -27,7 +27,7 @@ class CheckSandbox:
         self._failed: tuple[float, ServiceError] | None = None
 
     async def open(self, staged: Path, starter: Starter) -> ContainerCommands:
-        """A running container over that staged folder. Raises ServiceError where there can be none."""
+        """Start a container for a staged folder. Raises ServiceError."""
         if self._failed is not None and time.monotonic() < self._failed[0]:
             raise self._failed[1]
         try:

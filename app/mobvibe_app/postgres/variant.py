@@ -1,4 +1,4 @@
-"""What every way to run Postgres offers: embedded, in a container."""
+"""What both ways to run Postgres offer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FIRST_PORT = 15432
 
 @dataclass(frozen=True, slots=True)
 class PostgresAddress:
-    """Where the server is: a URL with the password in it, its port, its version (`18.6`)."""
+    """Where the server is. `dsn` is a URL with the password, `version` is like `18.6`."""
 
     dsn: str = field(repr=False)
     port: int
@@ -25,20 +25,20 @@ class PostgresVariant(Protocol):
     mode: Literal["docker", "embedded"]
 
     async def start(self, on_status: OnStatus) -> PostgresAddress:
-        """The address of the server, which is made and started where it does not run yet. Raises ServiceError."""
+        """The address of the server, which is created and started if it does not run yet. Raises ServiceError."""
         ...
 
     async def stop(self, *, quietly: bool = False) -> None:
-        """Stop the server for all clients of the home; every committed row stays.
+        """Stop the server for all clients of the home. Every committed row stays.
 
-        `quietly` tells nobody, as it is started again at once.
+        `quietly` does not report its end, because it is started again at once.
         """
         ...
 
     async def rebuild(self, on_status: OnStatus) -> None:
-        """Stop the server and make anew what it runs in; its rows stay. Raises ServiceError, InputError."""
+        """Stop the server and rebuild what it runs in. Its rows stay. Raises ServiceError, InputError."""
         ...
 
     async def reset(self) -> tuple[str, ...]:
-        """Delete the stopped server with all its rows; what was deleted, in words. Raises ServiceError."""
+        """Delete the stopped server with all its rows; returns what was deleted, in words. Raises ServiceError."""
         ...

@@ -1,4 +1,4 @@
-"""What a preview's Metro says of phones, builds and the running app: lines of its log as safe values."""
+"""Reads the events of phones, builds and the running app from the lines of a preview's log, as safe values."""
 
 from __future__ import annotations
 
@@ -34,10 +34,9 @@ _REQUIRE = (
 
 
 def watch_arguments(mark: str) -> tuple[str, ...]:
-    """Node's arguments that make a Metro speak of what happens in it, in lines that begin with `mark`.
+    """Arguments for Node that make Metro print events, in lines that begin with `mark`, and watch only the project.
 
-    They also make it watch the project alone. The programs travel in the arguments themselves, so that a container
-    needs neither a mount nor a layer for them.
+    The programs are in the arguments themselves, so that a container needs neither a mount nor a layer for them.
     """
     watch = Path(__file__).with_name("watch.mjs").read_text(encoding="utf-8")
     project = _REQUIRE + WATCH_PROJECT.read_text(encoding="utf-8")
@@ -50,7 +49,7 @@ def _data_url(source: str) -> str:
 
 
 def new_mark() -> str:
-    """A mark that nothing else in a log begins with."""
+    """A mark with which no other line of a log begins."""
     return f"@{secrets.token_hex(4)} "
 
 
@@ -60,46 +59,46 @@ def printed_lines(log: str) -> list[str]:
 
 
 def parse_event(line: str, mark: str) -> PreviewEvent | None:
-    """The event of one line of the log; None for every other line, and for one of an unknown shape."""
+    """The event of one line of the log; None for all other lines, and for events of an unknown shape."""
     if not line.startswith(mark):
         return None
     try:
-        told = json.loads(line[len(mark) :])
-        return _event(told, float(told["at"]))
+        data = json.loads(line[len(mark) :])
+        return _event(data, float(data["at"]))
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 
-def _event(told: dict[str, Any], at: float) -> PreviewEvent | None:
-    match told["is"]:
-        case "asked" if told["what"] in ("manifest", "bundle", "page"):
-            return Asked(at, told["what"], _name(told["platform"]), _name(told["from"]))
+def _event(data: dict[str, Any], at: float) -> PreviewEvent | None:
+    match data["is"]:
+        case "asked" if data["what"] in ("manifest", "bundle", "page"):
+            return Asked(at, data["what"], _name(data["platform"]), _name(data["from"]))
         case "bundled":
-            platform, address = _name(told["platform"]), _name(told["from"])
-            return Bundled(at, platform, float(told["seconds"]), address)
+            platform, address = _name(data["platform"]), _name(data["from"])
+            return Bundled(at, platform, float(data["seconds"]), address)
         case "building":
-            return Building(at, int(told["done"]), int(told["total"]))
+            return Building(at, int(data["done"]), int(data["total"]))
         case "built":
             return Built(at)
         case "broken":
-            line = told["line"]
+            line = data["line"]
             return Broken(
                 at,
-                _name(told["platform"]),
-                clean_text(str(told["message"]), TEXT_LIMIT).strip(),
-                _name(told["file"]),
+                _name(data["platform"]),
+                clean_text(str(data["message"]), TEXT_LIMIT).strip(),
+                _name(data["file"]),
                 line if isinstance(line, int) else None,
             )
         case "said":
-            level = told["level"] if told["level"] in _LEVELS else "log"
-            return Said(at, level, clean_text(str(told["text"]), TEXT_LIMIT).strip())
+            level = data["level"] if data["level"] in _LEVELS else "log"
+            return Said(at, level, clean_text(str(data["text"]), TEXT_LIMIT).strip())
         case "came":
-            return Came(at, int(told["number"]), _name(told["from"]))
+            return Came(at, int(data["number"]), _name(data["from"]))
         case "went":
-            return Went(at, int(told["number"]))
+            return Went(at, int(data["number"]))
     return None
 
 
 def _name(value: object) -> str:
-    """Node writes IPv4 addresses as IPv6 ones."""
+    """One clean line, with an IPv4 address that Node wrote as an IPv6 one restored."""
     return " ".join(clean_text(str(value), NAME_LIMIT).split()).removeprefix("::ffff:")

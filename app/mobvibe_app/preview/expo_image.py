@@ -1,4 +1,4 @@
-"""The Expo image of one SDK and home: built from our Dockerfile, and again when what it is made of changes."""
+"""The Expo image of one SDK and home, rebuilt when the inputs of its Dockerfile change."""
 
 from __future__ import annotations
 
@@ -26,10 +26,7 @@ _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
 class ExpoImage:
-    """One SDK's image. `files` are the starter's; `base` is an image that has Node and npm.
-
-    `recipe` is the folder of the Dockerfile and of what it runs.
-    """
+    """One SDK's image. `files` are the starter's, `base` has Node and npm, `recipe` is the Dockerfile's folder."""
 
     def __init__(
         self,
@@ -53,7 +50,7 @@ class ExpoImage:
 
     @property
     def tag(self) -> str:
-        """Its name: another one for other inputs. The certificates are none: they serve the build only."""
+        """Its name, which depends on the inputs except the certificates; those serve only the build."""
         digest = hashlib.sha256(f"{self._home_id} {self._base}".encode())
         for name, content in sorted(self._context.items()):
             digest.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
@@ -61,16 +58,16 @@ class ExpoImage:
 
     @property
     def service(self) -> str:
-        """What its label says that it is for."""
+        """The value of its service label."""
         return f"expo-{self._sdk.version}"
 
     async def ensure(
         self, on_status: OnStatus, *, time_limit: float = BUILD_SECONDS, is_fresh: bool = False
     ) -> str:
-        """The tag, after the image was built where the engine lacks it (`is_fresh`: in any case, from its first step).
+        """Build the image if the engine lacks it, or with `is_fresh` in any case; returns its tag.
 
-        What earlier inputs made is removed after a build. Cancelled, the build ends within seconds: no program waits
-        at its end for minutes of npm. Raises ServiceError, InputError.
+        A build removes the images of earlier inputs. If this is cancelled, the build ends within seconds.
+        Raises ServiceError, InputError.
         """
         tag = self.tag
         given_up = threading.Event()
@@ -96,9 +93,9 @@ class ExpoImage:
             require_wanted(given_up)
             on_status(status)
 
-        def hear(line: str) -> None:
+        def on_line(line: str) -> None:
             require_wanted(given_up)
-            self._hear(line, on_status)
+            self._read(line, on_status)
 
         if self._engine.images.find(self._base) is None:
             self._engine.images.pull(self._base, "preview", report)
@@ -109,54 +106,54 @@ class ExpoImage:
             {**self._context, "ca.crt": certificates(self._ca_bundle)},
             arguments={"BASE_IMAGE": self._base, **network_settings()},
             labels={HOME_LABEL: self._home_id, SERVICE_LABEL: self.service},
-            on_line=hear,
+            on_line=on_line,
             time_limit=time_limit,
             is_fresh=is_fresh,
         )
 
     def _require_node(self) -> None:
-        """Official Node images say their version; a build would fail late and unclearly."""
+        """Check the version of an official Node image, because the build would fail late with an unclear error."""
         base = self._engine.images.find(self._base)
-        said = "" if base is None else base.environment.get("NODE_VERSION", "")
-        found = tuple(int(part) for part in said.split(".")[:2] if part.isdigit())
+        version = "" if base is None else base.environment.get("NODE_VERSION", "")
+        found = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
         if len(found) == 2 and found < self._sdk.minimum_node:
             wanted = ".".join(map(str, self._sdk.minimum_node))
             raise ServiceError(
-                f"The base image {self._base} holds Node {said}; Expo SDK {self._sdk.version} needs {wanted}.",
+                f"The base image {self._base} holds Node {version}; Expo SDK {self._sdk.version} needs {wanted}.",
                 "Set MOBVIBE_EXPO_BASE_IMAGE to a newer one, such as node:24-bookworm-slim.",
             )
 
     def _remove_older(self, tag: str) -> None:
-        """Images of this SDK and home that other inputs made; one that a container uses stays until the next time."""
+        """Remove this SDK's and home's images of other inputs, except those that a container still uses."""
         for image in self._engine.images.labelled(self._home_id):
             if image.labels.get(SERVICE_LABEL) == self.service and tag not in image.tags:
                 self._engine.images.remove(image.id)
 
-    def _hear(self, line: str, on_status: OnStatus) -> None:
-        """npm takes the first half of a build, the transform cache the second."""
+    def _read(self, line: str, on_status: OnStatus) -> None:
+        """Report progress: npm takes the first half of a build, the transform cache the second."""
         if match := _STEP.match(line):
-            self._tell(on_status, f"step {match[1]} of {match[2]}", None)
+            self._report(on_status, f"step {match[1]} of {match[2]}", None)
         elif match := _WARM.match(line):
             done = {"ios": 0.75, "android": 0.95, "web": 1.0}
-            self._tell(on_status, f"warmed for {match[1]}", done.get(match[1]))
+            self._report(on_status, f"warmed for {match[1]}", done.get(match[1]))
         elif match := _FETCHED.search(line):
             self._fetched.add(match[1])
             count = len(self._fetched)
-            self._tell(on_status, f"{count} packages", 0.5 * min(count / self._packages, 1.0))
+            self._report(on_status, f"{count} packages", 0.5 * min(count / self._packages, 1.0))
 
-    def _tell(self, on_status: OnStatus, what: str, done: float | None) -> None:
+    def _report(self, on_status: OnStatus, what: str, done: float | None) -> None:
         words = f"the image of SDK {self._sdk.version}: {what}"
         on_status(ServiceStatus("preview", "building", words, progress=done))
 
 
 def require_wanted(given_up: threading.Event) -> None:
-    """In the thread of a build or a pull: end it where nobody waits for it any more. Raises ServiceError."""
+    """End a build or a pull, from its thread, if it was given up. Raises ServiceError."""
     if given_up.is_set():
         raise ServiceError("The image's build was given up.")
 
 
 def certificates(bundle: Path | None) -> bytes:
-    """What a build trusts beside its base image's own. Raises InputError where the file cannot be read."""
+    """The certificates that a build trusts in addition. Raises InputError if the file cannot be read."""
     if bundle is None:
         return b""
     try:
@@ -169,7 +166,7 @@ def certificates(bundle: Path | None) -> bytes:
 
 
 def _context(sdk: Sdk, files: FileTree, recipe: Path) -> Mapping[str, bytes]:
-    """What goes into the build, but for the certificates."""
+    """The files of the build, except the certificates."""
     return {
         "Dockerfile": (recipe / "Dockerfile").read_bytes(),
         "warm.mjs": (recipe / "warm.mjs").read_bytes(),
@@ -180,12 +177,12 @@ def _context(sdk: Sdk, files: FileTree, recipe: Path) -> Mapping[str, bytes]:
 
 
 def network_settings() -> dict[str, str]:
-    """The person's proxies and registry; their tokens stay here."""
+    """The person's proxies and registry for a build, without secrets."""
     found = {name: os.environ[name] for name in _PROXIES if name in os.environ}
     registries = [
         value for name, value in os.environ.items() if name.lower() == "npm_config_registry"
     ]
-    # One with a password or a token in it would stay readable in the image's history.
+    # A password or token in it would stay readable in the image's history.
     if registries and "@" not in registries[0]:
         found["NPM_CONFIG_REGISTRY"] = registries[0]
     return found

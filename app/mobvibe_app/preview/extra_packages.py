@@ -1,4 +1,4 @@
-"""What a project needs beyond its SDK's own packages: one more layer over the SDK's image."""
+"""Adds the packages that a project needs beyond its SDK's, as one more layer on the SDK's image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mobvibe_worker.errors import ServiceError
 _BUILD_SECONDS = 300.0
 _NAME = re.compile(r"(@[a-z0-9~-][a-z0-9._~-]*/)?[a-z0-9~-][a-z0-9._~-]*")
 _VERSION = re.compile(r"[0-9a-zA-Z.~^<>=|* +-]{1,80}")
-"""A range of npm's registry: no address, no file, no repository."""
+"""A version range of npm's registry, and not an address, a file or a repository."""
 _LARGEST_MANIFEST = 100_000
 _DOCKERFILE = """\
 FROM {image}
@@ -36,7 +36,7 @@ USER 1000:1000
 
 
 class ExtraPackages:
-    """Makes the images of projects that ask for more than the starter's `manifest` (its package.json) holds."""
+    """Builds images for projects that need more than the starter's `manifest` (its package.json) lists."""
 
     def __init__(
         self, engine: DockerEngine, manifest: bytes, ca_bundle: Path | None, on_status: OnStatus
@@ -47,9 +47,9 @@ class ExtraPackages:
         self._on_status = on_status
 
     async def image(self, image: str, served: Path) -> str:
-        """The image to serve that folder from: `image` itself, or one built from it. Raises ServiceError.
+        """The image to serve that folder from, which is `image` itself or one built from it. Raises ServiceError.
 
-        Cancelled, the build ends within seconds.
+        If this is cancelled, the build ends within seconds.
         """
         extra = await asyncio.to_thread(self._extra, served)
         if not extra:
@@ -62,7 +62,7 @@ class ExtraPackages:
             raise
 
     def _extra(self, served: Path) -> dict[str, str]:
-        """The packages that the folder's package.json adds; nothing where it cannot be read: Metro will say why."""
+        """The packages that the folder's package.json adds; none if it cannot be read, which Metro then reports."""
         try:
             with (served / "package.json").open("rb") as file:
                 manifest = json.loads(file.read(_LARGEST_MANIFEST))

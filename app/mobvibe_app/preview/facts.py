@@ -1,4 +1,4 @@
-"""What is known of one running preview, as one frozen value, and how each event and sample moves it on."""
+"""What is known about one running preview, as a frozen value, and how each event changes it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MOST_LINES = 50
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Somebody other than us fetched something. `at` is Unix time, here and below."""
+    """A client other than us fetched something. `at` is Unix time, here and below."""
 
     at: float
     what: Literal["manifest", "bundle", "page"]
@@ -31,7 +31,7 @@ class Bundled:
 
 @dataclass(frozen=True, slots=True)
 class Building:
-    """A bundle is being made: modules done, and known so far."""
+    """A bundle is being built: modules done, and modules known so far."""
 
     at: float
     done: int
@@ -40,14 +40,14 @@ class Building:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """That bundle is made, whoever asked for it."""
+    """That bundle is built, for us or for a phone."""
 
     at: float
 
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """The app does not compile. `platform` is empty where an edit of a running app broke it."""
+    """The app does not compile. `platform` is empty if an edit of a running app broke it."""
 
     at: float
     platform: str
@@ -67,7 +67,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Came:
-    """A phone keeps a hot-reload socket open from now on."""
+    """A phone opened a hot-reload socket."""
 
     at: float
     number: int
@@ -76,7 +76,7 @@ class Came:
 
 @dataclass(frozen=True, slots=True)
 class Went:
-    """That socket is closed."""
+    """That socket was closed."""
 
     at: float
     number: int
@@ -87,7 +87,7 @@ PreviewEvent = Asked | Bundled | Building | Built | Broken | Said | Came | Went
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a preview takes of this machine; network bytes count from its start, None where nobody counts them."""
+    """What a preview uses of this machine. Network bytes count from its start; None if they are not counted."""
 
     cpu_percent: float
     """100 is one whole processor."""
@@ -107,7 +107,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class PreviewFacts:
-    """Times are Unix times, None where it has not happened since this Metro's start."""
+    """Times are Unix times, None if it has not happened since this Metro started."""
 
     manifest_at: float | None = None
     page_at: float | None = None
@@ -120,30 +120,30 @@ class PreviewFacts:
     phones: frozenset[int] = frozenset()
     """The hot-reload sockets that are open."""
     address: str = ""
-    """Where the last phone asked from."""
+    """The address of the last phone."""
     lines: tuple[Said, ...] = ()
     """The newest lines of the running app's console."""
     said: int = 0
-    """How many lines there were in all."""
+    """The number of lines in all."""
     active_at: float = 0.0
     """The last sign of a phone."""
     usage: Usage | None = None
     ended: str | None = None
-    """Why nothing serves it any more: empty where somebody stopped it."""
+    """Why it no longer runs; empty if it was stopped on purpose, None while it runs."""
 
     @property
     def was_reached(self) -> bool:
-        """Somebody other than us asked for something."""
+        """Whether a client other than us asked for anything."""
         return self.manifest_at is not None or self.page_at is not None
 
     def last_sign(self, now: float) -> float:
-        """When a phone was last here: now, while one is."""
+        """When a phone was last connected; `now` if one is."""
         return now if self.phones else self.active_at
 
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """Why a phone does not show the app yet, and what to do. `key` names the page in docs/phone."""
+    """Why a phone does not show the app yet, and what to do. `key` is the name of the page in docs/phone."""
 
     key: str
     message: str
@@ -151,20 +151,20 @@ class Hint:
 
     @property
     def page(self) -> str:
-        """Where it is explained at length."""
+        """The page that explains it."""
         return f"docs/phone/{self.key}.md"
 
 
-def moved_on(facts: PreviewFacts, events: Iterable[PreviewEvent]) -> PreviewFacts:
-    """The facts after these events, in their order."""
+def apply(facts: PreviewFacts, events: Iterable[PreviewEvent]) -> PreviewFacts:
+    """The facts after these events, in order."""
     for event in events:
-        facts = _after(facts, event)
+        facts = _apply(facts, event)
         if not isinstance(event, Broken | Building | Built):
             facts = replace(facts, active_at=max(facts.active_at, event.at))
     return facts
 
 
-def _after(facts: PreviewFacts, event: PreviewEvent) -> PreviewFacts:
+def _apply(facts: PreviewFacts, event: PreviewEvent) -> PreviewFacts:
     match event:
         case Asked(what="manifest"):
             return replace(facts, manifest_at=event.at, address=event.address)
@@ -197,10 +197,10 @@ def _after(facts: PreviewFacts, event: PreviewEvent) -> PreviewFacts:
 
 @dataclass(frozen=True, slots=True)
 class PreviewKnown:
-    """What is known of a project's preview now, and why its phone does not show the app, where that can be said."""
+    """What is known about a project's preview now, with a hint if its phone does not show the app."""
 
     slug: str
     facts: PreviewFacts
     hint: Hint | None = None
     web_url: str = ""
-    """http://host:port: it changes when this machine joins another network."""
+    """http://ADDRESS:PORT, which changes when this machine joins another network."""

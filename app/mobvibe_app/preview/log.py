@@ -1,4 +1,4 @@
-"""Follows a preview's log: its events as they are written, from the start of the running Metro on."""
+"""Follows a preview's log from the start of its running Metro on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LONGEST_LINE = 64_000
 
 @dataclass(slots=True)
 class PreviewLog:
-    """One log from byte `offset` on. Only lines that begin with `mark` are events."""
+    """One log from byte `offset` on. Its events are the lines that begin with `mark`."""
 
     path: Path
     mark: str

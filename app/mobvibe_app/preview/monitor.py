@@ -11,7 +11,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from mobvibe_app.preview.address import PreviewAddress
-from mobvibe_app.preview.facts import Hint, PreviewFacts, PreviewKnown, Usage, moved_on
+from mobvibe_app.preview.facts import Hint, PreviewFacts, PreviewKnown, Usage, apply
 from mobvibe_app.preview.hints import PhoneRoute, hint_for
 from mobvibe_app.preview.local import PreviewService
 from mobvibe_app.preview.log import POLL_SECONDS, PreviewLog
@@ -125,7 +125,7 @@ class PreviewWatches:
                 looked_at = time.monotonic()
                 while time.monotonic() - looked_at < LIFE_SECONDS:
                     events = watched.log.read() if watched.log else []
-                    watched.move(moved_on(watched.known.facts, events))
+                    watched.move(apply(watched.known.facts, events))
                     await asyncio.sleep(POLL_SECONDS)
         except ServiceError as error:
             # The supervisor is gone; whoever opens the preview again watches it again.
@@ -142,7 +142,7 @@ class PreviewWatches:
         found = await previews.events(slug)
         if found is None:
             if watched.log is not None:
-                watched.move(moved_on(watched.known.facts, watched.log.read()))
+                watched.move(apply(watched.known.facts, watched.log.read()))
             watched.log = None
             if watched.known.facts.ended is None:
                 watched.move(replace(watched.known.facts, ended=await self._cause(watched)))

@@ -1,4 +1,4 @@
-"""How much processor and memory a preview takes: sampled, never waited for."""
+"""Samples how much processor time and memory a preview uses, without waiting."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What a tree of processes has used of the processors since its start, and holds of the memory now."""
+    """The processor time of a process tree since its start, and its memory now."""
 
     cpu_seconds: float
     memory_bytes: int
 
 
 def measure_tree(pid: int) -> Sample | None:
-    """A process and all that it started; None where it is gone."""
+    """Sample a process and all that it started; None if it is gone."""
     import psutil
 
     cpu, memory = 0.0, 0
@@ -42,7 +42,7 @@ class CpuMeter:
         self._last: dict[str, tuple[object, float, float]] = {}
 
     def percent(self, name: str, life: object, cpu_seconds: float) -> float:
-        """`life` changes when the counter starts anew; the first sample of a life has nothing to compare with: 0."""
+        """`life` changes when the counter restarts from 0. The first sample of a life gives 0."""
         now = time.monotonic()
         last = self._last.get(name)
         self._last[name] = (life, now, cpu_seconds)

@@ -1,5 +1,5 @@
-// Loaded into a preview's Node: says on stdout, one JSON object a line, what phones ask for and what becomes of it.
-// Expo's own event log knows no manifests and no connections, and SDK 54 has none.
+// Loaded into a preview's Node. Prints what phones ask for and what they get, one JSON object per line.
+// Expo's own event log has no manifests and no connections, and SDK 54 has no event log.
 import http from 'node:http';
 import Module from 'node:module';
 
@@ -16,8 +16,8 @@ let refused = null;
 let second = 0;
 let lines = 0;
 
-function tell(event) {
-  // A line that is cut in two by something else's output is worth nothing: one write, with its own line break before.
+function print(event) {
+  // One write that begins with a line break, so that other output does not cut the line in two.
   process.stdout.write(`\n${MARK}${JSON.stringify({ at: Date.now() / 1000, ...event })}\n`);
 }
 
@@ -44,11 +44,11 @@ function onRequest(request, response) {
   if (!found) return;
   const began = Date.now();
   const from = request.socket.remoteAddress ?? '';
-  tell({ is: 'asked', ...found, from });
+  print({ is: 'asked', ...found, from });
   if (found.what !== 'bundle') return;
   response.once('finish', () => {
     if (response.statusCode === 200) {
-      tell({ is: 'bundled', platform: found.platform, seconds: (Date.now() - began) / 1000, from });
+      print({ is: 'bundled', platform: found.platform, seconds: (Date.now() - began) / 1000, from });
     }
   });
 }
@@ -57,10 +57,10 @@ function onUpgrade(request, socket) {
   if (isOurs(request) || !request.url.startsWith('/hot')) return;
   sockets += 1;
   const number = sockets;
-  // A phone that left the network says no goodbye.
+  // A phone that left the network does not close its socket.
   socket.setKeepAlive?.(true, 30_000);
-  tell({ is: 'came', number, from: socket.remoteAddress ?? '' });
-  socket.once('close', () => tell({ is: 'went', number }));
+  print({ is: 'came', number, from: socket.remoteAddress ?? '' });
+  socket.once('close', () => print({ is: 'went', number }));
 }
 
 const emit = http.Server.prototype.emit;
@@ -74,19 +74,19 @@ http.Server.prototype.emit = function (name, ...rest) {
   return emit.call(this, name, ...rest);
 };
 
-function hear(event) {
+function report(event) {
   switch (event.type) {
     case 'bundle_transform_progressed': {
       const { transformedFileCount: done, totalFileCount: total } = event;
       if (total < SMALLEST_BUILD || Date.now() - progressAt < PROGRESS_MS) return;
       progressAt = Date.now();
       isBuilding = true;
-      tell({ is: 'building', done, total });
+      print({ is: 'building', done, total });
       return;
     }
     case 'bundle_build_done':
-      // Whoever asked for it, we too: it is being built no longer.
-      if (isBuilding) tell({ is: 'built' });
+      // The build may be ours or a phone's.
+      if (isBuilding) print({ is: 'built' });
       isBuilding = false;
       return;
     case 'bundle_build_failed':
@@ -95,11 +95,11 @@ function hear(event) {
     case 'bundling_error': {
       const options = refused ?? {};
       refused = null;
-      // Those are our own questions about single files.
+      // These are our own requests for single files.
       if (options.shallow || options.modulesOnly) return;
       const { message, filename, lineNumber } = event.error ?? {};
       const file = filename ?? event.error?.originModulePath ?? '';
-      tell({ is: 'broken', platform: options.platform ?? '', message: cut(message ?? ''), file, line: lineNumber ?? null });
+      print({ is: 'broken', platform: options.platform ?? '', message: cut(message ?? ''), file, line: lineNumber ?? null });
       return;
     }
     case 'client_log': {
@@ -108,7 +108,7 @@ function hear(event) {
       second = now;
       if (lines > MOST_LINES) return;
       const text = Array.isArray(event.data) ? event.data.map(cut).join(' ') : cut(event.data);
-      tell({ is: 'said', level: String(event.level ?? 'log'), text: cut(text) });
+      print({ is: 'said', level: String(event.level ?? 'log'), text: cut(text) });
     }
   }
 }
@@ -118,12 +118,12 @@ Module._load = function (request, ...rest) {
   const exported = load.call(this, request, ...rest);
   if (request.endsWith('lib/TerminalReporter')) {
     const reporter = exported?.default?.prototype;
-    if (reporter?.update && !reporter.isHeard) {
+    if (reporter?.update && !reporter.isWatched) {
       const update = reporter.update;
-      reporter.isHeard = true;
+      reporter.isWatched = true;
       reporter.update = function (event) {
         try {
-          hear(event);
+          report(event);
         } catch (error) {
           process.stderr.write(`preview watch: ${error}\n`);
         }

@@ -1,1 +1,1 @@
-"""One detached process per home that owns the services of its environment, for as long as anyone needs them."""
+"""One detached process per home that runs its services for as long as a client needs them, and its clients."""

@@ -1,6 +1,7 @@
 """python -m mobvibe_app.supervisor --home DIR: detach, take the home's lock, serve.
 
-The command returns once a supervisor (this one or another) listens. Standard library only: it starts in a blink.
+The command returns once a supervisor, this one or another, listens. It imports only the standard library, to start
+fast.
 """
 
 from __future__ import annotations
@@ -20,29 +21,29 @@ from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home
 
 _LOCK_SECONDS = 60.0
-"""How long the one before may take to stop its services."""
+"""The time in which the previous supervisor has to stop its services."""
 _LARGEST_LOG = 1_000_000
 
 
 def main(arguments: list[str]) -> int:
-    """Run a supervisor for `--home DIR` in the background; 1 where it could not start (the reason on stderr)."""
+    """Run a supervisor for `--home DIR` in the background; 1, with the reason on stderr, if it could not start."""
     if len(arguments) != 2 or arguments[0] != "--home":
         print("usage: python -m mobvibe_app.supervisor --home DIR", file=sys.stderr)
         return 2
     home = Home(Path(arguments[1]))
-    listening, told = os.pipe()
+    reading, report = os.pipe()
     if os.fork():
-        os.close(told)
-        with os.fdopen(listening) as report:
-            outcome = report.read()
+        os.close(report)
+        with os.fdopen(reading) as reports:
+            outcome = reports.read()
         if outcome != "listening":
             print(outcome or f"see {supervisor_log(home)}", file=sys.stderr)
         return 0 if outcome == "listening" else 1
-    os.close(listening)
-    return _serve(home, told)
+    os.close(reading)
+    return _serve(home, report)
 
 
-def _serve(home: Home, told: int) -> int:
+def _serve(home: Home, report: int) -> int:
     os.setsid()
     os.chdir("/")
     try:
@@ -50,23 +51,23 @@ def _serve(home: Home, told: int) -> int:
         _redirect_output(supervisor_log(home))
         path = socket_path(home)
     except ServiceError as error:
-        _tell(told, str(error))
+        _report(report, str(error))
         return 1
     deadline = time.monotonic() + _LOCK_SECONDS
     while time.monotonic() < deadline:
         with try_lock(home.run / "supervisor.lock") as is_ours:
             if is_ours:
-                asyncio.run(_listen(path, told))
+                asyncio.run(_listen(path, report))
                 return 0
         if _is_served(path):
-            _tell(told, "listening")
+            _report(report, "listening")
             return 0
         time.sleep(0.02)
-    _tell(told, "The supervisor before this one does not end.")
+    _report(report, "The previous supervisor does not end.")
     return 1
 
 
-async def _listen(path: Path, told: int) -> None:
+async def _listen(path: Path, report: int) -> None:
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     path.unlink(missing_ok=True)
@@ -77,7 +78,7 @@ async def _listen(path: Path, told: int) -> None:
     finally:
         os.umask(mask)
     listening.listen(128)
-    _tell(told, "listening")
+    _report(report, "listening")
     logging.info("supervisor %d listens", os.getpid())
     server = Server()
     await server.serve(listening)
@@ -95,9 +96,9 @@ def _is_served(path: Path) -> bool:
     return True
 
 
-def _tell(told: int, outcome: str) -> None:
-    os.write(told, outcome.encode())
-    os.close(told)
+def _report(report: int, outcome: str) -> None:
+    os.write(report, outcome.encode())
+    os.close(report)
 
 
 def _redirect_output(log: Path) -> None:

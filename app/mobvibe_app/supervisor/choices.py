@@ -1,4 +1,4 @@
-"""What this home has settled on (ports, modes), remembered so that the next start settles on the same."""
+"""The ports and modes that a home has settled on, remembered for its next start."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from mobvibe_worker.errors import ServiceError
 
 
 class Choices:
-    """A small JSON object in a file; safe for several processes at once."""
+    """A small JSON object in a file that several processes may change at once."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def read(self) -> dict[str, Any]:
-        """All choices. Raises ServiceError where the file is damaged: to forget silently would lose databases."""
+        """All choices. Raises ServiceError if the file is damaged, because forgetting them would hide databases."""
         try:
             choices = json.loads(self._path.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -29,7 +29,7 @@ class Choices:
         except ValueError as error:
             raise self._damaged(str(error)) from error
         if not isinstance(choices, dict) or not isinstance(choices.get("ports", {}), dict):
-            raise self._damaged("not the shape it should have")
+            raise self._damaged("it does not have the expected shape")
         return choices
 
     def get(self, name: str) -> Any:
@@ -37,7 +37,7 @@ class Choices:
         return self.read().get(name)
 
     def remember(self, name: str, value: Any) -> None:
-        """Keep one choice: a JSON value."""
+        """Store one choice, a JSON value."""
         with self._changing() as choices:
             choices[name] = value
 
@@ -46,13 +46,13 @@ class Choices:
         return dict(self.read().get("ports", {}))
 
     def remember_port(self, service: str, port: int) -> None:
-        """Keep a service's port; another service that had it before will find a new one."""
+        """Store a service's port. Another service that had it before gets a new one."""
         with self._changing() as choices:
             others = {name: held for name, held in choices.get("ports", {}).items() if held != port}
             choices["ports"] = {**others, service: port}
 
     def forget_port(self, service: str) -> None:
-        """Let go of a service's port; harmless where it has none."""
+        """Forget a service's port. Idempotent."""
         with self._changing() as choices:
             held = choices.get("ports", {})
             choices["ports"] = {name: port for name, port in held.items() if name != service}
@@ -81,5 +81,6 @@ class Choices:
 
     def _damaged(self, why: str) -> ServiceError:
         return ServiceError(
-            f"{self._path} cannot be read: {why}.", "Mend it, or move it away to choose anew."
+            f"{self._path} cannot be read: {why}.",
+            "Fix it, or move it away to start with new choices.",
         )

@@ -1,4 +1,4 @@
-"""A client's handle on the supervisor of a home: connecting is a lease, and starts a supervisor where none runs."""
+"""A client's handle on the supervisor of a home. A connection is a lease, and starts a supervisor if none runs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Exits:
         self._queue: asyncio.Queue[ServiceExit | None] = asyncio.Queue()
 
     def put(self, exit_: ServiceExit | None) -> None:
-        """Add one end; None is the last."""
+        """Add one end; None marks the last."""
         self._queue.put_nowait(exit_)
 
     def __aiter__(self) -> AsyncIterator[ServiceExit]:
@@ -65,14 +65,14 @@ class Exits:
 
 
 class Supervisor:
-    """One lease on a home's supervisor. What was started ends when the last lease of the home does."""
+    """One lease on a home's supervisor. All services end with the last lease of the home."""
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pid: int
     ) -> None:
         self.pid = pid
         self.lost = asyncio.Event()
-        """Set when the connection ends, by `close` too."""
+        """Set when the connection ends, also by `close`."""
         self._reader = reader
         self._writer = writer
         self._numbers = itertools.count(1)
@@ -82,7 +82,7 @@ class Supervisor:
 
     @classmethod
     async def connect(cls, home: Home) -> Self:
-        """A lease on the home's supervisor, which is started where none runs. Raises ServiceError."""
+        """A lease on the home's supervisor, which is started if none runs. Raises ServiceError."""
         home.prepare()
         deadline = time.monotonic() + _CONNECT_SECONDS
         while time.monotonic() < deadline:
@@ -97,7 +97,7 @@ class Supervisor:
 
     @classmethod
     async def attach(cls, home: Home) -> Self | None:
-        """A lease on the supervisor that runs already, or None. Raises ServiceError for one of another version."""
+        """A lease on the running supervisor; None if none runs. Raises ServiceError if its version is another."""
         path = socket_path(home)
         try:
             reader, writer = await asyncio.open_unix_connection(str(path), limit=LONGEST_LINE)
@@ -108,7 +108,7 @@ class Supervisor:
             hello = decode(line)["hello"] if line else None
         except (ConnectionError, TimeoutError):
             hello = None
-        if hello is None:  # It is just ending.
+        if hello is None:  # The supervisor is ending.
             writer.close()
             return None
         if hello["protocol"] != PROTOCOL:
@@ -120,18 +120,18 @@ class Supervisor:
         return cls(reader, writer, hello["pid"])
 
     async def start(self, spec: ServiceSpec) -> RunningService:
-        """Start a service, or get the one that runs by that name. Raises ServiceError."""
+        """Start a service, or return the one of that name that runs. Raises ServiceError."""
         return RunningService(**await self._ask({"do": "start", "spec": spec.to_data()}))
 
     async def stop(self, name: str, *, quietly: bool = False) -> None:
-        """Stop a service and wait until nothing of it is left; harmless where it does not run.
+        """Stop a service and wait until nothing of it is left. Idempotent.
 
-        `quietly` tells no client of its end: who asks so starts it again at once.
+        `quietly` reports its end to no client, because the caller starts it again at once.
         """
         await self._ask({"do": "stop", "name": name, "quietly": quietly})
 
     async def status(self) -> SupervisorStatus:
-        """What runs, and for whom."""
+        """What runs, and for how many clients."""
         return _status(await self._ask({"do": "status"}))
 
     async def running(self, name: str) -> RunningService | None:
@@ -141,15 +141,15 @@ class Supervisor:
         return found and replace(found, already=True)
 
     async def hold(self) -> None:
-        """Keep everything running without any client, until `release`."""
+        """Keep everything running without clients, until `release`."""
         await self._ask({"do": "hold"})
 
     async def release(self) -> None:
-        """End the hold: from now on the last client's end is the end of all services."""
+        """End the hold, so that all services end with the last client."""
         await self._ask({"do": "release"})
 
     async def shutdown(self) -> None:
-        """Stop all services, whoever uses them, and wait until the supervisor has ended."""
+        """Stop all services, even if other clients use them, and wait until the supervisor has ended."""
         await self._ask({"do": "shutdown"})
         await self.lost.wait()
 
@@ -162,7 +162,7 @@ class Supervisor:
         return exits
 
     async def close(self) -> None:
-        """Give the lease back. Twice is harmless."""
+        """Give up the lease. Idempotent."""
         self._writer.close()
         self._listening.cancel()
         await asyncio.gather(self._listening, return_exceptions=True)
@@ -189,12 +189,12 @@ class Supervisor:
     async def _listen(self) -> None:
         try:
             while line := await self._reader.readline():
-                self._hear(decode(line))
+                self._receive(decode(line))
         except (ConnectionError, json.JSONDecodeError):
             self._writer.close()
         self._lose()
 
-    def _hear(self, message: dict[str, Any]) -> None:
+    def _receive(self, message: dict[str, Any]) -> None:
         if "exit" in message:
             for exits in self._exits:
                 exits.put(ServiceExit(**message["exit"]))
@@ -233,11 +233,11 @@ def _cannot_start(home: Home, reason: str) -> ServiceError:
 
 
 async def _spawn(home: Home) -> None:
-    """Start a supervisor; returns when one listens. In a thread: a caller that gives up leaves no half of it."""
+    """Start a supervisor, and return when one listens. In a thread, so that cancelling leaves nothing half-done."""
     spawned = await asyncio.to_thread(_run_spawner, home)
     if spawned.returncode:
-        told = clean_text(spawned.stderr.decode(errors="replace"), 2_000).strip()
-        raise _cannot_start(home, told)
+        reason = clean_text(spawned.stderr.decode(errors="replace"), 2_000).strip()
+        raise _cannot_start(home, reason)
 
 
 def _run_spawner(home: Home) -> subprocess.CompletedProcess[bytes]:

@@ -15,13 +15,13 @@ from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home
 
 _LONGEST_SOCKET_PATH = 100
-"""Bytes: the kernel takes 108 (Linux) or 104 (macOS), the last one a NUL."""
+"""Bytes. The kernel takes 108 (Linux) or 104 (macOS), with a NUL at the end."""
 
 
 def socket_path(home: Home) -> Path:
-    """The supervisor's Unix socket; in a short private folder of the temporary one where the home's path is long.
+    """The supervisor's Unix socket. If the home's path is too long it is in a private folder of the temporary one.
 
-    Raises ServiceError where that folder belongs to somebody else.
+    Raises ServiceError if that folder belongs to another user.
     """
     path = home.run.resolve() / "supervisor.sock"
     if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
@@ -39,13 +39,13 @@ def socket_path(home: Home) -> Path:
 
 
 def supervisor_log(home: Home) -> Path:
-    """What the supervisor itself has to say."""
+    """The file of what the supervisor itself logs."""
     return home.logs / "supervisor.log"
 
 
 @contextlib.contextmanager
 def try_lock(path: Path) -> Iterator[bool]:
-    """Hold a file lock, or say (False) that another process holds it. The kernel frees it when its holder dies."""
+    """Hold a file lock; yields False if another process holds it. The kernel frees it when its holder dies."""
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:

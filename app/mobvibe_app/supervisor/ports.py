@@ -1,4 +1,4 @@
-"""Free ports, and who holds one that is not."""
+"""Finds free ports, and the program that holds a taken one."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _NEIGHBOURS = 100
 
 
 def pick_port(preferred: int | None, taken: Collection[int] = (), host: str = "127.0.0.1") -> int:
-    """The preferred port, else the next free one above it, else any. Ports in `taken` are left to their owners.
+    """The preferred port, else the next free one above it, else any free one; never one of `taken`.
 
-    Another program may still be faster: whoever listens there has to be ready for that.
+    Another program may still take it before the caller does.
     """
     if preferred is not None:
         last = min(preferred + _NEIGHBOURS, 65_536)
@@ -29,7 +29,7 @@ def pick_port(preferred: int | None, taken: Collection[int] = (), host: str = "1
 
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether a server could listen on the port now. Raises OSError where the host is not an address of ours."""
+    """Whether a server could listen on the port now. Raises OSError if the host is not an address of ours."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -39,14 +39,14 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
             if error.errno in (errno.EADDRINUSE, errno.EACCES):
                 return False
             raise
-    # macOS lets a second server bind one address where another holds all of them: ask whether one answers.
+    # On macOS a server may bind one address although another server holds all of them, so check whether one answers.
     with socket.socket() as probe:
         probe.settimeout(0.2)
         return probe.connect_ex(("127.0.0.1" if host == "0.0.0.0" else host, port)) != 0
 
 
 def holder_of(port: int) -> str | None:
-    """The program that listens on the port, as `name (pid 123)`; None where that cannot be seen."""
+    """The program that listens on the port, as `name (pid 123)`; None if we may not see it."""
     import psutil
 
     with contextlib.suppress(psutil.AccessDenied, psutil.NoSuchProcess):

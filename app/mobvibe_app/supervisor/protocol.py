@@ -1,4 +1,4 @@
-"""What clients and the supervisor tell each other: JSON, one object a line."""
+"""The messages between clients and the supervisor: JSON, one object per line."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 from mobvibe_worker.processes.launch import StopPolicy
 
 PROTOCOL = 1
-"""Grows when an older client could not talk to a newer supervisor."""
+"""Grows when older clients and newer supervisors become incompatible."""
 LONGEST_LINE = 1_000_000
 """Bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceSpec:
-    """A program to keep running. `facts` (a port, say) are handed to whoever asks for the same name later.
+    """A program to keep running. Its `facts`, such as a port, are given to every client that asks for its name.
 
-    `argv` is visible to every user of the machine, `env` is not: secrets belong in neither, but never in `argv`.
+    Never put secrets into `argv`, which every user of the machine can see; better not into `env` either.
     """
 
     name: str
@@ -37,7 +37,7 @@ class ServiceSpec:
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> ServiceSpec:
-        """The spec that `to_data` wrote. Raises KeyError or TypeError for anything else."""
+        """The spec that `to_data` wrote. Raises KeyError or TypeError if the data is anything else."""
         return cls(
             name=data["name"],
             argv=tuple(data["argv"]),
@@ -51,7 +51,7 @@ class ServiceSpec:
 
 @dataclass(frozen=True, slots=True)
 class RunningService:
-    """A service that runs. `already` says that it ran before this client asked for it; `started_at` is Unix time."""
+    """A service that runs. `already` means that it ran before this client asked; `started_at` is Unix time."""
 
     name: str
     pid: int
@@ -62,7 +62,7 @@ class RunningService:
 
 @dataclass(frozen=True, slots=True)
 class ServiceExit:
-    """A service ended: by itself, or because a client (or the last lease's end) stopped it (`was_asked`)."""
+    """A service ended, by itself, or (`was_asked`) stopped by a client or with the last lease."""
 
     name: str
     exit_code: int
@@ -71,7 +71,7 @@ class ServiceExit:
 
 @dataclass(frozen=True, slots=True)
 class SupervisorStatus:
-    """What runs, in order of start, for how many clients, and whether `hold` keeps it without any."""
+    """What runs, in order of start, for how many clients, and whether `hold` keeps it running without them."""
 
     pid: int
     services: tuple[RunningService, ...]
@@ -80,12 +80,11 @@ class SupervisorStatus:
 
 
 def encode(message: Mapping[str, Any]) -> bytes:
-    """One line."""
     return json.dumps(message, separators=(",", ":")).encode() + b"\n"
 
 
 def decode(line: bytes) -> dict[str, Any]:
-    """The object of one line. Raises ValueError for anything else."""
+    """The object of one line. Raises ValueError if the line is anything else."""
     message = json.loads(line)
     if not isinstance(message, dict):
         raise ValueError("not a JSON object")

@@ -33,7 +33,7 @@ def test_frames_arrive_whole_however_they_are_cut() -> None:
 def test_errors_are_kept_apart_and_short() -> None:
     reader = FrameReader()
     assert reader.feed(printed(_STDERR, b"x" * 50_000 + b" the end")) == []
-    assert len(reader.said) < 5_000 and reader.said.endswith(b" the end")
+    assert len(reader.errors) < 5_000 and reader.errors.endswith(b" the end")
     assert reader.feed(printed(_STDOUT, Frame(1, "end", b"1").encoded())) == [Frame(1, "end", b"1")]
 
 

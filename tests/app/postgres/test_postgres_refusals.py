@@ -24,9 +24,9 @@ from support.postgres.embedded import CLIENT, start
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("PG_VERSION=17", "was made by Postgres 17"),
-        ("PG_VERSION", "is not a whole Postgres cluster"),
-        ("global/pg_control", "is not a whole Postgres cluster"),
+        ("PG_VERSION=17", "was created by Postgres 17"),
+        ("PG_VERSION", "is not a complete Postgres cluster"),
+        ("global/pg_control", "is not a complete Postgres cluster"),
     ],
 )
 async def test_another_folder_is_refused_and_left_alone(

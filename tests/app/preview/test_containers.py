@@ -20,7 +20,7 @@ import pytest
 from mobvibe_app.containers.spec import HOME_LABEL, ContainerSpec
 from mobvibe_app.preview.container import ContainerPreview
 from mobvibe_app.preview.extra_packages import ExtraPackages
-from mobvibe_app.preview.facts import PreviewFacts, moved_on
+from mobvibe_app.preview.facts import PreviewFacts, apply
 from mobvibe_app.preview.network import lan_address
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.workspace.publish import ServedFolder
@@ -114,7 +114,7 @@ async def _is_watched(previews: Previews, slug: str) -> None:
     facts = PreviewFacts()
     async with within(20):
         while not (facts.phones and facts.bundled_at):
-            facts = moved_on(facts, log.read())
+            facts = apply(facts, log.read())
             await asyncio.sleep(0.05)
     usage = await previews.service.usage(slug)
     assert usage is not None and usage.memory_bytes > 50_000_000

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from mobvibe_app.preview.events import new_mark, parse_event, printed_lines
-from mobvibe_app.preview.facts import Asked, Broken, PreviewFacts, Said, moved_on
+from mobvibe_app.preview.facts import Asked, Broken, PreviewFacts, Said, apply
 from mobvibe_app.preview.log import PreviewLog
 from mobvibe_app.preview.process import ProcessPreview
 from mobvibe_app.supervisor.client import Supervisor
@@ -43,7 +43,7 @@ class Watched:
         """Read on until the expression over `facts` holds."""
         async with within(seconds):
             while not eval(what, {"facts": self.facts}):
-                self.facts = moved_on(self.facts, self.log.read())
+                self.facts = apply(self.facts, self.log.read())
                 await asyncio.sleep(0.02)
         return self.facts
 
@@ -69,7 +69,7 @@ async def test_a_phone_is_seen_from_its_first_question_to_its_last_word(
     watched = Watched(log)
     # Publishing asks Metro for single files, and a start asks for a manifest: neither is a phone.
     await asyncio.to_thread(folder.publish, {**files, "more.ts": b"export const more = 1;\n"})
-    watched.facts = moved_on(watched.facts, log.read())
+    watched.facts = apply(watched.facts, log.read())
     assert watched.facts == PreviewFacts()
 
     async with Phone(f"exp://{HOST}:{served.port}") as phone:

@@ -23,7 +23,7 @@ from mobvibe_app.preview.facts import (
     PreviewFacts,
     PreviewKnown,
     Said,
-    moved_on,
+    apply,
 )
 from mobvibe_app.preview.hints import SILENT_SECONDS, UNREACHED_SECONDS, PhoneRoute, hint_for
 from mobvibe_app.preview.local import PreviewService
@@ -52,7 +52,7 @@ def hint(
     route: PhoneRoute | None = None,
 ) -> Hint | None:
     """The hint `waited` seconds after the last event; without one, after the code was shown."""
-    facts = moved_on(PreviewFacts(), events)
+    facts = apply(PreviewFacts(), events)
     shown_at = events[-1].at if events else 0.0
     return hint_for(
         facts,
@@ -114,7 +114,7 @@ def test_run_tells_only_what_is_new() -> None:
         "      see docs/phone/not-reached.md",
     ]
     assert news(first, first) == []
-    opened = moved_on(first.facts, [Bundled(1.0, "ios", 1.25, "h"), Said(2.0, "log", "hello")])
+    opened = apply(first.facts, [Bundled(1.0, "ios", 1.25, "h"), Said(2.0, "log", "hello")])
     second = PreviewKnown("x", opened)
     assert news(first, second) == ["h opened the app: bundle 1.2s", "phone log: hello"]
     assert news(second, second) == []

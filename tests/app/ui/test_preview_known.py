@@ -18,7 +18,7 @@ from mobvibe_app.preview.facts import (
     PreviewKnown,
     Said,
     Usage,
-    moved_on,
+    apply,
 )
 from mobvibe_app.studio.changes import PreviewChanged, PreviewWatched
 from mobvibe_app.studio.commands import SubmitPrompt, WakePreview
@@ -51,12 +51,12 @@ async def test_the_panel_follows_a_phone_from_the_wait_to_its_console() -> None:
         screen.studio.tell(known(facts))
         await screen.until_text("○ not opened yet")
         await screen.until_text("CPU 3 % · 212 MB · ↓1.2 MB ↑1 kB")
-        facts = moved_on(facts, [Building(1.0, 212, 683)])
+        facts = apply(facts, [Building(1.0, 212, 683)])
         screen.studio.tell(known(facts))
         await screen.until_text("◐ building: 212 of 683 modules")
         hostile = Said(4.0, "error", "it broke \x1b[2J[red]x[/red]")
         events: list[PreviewEvent] = [Bundled(2.0, "ios", 1.3, "h"), Came(3.0, 1, "h"), hostile]
-        facts = moved_on(facts, events)
+        facts = apply(facts, events)
         screen.studio.tell(known(facts))
         await screen.until_text("● open on 1 device · bundle 1.3s")
         await screen.until_text("▯ it broke [red]x[/red]")
@@ -116,6 +116,6 @@ async def test_a_new_app_can_be_one_for_browsers() -> None:
 
 def test_what_breaks_and_what_heals_an_app() -> None:
     broken = Broken(1.0, "", "Unexpected token", "App.tsx", 10)
-    facts = moved_on(PreviewFacts(), [Bundled(0.5, "ios", 1.0, "h"), broken])
+    facts = apply(PreviewFacts(), [Bundled(0.5, "ios", 1.0, "h"), broken])
     assert facts.broken == broken and facts.active_at == 0.5
-    assert moved_on(facts, [Bundled(2.0, "ios", 0.2, "h")]).broken is None
+    assert apply(facts, [Bundled(2.0, "ios", 0.2, "h")]).broken is None

@@ -1,11 +1,11 @@
-// Runs in the image's build: compiles the starter for every platform by the URLs that the manifests name.
+// Runs while the image is built, and compiles the starter for every platform by the URLs of its manifests.
 import { spawn } from 'node:child_process';
 
 const base = 'http://127.0.0.1:8081';
 const metro = spawn(process.execPath, ['/srv/node_modules/expo/bin/cli', 'start', '--lan', '--port', '8081'], {
   stdio: 'inherit',
 });
-// A build that is silent for minutes is taken for one that hangs.
+// A build without output for minutes would look stuck.
 const beat = setInterval(() => console.log('still compiling'), 10_000);
 
 async function answer(url, headers = {}) {
@@ -32,14 +32,14 @@ for (const platform of ['ios', 'android']) {
   const size = (await (await answer(launchAsset.url)).arrayBuffer()).byteLength;
   console.log(`warm: ${platform}, ${size} bytes`);
 }
-// As mobvibe_worker.workspace.metro_view asks for single files: Metro's own modules are compiled anew for these options.
+// As mobvibe_worker.workspace.metro_view asks for single files: Metro's own modules are compiled separately for these options.
 await answer(`${base}/index.bundle?platform=ios&dev=true&modulesOnly=true&runModule=false&shallow=true`);
 const page = await (await answer(`${base}/`, { accept: 'text/html' })).text();
 const script = /<script[^>]*\bsrc="([^"]+)"/.exec(page)[1].replaceAll('&amp;', '&');
 await (await answer(`${base}${script}`)).arrayBuffer();
 console.log('warm: web');
 clearInterval(beat);
-// Asked to end, Node writes down its compiled code; killed, it would not.
+// Node saves its compiled code if it is asked to end, but not if it is killed.
 const ended = new Promise((resolve) => metro.once('exit', resolve));
 metro.kill('SIGINT');
 setTimeout(() => metro.kill('SIGKILL'), 10_000).unref();
