@@ -122,7 +122,9 @@ async def test_offline_an_image_that_is_missing_is_said_and_a_container_goes_on_
     await postgres.environment.shut_down()
     assert engine.images.remove(image)
     assert await kept(await postgres.start()) == 7
-    assert any("its image is gone, its container is not" in one.detail for one in postgres.told)
+    assert any(
+        "its image is missing, but its container is there" in one.detail for one in postgres.told
+    )
     await postgres.gone()
 
 
