@@ -25,9 +25,10 @@ $(STAMP): requirements.txt pyproject.toml
 # The whole gate.
 test: install lint types layers unit
 
-# The inner loop: everything that needs neither npm, nor containers, nor a terminal, nor a server of its own.
+# The inner loop, under 90 seconds: pure, widget and store tests.
+QUICK := tests/app/ui tests/app/studio tests/app/preview tests/worker/agent tests/worker/workspace tests/worker/store
 quick: install
-	$(PYTEST) -q -m 'not (expo or docker or terminal or servers or chaos)'
+	$(PYTEST) -q -m 'not (expo or docker or terminal or servers or long or chaos)' $(QUICK)
 
 # Formats, and fixes what the linter can fix.
 fix: install

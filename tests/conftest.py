@@ -41,6 +41,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         seconds = _time_limit(item, config)
         item.add_marker(pytest.mark.timeout(patient(seconds)), append=False)
+        if seconds > float(config.getini("timeout")):
+            item.add_marker("long")
         if _uses_server(item):
             item.add_marker("servers")
         group = next((name for name in _GROUPS if item.get_closest_marker(name)), None)
