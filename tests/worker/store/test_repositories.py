@@ -30,10 +30,11 @@ from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.previews import PreviewRegistry
 from mobvibe_worker.store.profiles import BY_EMAIL, BY_SIGN_UP, ProfileStore
-from mobvibe_worker.store.projects import PROJECTS, ProjectStore
+from mobvibe_worker.store.projects import ProjectStore
 from mobvibe_worker.store.revisions import RevisionStore
 from mobvibe_worker.store.rules import ProfileChanges, ProjectChanges
 from mobvibe_worker.store.sessions import SessionStore
+from mobvibe_worker.store.tables import PROJECTS
 from support.postgres.database import new_session, running_job
 
 T = TypeVar("T")

@@ -8,10 +8,8 @@ from uuid import UUID, uuid4
 from mobvibe_worker.events import Event, Payload, to_data
 from mobvibe_worker.jobs import Attempt, JobId, SessionId
 from mobvibe_worker.store.connection.execute import Source, repeatable
-from mobvibe_worker.store.connection.rows import SessionEventsRow
-from mobvibe_worker.store.connection.table import Table, only
-
-EVENTS = Table("session_events", SessionEventsRow, key="seq")
+from mobvibe_worker.store.connection.table import only
+from mobvibe_worker.store.tables import EVENTS
 
 
 class EventLog:

@@ -17,9 +17,8 @@ from mobvibe_worker.store.connection.rows import (
 )
 from mobvibe_worker.store.connection.table import Page, Table
 from mobvibe_worker.store.rules import PreviewProvider, PreviewStatus
-from mobvibe_worker.store.sessions import SESSIONS
+from mobvibe_worker.store.tables import PREVIEWS, SESSIONS
 
-PREVIEWS = Table("preview_containers", PreviewContainersRow)
 _BY_CONTAINER = Table("preview_containers", PreviewContainersRow, key="container_id")
 
 

@@ -11,7 +11,7 @@ from mobvibe_worker.errors import NotFound
 from mobvibe_worker.jobs import UserId
 from mobvibe_worker.store.connection.execute import Source, once, repeatable
 from mobvibe_worker.store.connection.rows import ProfilesRow, ProfilesUpdate
-from mobvibe_worker.store.connection.table import Page, Table
+from mobvibe_worker.store.connection.table import Page
 from mobvibe_worker.store.connection.user_view import Person
 from mobvibe_worker.store.rules import (
     DISPLAY_NAME_LIMIT,
@@ -21,8 +21,8 @@ from mobvibe_worker.store.rules import (
     checked,
     given,
 )
+from mobvibe_worker.store.tables import PROFILES
 
-PROFILES = Table("profiles", ProfilesRow)
 BY_EMAIL = f"""
 select {PROFILES.columns("p")}
 from public.profiles p

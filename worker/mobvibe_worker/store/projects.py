@@ -10,7 +10,7 @@ from mobvibe_worker.errors import Conflict, InputError, NotFound
 from mobvibe_worker.jobs import ProjectId, RevisionId, UserId
 from mobvibe_worker.store.connection.execute import Source
 from mobvibe_worker.store.connection.rows import ProjectsInsert, ProjectsRow, ProjectsUpdate
-from mobvibe_worker.store.connection.table import Page, Table
+from mobvibe_worker.store.connection.table import Page
 from mobvibe_worker.store.rules import (
     NAME_LIMIT,
     PROJECT_CHANGES,
@@ -18,9 +18,7 @@ from mobvibe_worker.store.rules import (
     ProjectStatus,
     checked,
 )
-
-PROJECTS = Table("projects", ProjectsRow)
-DEFAULT_SDK = 54
+from mobvibe_worker.store.tables import PROJECTS, sdk_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +148,6 @@ class ProjectStore:
             found = await self.get(project_id)
             raise Conflict(f"A project that is {found.status} cannot become {status}.")
         return _project(row)
-
-
-def sdk_of(row: ProjectsRow) -> int:
-    """The major version of the Expo SDK that a project is built with."""
-    return int(row.expo_config.get("sdk", DEFAULT_SDK))
 
 
 def _project(row: ProjectsRow) -> Project:

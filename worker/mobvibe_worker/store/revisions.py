@@ -13,17 +13,10 @@ from mobvibe_worker.jobs import Attempt, JobId, ProjectId, RevisionId
 from mobvibe_worker.revisions import FileTree, Revision
 from mobvibe_worker.store.connection.execute import Source, once, repeatable
 from mobvibe_worker.store.connection.rows import (
-    CodingJobsRow,
-    ProjectBlobsRow,
-    ProjectFilesRow,
     ProjectRevisionsRow,
 )
-from mobvibe_worker.store.connection.table import Page, Table, only
-
-REVISIONS = Table("project_revisions", ProjectRevisionsRow)
-_FILES = Table("project_files", ProjectFilesRow)
-_BLOBS = Table("project_blobs", ProjectBlobsRow, key="sha256")
-_JOBS = Table("coding_jobs", CodingJobsRow)
+from mobvibe_worker.store.connection.table import Page, only
+from mobvibe_worker.store.tables import BLOBS, FILES, JOBS, REVISIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +34,7 @@ async def pack(source: Source, project_id: ProjectId, files: FileTree) -> Packed
     hashes = [hashlib.sha256(files[path]).digest() for path in paths]
     by_hash = {digest: files[path] for path, digest in zip(paths, hashes, strict=True)}
     condition = "project_id = $1 and sha256 = any ($2::bytea[])"
-    for known in await _BLOBS.values(source, "sha256", condition, project_id, list(by_hash)):
+    for known in await BLOBS.values(source, "sha256", condition, project_id, list(by_hash)):
         by_hash.pop(known, None)
     return PackedFiles(paths, hashes, list(by_hash.values()))
 
@@ -84,7 +77,7 @@ class RevisionStore:
         """All files of a revision; empty for an unknown one."""
         rows = await repeatable(
             self._source,
-            f"select {_FILES.columns('f')}, {_BLOBS.columns('b')} from public.project_files f"
+            f"select {FILES.columns('f')}, {BLOBS.columns('b')} from public.project_files f"
             " join public.project_blobs b on b.project_id = f.project_id and b.sha256 = f.sha256"
             " where f.revision_id = $1 order by f.path",
             revision_id,
@@ -139,14 +132,14 @@ class RevisionStore:
         return await self.get(RevisionId(only(rows, UUID)))
 
     async def _project_of(self, attempt: Attempt) -> ProjectId:
-        rows = await _JOBS.find(self._source, "id = $1", attempt.job_id)
+        rows = await JOBS.find(self._source, "id = $1", attempt.job_id)
         if not rows:
             raise NotFound(f"There is no job {attempt.job_id}.")
         return ProjectId(rows[0].project_id)
 
 
 def _path_and_content(record: Record) -> tuple[str, bytes]:
-    file, blob = _FILES.read_part(record), _BLOBS.read_part(record, len(_FILES))
+    file, blob = FILES.read_part(record), BLOBS.read_part(record, len(FILES))
     assert file is not None and blob is not None
     return file.path, blob.content
 

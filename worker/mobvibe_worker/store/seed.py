@@ -34,12 +34,10 @@ from mobvibe_worker.store.connection.rows import (
     ProjectsInsert,
 )
 from mobvibe_worker.store.connection.table import Table, only
-from mobvibe_worker.store.projects import PROJECTS
 from mobvibe_worker.store.rules import SESSIONS_LIMIT, ProjectStatus, Tier
-from mobvibe_worker.store.sessions import SESSIONS
+from mobvibe_worker.store.tables import JOBS, PROJECTS, SESSIONS
 
 R = TypeVar("R")
-_JOBS = Table("coding_jobs", CodingJobsRow)
 _SPACE = UUID("5eed5eed-5eed-4eed-8eed-5eed5eed5eed")
 _GREEN = CheckReport(tuple(Check(name, True, 1.5) for name in CHECK_NAMES))
 
@@ -214,7 +212,7 @@ async def _add_build(
     build: _Build,
     started: datetime,
 ) -> None:
-    job = await _added(connection, _JOBS, _ended_job(session, build, started))
+    job = await _added(connection, JOBS, _ended_job(session, build, started))
     await connection.execute(
         "insert into public.job_turns (job_id, attempt, turn, project_id, model, usage, reserved_usd,"
         " cost_usd, created_at, settled_at) values ($1, 1, 1, $2, 'recorded', '{}', $3, $3, $4, $4)",

@@ -19,19 +19,16 @@ from mobvibe_worker.jobs import (
 )
 from mobvibe_worker.store.connection.execute import Source, repeatable
 from mobvibe_worker.store.connection.rows import (
-    CodingJobsRow,
     CodingSessionsInsert,
     CodingSessionsRow,
     CodingSessionsUpdate,
 )
-from mobvibe_worker.store.connection.table import Page, Table, only
-from mobvibe_worker.store.projects import PROJECTS, sdk_of
+from mobvibe_worker.store.connection.table import Page, only
 from mobvibe_worker.store.rules import SESSION_CHANGES
+from mobvibe_worker.store.tables import JOBS, PROJECTS, SESSIONS, sdk_of
 
-SESSIONS = Table("coding_sessions", CodingSessionsRow)
-_JOBS = Table("coding_jobs", CodingJobsRow)
 _SUMMARIES = f"""
-select {SESSIONS.columns("s")}, {PROJECTS.columns("p")}, {_JOBS.columns("j")}
+select {SESSIONS.columns("s")}, {PROJECTS.columns("p")}, {JOBS.columns("j")}
 from public.coding_sessions s
 join public.projects p on p.id = s.project_id and p.status <> 'deleted'
 left join lateral (
@@ -199,7 +196,7 @@ class SessionStore:
 def _summary(record: Record) -> SessionSummary:
     session = SESSIONS.read_part(record)
     project = PROJECTS.read_part(record, len(SESSIONS))
-    job = _JOBS.read_part(record, len(SESSIONS) + len(PROJECTS))
+    job = JOBS.read_part(record, len(SESSIONS) + len(PROJECTS))
     assert session is not None and project is not None
     return SessionSummary(
         id=SessionId(session.id),

@@ -11,21 +11,18 @@ from asyncpg import Record
 
 from mobvibe_worker.jobs import JobId, WorkerId, WorkerSummary, WorkLine
 from mobvibe_worker.store.connection.execute import Source, repeatable
-from mobvibe_worker.store.connection.rows import CodingJobsRow, WorkersInsert, WorkersRow
-from mobvibe_worker.store.connection.table import Table
-from mobvibe_worker.store.projects import PROJECTS
+from mobvibe_worker.store.connection.rows import WorkersInsert
+from mobvibe_worker.store.tables import JOBS, PROJECTS, WORKERS
 
 LOST_AFTER = timedelta(seconds=30)
 """A worker counts as lost after this silence. Workers send a heartbeat every ten seconds or more often."""
 LOST_SHOWN = timedelta(minutes=10)
 MOST_WORKERS = 50
-WORKERS = Table("workers", WorkersRow)
-_JOBS = Table("coding_jobs", CodingJobsRow)
 # A worker that stops cleanly sends a last heartbeat; one that was found dead sends none.
 _SUMMARIES = f"""
 select {WORKERS.columns("w")},
        w.gone_at is not null or w.last_heartbeat_at < now() - $1::interval as is_lost,
-       {_JOBS.columns("j")}, {PROJECTS.columns("p")}
+       {JOBS.columns("j")}, {PROJECTS.columns("p")}
 from (
   select seen.*, exists (
     select from public.coding_jobs
@@ -122,8 +119,8 @@ def _summary(records: Sequence[Record]) -> WorkerSummary:
 
 def _work(record: Record) -> WorkLine | None:
     start = len(WORKERS) + 1
-    job = _JOBS.read_part(record, start)
-    project = PROJECTS.read_part(record, start + len(_JOBS))
+    job = JOBS.read_part(record, start)
+    project = PROJECTS.read_part(record, start + len(JOBS))
     if job is None or project is None or job.started_at is None:
         return None
     return WorkLine(JobId(job.id), project.slug, job.attempt, job.started_at)
