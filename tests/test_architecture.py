@@ -1,15 +1,21 @@
-"""What a static graph of imports cannot see: what is really loaded, in a process of its own."""
+"""The graph of imports (its longest chain, no circle), and what is really loaded, in a process of its own."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 
+import grimp
 import pytest
 
 from support.polling import patient
 
+LONGEST_CHAIN = 13
+"""Modules in the longest chain of imports."""
+Imports = dict[str, list[str]]
 PROGRAM = """
 import json, sys
 {statements}
@@ -48,3 +54,45 @@ def test_a_part_loads_nothing_that_it_must_not_know(statements: str, absent: set
 
 def test_the_probe_sees_what_is_loaded() -> None:
     assert "textual" in loaded_after("import textual.app")
+
+
+def our_imports() -> Imports:
+    """Module -> the modules of ours that it imports, those under TYPE_CHECKING left out."""
+    graph = grimp.build_graph(
+        "mobvibe_app", "mobvibe_worker", exclude_type_checking_imports=True, cache_dir=None
+    )
+    return {name: sorted(graph.find_modules_directly_imported_by(name)) for name in graph.modules}
+
+
+def longest_chain(graph: Imports) -> tuple[str, ...]:
+    """The longest chain of imports of a graph without circles."""
+
+    @cache
+    def chain_from(module: str) -> tuple[str, ...]:
+        return (module, *max(map(chain_from, graph[module]), key=len, default=()))
+
+    return max(map(chain_from, sorted(graph)), key=len)
+
+
+def circle(graph: Imports) -> list[str]:
+    """The modules of one circle; empty if there is none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert circle(our_imports()) == []
+
+
+def test_chains_of_imports_are_short() -> None:
+    chain = longest_chain(our_imports())
+    assert len(chain) <= LONGEST_CHAIN, "\n".join(("a longer chain:", *chain))
+
+
+def test_a_long_chain_and_a_circle_would_be_found() -> None:
+    graph = {"a": ["b", "d"], "b": ["c"], "c": [], "d": []}
+    assert longest_chain(graph) == ("a", "b", "c")
+    assert circle(graph) == [] and set(circle({**graph, "c": ["a"]})) == {"a", "b", "c"}

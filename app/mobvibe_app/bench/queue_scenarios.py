@@ -10,14 +10,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from mobvibe_app.bench.contender import Contender
 from mobvibe_app.bench.figures import Figures, quantile
-from mobvibe_app.bench.ours import OwnQueue
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.jobs import Attempt, WorkerId
 from mobvibe_worker.store.claims import Claims
 from mobvibe_worker.store.job_queue import JobQueue
+
+if TYPE_CHECKING:
+    from mobvibe_app.bench.ours import OwnQueue
 
 PICKUP_PAUSE = 0.01
 _WATCH_SECONDS = 0.002

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mobvibe_worker.errors import LeaseLost, MobvibeError, ModelUnavailable, StoreError
 from mobvibe_worker.events import ErrorRaised
 from mobvibe_worker.runner.outcome_writes import STOPPED_SECONDS, until_answered
 from mobvibe_worker.runner.running_job import RunAttempt, RunningJob
 from mobvibe_worker.sanitize import Redactor, clean_text
-from mobvibe_worker.store.claims import Claims
+
+if TYPE_CHECKING:
+    from mobvibe_worker.store.claims import Claims
 
 log = logging.getLogger(__name__)
 

@@ -8,12 +8,15 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from mobvibe_worker.errors import DatabaseUnreachable, StoreError
 from mobvibe_worker.jobs import Attempt, Job, JobId, WorkerId
 from mobvibe_worker.runner.lost_claims import LostClaims
 from mobvibe_worker.runner.running_job import RunningJob, WorkerTimings
-from mobvibe_worker.store.claims import Claims
+
+if TYPE_CHECKING:
+    from mobvibe_worker.store.claims import Claims
 
 log = logging.getLogger(__name__)
 

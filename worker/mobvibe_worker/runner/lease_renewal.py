@@ -7,11 +7,14 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from mobvibe_worker.errors import StoreError
 from mobvibe_worker.jobs import JobId, WorkerId
 from mobvibe_worker.runner.running_job import RunningJob
-from mobvibe_worker.store.claims import Claims, Renewal
+
+if TYPE_CHECKING:
+    from mobvibe_worker.store.claims import Claims, Renewal
 
 log = logging.getLogger(__name__)
 

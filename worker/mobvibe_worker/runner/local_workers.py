@@ -12,14 +12,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
 from mobvibe_worker.errors import StoreError
 from mobvibe_worker.jobs import WorkerId
-from mobvibe_worker.store.claims import Claims
 from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.workers import Neighbour, WorkerRegistry
+
+if TYPE_CHECKING:
+    from mobvibe_worker.store.claims import Claims
 
 log = logging.getLogger(__name__)
 

@@ -6,11 +6,14 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mobvibe_worker.errors import LeaseLost, StoreError
 from mobvibe_worker.jobs import Attempt, JobId, WorkerId
 from mobvibe_worker.runner.running_job import RunningJob
-from mobvibe_worker.store.claims import Claims
+
+if TYPE_CHECKING:
+    from mobvibe_worker.store.claims import Claims
 
 log = logging.getLogger(__name__)
 

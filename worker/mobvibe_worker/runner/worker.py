@@ -9,6 +9,7 @@ import os
 import socket
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from mobvibe_worker.errors import StoreError
@@ -22,7 +23,9 @@ from mobvibe_worker.runner.running_job import RunAttempt, RunningJob, WorkerTimi
 from mobvibe_worker.runner.tally import Tally
 from mobvibe_worker.sanitize import Redactor
 from mobvibe_worker.store.connection.listener import Listener
-from mobvibe_worker.store.stores import Stores
+
+if TYPE_CHECKING:
+    from mobvibe_worker.store.stores import Stores
 
 log = logging.getLogger(__name__)
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 from mobvibe_worker.errors import DatabaseUnreachable
 from mobvibe_worker.events import Event
 from mobvibe_worker.jobs import SessionId
 from mobvibe_worker.store.connection.listener import Listener, Subscription
-from mobvibe_worker.store.event_log import EventLog
+
+if TYPE_CHECKING:
+    from mobvibe_worker.store.event_log import EventLog
 
 log = logging.getLogger(__name__)
 
