@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from textual.pilot import Pilot
+from textual.widgets import Input
 
 from mobvibe_app.studio.commands import Command
 from mobvibe_app.ui.app import MobvibeApp
@@ -72,6 +73,12 @@ class Shown:
         await self.press(after)
         await self.until(lambda: self.prompt.has_focus)
         await self.press(*keys)
+
+    async def search(self, text: str) -> None:
+        """Search the stream."""
+        await self.press("slash")
+        await self.until(lambda: isinstance(self.app.focused, Input))
+        await self.press(*text, "enter")
 
     async def until(self, condition: Callable[[], object], seconds: float = 10.0) -> None:
         """Wait until the condition holds; the failure shows the screen."""

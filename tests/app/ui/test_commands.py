@@ -20,6 +20,7 @@ from mobvibe_app.ui.commands import COMMANDS, KEYS, Command, bindings, shown_key
 from mobvibe_app.ui.screens.build import BuildScreen
 from mobvibe_app.ui.screens.help import help_table
 from support.dashboard import shown
+from support.polling import until
 from support.scripted_studio import ScriptedStudio, build_changes, overview, services_up
 
 UI = Path(mobvibe_app.ui.__file__).parent
@@ -51,7 +52,7 @@ async def test_every_command_is_in_the_palette_while_it_acts() -> None:
         await on.until(lambda: "QR code" in palette())
         assert not palette() & {"Cancel the job", "Next match", "My own view"}
         seen = palette()
-        await on.press("slash", *"types", "enter")
+        await on.search("types")
         await on.until(lambda: "Next match" in palette())
         seen |= palette()
         on.studio.tell(overview("processing"))
@@ -145,7 +146,8 @@ async def test_a_key_moved_in_the_table_moves_in_bindings_footer_and_help() -> N
         await pilot.press("d")
         assert app.asked == ""
         await pilot.press("f6")
-        assert app.asked == "demos"
+        await until(lambda: app.asked == "demos")
+        await until(lambda: len(app.query(FooterKey)) > 1)
         footer = {key.description: key.key_display for key in app.query(FooterKey)}
     assert (footer["Demos"], footer["Search"]) == ("f6", "/")
     rows = help_table(map(_moved, COMMANDS)).plain.splitlines()

@@ -9,7 +9,6 @@ import pytest
 from textual.geometry import Offset
 from textual.screen import Screen
 from textual.selection import Selection
-from textual.widgets import Input
 
 from mobvibe_app.status import ServiceStatus
 from mobvibe_app.studio.changes import (
@@ -143,9 +142,7 @@ async def test_the_stream_follows_until_one_scrolls_up() -> None:
 async def test_search_marks_and_walks_and_n_means_new_again_afterwards() -> None:
     async with shown(ScriptedStudio(BUILT)) as on:
         await on.until_text("On the phone")
-        await on.press("slash")
-        await on.until(lambda: isinstance(on.app.focused, Input))
-        await on.press(*"types", "enter")
+        await on.search("types")
         await on.until_text("match 3/3")
         await on.press("n")
         await on.until_text("match 1/3")

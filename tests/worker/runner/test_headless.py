@@ -93,11 +93,7 @@ async def test_metrics_without_a_database_say_so(
 
 
 async def until_up(port: int) -> None:
-    for _ in range(60):
-        if (await asyncio.to_thread(scrape, port))["mobvibe_database_up"] == 1:
-            return
-        await asyncio.sleep(0.1)
-    raise AssertionError("the database is back, the worker is not")
+    await until(lambda: scrape(port)["mobvibe_database_up"] == 1, what="the worker is back too")
 
 
 async def test_settings_that_cannot_be_used_are_named(tmp_path: Path) -> None:
