@@ -24,6 +24,8 @@ class ServiceStatus:
     port: int | None = None
     got_bytes: int | None = None
     all_bytes: int | None = None
+    project: str = ""
+    """The slug of the project whose preview this is; empty for all of a home's previews."""
 
 
 OnStatus = Callable[[ServiceStatus], None]

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from asyncpg import Pool
 
     from mobvibe_app.environment.environment import Environment
-    from mobvibe_app.preview.head_mirror import PreviewHost
+    from mobvibe_app.preview.head_mirror import HeadMirror
+    from mobvibe_app.preview.reconcile import Reconciler
     from mobvibe_app.status import OnStatus
     from mobvibe_app.studio.embedded_worker import EmbeddedWorker
     from mobvibe_app.studio.feed import Feed
@@ -122,7 +123,10 @@ async def _connected(
         async with Listener(settings.session_url(dsn)) as listener:
             stores, home_id = Stores(pool), environment.services.modes.home_id()
             sandbox = environment.services.sandbox(environment.report)
-            async with _previews(settings, environment, stores, listener, home_id) as host:
+            async with _previews(settings, environment, stores, listener, home_id) as (
+                mirror,
+                reconciler,
+            ):
                 yield Connected(
                     stores=stores,
                     own=View(
@@ -130,7 +134,8 @@ async def _connected(
                         Conversations(stores, listener, LOCAL_OWNER, poll, home_id),
                         Overview(stores, listener, LOCAL_OWNER),
                     ),
-                    preview_host=host,
+                    mirror=mirror,
+                    reconciler=reconciler,
                     worker=_worker(settings, dsn, pool, listener, sandbox)
                     if has_worker
                     else NoWorker(),
@@ -160,29 +165,32 @@ async def _previews(
     stores: Stores,
     listener: Listener,
     home_id: str,
-) -> AsyncIterator[PreviewHost]:
-    from mobvibe_app.preview.head_mirror import PreviewHost
-    from mobvibe_app.preview.monitor import PreviewWatches
+) -> AsyncIterator[tuple[HeadMirror, Reconciler]]:
+    from mobvibe_app.preview.head_mirror import HeadMirror
+    from mobvibe_app.preview.monitor import PreviewMonitor
     from mobvibe_app.preview.network import lan_address
-    from mobvibe_app.preview.reconcile import PreviewUpkeep
+    from mobvibe_app.preview.reconcile import Reconciler
     from mobvibe_worker.home import Home
+    from mobvibe_worker.jobs import LOCAL_OWNER
 
-    idle, tell = settings.preview_idle_minutes, environment.report
-    watches = PreviewWatches(environment)
-    upkeep = PreviewUpkeep(
+    monitor = PreviewMonitor(environment.previews)
+    mirror = HeadMirror(
+        Home(settings.home),
         home_id,
+        LOCAL_OWNER,
         stores,
-        environment,
-        watches,
-        tell,
-        timedelta(minutes=idle) if idle else None,
-        lambda: lan_address(settings.host),
+        environment.serve,
+        listener,
+        monitor,
+        environment.report,
     )
+    minutes = settings.preview_idle_minutes
+    idle_after = timedelta(minutes=minutes) if minutes else None
+    reconciler = Reconciler(mirror, environment, idle_after, lambda: lan_address(settings.host))
     try:
-        home = Home(settings.home)
-        yield PreviewHost(home, stores, environment.serve, listener, tell, upkeep)
+        yield mirror, reconciler
     finally:
-        await watches.close()
+        await monitor.close()
 
 
 async def _view(pool: Pool, listener: Listener, email: str, poll_seconds: float) -> View:

@@ -12,15 +12,15 @@ import pytest
 from asyncpg import Pool
 
 from mobvibe_app.preview.address import PreviewAddress
-from mobvibe_app.preview.head_mirror import PreviewHost
+from mobvibe_app.preview.head_mirror import HeadMirror
 from mobvibe_app.preview.local import PreviewService
-from mobvibe_app.preview.monitor import PreviewWatches
+from mobvibe_app.preview.monitor import PreviewMonitor
 from mobvibe_app.preview.process import ProcessPreview
-from mobvibe_app.preview.reconcile import PreviewUpkeep
+from mobvibe_app.preview.reconcile import Reconciler
 from mobvibe_app.status import ServiceStatus
 from mobvibe_app.supervisor.client import Supervisor
 from mobvibe_worker.errors import ServiceError
-from mobvibe_worker.jobs import Platform, SessionId
+from mobvibe_worker.jobs import LOCAL_OWNER, Platform, SessionId
 from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.previews import container_id
 from mobvibe_worker.store.projects import Project, ProjectStore
@@ -49,30 +49,31 @@ class Keeping:
     told: list[ServiceStatus] = field(default_factory=list)
     address: str = "127.0.0.1"
     fault: ServiceError | None = None
+    serves: int = 0
+    """How often a preview was started, or found running."""
 
     def __post_init__(self) -> None:
         self.service = ProcessPreview(
             self.expo.home, self.supervised, self.expo.node, self.expo.sdk
         )
-        self.watches = PreviewWatches(self)
-        self.upkeep = PreviewUpkeep(
-            OURS,
-            self.stores,
-            self,
-            self.watches,
-            self.told.append,
-            timedelta(minutes=30),
-            lambda: self.address,
-        )
-        self.host = self.host_of(self.upkeep)
+        self.monitor = PreviewMonitor(self.previews)
+        self.mirror = self.mirror_of(OURS)
+        self.reconciler = Reconciler(self.mirror, self, timedelta(minutes=30), lambda: self.address)
 
     @property
     def stores(self) -> Stores:
         return Stores(self.pool)
 
-    def host_of(self, upkeep: PreviewUpkeep) -> PreviewHost:
-        return PreviewHost(
-            self.expo.home, self.stores, self.serve, self.listener, self.told.append, upkeep
+    def mirror_of(self, home_id: str) -> HeadMirror:
+        return HeadMirror(
+            self.expo.home,
+            home_id,
+            LOCAL_OWNER,
+            self.stores,
+            self.serve,
+            self.listener,
+            self.monitor,
+            self.told.append,
         )
 
     async def previews(self, version: int) -> PreviewService:
@@ -86,15 +87,16 @@ class Keeping:
     async def serve(
         self, session_id: SessionId, slug: str, version: int, platform: Platform
     ) -> PreviewAddress:
+        self.serves += 1
         served = await self.service.start(slug, address=self.address)
         url = f"exp://{self.address}:{served.port}"
         return PreviewAddress(
             session_id, url, version, "", served.metro_url, "process", slug, platform
         )
 
-    async def tend(self) -> dict[str, Any] | None:
+    async def reconcile(self) -> dict[str, Any] | None:
         """Reconcile once, then return the preview's row."""
-        await self.upkeep.tend(self.host._serve)
+        await self.reconciler.reconcile()
         return await self.row()
 
     async def row(self, home_id: str = OURS) -> dict[str, Any] | None:
@@ -107,19 +109,19 @@ class Keeping:
     async def until_row(self, status: str, seconds: float = 30.0) -> dict[str, Any]:
         async with within(seconds):
             while True:
-                row = await self.tend()
+                row = await self.reconcile()
                 if row is not None and row["status"] == status:
                     return row
                 await asyncio.sleep(0.1)
 
     @property
     def has_phone(self) -> bool:
-        known = self.watches.known(self.project.slug)
+        known = self.monitor.known(self.project.slug)
         return known is not None and bool(known.facts.phones)
 
     @property
     def ended(self) -> str | None:
-        known = self.watches.known(self.project.slug)
+        known = self.monitor.known(self.project.slug)
         return known.facts.ended if known else None
 
     async def url_of_session(self) -> str | None:
@@ -152,6 +154,6 @@ async def keeping(
 
         yield make
         for each in made:
-            await each.watches.close()
+            await each.monitor.close()
     await supervisor.shutdown()
     await supervisor.close()

@@ -25,11 +25,11 @@ def reported(out: Output, *, without: ServiceName | None = None) -> OnChange:
 
 async def follow_preview(connected: Connected, session_id: SessionId, out: Output) -> None:
     """Print what becomes known of the session's preview, until cancelled. Raises MobvibeError."""
-    address = await connected.preview_host.open(session_id)
+    address = await connected.mirror.open(session_id)
     if address is None:
         return
     before: PreviewKnown | None = None
-    async for known in connected.preview_host.upkeep.watches.follow(address.slug):
+    async for known in connected.mirror.monitor.follow(address.slug):
         for line in news(before, known):
             out.note(line)
         before = known

@@ -103,16 +103,17 @@ class Environment:
         """Start the Metro of a project's served folder, or find it running. Raises ServiceError."""
         starter, _ = await self.starters.get(version)
         address = lan_address(self.settings.host)
-        self._on_status(ServiceStatus("preview", "starting", slug))
+        self._on_status(ServiceStatus("preview", "starting", slug, project=slug))
         try:
             previews = await self.previews(version, is_launching=True)
             served = await previews.start(slug, address=address, port=self.settings.preview_port)
         except MobvibeError as error:
-            self._on_status(ServiceStatus("preview", "failed", error.message, error.remedy))
+            self._on_status(
+                ServiceStatus("preview", "failed", error.message, error.remedy, project=slug)
+            )
             raise
-        self._on_status(
-            ServiceStatus("preview", "healthy", f"{slug} ({previews.provider})", port=served.port)
-        )
+        words = f"{slug} ({previews.provider})"
+        self._on_status(ServiceStatus("preview", "healthy", words, port=served.port, project=slug))
         self._has_served = True
         return preview_address(
             session_id,

@@ -1,4 +1,4 @@
-"""Mirrors head revisions from Postgres into served folders, hosts their Metro, and says when one is ready."""
+"""Mirrors head revisions from Postgres into served folders, serves them, and announces each revision once."""
 
 from __future__ import annotations
 
@@ -10,180 +10,250 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from mobvibe_app.preview.address import PreviewAddress
 from mobvibe_app.preview.served_project import InStep, ServedProject
-from mobvibe_app.status import ServiceStatus
+from mobvibe_app.status import OnStatus, ServiceStatus
 from mobvibe_worker.errors import MobvibeError, NotFound, ServiceError, StoreError
 from mobvibe_worker.events import PreviewReady
-from mobvibe_worker.home import Home
-from mobvibe_worker.jobs import LOCAL_OWNER, Platform, ProjectId, SessionId
-from mobvibe_worker.store.connection.listener import Listener
+from mobvibe_worker.jobs import Platform, ProjectId, RevisionId, SessionId, UserId
 from mobvibe_worker.store.previews import container_id
-from mobvibe_worker.store.projects import Project
-from mobvibe_worker.store.stores import Stores
 from mobvibe_worker.toolchain.metro import MetroClient
 from mobvibe_worker.workspace.publish import ServedFolder
 
 if TYPE_CHECKING:
-    from mobvibe_app.preview.reconcile import PreviewUpkeep
+    from mobvibe_app.preview.address import PreviewAddress
+    from mobvibe_app.preview.monitor import PreviewMonitor
+    from mobvibe_worker.home import Home
+    from mobvibe_worker.store.connection.listener import Listener
+    from mobvibe_worker.store.projects import Project
+    from mobvibe_worker.store.stores import Stores
+
+    Serve = Callable[[SessionId, str, int, Platform], Awaitable[PreviewAddress]]
+    """Environment.serve: (session, project's slug, SDK, platform) -> the address of the project's Metro."""
 
 log = logging.getLogger(__name__)
 
 HEAD_CHANNEL = "project_head"
 RETRY_SECONDS = 2.0
 WEB_SECONDS = 300.0
-"""The most that the first bundle of a web page may take."""
-Serve = Callable[[SessionId, str, int, Platform], Awaitable[PreviewAddress]]
-"""(session, project's slug, SDK, platform) -> the address of its Metro: Environment.serve."""
+"""The longest time that the first bundle of a web page may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What this program serves of a project. `revision` is None if the folder may show another one than the head."""
+
+    session_id: SessionId
+    revision: RevisionId | None
+    address: PreviewAddress
 
 
 @dataclass(slots=True)
-class PreviewHost:
-    """Every client of a home may `open` a preview (again is harmless); only its host runs `mirror`."""
+class _Mirrored:
+    """One project on this machine. The lock makes those who open the same revision share one start."""
+
+    served_project: ServedProject
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    served: Served | None = None
+    trouble: str = ""
+    is_watched: bool = False
+
+    @property
+    def folder(self) -> ServedFolder:
+        return self.served_project.folder
+
+
+@dataclass(slots=True)
+class HeadMirror:
+    """Every client of a home may `open` a preview. Only the home's host runs `run`."""
 
     home: Home
+    home_id: str
+    owner: UserId
     stores: Stores
-    serve: Serve
+    serve_folder: Serve
     listener: Listener
-    tell: Callable[[ServiceStatus], None]
-    upkeep: PreviewUpkeep
-    _projects: dict[ProjectId, ServedProject] = field(default_factory=dict)
-    _watched: set[ProjectId] = field(default_factory=set)
-    _troubles: dict[ProjectId, str] = field(default_factory=dict)
+    monitor: PreviewMonitor
+    on_status: OnStatus
+    _projects: dict[ProjectId, _Mirrored] = field(default_factory=dict)
 
-    async def open(self, session_id: SessionId) -> PreviewAddress | None:
-        """Serve the head of the session's project; None while it has no app yet.
+    async def open(self, session_id: SessionId, *, again: bool = False) -> PreviewAddress | None:
+        """Serve the head of the session's project, or return where it is served. None if it has no app yet.
 
-        Raises ServiceError where the preview cannot start.
+        With `again` it is started even if it was just served. Raises ServiceError if it cannot start.
         """
         session = await self.stores.sessions.get(session_id)
         project = await self.stores.projects.get(session.project_id)
-        try:
-            shown = await self._served(project).bring_to_head()
-            if shown is None or shown.revision.source == "template":
-                return None
-            return await self._serve(project, session_id)
-        except OSError as error:
-            raise ServiceError(
-                f"The preview of {project.slug} cannot start: {error}.",
-                "See what is in the way there; the project itself is safe.",
-            ) from error
+        mirrored = self._mirrored(project)
+        async with mirrored.lock:
+            served = None if again else self._current(project, session_id, project.head_revision_id)
+            if served is not None:
+                return served
+            try:
+                shown = await mirrored.served_project.bring_to_head()
+                if shown is None or shown.revision.source == "template":
+                    return None
+                return await self._serve(project, session_id, shown.revision.id)
+            except OSError as error:
+                raise ServiceError(
+                    f"The preview of {project.slug} cannot start: {error}.",
+                    "See what is in the way there; the project itself is safe.",
+                ) from error
 
-    async def mirror(self) -> None:
-        """Keep the projects of this home in step with their heads and their previews cared for, until cancelled."""
+    async def serve(self, project: Project, session_id: SessionId) -> None:
+        """Start the project's Metro, or find it running, and register it. Raises MobvibeError."""
+        mirrored = self._mirrored(project)
+        async with mirrored.lock:
+            shown = mirrored.served.revision if mirrored.served else None
+            await self._serve(project, session_id, shown)
+
+    def forget(self, project: Project) -> None:
+        """The project's Metro was stopped: the next `open` starts it."""
+        self._mirrored(project).served = None
+
+    async def run(self) -> None:
+        """Keep the projects of this home in step with their heads, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self.upkeep.run(self._serve))
             async for payload in self.listener.subscribe(HEAD_CHANNEL):
-                for project in await self._moved(payload):
+                for project in await self._with_new_heads(payload):
                     group.create_task(self._follow_head(project, is_new=bool(payload)))
-                    if project.id not in self._watched:
-                        self._watched.add(project.id)
+                    mirrored = self._mirrored(project)
+                    if not mirrored.is_watched:
+                        mirrored.is_watched = True
                         group.create_task(self._watch(project))
 
-    async def _moved(self, payload: str) -> list[Project]:
-        """One project whose head moved; after a gap in the notifications all that are served here."""
+    async def _with_new_heads(self, payload: str) -> list[Project]:
+        """The project that a notice names; after a gap in the notices all projects that are served here."""
         try:
             if payload:
                 return [await self.stores.projects.get(ProjectId(UUID(payload)))]
-            projects = await self.stores.projects.list(LOCAL_OWNER)
+            projects = await self.stores.projects.list(self.owner)
         except NotFound:
             return []
         except StoreError as error:
             log.warning("heads cannot be read: %s", error)
             return []
-        return [project for project in projects if self._served(project).folder.is_published]
+        return [project for project in projects if self._mirrored(project).folder.is_published]
 
     async def _follow_head(self, project: Project, *, is_new: bool) -> None:
-        """`is_new`: the head moved just now; else it may have been there for long."""
+        """Publish the head and announce it. `is_new` says that it moved just now."""
+        mirrored = self._mirrored(project)
         try:
-            shown = await self._served(project).bring_to_head()
-            if shown is not None:
-                await self._announce(project, shown, is_new=is_new)
-            self._troubles.pop(project.id, None)
+            async with mirrored.lock:
+                shown = await mirrored.served_project.bring_to_head()
+                if shown is not None:
+                    await self._announce(project, shown, is_new=is_new)
+            mirrored.trouble = ""
         except (MobvibeError, OSError) as error:
-            self._tell_trouble(project, error)
-
-    def _tell_trouble(self, project: Project, error: MobvibeError | OSError) -> None:
-        """Once for each trouble, however often it is met."""
-        message, remedy = str(error), "See what is in the way there; the project itself is safe."
-        if isinstance(error, MobvibeError):
-            message, remedy = error.message, error.remedy
-        if self._troubles.get(project.id) == message:
-            return
-        self._troubles[project.id] = message
-        log.warning("the served folder of %s: %s", project.slug, error)
-        self.tell(ServiceStatus("preview", "failed", f"{project.slug}: {message}", remedy))
+            self._report_trouble(project, error)
 
     async def _watch(self, project: Project) -> None:
-        served = self._served(project)
+        mirrored = self._mirrored(project)
+        served = mirrored.served_project
         while True:
             try:
-                await asyncio.to_thread(served.folder.root.mkdir, parents=True, exist_ok=True)
+                await asyncio.to_thread(mirrored.folder.root.mkdir, parents=True, exist_ok=True)
                 async for shown in served.watch():
-                    await self._announce(project, shown, is_new=True)
-                    self._troubles.pop(project.id, None)
+                    async with mirrored.lock:
+                        await self._announce(project, shown, is_new=True)
+                    mirrored.trouble = ""
             except (MobvibeError, OSError) as error:
-                self._tell_trouble(project, error)
+                self._report_trouble(project, error)
             await self._follow_head(project, is_new=False)
             await asyncio.sleep(RETRY_SECONDS)
 
+    def _report_trouble(self, project: Project, error: MobvibeError | OSError) -> None:
+        """Report each trouble once, however often it is met."""
+        message, remedy = str(error), "See what is in the way there; the project itself is safe."
+        if isinstance(error, MobvibeError):
+            message, remedy = error.message, error.remedy
+        mirrored = self._mirrored(project)
+        if mirrored.trouble == message:
+            return
+        mirrored.trouble = message
+        log.warning("the served folder of %s: %s", project.slug, error)
+        said = f"{project.slug}: {message}"
+        self.on_status(ServiceStatus("preview", "failed", said, remedy, project=project.slug))
+
     async def _announce(self, project: Project, shown: InStep, *, is_new: bool) -> None:
-        """Serve the first look of a revision that the agent made, and say so once."""
+        """Append the person's edits; serve a revision that the agent made, and append its preview_ready once."""
         session_id = await self.stores.sessions.latest_of_project(project.id)
         if session_id is None:
             return
         if shown.edits:
             await self.stores.events.append(session_id, shown.edits)
-        revision = str(shown.revision.id)
-        is_template = shown.revision.source == "template"
-        if self._served(project).folder.is_replaced or (is_template and is_new):
-            await self._serve(project, session_id, is_app=not is_template)
-        if shown.revision.source != "agent":
+        revision = shown.revision
+        is_template = revision.source == "template"
+        if self._mirrored(project).folder.is_replaced or (is_template and is_new):
+            await self._serve(project, session_id, revision.id, is_app=not is_template)
+        if revision.source != "agent":
             return
-        if not await self.stores.sessions.is_at_home(session_id, self.upkeep.home_id):
+        if not await self.stores.sessions.is_at_home(session_id, self.home_id):
             return
-        if await self.stores.events.tells_preview(session_id, revision):
+        if await self.stores.events.tells_preview(session_id, str(revision.id)):
             return
-        preview = await self._serve(project, session_id)
-        ready = PreviewReady(preview.url, project.sdk, revision)
-        await self.stores.events.append(session_id, [ready], job_id=shown.revision.job_id)
+        address = self._current(project, session_id, revision.id)
+        if address is None:
+            address = await self._serve(project, session_id, revision.id)
+        ready = PreviewReady(address.url, project.sdk, str(revision.id))
+        await self.stores.events.append(session_id, [ready], job_id=revision.job_id)
+
+    def _current(
+        self, project: Project, session_id: SessionId, revision: RevisionId | None
+    ) -> PreviewAddress | None:
+        """The address of the session's preview if this program serves that revision already."""
+        mirrored = self._mirrored(project)
+        served, folder = mirrored.served, mirrored.folder
+        if served is None or revision is None or not folder.is_published or folder.is_replaced:
+            return None
+        known = self.monitor.known(project.slug)
+        if known is None or known.facts.ended is not None:
+            return None
+        is_same = served.session_id == session_id and served.revision == revision
+        return served.address if is_same else None
 
     async def _serve(
-        self, project: Project, session_id: SessionId, *, is_app: bool = True
+        self,
+        project: Project,
+        session_id: SessionId,
+        revision: RevisionId | None,
+        *,
+        is_app: bool = True,
     ) -> PreviewAddress:
-        """Start the project's Metro; the session shows its address once there is an app to see.
+        """Start the project's Metro and register it. The session gets its address if there is an app to see.
 
-        Only the session's own home writes it down there: another home's phone may not reach it.
+        Only the session's own home writes the address to it: a phone may not reach another home.
         """
         session = await self.stores.sessions.get(session_id)
-        preview = await self.serve(session_id, project.slug, project.sdk, session.platform)
-        self.upkeep.watches.watch(preview)
-        home_id = self.upkeep.home_id
-        name = container_id(preview.provider, home_id, project.slug)
+        address = await self.serve_folder(session_id, project.slug, project.sdk, session.platform)
+        self.monitor.watch(address)
+        name = container_id(address.provider, self.home_id, project.slug)
         await self.stores.previews.upsert(
-            session_id, project.id, preview.provider, name, preview.web_url, "running"
+            session_id, project.id, address.provider, name, address.web_url, "running"
         )
-        if is_app and await self.stores.sessions.is_at_home(session_id, home_id):
+        if is_app and await self.stores.sessions.is_at_home(session_id, self.home_id):
             await self.stores.sessions.set_preview(
-                session_id, preview.web_url, preview.web_url, name
+                session_id, address.web_url, address.web_url, name
             )
         if is_app and session.platform == "web":
-            await _check_page(preview)
-        return preview
+            await _check_page(address)
+        if is_app:
+            self._mirrored(project).served = Served(session_id, revision, address)
+        return address
 
-    def _served(self, project: Project) -> ServedProject:
+    def _mirrored(self, project: Project) -> _Mirrored:
         if project.id not in self._projects:
             folder = ServedFolder(self.home.sdk(project.sdk).served(project.slug))
-            self._projects[project.id] = ServedProject(project.id, folder, self.stores.revisions)
+            served = ServedProject(project.id, folder, self.stores.revisions)
+            self._projects[project.id] = _Mirrored(served)
         return self._projects[project.id]
 
 
-async def _check_page(preview: PreviewAddress) -> None:
-    """The page and its script are there before anybody opens them. Raises ServiceError."""
-    async with MetroClient(urlsplit(preview.web_url).port or 80) as client:
+async def _check_page(address: PreviewAddress) -> None:
+    """Make sure that the page and its script exist before anyone opens them. Raises ServiceError."""
+    async with MetroClient(urlsplit(address.web_url).port or 80) as client:
         bundle = await client.bundle(await client.web_bundle_url(), time_limit=WEB_SECONDS)
     if not bundle.is_green:
         raise ServiceError(
-            f"The web version of {preview.slug} does not compile.",
-            f"See `mobvibe-tui logs preview-{preview.slug}`, or describe the problem in a prompt.",
+            f"The web version of {address.slug} does not compile.",
+            f"See `mobvibe-tui logs preview-{address.slug}`, or describe the problem in a prompt.",
         )

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 from urllib.parse import urlsplit
 
 from mobvibe_app.preview.address import PreviewAddress
@@ -22,14 +21,6 @@ log = logging.getLogger(__name__)
 
 LIFE_SECONDS = 1.0
 """How often it is looked whether the same Metro still runs."""
-
-
-class PreviewSource(Protocol):
-    """Where previews come from: Environment."""
-
-    async def previews(self, version: int) -> PreviewService:
-        """Who serves the projects of an SDK. Raises ServiceError."""
-        ...
 
 
 @dataclass(slots=True)
@@ -67,16 +58,17 @@ class _Watched:
         return hint if hint is None or is_for_phones or hint.key == "bundle-failed" else None
 
 
-class PreviewWatches:
-    """Every preview is watched once, however many ask; all watching ends with `close`."""
+class PreviewMonitor:
+    """Watches every preview once, however many callers ask, until `close`."""
 
-    def __init__(self, source: PreviewSource) -> None:
-        self._source = source
+    def __init__(self, previews: Callable[[int], Awaitable[PreviewService]]) -> None:
+        """`previews` returns the previews of an SDK's projects, or raises ServiceError."""
+        self._previews = previews
         self._watched: dict[str, _Watched] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def watch(self, address: PreviewAddress) -> None:
-        """Watch the preview at this address from now on; again at the same one is harmless."""
+        """Watch the preview that was just served at this address. Idempotent."""
         watched = self._watched.get(address.slug)
         if watched is None:
             known = PreviewKnown(address.slug, PreviewFacts())
@@ -84,26 +76,28 @@ class PreviewWatches:
         elif watched.address != address:
             watched.address, watched.shown_at = address, time.time()
             watched.route = PhoneRoute()
+        if watched is not None and watched.known.facts.ended is not None:
+            watched.move(PreviewFacts())
         task = self._tasks.get(address.slug)
         if task is None or task.done():
-            # What was known at the end of an earlier watch is learned anew, from the log's beginning.
+            # What was known when the last watch ended is read again from the log's beginning.
             self._watched[address.slug].log = None
             name = f"watch the preview of {address.slug}"
             self._tasks[address.slug] = asyncio.create_task(self._run(address.slug), name=name)
 
     def known(self, slug: str) -> PreviewKnown | None:
-        """What is known of a project's preview; None where it was never watched."""
+        """What is known of a project's preview; None if it was never watched."""
         watched = self._watched.get(slug)
         return watched.known if watched else None
 
     def measured(self, slug: str, usage: Usage) -> None:
-        """Somebody sampled what it takes."""
+        """Add a measurement of what it uses."""
         watched = self._watched.get(slug)
         if watched is not None:
             watched.move(replace(watched.known.facts, usage=usage))
 
     async def follow(self, slug: str) -> AsyncIterator[PreviewKnown]:
-        """What is known now and whenever that changes, for ever. The preview must be watched."""
+        """What is known now and whenever that changes, until cancelled. The preview must be watched."""
         watched = self._watched[slug]
         while True:
             moved = watched.moved
@@ -128,8 +122,8 @@ class PreviewWatches:
                     watched.move(apply(watched.known.facts, events))
                     await asyncio.sleep(POLL_SECONDS)
         except ServiceError as error:
-            # The supervisor is gone; whoever opens the preview again watches it again.
-            log.info("the preview of %s is watched no longer: %s", slug, error)
+            # The supervisor is gone. Opening the preview again also watches it again.
+            log.info("the preview of %s is no longer watched: %s", slug, error)
             watched.move(replace(watched.known.facts, ended=error.message))
         finally:
             if watched.cause is not None:
@@ -138,7 +132,7 @@ class PreviewWatches:
     async def _look_for_metro(self, watched: _Watched) -> None:
         """Notice another Metro, and the end of one."""
         slug = watched.known.slug
-        previews = await self._source.previews(watched.address.sdk)
+        previews = await self._previews(watched.address.sdk)
         found = await previews.events(slug)
         if found is None:
             if watched.log is not None:
@@ -159,7 +153,7 @@ class PreviewWatches:
             watched.move(PreviewFacts())
 
     async def _cause(self, watched: _Watched) -> str:
-        """Why it ended: empty where somebody stopped it, or nobody here saw its end."""
+        """Why it ended; empty if it was stopped, or if this program did not see its end."""
         if watched.cause is None:
             return ""
         done, _ = await asyncio.wait((watched.cause,), timeout=LIFE_SECONDS)

@@ -1,4 +1,4 @@
-"""The host's care for the previews of its home: registered as they are, measured, stopped when idle, restarted."""
+"""Reconciles the registry of previews with what runs, and measures, restarts and stops the previews of a home."""
 
 from __future__ import annotations
 
@@ -6,50 +6,46 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from mobvibe_app.preview.facts import PreviewKnown, Said
-from mobvibe_app.preview.local import (
-    PreviewService,
-    RunningPreview,
-    running_previews,
-    service_name,
-)
-from mobvibe_app.preview.monitor import PreviewWatches
+from mobvibe_app.preview.local import running_previews, service_name
 from mobvibe_app.status import ServiceStatus
-from mobvibe_app.supervisor.client import Supervisor
 from mobvibe_app.supervisor.restarts import RestartBudget
 from mobvibe_worker.errors import MobvibeError, NotFound
 from mobvibe_worker.events import Message
-from mobvibe_worker.jobs import LOCAL_OWNER, SessionId
 from mobvibe_worker.sanitize import clean_text
-from mobvibe_worker.store.previews import Preview
-from mobvibe_worker.store.projects import Project
-from mobvibe_worker.store.stores import Stores
+
+if TYPE_CHECKING:
+    from mobvibe_app.preview.facts import PreviewKnown, Said
+    from mobvibe_app.preview.head_mirror import HeadMirror
+    from mobvibe_app.preview.local import PreviewService, RunningPreview
+    from mobvibe_app.preview.monitor import PreviewMonitor
+    from mobvibe_app.supervisor.client import Supervisor
+    from mobvibe_worker.jobs import SessionId
+    from mobvibe_worker.store.previews import Preview
+    from mobvibe_worker.store.projects import Project
+    from mobvibe_worker.store.stores import Stores
 
 log = logging.getLogger(__name__)
 
-TEND_SECONDS = 10.0
+RECONCILE_SECONDS = 10.0
 LINES_SECONDS = 1.0
 MOST_LINES = 60
-"""Of one app's console that become events within a minute: an app may print for ever."""
+"""Of one app's console that become events within a minute, because an app may print forever."""
 _WINDOW_SECONDS = 60.0
 _LINE_LIMIT = 1_000
 _SETTLED_SECONDS = 60.0
 _SHOWN_LEVELS = {"error": "error: ", "warn": "warning: "}
 
-Revive = Callable[[Project, SessionId], Awaitable[object]]
-"""Serve a project again, and register where."""
-
 
 class PreviewsOfHome(Protocol):
-    """What runs in this home: Environment."""
+    """What runs in this home; Environment implements it."""
 
     async def previews(self, version: int) -> PreviewService:
-        """Who serves the projects of an SDK. Raises ServiceError."""
+        """The previews of an SDK's projects. Raises ServiceError."""
         ...
 
     async def supervisor(self) -> Supervisor:
@@ -58,17 +54,14 @@ class PreviewsOfHome(Protocol):
 
 
 @dataclass(slots=True)
-class PreviewUpkeep:
-    """Runs in the host alone. `idle_after` is None where previews run for as long as the home is in use.
+class Reconciler:
+    """Runs in the host only. Without `idle_after` previews run for as long as the home is in use.
 
     `address` finds this machine's address for phones, which changes with its network.
     """
 
-    home_id: str
-    stores: Stores
+    mirror: HeadMirror
     running: PreviewsOfHome
-    watches: PreviewWatches
-    tell: Callable[[ServiceStatus], None]
     idle_after: timedelta | None
     address: Callable[[], str]
     _restarts: defaultdict[str, RestartBudget] = field(
@@ -79,80 +72,87 @@ class PreviewUpkeep:
     _passed_on: dict[str, float] = field(default_factory=dict)
     _windows: dict[str, tuple[float, int]] = field(default_factory=dict)
 
-    async def run(self, revive: Revive) -> None:
-        """Tend to the previews until cancelled; what fails is tried again."""
+    @property
+    def _stores(self) -> Stores:
+        return self.mirror.stores
+
+    @property
+    def _monitor(self) -> PreviewMonitor:
+        return self.mirror.monitor
+
+    async def run(self) -> None:
+        """Reconcile again and again, until cancelled. What fails is tried again."""
         began = time.time()
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._pass_on_lines(began))
+            group.create_task(self._store_console(began))
             while True:
                 try:
-                    await self.tend(revive)
+                    await self.reconcile()
                 except (MobvibeError, OSError) as error:
-                    log.warning("the previews cannot be tended to now: %s", error)
-                await asyncio.sleep(TEND_SECONDS)
+                    log.warning("the previews cannot be reconciled now: %s", error)
+                await asyncio.sleep(RECONCILE_SECONDS)
 
-    async def tend(self, revive: Revive) -> None:
-        """Bring registry and reality together once, measure what runs, stop what is idle. Raises MobvibeError."""
+    async def reconcile(self) -> None:
+        """Make the registry say what runs, measure that, and stop what is idle. Raises MobvibeError."""
         running = await running_previews(await self.running.supervisor())
         unknown = {preview.slug: preview for preview in running}
-        for row in await self.stores.previews.of_home(self.home_id):
-            project = await self.stores.projects.get(row.project_id)
+        for row in await self._stores.previews.of_home(self.mirror.home_id):
+            project = await self._stores.projects.get(row.project_id)
             preview = unknown.get(project.slug)
             if preview is None or preview.provider != row.provider:
-                await self._gone(row, project, revive)
+                await self._gone(row, project)
             else:
                 del unknown[project.slug]
-                await self._alive(row, project, preview, revive)
+                await self._alive(row, project, preview)
         for preview in unknown.values():
-            await self._register(preview, revive)
+            await self._register(preview)
         await self._stop_idle()
 
-    async def _alive(
-        self, row: Preview, project: Project, preview: RunningPreview, revive: Revive
-    ) -> None:
-        slug, registry = project.slug, self.stores.previews
+    async def _alive(self, row: Preview, project: Project, preview: RunningPreview) -> None:
+        slug, registry = project.slug, self._stores.previews
         self._sessions[slug] = row.session_id
         url = f"http://{self.address()}:{preview.port}"
-        if self.watches.known(slug) is None or row.metro_url != url:
-            await revive(project, row.session_id)
+        if self._monitor.known(slug) is None or row.metro_url != url:
+            await self.mirror.serve(project, row.session_id)
         previews = await self.running.previews(project.sdk)
         usage = await previews.usage(slug)
         if usage is not None:
-            self.watches.measured(slug, usage)
+            self._monitor.measured(slug, usage)
             await registry.measured(row.container_id, usage.to_data())
-        known = self.watches.known(slug)
+        known = self._monitor.known(slug)
         now = time.time()
         sign = known.facts.last_sign(now) if known else 0.0
-        is_fresh = now - sign < 3 * TEND_SECONDS
+        is_fresh = now - sign < 3 * RECONCILE_SECONDS
         if is_fresh and sign > max(self._touched.get(slug, 0.0), row.last_activity_at.timestamp()):
             self._touched[slug] = sign
             await registry.touch(row.container_id)
 
-    async def _gone(self, row: Preview, project: Project, revive: Revive) -> None:
-        """The registry says that it runs, and it does not: here it was stopped, or it ended by itself."""
+    async def _gone(self, row: Preview, project: Project) -> None:
+        """Handle a registered preview that does not run: it was stopped here, or it ended by itself."""
         slug = project.slug
-        known = self.watches.known(slug)
+        known = self._monitor.known(slug)
         if known is not None and known.facts.ended is None:
-            return  # Who watches it knows why in a moment.
+            return  # The monitor learns why in a moment.
         cause = known.facts.ended if known else ""
-        # A container has a keeper that starts it again; when that one gives up, so do we.
+        # A container has a keeper that restarts it; when the keeper gives up, so do we.
         if cause and row.provider == "process" and self._restarts[slug].spend():
-            log.warning("the preview of %s is started again: %s", slug, cause)
-            await revive(project, row.session_id)
+            log.warning("the preview of %s is restarted: %s", slug, cause)
+            await self.mirror.serve(project, row.session_id)
             return
-        await self.stores.previews.stopped(row.container_id, "error" if cause else "stopped")
-        await self.stores.sessions.unset_preview(row.session_id, row.container_id)
+        self.mirror.forget(project)
+        await self._stores.previews.stopped(row.container_id, "error" if cause else "stopped")
+        await self._stores.sessions.unset_preview(row.session_id, row.container_id)
         if cause:
             remedy = f"See `mobvibe-tui logs {service_name(slug)}`; p starts it again."
-            self.tell(ServiceStatus("preview", "failed", cause, remedy))
+            self.mirror.on_status(ServiceStatus("preview", "failed", cause, remedy, project=slug))
 
-    async def _register(self, preview: RunningPreview, revive: Revive) -> None:
-        """It runs, and the registry does not know: serving it again writes that down."""
+    async def _register(self, preview: RunningPreview) -> None:
+        """Serve what runs unregistered, which registers it; stop it if it has no session here."""
         try:
-            project = await self.stores.projects.by_slug(LOCAL_OWNER, preview.slug)
-            session_id = await self.stores.sessions.latest_of_project(project.id)
+            project = await self._stores.projects.by_slug(self.mirror.owner, preview.slug)
+            session_id = await self._stores.sessions.latest_of_project(project.id)
             if session_id is not None:
-                await revive(project, session_id)
+                await self.mirror.serve(project, session_id)
                 return
         except NotFound:
             log.info("%s serves no project of this database", preview.name)
@@ -163,21 +163,22 @@ class PreviewUpkeep:
     async def _stop_idle(self) -> None:
         if self.idle_after is None:
             return
-        for row in await self.stores.previews.idle_of_home(self.home_id, self.idle_after):
-            project = await self.stores.projects.get(row.project_id)
+        for row in await self._stores.previews.idle_of_home(self.mirror.home_id, self.idle_after):
+            project = await self._stores.projects.get(row.project_id)
             await (await self.running.previews(project.sdk)).stop(project.slug)
-            await self.stores.previews.stopped(row.container_id)
-            await self.stores.sessions.unset_preview(row.session_id, row.container_id)
+            self.mirror.forget(project)
+            await self._stores.previews.stopped(row.container_id)
+            await self._stores.sessions.unset_preview(row.session_id, row.container_id)
             minutes = round(self.idle_after.total_seconds() / 60)
             words = f"{project.slug}: no phone for {minutes} minutes; p starts it again"
-            self.tell(ServiceStatus("preview", "stopped", words))
+            self.mirror.on_status(ServiceStatus("preview", "stopped", words, project=project.slug))
 
-    async def _pass_on_lines(self, since: float) -> None:
-        """The running app's console becomes events of its session, the ones before `since` are stored already."""
+    async def _store_console(self, since: float) -> None:
+        """Append what the running apps print to their sessions; lines before `since` are stored already."""
         while True:
             await asyncio.sleep(LINES_SECONDS)
             for slug, session_id in tuple(self._sessions.items()):
-                known = self.watches.known(slug)
+                known = self._monitor.known(slug)
                 if known is None:
                     continue
                 new = _lines_after(known, self._passed_on.get(slug, since))
@@ -187,24 +188,24 @@ class PreviewUpkeep:
                 messages = self._messages(slug, new)
                 try:
                     if messages:
-                        await self.stores.events.append(session_id, messages)
+                        await self._stores.events.append(session_id, messages)
                 except MobvibeError as error:
-                    log.warning("what the app of %s said is not stored: %s", slug, error)
+                    log.warning("the console of %s is not stored: %s", slug, error)
 
     def _messages(self, slug: str, lines: list[Said]) -> list[Message]:
-        """What is kept of these lines: of each minute the first ones, and that there were more."""
+        """The first lines of each minute, and a message if there were more."""
         now = time.monotonic()
         began, kept = self._windows.get(slug, (now, 0))
         if now - began > _WINDOW_SECONDS:
             began, kept = now, 0
-        told = [_message(line) for line in lines[: max(0, MOST_LINES - kept)]]
+        messages = [_message(line) for line in lines[: max(0, MOST_LINES - kept)]]
         if kept < MOST_LINES < kept + len(lines):
             more = (
                 f"The app says more than is kept; `mobvibe-tui logs {service_name(slug)}` has it."
             )
-            told.append(Message(more, "phone"))
+            messages.append(Message(more, "phone"))
         self._windows[slug] = began, kept + len(lines)
-        return told
+        return messages
 
 
 def _lines_after(known: PreviewKnown, moment: float) -> list[Said]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 from typing import assert_never
 
 from mobvibe_app.status import ServiceName, ServiceStatus
@@ -29,7 +28,8 @@ from mobvibe_app.studio.commands import (
     SubmitPrompt,
     WakePreview,
 )
-from mobvibe_app.studio.preview_feed import ScreenPreview
+from mobvibe_app.studio.preview_feed import PreviewFeed
+from mobvibe_app.studio.service_rows import is_shown, service_row
 from mobvibe_app.studio.studio import Connected, Studio, View, ended
 from mobvibe_worker.errors import DatabaseUnreachable, InputError, MobvibeError, StoreError
 from mobvibe_worker.events import Event
@@ -58,11 +58,13 @@ class Feed:
         self._looking: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._following: asyncio.Task[None] | None = None
-        self._preview = ScreenPreview(studio, self._tell, lambda: self._slug)
+        self._preview: PreviewFeed | None = None
+        self._statuses: dict[ServiceName, ServiceStatus] = {}
+        self._rows: dict[ServiceName, ServiceStatus] = {}
 
     async def changes(self) -> AsyncIterator[Change]:
         """Start everything and yield what changes, until closed."""
-        self._studio.attach(self._show_studio)
+        self._studio.attach(self._take)
         if self._person is None:
             self._studio.become_host()
         self._looking = asyncio.create_task(self._look(), name="feed-look")
@@ -73,7 +75,7 @@ class Feed:
         """Stop looking. The studio closes when no other feed is left."""
         await ended(self._looking)
         await self._look_away()
-        await self._studio.detach(self._show_studio)
+        await self._studio.detach(self._take)
         self._changes.put_nowait(None)
 
     async def do(self, command: Command) -> None:
@@ -88,7 +90,7 @@ class Feed:
             case CancelJob():
                 await self._cancel()
             case WakePreview():
-                self._preview.wake()
+                self._wake_preview()
             case RestartService(service=service):
                 await self._restart(service)
             case RebuildService(service=service):
@@ -104,7 +106,11 @@ class Feed:
         submitted = await self._studio.connected.own.conversations.submit(order)
         if submitted.session_id != self._selected:
             await self._select(submitted.session_id)
-        self._preview.wake()
+        self._wake_preview()
+
+    def _wake_preview(self) -> None:
+        if self._preview is not None:
+            self._preview.wake()
 
     async def _select(self, session_id: SessionId) -> None:
         """Show another session: its events from the first, and its preview."""
@@ -126,8 +132,8 @@ class Feed:
         await self._reopened(service)
 
     async def _reopened(self, service: ServiceName) -> None:
-        if service == "preview" and self._selected is not None:
-            await self._preview.open(self._selected)
+        if service == "preview" and self._preview is not None:
+            await self._preview.open(again=True)
 
     async def _see_as(self, email: str | None) -> None:
         view = await _view_of(self._studio.connected, email)
@@ -187,8 +193,7 @@ class Feed:
     def _show_overview(self, view: View, overview: OverviewChanged) -> None:
         self._overview = overview
         self._tell(overview)
-        if self._studio.is_host and view.email is None:
-            self._show_studio(ServiceChanged(ServiceStatus("worker", "healthy")))
+        self._show_services()
         self._trouble(None)
         if self._selected is None and overview.sessions:
             self._show_session(overview.sessions[0].id)
@@ -205,33 +210,45 @@ class Feed:
 
     async def _follow(self, view: View, session_id: SessionId) -> None:
         """Show the session's events behind the last one shown, and in one's own view its preview."""
+        self._preview = preview = None
         async with asyncio.TaskGroup() as group:
             if view.email is None:
-                group.create_task(self._preview.keep(session_id))
+                mirror = self._studio.connected.mirror
+                preview = PreviewFeed(session_id, mirror, self._tell, self._take_status)
+                self._preview = preview
+                group.create_task(preview.run())
             async for events in view.conversations.follow(session_id, self._last_seq):
                 self._show_events(events)
                 # Another home's preview_ready has its own address: ours is opened on completion.
-                if any(event.type in ("preview_ready", "completion") for event in events):
-                    self._preview.due()
+                if preview and any(each.type in ("preview_ready", "completion") for each in events):
+                    preview.due()
 
     def _show_events(self, events: Sequence[Event]) -> None:
         self._last_seq = events[-1].seq
         self._tell(EventsArrived(tuple(events)))
 
-    def _show_studio(self, change: Change) -> None:
-        """Show what the studio reports; the rows of worker and preview say what the screen is about."""
+    def _take(self, change: Change) -> None:
+        """Show what the studio reports."""
         if isinstance(change, TroubleChanged):
             self._trouble(change.message, change.remedy)
-            return
-        if isinstance(change, ServiceChanged) and change.status.state != "failed":
-            status = change.status
-            if status.name == "worker" and status.state == "healthy" and self._studio.is_host:
-                running = self._overview.stats.processing if self._overview else 0
-                detail = f"{running} running" if running else "waits for jobs"
-                change = ServiceChanged(replace(status, detail=detail))
-            elif status.name == "preview" and self._slug not in (None, status.detail):
-                return
-        self._tell(change)
+        elif isinstance(change, ServiceChanged):
+            self._take_status(change.status)
+        else:
+            self._tell(change)
+
+    def _take_status(self, status: ServiceStatus) -> None:
+        if is_shown(status, self._slug):
+            self._statuses[status.name] = status
+            self._show_services()
+
+    def _show_services(self) -> None:
+        """The one writer of the services' rows."""
+        running = self._overview.stats.processing if self._overview else 0
+        for status in self._statuses.values():
+            row = service_row(status, running if self._studio.is_host else None)
+            if self._rows.get(row.name) != row:
+                self._rows[row.name] = row
+                self._tell(ServiceChanged(row))
 
     @property
     def _slug(self) -> str | None:

@@ -55,7 +55,8 @@ class Hosting:
     async def _work(self, connected: Connected) -> None:
         async with asyncio.TaskGroup() as group:
             working = group.create_task(connected.worker.run())
-            group.create_task(connected.preview_host.mirror())
+            group.create_task(connected.mirror.run())
+            group.create_task(connected.reconciler.run())
             self._report(ServiceStatus("worker", "healthy", "waits for jobs"))
             try:
                 await asyncio.shield(working)

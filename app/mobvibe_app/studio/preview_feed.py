@@ -1,90 +1,97 @@
-"""The preview of the session on the screen: opened when it is due, watched, woken when it was stopped."""
+"""The preview of a feed's selected session: opened when it is due, followed, woken if it was stopped."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from mobvibe_app.preview.address import PreviewAddress
-from mobvibe_app.preview.facts import PreviewKnown
-from mobvibe_app.status import ServiceStatus
-from mobvibe_app.studio.changes import Change, PreviewChanged, PreviewWatched, ServiceChanged
+from mobvibe_app.status import OnStatus, ServiceStatus
+from mobvibe_app.studio.changes import OnChange, PreviewChanged, PreviewWatched
 from mobvibe_worker.errors import MobvibeError
-from mobvibe_worker.jobs import SessionId
 
 if TYPE_CHECKING:
-    from mobvibe_app.studio.studio import Studio
+    from mobvibe_app.preview.address import PreviewAddress
+    from mobvibe_app.preview.facts import PreviewKnown
+    from mobvibe_app.preview.head_mirror import HeadMirror
+    from mobvibe_worker.jobs import SessionId
 
 
-class ScreenPreview:
-    """One dashboard's view of previews. `slug` names the selected session's project, once that is known."""
+class PreviewFeed:
+    """Reports one session's preview for as long as `run` runs."""
 
     def __init__(
-        self, studio: Studio, tell: Callable[[Change], None], slug: Callable[[], str | None]
+        self, session_id: SessionId, mirror: HeadMirror, on_change: OnChange, on_status: OnStatus
     ) -> None:
-        self._studio = studio
-        self._tell = tell
-        self._slug = slug
+        self._session_id = session_id
+        self._mirror = mirror
+        self._on_change = on_change
+        self._on_status = on_status
         self._due = asyncio.Event()
-        self._is_asleep = False
+        self._ended: str | None = None
+        """Why the preview does not run; empty if it was stopped."""
+
+    async def run(self) -> None:
+        """Open the preview now and whenever it is due, and report what is known of it, until cancelled."""
+        self._due.set()
+        async with asyncio.TaskGroup() as group:
+            following: asyncio.Task[None] | None = None
+            while True:
+                await self._due.wait()
+                self._due.clear()
+                address = await self.open()
+                if address is not None and following is None:
+                    following = group.create_task(self._follow(address.slug))
+
+    async def open(self, *, again: bool = False) -> PreviewAddress | None:
+        """Serve it if it is not served (with `again` in any case) and report where; None if there is no app yet."""
+        try:
+            address = await self._mirror.open(self._session_id, again=again)
+        except MobvibeError as error:
+            self._on_status(ServiceStatus("preview", "failed", error.message, error.remedy))
+            return None
+        self._on_status(_served(address))
+        self._on_change(PreviewChanged(self._session_id, address))
+        return address
 
     def due(self) -> None:
         """Another revision is ready: open it."""
         self._due.set()
 
-    async def keep(self, session_id: SessionId) -> None:
-        """Open the session's preview now and whenever it is due, and tell what is known of it; for ever."""
-        self._due.set()
-        self._is_asleep = False
-        async with asyncio.TaskGroup() as group:
-            watching: asyncio.Task[None] | None = None
-            while True:
-                await self._due.wait()
-                self._due.clear()
-                preview = await self.open(session_id)
-                if preview is not None and watching is None:
-                    watching = group.create_task(self._watch(session_id, preview.slug))
-
-    async def open(self, session_id: SessionId) -> PreviewAddress | None:
-        """Serve it where it is not served, and say where; None where there is no app yet, or it cannot start."""
-        try:
-            preview = await self._studio.connected.preview_host.open(session_id)
-        except MobvibeError as error:
-            failed = ServiceStatus("preview", "failed", error.message, error.remedy)
-            self._tell(ServiceChanged(failed))
-            return None
-        self._tell(ServiceChanged(_status(preview, self._slug())))
-        self._tell(PreviewChanged(session_id, preview))
-        return preview
-
     def wake(self) -> None:
-        """Start it again where it was stopped; harmless where it runs."""
-        if self._is_asleep:
+        """Start it again if it was stopped. Idempotent."""
+        if self._ended is not None:
             self._due.set()
 
-    async def _watch(self, session_id: SessionId, slug: str) -> None:
-        address = ""
-        async for known in self._studio.connected.preview_host.upkeep.watches.follow(slug):
-            self._tell(PreviewWatched(session_id, known))
+    async def _follow(self, slug: str) -> None:
+        web_url = ""
+        async for known in self._mirror.monitor.follow(slug):
+            self._on_change(PreviewWatched(self._session_id, known))
             self._notice_end(known)
-            if address and known.web_url != address:
+            if web_url and known.web_url != web_url:
                 self._due.set()
-            address = known.web_url
+            web_url = known.web_url
 
     def _notice_end(self, known: PreviewKnown) -> None:
-        """Why it ended by itself is told where it was noticed; that it sleeps, and is back, is told here."""
-        was_asleep, self._is_asleep = self._is_asleep, known.facts.ended is not None
-        if self._is_asleep and not was_asleep and not known.facts.ended:
-            words = f"{known.slug}: stopped; p starts it again"
-            self._tell(ServiceChanged(ServiceStatus("preview", "stopped", words)))
-        elif was_asleep and not self._is_asleep:
-            self._due.set()
+        before, self._ended = self._ended, known.facts.ended
+        if self._ended is None:
+            if before is not None:
+                self._due.set()
+        elif self._ended != before:
+            self._on_status(_ended(known.slug, self._ended))
 
 
-def _status(preview: PreviewAddress | None, slug: str | None) -> ServiceStatus:
-    """The preview's row once it is known whether the selected session has one."""
-    if preview is None:
+def _served(address: PreviewAddress | None) -> ServiceStatus:
+    if address is None:
         return ServiceStatus("preview", "waiting", "starts with the first build")
-    return ServiceStatus("preview", "healthy", slug or "", port=urlsplit(preview.web_url).port)
+    port = urlsplit(address.web_url).port
+    return ServiceStatus("preview", "healthy", address.slug, port=port, project=address.slug)
+
+
+def _ended(slug: str, cause: str) -> ServiceStatus:
+    if not cause:
+        return ServiceStatus(
+            "preview", "stopped", f"{slug}: stopped; p starts it again", project=slug
+        )
+    remedy = f"See `mobvibe-tui logs preview-{slug}`; p starts it again."
+    return ServiceStatus("preview", "failed", cause, remedy, project=slug)

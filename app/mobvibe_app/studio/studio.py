@@ -26,7 +26,8 @@ from mobvibe_worker.jobs import checked_prompt
 if TYPE_CHECKING:
     from mobvibe_app.environment.environment import Environment
     from mobvibe_app.environment.maintenance import Maintenance
-    from mobvibe_app.preview.head_mirror import PreviewHost
+    from mobvibe_app.preview.head_mirror import HeadMirror
+    from mobvibe_app.preview.reconcile import Reconciler
     from mobvibe_app.settings import AppSettings
     from mobvibe_app.studio.conversations import Conversations
     from mobvibe_app.studio.overview import Overview
@@ -87,7 +88,8 @@ class Connected:
     stores: Stores
     own: View
     """The view of the home's owner."""
-    preview_host: PreviewHost
+    mirror: HeadMirror
+    reconciler: Reconciler
     worker: WorkerPort
     see_as: Callable[[str], Awaitable[View]]
     """The view of the person with this email. Raises NotFound."""

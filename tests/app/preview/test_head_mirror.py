@@ -1,4 +1,4 @@
-"""The preview host outlives whatever is in the way of one served folder, and serves no more than is asked for."""
+"""The mirror keeps running if something blocks one served folder, and serves no more than is asked for."""
 
 from __future__ import annotations
 
@@ -13,16 +13,14 @@ import pytest
 from asyncpg import Pool
 
 from mobvibe_app.preview.address import PreviewAddress
-from mobvibe_app.preview.head_mirror import PreviewHost
+from mobvibe_app.preview.head_mirror import HeadMirror
 from mobvibe_app.preview.local import PreviewService
-from mobvibe_app.preview.monitor import PreviewWatches
-from mobvibe_app.preview.reconcile import PreviewUpkeep
+from mobvibe_app.preview.monitor import PreviewMonitor
 from mobvibe_app.preview.served_project import is_theirs
 from mobvibe_app.status import ServiceStatus
-from mobvibe_app.supervisor.client import Supervisor
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home
-from mobvibe_worker.jobs import Attempt, Job, Platform, SessionId, WorkerId
+from mobvibe_worker.jobs import LOCAL_OWNER, Attempt, Job, Platform, SessionId, WorkerId
 from mobvibe_worker.store.claims import Claims, FinishedWork
 from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.event_log import EventLog
@@ -59,15 +57,17 @@ class Hosted:
     async def previews(self, version: int) -> PreviewService:
         raise ServiceError("Here no Metro runs.")
 
-    async def supervisor(self) -> Supervisor:
-        raise ServiceError("Here nothing runs.")
-
-    def host(self, listener: Listener) -> PreviewHost:
-        pool = self.pool
-        stores = Stores(pool)
-        watches, tell = PreviewWatches(self), self.told.append
-        upkeep = PreviewUpkeep(OUR_HOME, stores, self, watches, tell, None, lambda: "h")
-        return PreviewHost(self.home, stores, self.serve, listener, tell, upkeep)
+    def mirror(self, listener: Listener) -> HeadMirror:
+        return HeadMirror(
+            self.home,
+            OUR_HOME,
+            LOCAL_OWNER,
+            Stores(self.pool),
+            self.serve,
+            listener,
+            PreviewMonitor(self.previews),
+            self.told.append,
+        )
 
 
 @pytest.fixture
@@ -96,29 +96,29 @@ async def test_a_folder_in_the_way_is_told_of_and_the_host_goes_on(
     shutil.rmtree(records)
     records.write_text("not a folder")
     async with Listener(database_url) as listener:
-        host = hosted.host(listener)
-        mirror = asyncio.create_task(host.mirror())
+        mirror = hosted.mirror(listener)
+        running = asyncio.create_task(mirror.run())
         await until(lambda: listener.is_connected)
         await edit(hosted, b"one")
         with pytest.raises(ServiceError, match="cannot start"):
-            await host.open(hosted.job.session_id)
-        await until(lambda: bool(hosted.told) or mirror.done())
-        assert not mirror.done()
+            await mirror.open(hosted.job.session_id)
+        await until(lambda: bool(hosted.told) or running.done())
+        assert not running.done()
         assert (hosted.told[0].name, hosted.told[0].state) == ("preview", "failed")
         assert hosted.told[0].remedy
         records.unlink()
         await edit(hosted, b"two")
         await until(lambda: (hosted.folder.root / "App.tsx").read_bytes() == b"two")
-        mirror.cancel()
+        running.cancel()
 
 
 async def test_a_starter_of_long_ago_gets_no_metro_and_a_deleted_folder_a_new_one(
     hosted: Hosted, database_url: str
 ) -> None:
     async with Listener(database_url) as listener:
-        host = hosted.host(listener)
-        mirror = asyncio.create_task(host.mirror())
-        await until(lambda: bool(host._watched))
+        mirror = hosted.mirror(listener)
+        running = asyncio.create_task(mirror.run())
+        await until(lambda: bool(mirror._projects))
         (hosted.folder.root / "App.tsx").write_bytes(b"edited")
         revisions = RevisionStore(hosted.pool)
         head = await revisions.head(hosted.job.project_id)
@@ -132,8 +132,8 @@ async def test_a_starter_of_long_ago_gets_no_metro_and_a_deleted_folder_a_new_on
         hosted.folder.root.rename(hosted.folder.root.parent / "gone")
         await until(lambda: len(hosted.served) == 1)
         assert (hosted.folder.root / "App.tsx").read_bytes() == b"edited"
-        assert not hosted.folder.is_replaced and not mirror.done()
-        mirror.cancel()
+        assert not hosted.folder.is_replaced and not running.done()
+        running.cancel()
 
 
 async def finish(hosted: Hosted) -> None:
@@ -154,8 +154,8 @@ async def test_only_the_home_of_a_session_announces_where_it_is_served(
     sessions, events = SessionStore(hosted.pool), EventLog(hosted.pool)
     await sessions.take_home(hosted.job.session_id, OUR_HOME if is_ours else "beef")
     async with Listener(database_url) as listener:
-        host = hosted.host(listener)
-        mirror = asyncio.create_task(host.mirror())
+        mirror = hosted.mirror(listener)
+        running = asyncio.create_task(mirror.run())
         await until(lambda: listener.is_connected)
         await finish(hosted)
         # The files are brought up to date in every home; where they are served is one home's word.
@@ -166,10 +166,10 @@ async def test_only_the_home_of_a_session_announces_where_it_is_served(
             assert (await sessions.get(hosted.job.session_id)).metro_url == "http://h:8081"
         else:
             # Whoever opens it here is served here, and the session's address stays the other home's.
-            assert await host.open(hosted.job.session_id) is not None
+            assert await mirror.open(hosted.job.session_id) is not None
             assert (await sessions.get(hosted.job.session_id)).metro_url is None
         assert await ready_urls(events, hosted) == (["exp://h:8081"] if is_ours else [])
-        mirror.cancel()
+        running.cancel()
 
 
 async def told_ready(events: EventLog, hosted: Hosted) -> None:

@@ -27,7 +27,7 @@ from mobvibe_app.preview.facts import (
 )
 from mobvibe_app.preview.hints import SILENT_SECONDS, UNREACHED_SECONDS, PhoneRoute, hint_for
 from mobvibe_app.preview.local import PreviewService
-from mobvibe_app.preview.monitor import PreviewWatches
+from mobvibe_app.preview.monitor import PreviewMonitor
 from mobvibe_app.preview.network import find_route, lan_address
 from mobvibe_app.preview.process import ProcessPreview
 from mobvibe_app.supervisor.client import Supervisor
@@ -144,7 +144,7 @@ async def test_a_phone_that_stops_half_way_is_told_why(expo_sdk: ExpoSdk) -> Non
         served = await service.start("hinted", address=host)
         url = f"exp://{host}:{served.port}"
         address = PreviewAddress(SessionId(_ID), url, 54, "SDK 54", served.metro_url, slug="hinted")
-        watches = PreviewWatches(Home(service))
+        watches = PreviewMonitor(Home(service).previews)
         watches.watch(address)
 
         def current() -> str | None:

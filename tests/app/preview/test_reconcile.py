@@ -15,7 +15,7 @@ import pytest
 
 from mobvibe_app.preview.address import PreviewAddress
 from mobvibe_app.preview.facts import PreviewFacts, PreviewKnown
-from mobvibe_app.preview.reconcile import MOST_LINES, PreviewUpkeep
+from mobvibe_app.preview.reconcile import MOST_LINES
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.jobs import Platform
 from mobvibe_worker.store.event_log import EventLog
@@ -37,9 +37,11 @@ async def test_the_registry_follows_what_runs(
     keeping: Callable[[Platform], Awaitable[Keeping]],
 ) -> None:
     kept = await keeping("mobile")
-    assert await kept.tend() is None
-    address = await kept.host.open(kept.session_id)
+    assert await kept.reconcile() is None
+    address = await kept.mirror.open(kept.session_id)
     assert address is not None and await kept.url_of_session() == address.web_url
+    # What is served already is not started, published or registered a second time.
+    assert await kept.mirror.open(kept.session_id) == address and kept.serves == 1
     row = await kept.until_row("running")
     usage = row["resource_usage"]
     assert usage["memory_bytes"] > 50_000_000 and usage["network_rx_bytes"] is None
@@ -52,7 +54,7 @@ async def test_the_registry_follows_what_runs(
     kept.address = "127.0.0.2"
     assert (await kept.until_row("running"))["metro_url"] == f"http://127.0.0.2:{port_of(address)}"
     assert await kept.url_of_session() == f"http://127.0.0.2:{port_of(address)}"
-    known = kept.watches.known(kept.project.slug)
+    known = kept.monitor.known(kept.project.slug)
     assert known is not None and "127.0.0.2" in known.web_url
     kept.address = HOST
     await kept.until_row("running")
@@ -69,7 +71,7 @@ async def test_the_registry_follows_what_runs(
     await kept.pool.execute(
         "update preview_containers set last_activity_at = now() - interval '1 day'"
     )
-    kept.upkeep._touched[kept.project.slug] = time.time()
+    kept.reconciler._touched[kept.project.slug] = time.time()
     await kept.pool.execute("alter table coding_jobs disable trigger user")
     await kept.pool.execute("update coding_jobs set updated_at = now() - interval '1 day'")
     await kept.pool.execute("alter table coding_jobs enable trigger user")
@@ -78,7 +80,7 @@ async def test_the_registry_follows_what_runs(
     assert await kept.supervised.running(f"preview-{kept.project.slug}") is None
 
     # On demand it is back, at the same address.
-    again = await kept.host.open(kept.session_id)
+    again = await kept.mirror.open(kept.session_id)
     assert again == address and await kept.url_of_session() == address.web_url
     assert (await kept.until_row("running"))["status"] == "running"
 
@@ -89,7 +91,7 @@ async def test_a_killed_metro_is_started_again_and_a_crash_loop_ends_with_its_ca
     keeping: Callable[[Platform], Awaitable[Keeping]],
 ) -> None:
     kept = await keeping("mobile")
-    address = await kept.host.open(kept.session_id)
+    address = await kept.mirror.open(kept.session_id)
     assert address is not None
     name = f"preview-{kept.project.slug}"
     running = await kept.supervised.running(name)
@@ -97,7 +99,7 @@ async def test_a_killed_metro_is_started_again_and_a_crash_loop_ends_with_its_ca
     os.kill(running.pid, signal.SIGKILL)
     async with within(60):
         while True:
-            await kept.tend()
+            await kept.reconcile()
             again = await kept.supervised.running(name)
             if again is not None and again.pid != running.pid:
                 break
@@ -106,13 +108,14 @@ async def test_a_killed_metro_is_started_again_and_a_crash_loop_ends_with_its_ca
     assert b"Look at" in await Phone(address.url).bundle()
     assert kept.told == []
 
-    while kept.upkeep._restarts[kept.project.slug].spend():
+    budget = kept.reconciler._restarts[kept.project.slug]
+    while budget.spend():
         pass
     os.kill(again.pid, signal.SIGKILL)
     assert (await kept.until_row("error"))["status"] == "error"
     assert kept.told[-1].state == "failed" and "ended" in kept.told[-1].detail
     assert await kept.url_of_session() is None
-    await kept.tend()
+    await kept.reconcile()
     assert len(kept.told) == 1
 
 
@@ -122,9 +125,9 @@ async def test_the_apps_console_becomes_events_and_two_homes_keep_their_addresse
     keeping: Callable[[Platform], Awaitable[Keeping]],
 ) -> None:
     kept = await keeping("mobile")
-    address = await kept.host.open(kept.session_id)
+    address = await kept.mirror.open(kept.session_id)
     assert address is not None
-    running = asyncio.create_task(kept.upkeep.run(kept.host._serve))
+    running = asyncio.create_task(kept.reconciler.run())
     async with Phone(address.url) as phone:
         assert phone._socket is not None
         said = {"type": "log", "level": "error", "data": ["it \x1b[31mbroke"]}
@@ -146,9 +149,7 @@ async def test_the_apps_console_becomes_events_and_two_homes_keep_their_addresse
     running.cancel()
 
     # Another home opens the same session: it has a row of its own, and the session's address stays ours.
-    theirs = kept.host_of(
-        PreviewUpkeep(THEIRS, kept.stores, kept, kept.watches, kept.told.append, None, lambda: HOST)
-    )
+    theirs = kept.mirror_of(THEIRS)
     assert await theirs.open(kept.session_id) == address
     assert await kept.row(THEIRS) is not None and await kept.row() is not None
     session = await SessionStore(kept.pool).get(kept.session_id)
@@ -168,14 +169,14 @@ async def test_a_web_session_is_served_as_a_page_with_its_script(
     import httpx2
 
     kept = await keeping("web")
-    address = await kept.host.open(kept.session_id)
+    address = await kept.mirror.open(kept.session_id)
     assert address is not None and address.platform == "web"
     session = await SessionStore(kept.pool).get(kept.session_id)
     assert session.webview_url == address.web_url
     untouched = PreviewKnown(kept.project.slug, PreviewFacts(), None, address.web_url)
     # Its first bundle was our own question: nobody has it open, and nothing is being built.
     await until(lambda: '"is":"built"' in kept.service.log(kept.project.slug).read_text(), 20)
-    watched = kept.watches
+    watched = kept.monitor
     await until(lambda: watched.known(kept.project.slug) == untouched, 20)
     async with httpx2.AsyncClient(trust_env=False, timeout=patient(120)) as browser:
         page = await browser.get(session.webview_url, headers={"accept": "text/html"})
@@ -192,14 +193,14 @@ async def test_a_preview_that_could_not_be_watched_for_a_while_is_known_again(
     keeping: Callable[[Platform], Awaitable[Keeping]],
 ) -> None:
     kept = await keeping("mobile")
-    address = await kept.host.open(kept.session_id)
+    address = await kept.mirror.open(kept.session_id)
     assert address is not None
     async with Phone(address.url):
         await until(lambda: kept.has_phone, 30)
         kept.fault = ServiceError("Nothing answers.")
         await until(lambda: kept.ended == "Nothing answers.", 30)
         kept.fault = None
-        await kept.host.open(kept.session_id)
+        await kept.mirror.open(kept.session_id)
         await until(lambda: kept.has_phone and kept.ended is None, 30)
     await until(lambda: not kept.has_phone, 30)
 

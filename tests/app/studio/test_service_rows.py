@@ -1,0 +1,25 @@
+"""One writer of the services' rows: what is shown of each status, and of which project."""
+
+from __future__ import annotations
+
+from mobvibe_app.status import ServiceStatus
+from mobvibe_app.studio.service_rows import is_shown, service_row
+
+
+def test_of_the_previews_only_the_selected_projects_and_failures_are_shown() -> None:
+    ours = ServiceStatus("preview", "starting", "heron", project="heron")
+    assert is_shown(ours, "heron") and is_shown(ours, None)
+    assert not is_shown(ours, "osprey")
+    assert is_shown(ServiceStatus("preview", "failed", "it crashed", project="heron"), "osprey")
+    assert is_shown(ServiceStatus("preview", "building", "the image of SDK 54"), "osprey")
+    assert is_shown(ServiceStatus("postgres", "healthy"), "osprey")
+
+
+def test_the_worker_says_what_runs_and_a_preview_which_project_it_serves() -> None:
+    worker = ServiceStatus("worker", "healthy", "waits for jobs")
+    assert service_row(worker, 0) == worker and service_row(worker, None) == worker
+    assert service_row(worker, 2).detail == "2 running"
+    preview = ServiceStatus("preview", "healthy", "heron (process)", port=8081, project="heron")
+    assert (service_row(preview, 0).detail, service_row(preview, 0).port) == ("heron", 8081)
+    failed = ServiceStatus("preview", "failed", "it crashed", "See the log.", project="heron")
+    assert service_row(failed, 1) == failed
