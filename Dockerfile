@@ -1,8 +1,8 @@
-# The program for machines that are run by Compose: compose.yaml starts it as worker, as preview, to migrate.
+# The image of the program for Compose: compose.yaml runs its worker, its preview and its migrations.
 # Python 3.11 or later; Node and npm come with the packages.
 ARG BASE_IMAGE=python:3.13-slim
 FROM ${BASE_IMAGE}
-# For networks with an index of their own, or that inspect TLS: its certificates beside this file as ca.crt.
+# For networks with a private package index. If the network inspects TLS, put its certificates beside this file as ca.crt.
 ARG PIP_INDEX_URL
 RUN useradd --create-home --uid 1000 mobvibe && install -d -o mobvibe -g mobvibe /home/mobvibe/data
 COPY pyproject.toml README.md compose.yaml ca.cr[t] /src/

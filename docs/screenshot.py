@@ -1,6 +1,6 @@
-"""Draw docs/screenshot.svg from the dashboard itself over a scripted studio: `python docs/screenshot.py`.
+"""Draws docs/screenshot.svg by running the dashboard with a scripted studio: `python docs/screenshot.py`.
 
-Cells are drawn as shapes where they can be, so that the picture looks the same with every font, and its code scans.
+Block characters are drawn as shapes, so that the picture looks the same in every font and its QR code can be scanned.
 """
 
 from __future__ import annotations
@@ -26,11 +26,10 @@ BLOCKS = {"▀": (0.0, 0.5), "█": (0.0, 1.0)} | {
 
 
 async def drawn_rows() -> list[list[Segment]]:
-    """The cells of a finished build, its code beside the stream."""
+    """The cells of a finished build, with its QR code beside the stream."""
     sys.path.insert(0, str(ROOT / "tests"))
-    from scripted_studio import ScriptedStudio, build_changes, services_up
-
     from mobvibe_app.ui.app import MobvibeApp
+    from support.scripted_studio import ScriptedStudio, build_changes, services_up
 
     studio = ScriptedStudio([*services_up(), *build_changes()])
     app = MobvibeApp(studio, version="0.1.0", model_label="demo: recorded, no cost")
@@ -49,7 +48,7 @@ def shapes(rows: Iterable[Iterable[Segment]]) -> Iterator[str]:
 
 
 def segment_shapes(text: str, style: Style, x: int, y: int) -> Iterator[str]:
-    """The shapes of cells that look the same."""
+    """The shapes of one segment, whose cells have the same style."""
     ink = hex_of(style, is_background=False)
     paper = hex_of(style, is_background=True)
     if paper != PAPER.lower():
@@ -72,7 +71,7 @@ def segment_shapes(text: str, style: Style, x: int, y: int) -> Iterator[str]:
 
 
 def rectangle(x: int, y: int, cells: int, top: float, bottom: float, colour: str) -> str:
-    """A rectangle over cells of one row, from `top` to `bottom` of its height."""
+    """A rectangle over cells of one row; `top` and `bottom` are fractions of the row's height."""
     return (
         f'<rect x="{MARGIN + x * WIDTH:.1f}" y="{MARGIN + (y + top) * HEIGHT:.1f}"'
         f' width="{cells * WIDTH:.1f}" height="{(bottom - top) * HEIGHT:.1f}" fill="{colour}"'
@@ -81,7 +80,6 @@ def rectangle(x: int, y: int, cells: int, top: float, bottom: float, colour: str
 
 
 def hex_of(style: Style, *, is_background: bool) -> str:
-    """A style's colour as #rrggbb."""
     colour = style.bgcolor if is_background else style.color
     if colour is None or colour.is_default:
         return (PAPER if is_background else INK).lower()
@@ -89,7 +87,6 @@ def hex_of(style: Style, *, is_background: bool) -> str:
 
 
 def main() -> None:
-    """Write the file beside this one."""
     width, height = COLUMNS * WIDTH + 2 * MARGIN, ROWS * HEIGHT + 2 * MARGIN
     body = "\n".join(shapes(asyncio.run(drawn_rows())))
     svg = (

@@ -1,4 +1,4 @@
--- Takes the helpers away, and of the schema `auth` what 0001 made. Roles belong to the cluster and stay.
+-- Drops the helpers, and the parts of the schema `auth` that 0001 created. Roles belong to the cluster and stay.
 
 drop function private.touch_updated_at();
 drop function private.uuid7();

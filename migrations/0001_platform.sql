@@ -1,15 +1,15 @@
--- The platform beneath the tables: what Supabase gives every database, made here only where it is missing.
+-- The platform beneath the tables: creates what every Supabase database has, if it is missing.
 --
--- Three roles (anon, authenticated, service_role), the schema `auth` with its users and the functions that read the
--- caller's claims, and a schema `private` of our own for helpers that no client may reach through an API.
--- Roles belong to the whole cluster, so they are created when missing (two databases may race for that) and never
--- dropped. The schema `auth`, its users and `auth.uid()` are looked for one by one, since a host may have some of them
--- only; each carries a comment when it is ours, and the way down removes it only then.
+-- This is three roles (anon, authenticated, service_role), the schema `auth` with its users and the functions that read
+-- the caller's claims, and our schema `private` for helpers that no client may reach through an API.
+-- Roles belong to the whole cluster, so they are created if missing (two databases may race for that) and never dropped.
+-- The schema `auth`, its users and `auth.uid()` are created one by one, since a host may already have some of them. Those
+-- that we create are marked with a comment, and only these are dropped on the way down.
 
 do $$
 declare
   wanted text;
-  -- From Postgres 16 on, whoever creates a role is its member and administrator, but may not yet take it on.
+  -- Since Postgres 16, the creator of a role is its member and administrator, but cannot switch to it yet.
   taken_on constant text := case
     when current_setting('server_version_num')::integer >= 160000 then 'set' else 'member'
   end;
@@ -19,7 +19,7 @@ begin
       begin
         execute format('create role %I nologin noinherit', wanted);
       exception when duplicate_object or unique_violation then
-        raise notice 'role % came into being meanwhile', wanted;
+        raise notice 'role % was created by another session', wanted;
       end;
     end if;
   end loop;
@@ -41,7 +41,7 @@ begin
         execute format('grant %I to current_user', wanted);
       exception
         when insufficient_privilege then
-          raise warning 'the role % cannot be taken on by %', wanted, current_user;
+          raise warning '% cannot switch to the role %', current_user, wanted;
         when unique_violation or sqlstate 'XX000' then
           raise notice 'the role % is being granted by another session', wanted;
       end;
@@ -113,7 +113,7 @@ create schema private;
 comment on schema private is 'Helpers of mobvibe that no API exposes.';
 grant usage on schema private to authenticated, service_role;
 
--- Only where it is missing, so that the way down has nothing to take back.
+-- Granted only if missing, so that nothing has to be revoked on the way down.
 do $$
 declare
   wanted text;
@@ -126,7 +126,7 @@ begin
 end
 $$;
 
--- Time-ordered identifiers (RFC 9562, version 7) on every server: its own function where it has one.
+-- Time-ordered identifiers (RFC 9562, version 7); uses the server's function if it has one.
 do $$
 begin
   if to_regprocedure('pg_catalog.uuidv7()') is not null then

@@ -1,4 +1,4 @@
--- Drops every table, the ones that point at others first.
+-- Drops every table; those that reference others come first.
 
 drop table public.workers;
 drop table public.preview_containers;

@@ -1,12 +1,12 @@
 -- The tables, their keys and their indexes.
 --
--- A row of a tenant always names its user, and foreign keys between a tenant's rows are composite: foreign keys are
+-- Every row of a tenant names its user, and foreign keys between a tenant's rows are composite: foreign keys are
 -- checked without row-level security, so a single-column key would let one person attach rows to another's project.
--- The queue (coding_jobs) keeps its project and user beside the session, filled by triggers; `is_head` marks the one
+-- The queue (coding_jobs) stores its project and user beside the session, filled by triggers. `is_head` marks the one
 -- job of a project that is next or running, so that "one at a time, in order" costs an index look-up and is
--- guaranteed by a unique index. `attempt` grows with every claim and fences off whoever held the job before.
--- Every foreign key has an index that begins with its columns, in their order: one on (user_id, project_id) serves the
--- key and the policy both. Indexes of the queue are partial: finished jobs are in none of them but the history.
+-- guaranteed by a unique index. `attempt` grows with every claim and fences off the previous holder of the job.
+-- Every foreign key has an index that begins with its columns in the same order; one on (user_id, project_id) serves
+-- both the key and the policy. Indexes of the queue are partial, so finished jobs are only in those of the history.
 
 create table public.profiles (
   id uuid primary key references auth.users (id) on delete cascade,
@@ -19,7 +19,7 @@ create table public.profiles (
   updated_at timestamptz not null default now(),
   deleted_at timestamptz
 );
-comment on column public.profiles.sessions_limit is 'How many sessions may be open at once; null is no limit.';
+comment on column public.profiles.sessions_limit is 'How many sessions may be open at once; null means no limit.';
 create index profiles_email_lower_idx on public.profiles (lower(email));
 create index profiles_tier_idx on public.profiles (tier);
 create index profiles_created_at_idx on public.profiles (created_at);
@@ -70,7 +70,7 @@ create index coding_sessions_user_id_idx on public.coding_sessions (user_id);
 create index coding_sessions_project_id_idx on public.coding_sessions (project_id, user_id);
 create index coding_sessions_status_idx on public.coding_sessions (status);
 create index coding_sessions_expires_at_idx on public.coding_sessions (expires_at);
--- expire_sessions, which says starts_with too: a person's open sessions are read by person, not through this one
+-- For expire_sessions, which uses starts_with as well, so that reads of one person's sessions never choose this index.
 create index coding_sessions_open_idx on public.coding_sessions (expires_at)
   where starts_with(status, 'pending') or starts_with(status, 'active') or starts_with(status, 'paused');
 create index coding_sessions_platform_idx on public.coding_sessions (platform);
@@ -112,7 +112,7 @@ create table public.coding_jobs (
 ) with (
   fillfactor = 80, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0
 );
--- The server's own function, where it has one, without ours around it: the queue makes thousands a second.
+-- Calls the server's function directly if it has one, as the queue creates thousands of rows a second.
 do $$
 begin
   if to_regprocedure('pg_catalog.uuidv7()') is not null then
@@ -120,25 +120,26 @@ begin
   end if;
 end
 $$;
-comment on column public.coding_jobs.max_retries is 'Attempts in all; a lost worker counts as one.';
-comment on column public.coding_jobs.run_at is 'Not before; null is as soon as it is its turn.';
+comment on column public.coding_jobs.max_retries is 'The most attempts in total; a lost worker counts as one.';
+comment on column public.coding_jobs.run_at is 'The earliest start; null means as soon as it is the job''s turn.';
 comment on column public.coding_jobs.attempt is 'Grows with every claim: the fencing token of every write.';
--- No two rows have the same key in the indexes that are written with every claim and completion: to look for duplicates
--- among the versions that those leave behind is a tenth of their cost.
--- Where the table looks empty to the planner, two indexes often cost the same: it takes the one that was made last. So
--- the ones for single look-ups in the queue come last.
+-- Deduplication is off in indexes whose keys are unique and that every claim and completion updates: looking for
+-- duplicates among old row versions would be a tenth of the cost.
+-- If the table looks empty to the planner, two indexes often cost the same, and it chooses the one that was created
+-- last. The indexes for single look-ups in the queue therefore come last.
 create index coding_jobs_session_idx on public.coding_jobs (session_id, project_id, user_id, created_at)
   with (deduplicate_items = off);
--- what ended lately
+-- recently finished jobs
 create index coding_jobs_finished_idx on public.coding_jobs (completed_at)
   where completed_at is not null;
 -- dead letters
 create index coding_jobs_dead_idx on public.coding_jobs (completed_at) where status = 'failed';
--- What a back-off or a schedule keeps waiting. This one and the next say starts_with, and so do the queries that they
--- serve, so that no other query can take them: where nothing waited at the last analyze, all partial indexes look alike.
+-- Jobs that wait for a back-off or a schedule. This index, the next one and their queries use starts_with, so that no
+-- other query can choose them: if no job waited at the last analyze, all partial indexes look alike to the planner.
 create index coding_jobs_deferred_idx on public.coding_jobs (run_at)
   where starts_with(status, 'pending') and run_at is not null;
--- get_queue_stats: the oldest that waits. In other words than the one before: taken in its place, it is read whole.
+-- The oldest waiting job, for get_queue_stats. Its condition differs from the one above, as a query that chose the wrong
+-- index of the two would read all of it.
 create index coding_jobs_waiting_idx on public.coding_jobs (created_at)
   where starts_with(status, 'pend');
 -- reclaim_jobs
@@ -149,12 +150,12 @@ create unique index coding_jobs_idempotency_key on public.coding_jobs (project_i
 -- claim_jobs
 create index coding_jobs_ready_idx on public.coding_jobs (priority desc, created_at, id)
   where status = 'pending' and is_head and run_at is null;
--- who is next in a project: of those that are due or were tried before, else of the scheduled ones
+-- the next job of a project: among those that are due or were tried before, otherwise among the scheduled ones
 create index coding_jobs_scheduled_idx on public.coding_jobs (project_id, run_at)
   where status = 'pending' and run_at is not null and attempt = 0;
 create index coding_jobs_line_idx on public.coding_jobs (project_id, priority desc, created_at, id)
   where status = 'pending' and (run_at is null or attempt > 0);
--- one job of a project at a time
+-- one running job per project
 create unique index coding_jobs_head_key on public.coding_jobs (project_id)
   with (deduplicate_items = off) where is_head;
 
@@ -173,7 +174,7 @@ create table public.session_events (
   foreign key (user_id, session_id) references public.coding_sessions (user_id, id) on delete cascade,
   foreign key (job_id, user_id)
     references public.coding_jobs (id, user_id) on delete set null (job_id),
-  -- The program says when a job is done, and never with a red check.
+  -- A job is never done while a check fails.
   constraint session_events_completion_is_green check (
     event_type <> 'completion' or (
       coalesce(data -> 'report' ->> 'green', 'true') = 'true'
@@ -182,7 +183,7 @@ create table public.session_events (
   )
 );
 comment on column public.session_events.batch_id is
-  'On the first event of a batch: a batch whose answer was lost on the way can be sent again.';
+  'Set on the first event of a batch, so that a batch can be sent again if its answer was lost.';
 create unique index session_events_batch_key on public.session_events (session_id, batch_id)
   where batch_id is not null;
 create index session_events_user_id_idx on public.session_events (user_id, session_id);
@@ -267,8 +268,8 @@ create table public.job_turns (
   foreign key (project_id, user_id) references public.projects (id, user_id) on delete cascade
 );
 comment on column public.job_turns.record is
-  'What replays: request, response, tool results, and the check report of the turn.';
-comment on column public.job_turns.cost_usd is 'Null until settled, and where the price is unknown.';
+  'What a replay needs: request, response, tool results, and the check report of the turn.';
+comment on column public.job_turns.cost_usd is 'Null until settled, and if the price is unknown.';
 create index job_turns_user_id_idx on public.job_turns (user_id, created_at);
 create index job_turns_project_idx on public.job_turns (project_id, user_id);
 create index job_turns_job_idx on public.job_turns (job_id, user_id);
@@ -308,7 +309,7 @@ create table public.workers (
   gone_at timestamptz
 );
 comment on column public.workers.host_key is
-  'Where pids mean the same: who shares it can see whether the process lives.';
-comment on column public.workers.process_started is 'Tells the process from a later one with its pid.';
--- the workers of a host
+  'Identifies the machine; workers with the same key can check whether the process lives by its pid.';
+comment on column public.workers.process_started is 'Distinguishes the process from a later one with the same pid.';
+-- the workers of a machine
 create index workers_host_idx on public.workers (host_key) where gone_at is null;

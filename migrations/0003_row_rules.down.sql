@@ -1,5 +1,5 @@
--- Takes the triggers and their functions away. The sign-up trigger goes by the cascade from its function: on Supabase
--- auth.users belongs to somebody else, and only a table's owner may drop a trigger by name.
+-- Drops the triggers and their functions. The sign-up trigger is dropped by the cascade from its function, because on
+-- Supabase another role owns auth.users, and only a table's owner may drop a trigger by name.
 
 drop trigger touch on public.preview_containers;
 drop trigger touch on public.coding_sessions;

@@ -1,10 +1,10 @@
--- What a row gets by itself: its owner, its slug, its number in the session, the time of its last change.
+-- What triggers fill in: a row's owner, its slug, its number in the session and the time of its last change.
 --
--- Owners are copied down from the row above (project to session to job to event), so that policies need no join and
--- nobody has to type them. An event's seq comes from its session's counter: writers of one session take turns on that
--- row, which is why a reader that remembers the last seq can never miss an event that commits late.
--- How many sessions a person may have open at once is counted here, under the lock of their profile, so that no race and
--- no client gets past it. A sign-up must never fail for lack of an email, or because somebody else has the same one.
+-- Owners are copied from the parent row (project to session to job to event), so that policies need no join and clients
+-- may omit them. An event's seq comes from its session's counter: writers of one session take turns on that row, which
+-- is why a reader that remembers the last seq can never miss an event that commits late.
+-- A person's open sessions are counted here, under the lock of their profile, so that no race and no client gets around
+-- the limit. A sign-up must never fail because its email is missing or already taken.
 
 create function private.shown_name(p_said jsonb, p_email text) returns text
 language sql immutable set search_path = '' as $$
@@ -24,7 +24,7 @@ begin
   insert into public.profiles (id, email, display_name)
   values (new.id, nullif(new.email, ''), shown)
   on conflict do nothing;
-  -- Without a profile nothing works for this person; without an email everything does.
+  -- If the email is taken, the profile is created without it: a person needs a profile, but no email.
   insert into public.profiles (id, display_name) values (new.id, shown)
   on conflict (id) do nothing;
   return new;
@@ -106,8 +106,8 @@ create trigger fill before insert on public.project_files
 create trigger fill before insert on public.job_turns
   for each row execute function private.fill_from_project();
 
--- The key to the job keeps tenants apart; every index of coding_jobs is written with each job, so that there is one key
--- for all. That a job is of the same project, and that of an event of the same session, is seen to here.
+-- The foreign key to the job keeps tenants apart. It is the only one, as every index of coding_jobs is updated with each
+-- job; these triggers check that the job belongs to the same project, and that of an event to the same session.
 create function private.require_job_of_project() returns trigger language plpgsql set search_path = '' as $$
 begin
   if exists (
@@ -171,8 +171,8 @@ create trigger came after insert on public.session_events
   referencing new table as new_rows
   for each statement execute function private.events_came();
 
--- History goes with its session, and forgets a job that is gone: foreign keys do both, as the table's owner. The owner
--- alone may forget old events too (private.forget_events). Nothing else changes history, whoever asks for it.
+-- Events are deleted with their session, and lose their job_id when the job is deleted; foreign keys do both as the
+-- table's owner. Only the owner may delete old events as well (private.forget_events). All other changes are refused.
 create function private.refuse_change() returns trigger language plpgsql set search_path = '' as $$
 declare
   is_owner boolean := pg_catalog.pg_has_role(
@@ -203,8 +203,8 @@ create trigger immutable before update or delete on public.session_events
 create trigger immutable_whole before truncate on public.session_events
   for each statement execute function private.refuse_change();
 
--- A session is open until it ends or expires. The profile's row is written, not only locked: whoever counts with an
--- old snapshot (repeatable read) then fails to serialize, where two could have taken the last place.
+-- A session is open until it ends or expires. The profile's row is updated, not just locked, so that a transaction with
+-- an old snapshot (repeatable read) fails to serialize; otherwise two could take the last free slot.
 create function private.limit_sessions() returns trigger
 language plpgsql security definer set search_path = '' as $$
 declare

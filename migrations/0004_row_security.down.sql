@@ -1,4 +1,4 @@
--- Drops the policies, takes the grants back, and switches row-level security off again.
+-- Drops the policies, revokes the grants, and disables row-level security.
 
 do $$
 declare

@@ -1,11 +1,12 @@
--- Who may see and change what: row-level security on every table, on the caller's auth.uid().
+-- Who may see and change what: row-level security on every table, based on the caller's auth.uid().
 --
--- Supabase grants everything to its API roles by default, so everything is taken back first and exactly the needed
--- verbs (and columns) are granted again. `(select auth.uid())` is evaluated once a query, not once a row. Jobs, events,
--- revisions and spend are written by the service role only; people read their own. The service role has policies of its
--- own, because not every host lets a role bypass them. Tables are not forced on their owner: the program itself connects
--- as the owner, and must do its work on hosts that give nobody `bypassrls`.
--- Nobody raises their own tier or limit, moves a head, or counts a session's events: those columns are not granted.
+-- Supabase grants everything to its API roles by default, so everything is revoked first, and exactly the needed verbs
+-- (and columns) are granted again. `(select auth.uid())` is evaluated once per query, not once per row. Only the service
+-- role writes jobs, events, revisions and spend; people read their own. The service role has separate policies, because
+-- not every host lets a role bypass row-level security. Row-level security is not forced on the tables' owner, as the
+-- program itself connects as the owner, and must work on hosts that give no role `bypassrls`.
+-- No person can raise their own tier or limit, move a head or change a session's event counter, because these columns
+-- are not granted.
 
 do $$
 declare

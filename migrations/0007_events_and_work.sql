@@ -1,12 +1,12 @@
 -- What an attempt writes: events, revisions with their files, and money.
 --
--- A batch of events moves its session's counter once and takes consecutive numbers; sent again, it is known by its id. A job is completed in one
--- transaction with the revision that it made: fence, head, files, events, status, all or nothing, and a second call of
--- the attempt that did it answers the same again (its first answer may have been lost on the way). Content is kept once
--- a project, by its hash. Money is set aside under the job's row lock before a request and settled after it; what a
--- dead attempt set aside counts as spent, for nobody knows.
+-- A batch of events updates its session's counter once and gets consecutive numbers; a repeated batch is recognised by
+-- its id. A job is completed in one transaction with its revision: fence, head, files, events and status. A repeated call
+-- by the same attempt returns the same answer, as the first answer may have been lost. Contents are stored once per
+-- project, by their hash. Money is reserved under the job's row lock before a request, and settled after it; what a dead
+-- attempt reserved counts as spent, because its real cost is unknown.
 
--- The caller sees to it that the job is of that session.
+-- The caller must check that the job belongs to that session.
 create function private.append(
   p_session uuid, p_types text[], p_datas jsonb[], p_job uuid, p_batch uuid default null
 ) returns bigint language plpgsql
@@ -66,7 +66,7 @@ begin
 end
 $$;
 
--- The caller holds the project's lock. `p_contents` are those files that the project has not stored yet.
+-- The caller must hold the project's lock. `p_contents` are the contents that the project has not stored yet.
 create function private.add_revision(
   p_project uuid,
   p_source text,
@@ -104,7 +104,7 @@ begin
   perform from public.projects p
   where p.id = p_project and p.head_revision_id is not distinct from p_base;
   if not found then
-    raise exception 'the head of project % is not % any more', p_project, p_base
+    raise exception 'the head of project % is no longer %', p_project, p_base
       using errcode = 'MV002';
   end if;
 end
@@ -159,7 +159,7 @@ begin
 end
 $$;
 
--- The first files of a project; whoever comes second gets what is there.
+-- Commits the first files of a project. If it has a head already, that one is returned.
 create function public.commit_template(
   p_job uuid, p_attempt integer, p_worker text, p_paths text[], p_hashes bytea[], p_contents bytea[]
 ) returns uuid language plpgsql set search_path = '' as $$
@@ -179,7 +179,7 @@ begin
 end
 $$;
 
--- What the person edited by hand, unchecked.
+-- Commits the person's own edits, without checks.
 create function public.commit_person(
   p_project uuid, p_base uuid, p_paths text[], p_hashes bytea[], p_contents bytea[]
 ) returns uuid language plpgsql set search_path = '' as $$
@@ -193,7 +193,7 @@ begin
 end
 $$;
 
--- An earlier version's files as a new revision on top of the head: what came in between stays in the history.
+-- Commits an earlier version's files as a new revision on top of the head; the versions in between stay in the history.
 create function public.commit_restore(p_project uuid, p_base uuid, p_revision uuid) returns uuid
 language plpgsql set search_path = '' as $$
 declare
@@ -237,7 +237,7 @@ begin
   from public.job_turns t
   where t.job_id = p_job and (t.attempt, t.turn) <> (p_attempt, p_turn);
   if spent + p_usd > budget then
-    raise exception 'USD % are spent or set aside, % more would pass the budget of %', spent, p_usd, budget
+    raise exception 'USD % are spent or reserved, % more would exceed the budget of %', spent, p_usd, budget
       using errcode = 'MV003';
   end if;
   insert into public.job_turns (job_id, attempt, turn, project_id, user_id, model, reserved_usd)
@@ -251,7 +251,7 @@ begin
 end
 $$;
 
--- Not fenced: what a lost attempt spent is spent.
+-- Not fenced, as the cost of a lost attempt counts too.
 create function public.settle_turn(
   p_job uuid, p_attempt integer, p_turn integer, p_record jsonb, p_usage jsonb, p_cost_usd numeric
 ) returns void language plpgsql set search_path = '' as $$

@@ -1,5 +1,5 @@
--- Silence: drops the triggers, takes our tables out of the publication (and it, when 0008 made it), and the local owner
--- leaves with everything of theirs.
+-- Drops the triggers, removes our tables from the publication (or drops it, if 0008 created it), and deletes the local
+-- owner with all their rows.
 
 delete from auth.users where id = '00000000-0000-4000-8000-000000000001';
 
@@ -15,7 +15,7 @@ begin
     drop publication supabase_realtime;
     return;
   end if;
-  -- One that is for all tables names none, and somebody may have dropped it.
+  -- A publication for all tables lists none, and it may have been dropped since.
   for listed in
     select r.prrelid::regclass::text
     from pg_catalog.pg_publication p join pg_catalog.pg_publication_rel r on r.prpubid = p.oid

@@ -1,15 +1,15 @@
--- Who is told what, when a transaction commits.
+-- The notifications that are sent when a transaction commits.
 --
--- new_job              JSON [{"id", "priority"}, ...]: jobs that came, or whose turn it is now
--- job_status_changed   JSON [{"id", "old", "new"}, ...]; a request to cancel a running job says "cancel_requested": true
--- session_events       session:last_seq, separated by commas where one statement touched several sessions
+-- new_job              JSON [{"id", "priority"}, ...]: jobs that can be claimed now
+-- job_status_changed   JSON [{"id", "old", "new"}, ...]; with "cancel_requested": true for a running job to be cancelled
+-- session_events       session:last_seq, comma-separated if one statement wrote to several sessions
 -- project_head         the id of a project whose head revision moved
--- worker_changed       the id of a worker that came or went
+-- worker_changed       the id of a worker that started or ended
 --
--- One notification a statement, in pieces that stay below Postgres's limit of 8,000 bytes, and never the content: a
--- notification is a hint to look into the table, and a lost one loses nothing. Events and jobs notify from
--- their own triggers: 0003, 0005. Supabase Realtime gets the same two tables through its publication. At the end the local
--- owner signs up: the person at this machine, without a limit.
+-- One notification per statement, split to stay below Postgres's limit of 8,000 bytes, and never with content: it is a
+-- hint to look into the table, so losing one loses no data. The triggers of events (0003) and jobs (0005) send their own.
+-- Supabase Realtime gets the same two tables through its publication. At the end, the local owner is signed up: the
+-- person at this machine, without a limit.
 
 create function private.notify_in_pieces(p_channel text, p_items text[], p_open text, p_close text)
 returns void language plpgsql set search_path = '' as $$
@@ -73,7 +73,7 @@ insert into auth.users (id, email)
 values ('00000000-0000-4000-8000-000000000001', 'local@mobvibe.invalid')
 on conflict (id) do nothing;
 
--- Users that signed up before these tables were there: of those with one email the first has it, as at a sign-up.
+-- Profiles of users that signed up before these tables existed; of several with the same email, the first gets it.
 insert into public.profiles (id, email, display_name)
 select u.id, nullif(u.email, ''), private.shown_name(u.raw_user_meta_data, u.email)
 from auth.users u order by u.created_at, u.id

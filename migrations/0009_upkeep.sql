@@ -1,16 +1,16 @@
--- What time does: sessions expire, and what is older than somebody chose to keep is forgotten.
+-- Retention: expires sessions, and deletes old jobs, workers and events.
 --
--- Every worker calls these every now and then; an advisory lock, held until the end of the transaction, lets one of them do
--- it and the others pass by (they get null). Each call does one bounded batch, skips rows that are being worked with, and
--- so never keeps a worker waiting. Expiry only frees a slot: a session that has a live job stays open, and a new prompt
--- revives one that expired. Head revisions, and everything that they need, are never forgotten.
+-- Every worker calls these functions now and then. An advisory lock, held until the end of the transaction, lets one of
+-- them work, and the others get null. Each call processes one limited batch and skips locked rows, so it never blocks a
+-- worker. Expiry only frees a slot: a session with a live job stays open, and a new prompt revives an expired one. Head
+-- revisions, and everything that they need, are never deleted.
 
 create function private.may_keep_house() returns boolean language sql volatile set search_path = '' as $$
   select pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended('mobvibe upkeep', 0))
 $$;
 
--- Under the project's lock, which every new job of the session needs: none can slip in between look and change, and a
--- project that somebody works on is left for the next time instead of waited for.
+-- Takes the project's lock, which every new job of the session needs, so that none can arrive between check and update.
+-- A project that is locked is skipped until the next call.
 create function public.expire_sessions(p_limit integer default 100) returns integer
 language plpgsql set search_path = '' as $$
 declare
@@ -50,7 +50,7 @@ begin
 end
 $$;
 
--- Jobs that ended before a time, with their turns. Their events and revisions stay, and forget which job it was.
+-- Deletes jobs that ended before a time, with their turns. Their events and revisions stay, without a job_id.
 create function public.forget_jobs(p_before timestamptz, p_limit integer default 200) returns integer
 language plpgsql set search_path = '' as $$
 declare
@@ -71,7 +71,7 @@ begin
 end
 $$;
 
--- Workers that said goodbye, or were not heard of, before a time.
+-- Deletes workers that ended, or sent their last heartbeat, before a time.
 create function public.forget_workers(p_before timestamptz, p_limit integer default 1000) returns integer
 language plpgsql set search_path = '' as $$
 declare
@@ -92,8 +92,8 @@ begin
 end
 $$;
 
--- For the table's owner alone: the events of sessions that expired before a time and have no live job, the oldest first.
--- Where the batch ended is where the next one goes on; null is the end. At most 1,000 sessions are looked at in a call.
+-- For the table's owner only: deletes the events of sessions that expired before a time and have no live job, the oldest
+-- first. Returns where the next call continues, or null at the end. One call looks at up to 1,000 sessions.
 create function private.forget_events(
   p_before timestamptz,
   p_limit integer default 10000,
@@ -133,7 +133,7 @@ begin
       ));
       get diagnostics deleted = row_count;
       forgotten := forgotten + deleted;
-      exit when forgotten >= p_limit;  -- of this session more may be left
+      exit when forgotten >= p_limit;  -- this session may have more events
     end if;
     reached := one.expires_at;
     reached_session := one.id;
@@ -151,7 +151,7 @@ $$;
 
 revoke all on function private.may_keep_house, private.forget_events from public;
 grant execute on function private.may_keep_house to service_role;
--- The owner's alone, whatever was granted as a whole before.
+-- For the owner only, despite the earlier grant on all functions.
 revoke all on function private.recount_jobs() from service_role;
 revoke all on function public.expire_sessions, public.forget_jobs, public.forget_workers
 from public, anon, authenticated;
