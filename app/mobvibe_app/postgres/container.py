@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Literal
 
 import asyncpg
 
@@ -42,8 +41,6 @@ _NOT_YET = (
 
 class PostgresContainer:
     """The Postgres of one home in a container. It runs for as long as a lease on the supervisor is held."""
-
-    mode: Literal["docker", "embedded"] = "docker"
 
     def __init__(
         self,

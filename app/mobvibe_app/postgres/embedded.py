@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from mobvibe_app.postgres.cluster import USER, Cluster, failure
 from mobvibe_app.postgres.variant import FIRST_PORT, PostgresAddress
@@ -37,8 +37,6 @@ _STOP = StopPolicy(signal="INT", scope="process", grace=30.0, then="QUIT")
 
 class EmbeddedPostgres:
     """The Postgres of one home. It runs for as long as a lease on the supervisor is held, or `up` holds it."""
-
-    mode: Literal["docker", "embedded"] = "embedded"
 
     def __init__(
         self,

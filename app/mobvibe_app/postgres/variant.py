@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
 from mobvibe_app.status import OnStatus
 
@@ -21,8 +21,6 @@ class PostgresAddress:
 
 class PostgresVariant(Protocol):
     """The Postgres of one home, run in one way."""
-
-    mode: Literal["docker", "embedded"]
 
     async def start(self, on_status: OnStatus) -> PostgresAddress:
         """The address of the server, which is created and started if it does not run yet. Raises ServiceError."""

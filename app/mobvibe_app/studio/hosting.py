@@ -7,11 +7,10 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
 from mobvibe_app.status import ServiceStatus
 from mobvibe_app.studio.changes import OnChange, ServiceChanged, TroubleChanged
 from mobvibe_worker.errors import MobvibeError
+from mobvibe_worker.processes.locks import held
 
 if TYPE_CHECKING:
     from mobvibe_app.environment.environment import Environment
@@ -31,26 +30,19 @@ class Hosting:
 
     async def run(self, connected: Connected) -> None:
         """Wait until no other client is the host, then do its work until cancelled."""
-        lock = FileLock(Path(self._environment.settings.home) / "run" / "host.lock")
         self._report(ServiceStatus("worker", "starting"))
-        while True:
+        lock = Path(self._environment.settings.home) / "run" / "host.lock"
+        elsewhere = ServiceStatus("worker", "healthy", "runs in another mobvibe-tui of this home")
+        async with held(lock, lambda: self._report(elsewhere), poll_seconds=TAKE_OVER_SECONDS):
+            self.is_host = True
+            warming = asyncio.create_task(self._warm())
             try:
-                lock.acquire(timeout=0)
-                break
-            except Timeout:
-                elsewhere = "runs in another mobvibe-tui of this home"
-                self._report(ServiceStatus("worker", "healthy", elsewhere))
-                await asyncio.sleep(TAKE_OVER_SECONDS)
-        self.is_host = True
-        warming = asyncio.create_task(self._warm())
-        try:
-            await self._work(connected)
-        finally:
-            warming.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await warming
-            self.is_host = False
-            lock.release()
+                await self._work(connected)
+            finally:
+                warming.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await warming
+                self.is_host = False
 
     async def _work(self, connected: Connected) -> None:
         async with asyncio.TaskGroup() as group:
