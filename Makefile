@@ -49,7 +49,7 @@ layers: install
 WITHOUT ?= chaos
 unit: install
 	$(PYTEST) -m 'not ($(WITHOUT))'
-	MOBVIBE_TEST_POSTGRES=15 $(PYTEST) -q -m 'not (servers or chaos)' tests/worker/store tests/worker/schema tests/app/cli/db
+	MOBVIBE_TEST_POSTGRES=15 $(PYTEST) -q -m 'not (servers or chaos)' tests/worker/store tests/migrations tests/app/cli/db
 
 # Flaky tests show themselves here: the widget and store tests five times, then everything twice (ROUNDS="0 0" leaves
 # one out), beside four busy processes.
