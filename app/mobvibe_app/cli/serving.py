@@ -44,7 +44,7 @@ def news(before: PreviewKnown | None, known: PreviewKnown) -> list[str]:
         lines += [f"hint: {hint.message}", f"      {hint.remedy}", f"      see {hint.page}"]
     if new.bundled_at is not None and (old is None or old.bundled_at != new.bundled_at):
         lines.append(f"{new.address} opened the app: bundle {new.bundle_seconds:.1f}s")
-    unseen = new.said - (old.said if old and old.said <= new.said else 0)
+    unseen = new.line_count - (old.line_count if old and old.line_count <= new.line_count else 0)
     if unseen:
         lines += [f"phone {line.level}: {line.text}" for line in new.lines[-unseen:]]
     if new.ended is not None and (old is None or old.ended is None):

@@ -15,10 +15,10 @@ from mobvibe_app.preview.facts import (
     Building,
     Built,
     Bundled,
-    Came,
+    ConsoleLine,
+    PhoneConnected,
+    PhoneDisconnected,
     PreviewEvent,
-    Said,
-    Went,
 )
 from mobvibe_worker.sanitize import clean_text
 from mobvibe_worker.toolchain.metro import WATCH_PROJECT
@@ -91,11 +91,11 @@ def _event(data: dict[str, Any], at: float) -> PreviewEvent | None:
             )
         case "said":
             level = data["level"] if data["level"] in _LEVELS else "log"
-            return Said(at, level, clean_text(str(data["text"]), TEXT_LIMIT).strip())
+            return ConsoleLine(at, level, clean_text(str(data["text"]), TEXT_LIMIT).strip())
         case "came":
-            return Came(at, int(data["number"]), _name(data["from"]))
+            return PhoneConnected(at, int(data["number"]), _name(data["from"]))
         case "went":
-            return Went(at, int(data["number"]))
+            return PhoneDisconnected(at, int(data["number"]))
     return None
 
 

@@ -57,7 +57,7 @@ class Broken:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class ConsoleLine:
     """A line of the running app's console."""
 
     at: float
@@ -66,7 +66,7 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
-class Came:
+class PhoneConnected:
     """A phone opened a hot-reload socket."""
 
     at: float
@@ -75,14 +75,16 @@ class Came:
 
 
 @dataclass(frozen=True, slots=True)
-class Went:
+class PhoneDisconnected:
     """That socket was closed."""
 
     at: float
     number: int
 
 
-PreviewEvent = Asked | Bundled | Building | Built | Broken | Said | Came | Went
+PreviewEvent = (
+    Asked | Bundled | Building | Built | Broken | ConsoleLine | PhoneConnected | PhoneDisconnected
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +123,9 @@ class PreviewFacts:
     """The hot-reload sockets that are open."""
     address: str = ""
     """The address of the last phone."""
-    lines: tuple[Said, ...] = ()
+    lines: tuple[ConsoleLine, ...] = ()
     """The newest lines of the running app's console."""
-    said: int = 0
+    line_count: int = 0
     """The number of lines in all."""
     active_at: float = 0.0
     """The last sign of a phone."""
@@ -187,11 +189,13 @@ def _apply(facts: PreviewFacts, event: PreviewEvent) -> PreviewFacts:
             return replace(facts, building=None)
         case Broken():
             return replace(facts, broken=event, building=None)
-        case Said():
-            return replace(facts, lines=(*facts.lines, event)[-MOST_LINES:], said=facts.said + 1)
-        case Came():
+        case ConsoleLine():
+            return replace(
+                facts, lines=(*facts.lines, event)[-MOST_LINES:], line_count=facts.line_count + 1
+            )
+        case PhoneConnected():
             return replace(facts, phones=facts.phones | {event.number}, address=event.address)
-        case Went():
+        case PhoneDisconnected():
             return replace(facts, phones=facts.phones - {event.number})
 
 

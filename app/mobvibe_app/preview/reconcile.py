@@ -19,7 +19,7 @@ from mobvibe_worker.events import Message
 from mobvibe_worker.sanitize import clean_text
 
 if TYPE_CHECKING:
-    from mobvibe_app.preview.facts import PreviewKnown, Said
+    from mobvibe_app.preview.facts import ConsoleLine, PreviewKnown
     from mobvibe_app.preview.head_mirror import HeadMirror
     from mobvibe_app.preview.local import PreviewService, RunningPreview
     from mobvibe_app.preview.monitor import PreviewMonitor
@@ -192,7 +192,7 @@ class Reconciler:
                 except MobvibeError as error:
                     log.warning("the console of %s is not stored: %s", slug, error)
 
-    def _messages(self, slug: str, lines: list[Said]) -> list[Message]:
+    def _messages(self, slug: str, lines: list[ConsoleLine]) -> list[Message]:
         """The first lines of each minute, and a message if there were more."""
         now = time.monotonic()
         began, kept = self._windows.get(slug, (now, 0))
@@ -208,10 +208,10 @@ class Reconciler:
         return messages
 
 
-def _lines_after(known: PreviewKnown, moment: float) -> list[Said]:
+def _lines_after(known: PreviewKnown, moment: float) -> list[ConsoleLine]:
     return [line for line in known.facts.lines if line.at > moment and line.text]
 
 
-def _message(line: Said) -> Message:
+def _message(line: ConsoleLine) -> Message:
     text = clean_text(f"{_SHOWN_LEVELS.get(line.level, '')}{line.text}", _LINE_LIMIT)
     return Message(text, "phone")

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from mobvibe_app.preview.events import new_mark, parse_event, printed_lines
-from mobvibe_app.preview.facts import Asked, Broken, PreviewFacts, Said, apply
+from mobvibe_app.preview.facts import Asked, Broken, ConsoleLine, PreviewFacts, apply
 from mobvibe_app.preview.log import PreviewLog
 from mobvibe_app.preview.process import ProcessPreview
 from mobvibe_app.supervisor.client import Supervisor
@@ -83,7 +83,7 @@ async def test_a_phone_is_seen_from_its_first_question_to_its_last_word(
         assert hot is not None
         for data in (["it", "works"], ["\x1b]0;owned\x07two\nlines"]):
             await hot.send(json.dumps({"type": "log", "level": "error", "data": data}))
-        facts = await watched.until("facts.said >= 2")
+        facts = await watched.until("facts.line_count >= 2")
         assert [(line.level, line.text) for line in facts.lines] == [
             ("error", "it works"),
             ("error", "two\nlines"),
@@ -116,7 +116,7 @@ def test_only_marked_lines_of_a_known_shape_are_events() -> None:
         assert parse_event(mark + line, mark) is None
     said = {"at": 2, "is": "said", "level": "\x1b[2J", "text": "a\x1b[31mb\u202ec" + "x" * 9_000}
     event = parse_event(mark + json.dumps(said), mark)
-    assert isinstance(event, Said) and event.level == "log"
+    assert isinstance(event, ConsoleLine) and event.level == "log"
     assert event.text.startswith("abcx") and len(event.text) < 5_000
     broken = {"at": 3, "is": "broken", "platform": "", "message": "m", "file": "f", "line": "9"}
     assert parse_event(mark + json.dumps(broken), mark) == Broken(3.0, "", "m", "f", None)

@@ -18,11 +18,11 @@ from mobvibe_app.preview.facts import (
     Broken,
     Building,
     Bundled,
+    ConsoleLine,
     Hint,
     PreviewEvent,
     PreviewFacts,
     PreviewKnown,
-    Said,
     apply,
 )
 from mobvibe_app.preview.hints import SILENT_SECONDS, UNREACHED_SECONDS, PhoneRoute, hint_for
@@ -114,7 +114,7 @@ def test_run_tells_only_what_is_new() -> None:
         "      see docs/phone/not-reached.md",
     ]
     assert news(first, first) == []
-    opened = apply(first.facts, [Bundled(1.0, "ios", 1.25, "h"), Said(2.0, "log", "hello")])
+    opened = apply(first.facts, [Bundled(1.0, "ios", 1.25, "h"), ConsoleLine(2.0, "log", "hello")])
     second = PreviewKnown("x", opened)
     assert news(first, second) == ["h opened the app: bundle 1.2s", "phone log: hello"]
     assert news(second, second) == []

@@ -11,12 +11,12 @@ from mobvibe_app.preview.facts import (
     Broken,
     Building,
     Bundled,
-    Came,
+    ConsoleLine,
     Hint,
+    PhoneConnected,
     PreviewEvent,
     PreviewFacts,
     PreviewKnown,
-    Said,
     Usage,
     apply,
 )
@@ -54,8 +54,12 @@ async def test_the_panel_follows_a_phone_from_the_wait_to_its_console() -> None:
         facts = apply(facts, [Building(1.0, 212, 683)])
         screen.studio.tell(known(facts))
         await screen.until_text("◐ building: 212 of 683 modules")
-        hostile = Said(4.0, "error", "it broke \x1b[2J[red]x[/red]")
-        events: list[PreviewEvent] = [Bundled(2.0, "ios", 1.3, "h"), Came(3.0, 1, "h"), hostile]
+        hostile = ConsoleLine(4.0, "error", "it broke \x1b[2J[red]x[/red]")
+        events: list[PreviewEvent] = [
+            Bundled(2.0, "ios", 1.3, "h"),
+            PhoneConnected(3.0, 1, "h"),
+            hostile,
+        ]
         facts = apply(facts, events)
         screen.studio.tell(known(facts))
         await screen.until_text("● open on 1 device · bundle 1.3s")

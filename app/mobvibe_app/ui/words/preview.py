@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.content import Content
 
-from mobvibe_app.preview.facts import Hint, PreviewFacts, PreviewKnown, Said, Usage
+from mobvibe_app.preview.facts import ConsoleLine, Hint, PreviewFacts, PreviewKnown, Usage
 from mobvibe_app.ui.commands import shown
 from mobvibe_app.ui.words.values import MUTED, duration, one_line, shortened
 
@@ -61,7 +61,7 @@ def _progress(facts: PreviewFacts) -> Content:
     return Content.styled("○ not opened yet", MUTED)
 
 
-def _console(line: Said, width: int) -> Content:
+def _console(line: ConsoleLine, width: int) -> Content:
     text = shortened(f"▯ {one_line(line.text)}", width)
     return Content.styled(text, _LEVELS.get(line.level, MUTED))
 
