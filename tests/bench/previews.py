@@ -29,10 +29,10 @@ from mobvibe_app.checks.sandbox import CheckSandbox
 from mobvibe_app.containers.engine import DockerEngine
 from mobvibe_app.containers.failures import EngineUnavailable
 from mobvibe_app.containers.spec import ContainerSpec
-from mobvibe_app.preview.container import ContainerPreview
-from mobvibe_app.preview.expo_image import ExpoImage
-from mobvibe_app.preview.local import PreviewService, Serving
 from mobvibe_app.preview.network import lan_address
+from mobvibe_app.preview.providers.container import ContainerPreview
+from mobvibe_app.preview.providers.expo_image import ExpoImage
+from mobvibe_app.preview.providers.local import PreviewService, Serving
 from mobvibe_app.supervisor.client import Supervisor
 from mobvibe_worker.home import SdkFolder
 from mobvibe_worker.processes.guarded import GuardedProcess

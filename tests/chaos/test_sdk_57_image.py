@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from mobvibe_app.containers.engine import DockerEngine
-from mobvibe_app.preview.container import ContainerPreview
-from mobvibe_app.preview.expo_image import ExpoImage
 from mobvibe_app.preview.network import lan_address
+from mobvibe_app.preview.providers.container import ContainerPreview
+from mobvibe_app.preview.providers.expo_image import ExpoImage
 from mobvibe_app.status import ServiceStatus
 from mobvibe_app.supervisor.client import Supervisor
 from mobvibe_worker.workspace.publish import ServedFolder

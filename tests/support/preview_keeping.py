@@ -13,9 +13,9 @@ from asyncpg import Pool
 
 from mobvibe_app.preview.address import PreviewAddress
 from mobvibe_app.preview.head_mirror import HeadMirror
-from mobvibe_app.preview.local import PreviewService
 from mobvibe_app.preview.monitor import PreviewMonitor
-from mobvibe_app.preview.process import ProcessPreview
+from mobvibe_app.preview.providers.local import PreviewService
+from mobvibe_app.preview.providers.process import ProcessPreview
 from mobvibe_app.preview.reconcile import Reconciler
 from mobvibe_app.status import ServiceStatus
 from mobvibe_app.supervisor.client import Supervisor

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from mobvibe_app.environment.starters import Starters
 from mobvibe_app.postgres.cluster import Cluster
 from mobvibe_app.preview.address import PreviewAddress, preview_address
-from mobvibe_app.preview.local import PreviewService
 from mobvibe_app.preview.network import lan_address
+from mobvibe_app.preview.providers.local import PreviewService
 from mobvibe_app.settings import AppSettings
 from mobvibe_app.status import OnStatus, ServiceStatus
 from mobvibe_app.supervisor.client import Exits, Supervisor

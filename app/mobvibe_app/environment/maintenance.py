@@ -6,8 +6,8 @@ import asyncio
 from typing import Final
 
 from mobvibe_app.environment.environment import Environment
-from mobvibe_app.preview.local import RunningPreview, running_previews, service_name
 from mobvibe_app.preview.network import lan_address
+from mobvibe_app.preview.providers.local import RunningPreview, running_previews, service_name
 from mobvibe_app.status import ServiceStatus
 from mobvibe_app.supervisor.choices import Choices
 from mobvibe_worker.errors import InputError

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from mobvibe_app.environment.modes import Mode, Modes, Picked, Service
 from mobvibe_app.postgres.embedded import EmbeddedPostgres
 from mobvibe_app.postgres.variant import PostgresAddress, PostgresVariant
-from mobvibe_app.preview.local import PreviewService
-from mobvibe_app.preview.process import ProcessPreview
+from mobvibe_app.preview.providers.local import PreviewService
+from mobvibe_app.preview.providers.process import ProcessPreview
 from mobvibe_app.settings import AppSettings
 from mobvibe_app.status import OnStatus, ServiceStatus
 from mobvibe_app.supervisor.client import Supervisor
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mobvibe_app.checks.container import CheckImage
     from mobvibe_app.containers.engine import DockerEngine
     from mobvibe_app.containers.spec import Removed
-    from mobvibe_app.preview.expo_image import ExpoImage
+    from mobvibe_app.preview.providers.expo_image import ExpoImage
 
 
 class Services:
@@ -168,8 +168,8 @@ class Services:
     async def _container_previews(
         self, supervisor: Supervisor, starter: Starter, on_status: OnStatus
     ) -> PreviewService:
-        from mobvibe_app.preview.container import ContainerPreview
-        from mobvibe_app.preview.extra_packages import ExtraPackages
+        from mobvibe_app.preview.providers.container import ContainerPreview
+        from mobvibe_app.preview.providers.extra_packages import ExtraPackages
 
         engine, home_id = await self._connect(), self.modes.home_id()
         image = self._image(engine, starter)
@@ -189,7 +189,7 @@ class Services:
         return previews
 
     def _image(self, engine: DockerEngine, starter: Starter) -> ExpoImage:
-        from mobvibe_app.preview.expo_image import ExpoImage
+        from mobvibe_app.preview.providers.expo_image import ExpoImage
 
         return ExpoImage(
             engine,

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 from mobvibe_app.preview.address import PreviewAddress
 from mobvibe_app.preview.facts import Hint, PreviewFacts, PreviewKnown, Usage, apply
 from mobvibe_app.preview.hints import PhoneRoute, hint_for
-from mobvibe_app.preview.local import PreviewService
 from mobvibe_app.preview.log import POLL_SECONDS, PreviewLog
 from mobvibe_app.preview.network import find_route
+from mobvibe_app.preview.providers.local import PreviewService
 from mobvibe_worker.errors import ServiceError
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
-from mobvibe_app.preview.local import running_previews, service_name
+from mobvibe_app.preview.providers.local import running_previews, service_name
 from mobvibe_app.status import ServiceStatus
 from mobvibe_app.supervisor.restarts import RestartBudget
 from mobvibe_worker.errors import MobvibeError, NotFound
@@ -21,8 +21,8 @@ from mobvibe_worker.sanitize import clean_text
 if TYPE_CHECKING:
     from mobvibe_app.preview.facts import ConsoleLine, PreviewKnown
     from mobvibe_app.preview.head_mirror import HeadMirror
-    from mobvibe_app.preview.local import PreviewService, RunningPreview
     from mobvibe_app.preview.monitor import PreviewMonitor
+    from mobvibe_app.preview.providers.local import PreviewService, RunningPreview
     from mobvibe_app.supervisor.client import Supervisor
     from mobvibe_worker.jobs import SessionId
     from mobvibe_worker.store.previews import Preview

@@ -18,10 +18,10 @@ import httpx2
 import pytest
 
 from mobvibe_app.containers.spec import HOME_LABEL, ContainerSpec
-from mobvibe_app.preview.container import ContainerPreview
-from mobvibe_app.preview.extra_packages import ExtraPackages
 from mobvibe_app.preview.facts import PreviewFacts, apply
 from mobvibe_app.preview.network import lan_address
+from mobvibe_app.preview.providers.container import ContainerPreview
+from mobvibe_app.preview.providers.extra_packages import ExtraPackages
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.workspace.publish import ServedFolder
 from support.containers.containers import Containers, until_ended, until_kept, until_settled

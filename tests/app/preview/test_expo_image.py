@@ -10,7 +10,7 @@ import pytest
 
 from mobvibe_app.containers.engine import DockerEngine
 from mobvibe_app.containers.spec import HOME_LABEL, SERVICE_LABEL
-from mobvibe_app.preview.expo_image import ExpoImage
+from mobvibe_app.preview.providers.expo_image import ExpoImage
 from mobvibe_app.status import ServiceStatus
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.toolchain.sdks import sdk

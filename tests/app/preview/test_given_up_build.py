@@ -11,7 +11,7 @@ import docker
 import pytest
 
 from mobvibe_app.containers.engine import DockerEngine
-from mobvibe_app.preview.expo_image import ExpoImage
+from mobvibe_app.preview.providers.expo_image import ExpoImage
 from mobvibe_app.status import ServiceStatus
 from support.containers.engine import BASE_IMAGE
 from support.expo import ExpoSdk

@@ -14,8 +14,8 @@ from asyncpg import Pool
 
 from mobvibe_app.preview.address import PreviewAddress
 from mobvibe_app.preview.head_mirror import HeadMirror
-from mobvibe_app.preview.local import PreviewService
 from mobvibe_app.preview.monitor import PreviewMonitor
+from mobvibe_app.preview.providers.local import PreviewService
 from mobvibe_app.preview.served_project import is_theirs
 from mobvibe_app.status import ServiceStatus
 from mobvibe_worker.errors import ServiceError

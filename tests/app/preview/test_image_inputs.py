@@ -10,8 +10,8 @@ import pytest
 
 from mobvibe_app.containers.engine import DockerEngine
 from mobvibe_app.postgres.container_parts import PostgresParts
-from mobvibe_app.preview.expo_image import network_settings
-from mobvibe_app.preview.extra_packages import ExtraPackages
+from mobvibe_app.preview.providers.expo_image import network_settings
+from mobvibe_app.preview.providers.extra_packages import ExtraPackages
 from mobvibe_worker.home import Home
 
 NO_ENGINE = cast(DockerEngine, None)

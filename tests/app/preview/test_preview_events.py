@@ -13,7 +13,7 @@ import pytest
 from mobvibe_app.preview.events import new_mark, parse_event, printed_lines
 from mobvibe_app.preview.facts import Asked, Broken, ConsoleLine, PreviewFacts, apply
 from mobvibe_app.preview.log import PreviewLog
-from mobvibe_app.preview.process import ProcessPreview
+from mobvibe_app.preview.providers.process import ProcessPreview
 from mobvibe_app.supervisor.client import Supervisor
 from mobvibe_worker.workspace.publish import ServedFolder
 from support.expo import ExpoSdk

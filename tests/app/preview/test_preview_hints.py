@@ -26,10 +26,10 @@ from mobvibe_app.preview.facts import (
     apply,
 )
 from mobvibe_app.preview.hints import SILENT_SECONDS, UNREACHED_SECONDS, PhoneRoute, hint_for
-from mobvibe_app.preview.local import PreviewService
 from mobvibe_app.preview.monitor import PreviewMonitor
 from mobvibe_app.preview.network import find_route, lan_address
-from mobvibe_app.preview.process import ProcessPreview
+from mobvibe_app.preview.providers.local import PreviewService
+from mobvibe_app.preview.providers.process import ProcessPreview
 from mobvibe_app.supervisor.client import Supervisor
 from mobvibe_worker.jobs import SessionId
 from mobvibe_worker.workspace.publish import ServedFolder

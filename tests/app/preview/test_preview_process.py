@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from mobvibe_app.preview.network import lan_address
-from mobvibe_app.preview.process import ProcessPreview
+from mobvibe_app.preview.providers.process import ProcessPreview
 from mobvibe_app.supervisor.client import Supervisor
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home

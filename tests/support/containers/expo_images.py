@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from mobvibe_app.containers.engine import DockerEngine
-from mobvibe_app.preview.expo_image import ExpoImage
+from mobvibe_app.preview.providers.expo_image import ExpoImage
 from support.containers.engine import BASE_IMAGE
 from support.expo import ExpoSdk
 

@@ -6,8 +6,8 @@ import asyncio
 
 from mobvibe_app.preview.events import watch_arguments
 from mobvibe_app.preview.facts import Usage
-from mobvibe_app.preview.local import PreviewService, Serving, service_name
-from mobvibe_app.preview.usage import CpuMeter, measure_tree
+from mobvibe_app.preview.providers.local import PreviewService, Serving, service_name
+from mobvibe_app.preview.providers.usage import CpuMeter, measure_tree
 from mobvibe_app.supervisor.client import Supervisor
 from mobvibe_app.supervisor.protocol import RunningService, ServiceSpec
 from mobvibe_worker.home import Home

@@ -17,11 +17,16 @@ from mobvibe_app.containers.spec import (
     PublishedPort,
 )
 from mobvibe_app.preview.events import watch_arguments
-from mobvibe_app.preview.extra_packages import ExtraPackages
 from mobvibe_app.preview.facts import Usage
-from mobvibe_app.preview.local import PreviewService, Serving, running_previews, service_name
 from mobvibe_app.preview.network import is_reachable
-from mobvibe_app.preview.usage import CpuMeter
+from mobvibe_app.preview.providers.extra_packages import ExtraPackages
+from mobvibe_app.preview.providers.local import (
+    PreviewService,
+    Serving,
+    running_previews,
+    service_name,
+)
+from mobvibe_app.preview.providers.usage import CpuMeter
 from mobvibe_app.supervisor.client import Supervisor
 from mobvibe_app.supervisor.protocol import RunningService
 from mobvibe_worker.errors import ServiceError

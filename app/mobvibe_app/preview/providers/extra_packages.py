@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mobvibe_app.containers.engine import DockerEngine
-from mobvibe_app.preview.expo_image import certificates, network_settings, require_wanted
+from mobvibe_app.preview.providers.expo_image import certificates, network_settings, require_wanted
 from mobvibe_app.status import OnStatus, ServiceStatus
 from mobvibe_worker.errors import ServiceError
 
