@@ -56,7 +56,6 @@ class Home:
 
     @property
     def postgres(self) -> Path:
-        """The cluster and the settings of embedded Postgres."""
         return self.root / "postgres"
 
     @property
@@ -65,7 +64,6 @@ class Home:
         return self.root / "choices.json"
 
     def sdk(self, version: int) -> SdkFolder:
-        """Everything that depends on one Expo SDK."""
         return SdkFolder(self.root / f"sdk-{version}")
 
 
@@ -81,7 +79,6 @@ class SdkFolder:
 
     @property
     def modules(self) -> Path:
-        """The starter's packages."""
         return self.root / "node_modules"
 
     @property

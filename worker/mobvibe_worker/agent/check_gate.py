@@ -54,7 +54,6 @@ class CheckGate:
 
 
 def describe(report: CheckReport) -> str:
-    """The report as text for the model."""
     if report.is_green:
         return "All checks passed: types, dependencies, and the iOS and Android bundles."
     lines: list[str] = []

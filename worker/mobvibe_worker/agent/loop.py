@@ -128,7 +128,6 @@ class AgentLoop:
         conversation.measure(turn.usage)
 
     async def _end(self, conversation: Conversation, taken: TakenTurn) -> AgentResult | None:
-        """Finish if the checks pass, otherwise return their report to the model."""
         turn = taken.turn
         if turn.tool_calls:
             taken.narration.emit_text_as_thinking()

@@ -38,7 +38,6 @@ class Usage:
 
     @property
     def prompt_tokens(self) -> int:
-        """All tokens that were sent."""
         return (
             self.input_tokens
             + self.cache_read_tokens
@@ -48,7 +47,6 @@ class Usage:
 
     @property
     def total_tokens(self) -> int:
-        """All tokens that were sent and received."""
         return self.prompt_tokens + self.output_tokens
 
     def to_data(self) -> dict[str, int]:

@@ -29,7 +29,6 @@ class PriceStep:
     up_to_prompt_tokens: int | None = None
 
     def cost(self, usage: Usage) -> Decimal:
-        """US dollars."""
         return (
             self.input * usage.input_tokens
             + self.output * usage.output_tokens
@@ -80,7 +79,6 @@ def _unmeasured_bytes(conversation: Conversation) -> int:
 
 
 def load_prices() -> PriceTable:
-    """Read the shipped table."""
     text = files("mobvibe_worker.agent").joinpath("prices.toml").read_text("utf-8")
     table = tomllib.loads(text)
     return PriceTable(

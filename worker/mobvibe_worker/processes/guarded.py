@@ -118,7 +118,6 @@ class GuardedProcess:
         return code if code >= 0 else 128 - code
 
     async def _end_without_guard(self) -> None:
-        """End the child in the guard's place, after the guard itself was killed."""
         send(self.pid, self._policy.signal, is_group=self._policy.scope == "group")
         deadline = time.monotonic() + self._policy.grace
         # It is not our own child, so it cannot be waited for, only polled.

@@ -110,7 +110,6 @@ def send(pid: int, name: SignalName, *, is_group: bool) -> None:
 
 
 def is_group_alive(group: int) -> bool:
-    """Whether any process is left in the group."""
     try:
         os.killpg(group, 0)
     except (ProcessLookupError, PermissionError):

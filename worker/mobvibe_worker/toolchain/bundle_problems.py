@@ -74,5 +74,4 @@ def _number(value: object) -> int | None:
 
 
 def _clean(text: str, root: PurePath) -> str:
-    """The text without ANSI sequences, and with paths relative to the project."""
     return clean_text(text).replace(f"{root}/", "").replace(str(root), ".")

@@ -20,11 +20,9 @@ class Difference:
     """A folder was deleted and recreated, so Metro still watches the deleted one."""
 
     def files(self) -> list[Path]:
-        """The plain files of the added folders."""
         return _files_in(self.added)
 
     def all_files(self) -> list[Path]:
-        """The plain files of the whole project."""
         return _files_in(self.folders)
 
 
@@ -62,7 +60,6 @@ class KnownFolders:
 
 
 def _folders_below(root: Path) -> list[Path]:
-    """Every folder of the project, except hidden ones. Links are not followed."""
     found = []
     for place, names, _ in os.walk(root):
         names[:] = [name for name in names if not name.startswith(".")]

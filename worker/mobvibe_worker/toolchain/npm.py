@@ -100,7 +100,6 @@ async def _read_lines(process: GuardedProcess, lines: deque[str], on_answer: OnA
 
 
 def _failure(lines: Sequence[str], seconds: float) -> ServiceError:
-    """The error that npm's last lines describe, with what to do next."""
     codes = [match[1] for line in lines if (match := _CODE.search(line))]
     code = codes[-1] if codes else ""
     last = next((line for line in reversed(lines) if " error " in line and "code" not in line), "")

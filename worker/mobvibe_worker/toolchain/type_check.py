@@ -74,7 +74,6 @@ def _relative(text: str, root: PurePath) -> str:
 
 
 def _settings(runner: CommandRunner) -> InputFile:
-    """The compiler settings of this run, written outside of the project."""
     settings = {
         "extends": str(runner.modules / "expo" / "tsconfig.base.json"),
         "compilerOptions": {

@@ -63,7 +63,6 @@ class MetroView:
             return False
 
     def _is_ours(self) -> bool:
-        """Whether the Metro on the port serves this project's last marker."""
         try:
             mark = self.marker.read_text(encoding="utf-8").split("'")[1]
         except (FileNotFoundError, IndexError):

@@ -74,7 +74,6 @@ class StagedFolder:
         return tuple(FileEntry(path, len(content)) for path, content in self.snapshot().items())
 
     def read(self, path: str) -> str:
-        """A text file's content, with plain newlines."""
         return self._read(path).text
 
     def write(self, path: str, text: str, *, replaces_all: bool = False) -> Written:
@@ -128,7 +127,6 @@ class StagedFolder:
         return find_regex(texts, pattern) if is_regex else find_literal(texts, pattern)
 
     def snapshot(self) -> FileTree:
-        """All files that a revision would hold."""
         with self._open():
             return read_tree(self.root)
 
