@@ -1,4 +1,4 @@
-"""The system's clipboard by the tool that owns it; the terminal's own way (OSC 52) is Textual's."""
+"""Copies to the system's clipboard with the tool of the platform; Textual does it by terminal sequence (OSC 52)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECONDS = 2.0
 
 
 async def copy_with_tool(text: str) -> bool:
-    """Hand the text to the first tool that is installed and accepts it; False where none did."""
+    """Pass the text to the first installed tool that accepts it; False if none does."""
     for command in TOOLS:
         program = shutil.which(command[0])
         if program and await _accepts((program, *command[1:]), text):

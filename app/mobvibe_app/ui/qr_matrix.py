@@ -1,4 +1,4 @@
-"""A text as a QR code, and the ways in which a terminal can show one so that a phone reads it."""
+"""Encodes a text as a QR code, and knows the renderings of it that a phone can read from a terminal."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 URL_LIMIT = 300
-"""Longer addresses make codes that no terminal shows; they are told in words."""
+"""Longer addresses need codes larger than a terminal; they are shown as text."""
 Matrix = tuple[tuple[bool, ...], ...]
 """Rows of modules, True for dark, without the quiet zone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One rendering: `is_wide` takes two cells a module, else one cell holds two modules, one above the other."""
+    """One rendering: two cells a module if `is_wide`, else two modules a cell, one above the other."""
 
     is_wide: bool
     quiet: int
@@ -25,12 +25,12 @@ class Look:
 
 
 LOOKS = (Look(True, 4), Look(False, 4), Look(False, 2))
-"""The best first: wide survives terminals with line spacing, four modules are the standard's quiet zone."""
+"""Best first. A wide code survives line spacing; four modules are the quiet zone of the standard."""
 
 
 @lru_cache(maxsize=8)
 def qr_matrix(text: str) -> Matrix:
-    """The code at error level M, or at a higher one where that takes no more room."""
+    """The code at error level M, or at a higher one if that takes no more room."""
     from qrcode.constants import ERROR_CORRECT_H, ERROR_CORRECT_M, ERROR_CORRECT_Q
     from qrcode.exceptions import DataOverflowError
     from qrcode.main import QRCode
@@ -50,7 +50,7 @@ def qr_matrix(text: str) -> Matrix:
 
 
 def looks_that_fit(matrix: Matrix, columns: int, rows: int) -> list[Look]:
-    """The looks that fit into so many cells, the best first."""
+    """The renderings that fit into so many cells, best first."""
     return [
         look for look in LOOKS if look.size(matrix)[0] <= columns and look.size(matrix)[1] <= rows
     ]

@@ -1,4 +1,4 @@
-"""The product's own two themes; every widget draws with theme variables, so Textual's others work too."""
+"""The product's own two themes. Widgets draw with theme variables, so Textual's themes work too."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def own_themes() -> tuple[Theme, Theme]:
 
 
 def _variables(theme: Theme, *, cursor: str) -> dict[str, str]:
-    """What Textual would otherwise derive. Variables take literal colours only."""
+    """Variables that Textual would derive differently; they take literal colours only."""
     accent, ink, paper = theme.accent or "", theme.foreground or "", theme.background or ""
     return {
         "text-primary": theme.primary,

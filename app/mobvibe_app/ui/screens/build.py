@@ -1,4 +1,4 @@
-"""The main screen: the stream and the prompt, what surrounds them, and where the keys go."""
+"""The main screen: the stream and the prompt, and the panels around them."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ class BuildScreen(Screen[None]):
             self.query_one(SessionsPanel).show(self._state)
 
     def _show_welcome(self) -> None:
-        """Before there is a session, say in the stream's place what to do."""
+        """Before there is a session, show in the stream's place how to begin."""
         stream, is_waiting = self.query_one(StreamView), self._state.selected is None
         if not (is_waiting or self.has_class("-waiting")):
             return
@@ -224,7 +224,7 @@ class BuildScreen(Screen[None]):
             self.refresh_bindings()
 
     def _fit_side(self) -> None:
-        """If the phone's column lies over the stream, it ends where the prompt begins."""
+        """End the phone's column where the prompt begins, if it lies over the stream."""
         rows = self.query_one("#body").size.height - self.query_one(PromptBox).outer_size.height
         for side in self.query("#side"):
             side.styles.height = rows if self.has_class("-mid") and rows > 0 else "1fr"
@@ -247,7 +247,7 @@ class BuildScreen(Screen[None]):
         self.post_message(CommandGiven(command, accepted))
 
     def on_platform_chosen(self) -> None:
-        """The prompt box says which."""
+        """Show it as the prompt's title."""
         self._show_keys()
 
     def on_prompt_resized(self) -> None:

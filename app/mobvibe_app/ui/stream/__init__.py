@@ -1,1 +1,1 @@
-"""The live event stream: its buffer, its rows and the widget that draws them."""
+"""The live event stream: entries, the buffer of rows, and the widget that draws them."""

@@ -1,4 +1,4 @@
-"""The stream's entries and the rows that they wrap to, without drawing: a ring that stays fast at 100,000 rows."""
+"""Keeps the stream's entries and the rows that they wrap to; a ring that stays fast at 100,000 rows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from rich.cells import cell_len, get_character_cell_size
 
-from mobvibe_app.ui.stream.entries import Entry, entry_of, goes_on
+from mobvibe_app.ui.stream.entries import Entry, entry_of
 from mobvibe_worker.events import Event
 
 MOST_ENTRIES = 50_000
@@ -27,7 +27,7 @@ class Row(NamedTuple):
 
 
 class StreamBuffer:
-    """Entries with running numbers, and their rows at one width. The oldest go when there are too many."""
+    """Numbered entries, and their rows at one width. The oldest are dropped when there are too many."""
 
     def __init__(self, limit: int = MOST_ENTRIES) -> None:
         self._limit = limit
@@ -36,23 +36,21 @@ class StreamBuffer:
         self._open: OrderedDict[str, int] = OrderedDict()
         self.rows: list[Row] = []
         self.changed_row = 0
-        """The first row that the last change made anew."""
+        """The first row that the last change rebuilt."""
         self.width = 80
         self.is_wrapped = True
         self.has_thoughts = True
 
     def entry(self, number: int) -> Entry:
-        """The entry of that number."""
         return self._entries[number - self._first]
 
     @property
     def entries(self) -> int:
-        """How many entries are kept."""
         return len(self._entries)
 
     @property
     def widest(self) -> int:
-        """The cells of the longest row (asked only where rows are not wrapped)."""
+        """The cells of the longest row; only needed if rows are not wrapped."""
         return max((cell_len(self.text(row)) for row in self.rows), default=0)
 
     def text(self, row: Row) -> str:
@@ -60,14 +58,13 @@ class StreamBuffer:
         return self.entry(row.entry).text[row.start : row.end]
 
     def clear(self) -> None:
-        """Forget everything."""
         self._entries.clear()
         self._open.clear()
         self.rows.clear()
         self._first = 0
 
     def extend(self, events: Iterable[Event]) -> int:
-        """Add events in order; returns how many of the oldest rows went."""
+        """Add events in order; returns how many of the oldest rows were dropped."""
         end = self._first + len(self._entries)
         changed = end
         for event in events:
@@ -76,7 +73,7 @@ class StreamBuffer:
                 self._forget(str(event.job_id))
             number = self._open.get(entry.key) if entry.key else None
             if number is not None and number >= self._first:
-                goes_on(self.entry(number), entry)
+                self.entry(number).apply(entry)
                 changed = min(changed, number)
                 if not self.entry(number).key:
                     del self._open[entry.key]
@@ -88,7 +85,7 @@ class StreamBuffer:
         return self._drop_oldest()
 
     def lay_out(self, width: int, *, is_wrapped: bool, has_thoughts: bool) -> None:
-        """Make the rows anew for `width` cells of text."""
+        """Rebuild the rows for `width` cells of text."""
         self.width, self.is_wrapped, self.has_thoughts = width, is_wrapped, has_thoughts
         self._lay_out_from(self._first)
 
@@ -120,7 +117,7 @@ class StreamBuffer:
             self._open.popitem(last=False)
 
     def _forget(self, job: str) -> None:
-        """Nothing goes on that an attempt of the job began: the attempt has ended."""
+        """Close what the job's last attempt left open; the next attempt starts its own entries."""
         for key in [key for key in self._open if key.startswith(job)]:
             del self._open[key]
 

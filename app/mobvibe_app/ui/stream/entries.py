@@ -1,4 +1,4 @@
-"""Stored events as entries of the stream: a glyph, safe text, and which parts of it have which tone."""
+"""Turns stored events into entries of the stream: a glyph, safe text, and the tones of its parts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Entry:
     text: str
     tones: list[tuple[int, int, Tone]] = field(default_factory=list)
     key: str = ""
-    """What a later event names to go on with this entry; empty where none can."""
+    """What a later event of the same thought or check shares with this one; empty if none can follow."""
     is_thought: bool = False
     is_error: bool = False
 
@@ -54,6 +54,16 @@ class Entry:
         if tone is not None:
             self.tones.append((start, len(self.text), tone))
         return self
+
+    def apply(self, later: Entry) -> None:
+        """Take over a later event with the same key: the next words of a thought, or how a check ended."""
+        if self.is_thought:
+            if len(self.text) < TEXT_LIMIT:
+                self.text += later.text
+            return
+        self.text, self.tones = later.text, later.tones
+        self.glyph, self.tone = later.glyph, later.tone
+        self.key, self.is_error = "", later.is_error
 
 
 def entry_of(event: Event) -> Entry:
@@ -84,17 +94,6 @@ def entry_of(event: Event) -> Entry:
     return Entry(event.created_at, "·", "muted", f"{one_line(event.type)} (of an unknown shape)")
 
 
-def goes_on(earlier: Entry, later: Entry) -> None:
-    """Bring what a later event says into the entry that it goes on with."""
-    if earlier.is_thought:
-        if len(earlier.text) < TEXT_LIMIT:
-            earlier.text += later.text
-        return
-    earlier.text, earlier.tones = later.text, later.tones
-    earlier.glyph, earlier.tone = later.glyph, later.tone
-    earlier.key, earlier.is_error = "", later.is_error
-
-
 def _safe(text: str) -> str:
     return clean_text(text, TEXT_LIMIT).replace("\t", "  ")
 
@@ -105,8 +104,8 @@ def _terminal(event: Event, payload: Terminal) -> Entry:
     seconds = "" if payload.seconds is None else f" {duration(payload.seconds)}"
     if payload.outcome == "passed":
         entry.add(f"  ✓{seconds}", "good")
-        said = _safe(payload.output).strip()
-        return entry.add(f"\n{said}", "muted") if said else entry
+        output = _safe(payload.output).strip()
+        return entry.add(f"\n{output}", "muted") if output else entry
     if payload.outcome == "failed":
         entry.is_error, entry.glyph, entry.tone = True, "✖", "bad"
         entry.add(f"  failed{seconds}", "muted")
@@ -162,11 +161,11 @@ def _checks(payload: Completion) -> str:
     if not isinstance(checks, list):
         return ""
     named = [each for each in checks if isinstance(each, dict) and each.get("is_green") is True]
-    said = [f"{one_line(str(each.get('name', '')))} ✓" for each in named]
+    words = [f"{one_line(str(each.get('name', '')))} ✓" for each in named]
     is_sandboxed = payload.report.get("sandboxed")
-    if said and isinstance(is_sandboxed, bool):
-        said.append("sandboxed" if is_sandboxed else "unsandboxed")
-    return " · ".join(said)
+    if words and isinstance(is_sandboxed, bool):
+        words.append("sandboxed" if is_sandboxed else "unsandboxed")
+    return " · ".join(words)
 
 
 def _error(event: Event, payload: ErrorRaised) -> Entry:

@@ -1,4 +1,4 @@
-"""One row of the stream as styled text: clock, mark, and the words in their tones."""
+"""Draws one row of the stream as styled text: clock, glyph, and the words in their tones."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Ink:
 
 
 def gutter_width(*, has_clock: bool) -> int:
-    """The cells before the words of a row."""
+    """How many cells come before the words of a row."""
     return MARK_WIDTH + (CLOCK_WIDTH if has_clock else 0)
 
 

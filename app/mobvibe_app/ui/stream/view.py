@@ -1,4 +1,4 @@
-"""The live stream: rows drawn one by one, so that 100,000 of them scroll like ten."""
+"""The widget of the live stream; it draws single rows, so that 100,000 of them scroll like ten."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LEAST_WIDTH_WITH_CLOCK = 56
 
 
 class StreamView(ScrollView, can_focus=True):
-    """Follows at the end; scrolling up stops that, and what is new is then counted instead."""
+    """Follows the end; scrolling up stops that, and new rows are then counted instead."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"stream--{tone}" for tone in TONES} | {
         "stream--match"
@@ -51,12 +51,12 @@ class StreamView(ScrollView, can_focus=True):
         self.has_thoughts = True
 
     def on_mount(self) -> None:
-        """Draw what arrived, ten times a second at most."""
+        """Draw what arrived, at most ten times a second."""
         self.set_interval(1 / FRAMES_PER_SECOND, self._flush)
         self.watch(self.app, "theme", self._redraw, init=False)
 
     def feed(self, arrived: Iterable[Event]) -> None:
-        """Add events of the session, in order, but those it already has; they are drawn with the next frame."""
+        """Add the session's events, in order, except those it already has; the next frame draws them."""
         for event in arrived:
             if event.seq > self._last_seq:
                 self._last_seq = event.seq
@@ -64,7 +64,7 @@ class StreamView(ScrollView, can_focus=True):
                 self._arrived += 1
 
     def clear(self) -> None:
-        """Forget the session that was shown."""
+        """Remove everything, for another session."""
         self._pending.clear()
         self._buffer.clear()
         self._last_seq = 0
@@ -75,18 +75,18 @@ class StreamView(ScrollView, can_focus=True):
         self.end_search()
 
     def take_arrived(self) -> int:
-        """How many events arrived since this was last asked."""
+        """How many events arrived since the last call."""
         arrived, self._arrived = self._arrived, 0
         return arrived
 
     @property
     def new_rows(self) -> int:
-        """How many rows arrived below while the person looks further up."""
+        """How many rows arrived below since the person scrolled up."""
         return 0 if self.is_following else max(len(self._buffer.rows) - self._seen_rows, 0)
 
     @property
     def has_clock(self) -> bool:
-        """Whether the clock is shown: wanted, and there is room for words beside it."""
+        """Whether the clock is shown: it is wanted, and leaves room for words."""
         return self._wants_clock and self.size.width >= LEAST_WIDTH_WITH_CLOCK
 
     @property
@@ -96,7 +96,7 @@ class StreamView(ScrollView, can_focus=True):
 
     @property
     def match_place(self) -> str:
-        """Where the search stands, as 3/17; empty without a search."""
+        """The place among the matches, as 3/17; empty without a search."""
         place = self._match + 1 if self._matches else 0
         return f"{place}/{len(self._matches)}" if self._pattern else ""
 
@@ -117,7 +117,7 @@ class StreamView(ScrollView, can_focus=True):
         self._lay_out()
 
     def search(self, needle: str) -> None:
-        """Mark every match and show the last one above the end of what is visible."""
+        """Mark every match and show the last one."""
         if not needle:
             self.end_search()
             return
@@ -127,13 +127,11 @@ class StreamView(ScrollView, can_focus=True):
         self._show_match(len(self._matches) - 1)
 
     def end_search(self) -> None:
-        """Forget the search."""
         self._pattern, self._matches, self._match = None, [], 0
         self._redraw()
 
     @property
     def is_searching(self) -> bool:
-        """Whether matches are marked."""
         return self._pattern is not None
 
     def next_match(self, step: int) -> None:
@@ -143,7 +141,7 @@ class StreamView(ScrollView, can_focus=True):
             self._show_match(self._match + step)
 
     def next_error(self, step: int) -> None:
-        """Show the next (1) or the previous (-1) error, after the last the first again."""
+        """Show the next (1) or the previous (-1) error, round and round."""
         errors = self._buffer.errors()
         if errors:
             is_first_asked = self._error < 0 and step < 0
@@ -155,7 +153,7 @@ class StreamView(ScrollView, can_focus=True):
         self.scroll_relative(y=step * (self.size.height // 2), animate=False)
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """Following ends when the person scrolls up and begins again at the end."""
+        """Stop following when the person scrolls up, and start again at the end."""
         super().watch_scroll_y(old_value, new_value)
         is_at_end = round(new_value) >= self.max_scroll_y
         if new_value < old_value and not is_at_end and self.is_following:
@@ -165,11 +163,10 @@ class StreamView(ScrollView, can_focus=True):
             self.is_following = True
 
     def on_resize(self) -> None:
-        """Wrap anew; the last rows stay the last where the stream follows."""
+        """Wrap to the new width."""
         self._lay_out()
 
     def render_line(self, y: int) -> Strip:
-        """One row of the screen."""
         scroll_x, scroll_y = self.scroll_offset
         index, width = scroll_y + y, self.size.width
         if index >= len(self._buffer.rows):
@@ -180,7 +177,7 @@ class StreamView(ScrollView, can_focus=True):
         )
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
-        """The selected text without clock and mark; rows that were wrapped are joined again."""
+        """The selected text without clock and glyph; wrapped rows are joined."""
         rows = self._buffer.rows
         first = selection.start.y if selection.start else 0
         last = selection.end.y if selection.end else len(rows) - 1
@@ -229,7 +226,7 @@ class StreamView(ScrollView, can_focus=True):
             self._grow()
 
     def _grow(self) -> None:
-        """Give the scrollbar its new length: a layout each time, so once a second while nobody follows."""
+        """Give the scrollbar its new length; as this costs a layout, once a second unless the stream follows."""
         self._last_growth = time.monotonic()
         width = 0 if self.is_wrapped else self._buffer.widest + self._gutter + 1
         size = Size(width, len(self._buffer.rows))
@@ -237,7 +234,7 @@ class StreamView(ScrollView, can_focus=True):
             self.virtual_size = size
 
     def _stay_at_end(self) -> None:
-        """Go to the end of what there is, and once more when the new length has been laid out."""
+        """Go to the end, and again once the new length has been laid out."""
         if self.is_following:
             self.scroll_end(animate=False, immediate=True, force=True, x_axis=False)
             if self.max_scroll_y < len(self._buffer.rows) - self.size.height:
@@ -261,7 +258,7 @@ class StreamView(ScrollView, can_focus=True):
             self._go_to(self._matches[self._match])
 
     def _go_to(self, index: int) -> None:
-        """Show a row in the upper third, and stop following unless it is at the end anyway."""
+        """Show a row in the upper third, and stop following unless that is the end."""
         self._grow()
         target = max(index - self.size.height // 3, 0)
         if target < self.max_scroll_y:

@@ -19,7 +19,7 @@ PROMPT_WIDTH = 54
 
 
 class DemoList(OptionList):
-    """Replays the one that is chosen."""
+    """Posts DemoChosen for the one that is chosen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(DEMO_KEYS)]
 
@@ -29,7 +29,6 @@ class DemoList(OptionList):
         self.show(demos)
 
     def show(self, demos: Sequence[DemoSummary]) -> None:
-        """Offer these."""
         if tuple(demos) == self._demos:
             return
         self._demos = tuple(demos)
@@ -37,7 +36,6 @@ class DemoList(OptionList):
         self.highlighted = 0 if self._demos else None
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """Enter, or a click."""
         event.stop()
         self.post_message(DemoChosen(self._demos[event.option_index].name))
 

@@ -18,10 +18,9 @@ MARKS = {
 
 
 class FilesPanel(Panel):
-    """One file a line; the newest change is at the end."""
+    """One file a line; the newest change comes last."""
 
     def show(self, state: BuildState) -> None:
-        """Show this state."""
         lines = [_line(each, self.line_width) for each in state.files.values()]
         number = len(lines)
         if not lines:

@@ -29,7 +29,6 @@ class PreviewPanel(Vertical):
         self._known: PreviewKnown | None = None
 
     def compose(self) -> ComposeResult:
-        """The code above the words."""
         with Center():
             yield QrCode(id="panel-qr")
         yield Static(id="panel-words")

@@ -55,7 +55,7 @@ class PromptBox(TextArea):
             self.placeholder = Content(NEW_APP if at_new_app else CHANGE)
 
     def remember(self, prompt: str) -> None:
-        """Put a prompt that was sent earlier at the end of the history."""
+        """Add an earlier prompt at the end of the history."""
         kept = clean_text(prompt)
         if kept and kept not in self._history[-1:]:
             self._history.append(kept)
@@ -114,7 +114,7 @@ class PromptBox(TextArea):
         event.text = clean_text(event.text)
 
     def on_text_area_changed(self) -> None:
-        """Show the length when it comes near the limit."""
+        """Show the length if it is near the limit."""
         length = len(self.text)
         words = f"{length:,} / {PROMPT_LIMIT:,}" if length >= COUNTER_FROM else ""
         is_over = length > PROMPT_LIMIT

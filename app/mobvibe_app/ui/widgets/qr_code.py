@@ -1,4 +1,4 @@
-"""A QR code in its own cells: explicit black on white, whatever the theme."""
+"""Draws a QR code in black on white, whatever the theme."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DARK, LIGHT = "#000000", "#ffffff"
 
 
 class QrCode(Widget):
-    """Draws one code; takes exactly the cells that it needs. Nothing may tint it or lie over it."""
+    """Takes exactly the cells of its code. Nothing may tint it or lie over it."""
 
     ALLOW_SELECT = False
     DEFAULT_CSS = """
@@ -30,7 +30,7 @@ class QrCode(Widget):
         self._drawn_size = (0, 0)
 
     def show(self, matrix: Matrix, look: Look) -> None:
-        """Draw this code in this look."""
+        """Draw this code in this rendering."""
         columns, rows = look.size(matrix)
         strips = [Strip(_segments(matrix, look, y), columns) for y in range(rows)]
         if strips != self._strips:
@@ -38,17 +38,14 @@ class QrCode(Widget):
             self.refresh(layout=True)
 
     def get_content_width(self, container: Size, viewport: Size) -> int:
-        """The drawn code's columns."""
         del container, viewport
         return self._drawn_size[0]
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        """The drawn code's rows."""
         del container, viewport, width
         return self._drawn_size[1]
 
     def render_line(self, y: int) -> Strip:
-        """One row of cells."""
         return self._strips[y] if y < len(self._strips) else Strip.blank(self.size.width)
 
 

@@ -1,4 +1,4 @@
-"""The queue in figures, and what it finished in the last hour as a row of bars."""
+"""The queue in figures, and the jobs of the last hour as a row of bars."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ BARS = "▁▂▃▄▅▆▇█"
 
 
 class QueuePanel(Panel):
-    """Counts by status, the oldest that waits, and the last hour."""
+    """Counts by status, the age of the oldest waiting job, and the last hour."""
 
     def show(self, state: BuildState) -> None:
-        """Show this state."""
         stats = state.stats
         first = [
             _figure(stats.pending, "waiting", "$text-warning"),
@@ -41,7 +40,7 @@ def _figure(number: int, word: str, style: str) -> Content:
 
 
 def sparkline(counts: Sequence[int], width: int) -> str:
-    """Counts as `width` bars, neighbours summed up; the lowest bar means none."""
+    """Counts as `width` bars, adding up neighbours; the lowest bar means zero."""
     if width <= 0:
         return ""
     values = [0] * width

@@ -1,4 +1,4 @@
-"""The services of the environment, and below them who works on this database."""
+"""The services of the environment, and below them the workers on this database."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from mobvibe_app.ui.words.workers import workers_lines
 
 
 class ServicesPanel(Panel):
-    """Each service: state, detail, progress, what to do where it failed. Then each worker."""
+    """Each service with its state, detail, progress and remedy, then each worker."""
 
     def show(self, state: BuildState) -> None:
-        """Show this state."""
         width = self.line_width
         lines = [line for status in state.services for line in service_lines(status, width)]
         ready = sum(status.state == "healthy" for status in state.services)
@@ -25,7 +24,7 @@ class ServicesPanel(Panel):
         self.call_after_refresh(self._fit, state, width)
 
     def _fit(self, state: BuildState, width: int) -> None:
-        """A scrollbar that came with these lines took a cell of each."""
+        """Draw again if these lines brought a scrollbar, which takes a cell of each."""
         if self.line_width < width:
             self.show(state)
 

@@ -39,12 +39,11 @@ class SessionsPanel(OptionList):
         self._turn = 0
 
     def on_mount(self) -> None:
-        """Set the title; the spinner turns only while something runs."""
+        """Set the title, and a spinner that turns only while something runs."""
         self.border_title = Content(f"{shown('panel.1')} Sessions")
         self._spinner = self.set_interval(1 / SPINS_PER_SECOND, self._spin, pause=True)
 
     def show(self, state: BuildState) -> None:
-        """Show this state."""
         is_first = not self._state.sessions
         was_selected = self._state.selected
         self._state = state
@@ -58,11 +57,10 @@ class SessionsPanel(OptionList):
             self._highlight(state)
 
     def on_resize(self) -> None:
-        """Right-aligned ages move with the width."""
+        """Align the ages to the new right edge."""
         self._draw()
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        """Enter, or a click."""
         event.stop()
         self.post_message(SessionChosen(self._state.sessions[event.option_index].id))
 

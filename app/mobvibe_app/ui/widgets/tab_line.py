@@ -1,4 +1,4 @@
-"""The panels of the narrow layout as one line of names, and the badge of a preview that is ready."""
+"""The narrow layout's panels as one line of tabs, and notes such as that a preview is ready."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TABS = (
 
 
 class TabLine(Widget):
-    """A key and a name each; a click does the same."""
+    """A key and a name for each panel; a click opens it too."""
 
     ALLOW_SELECT = False
 
@@ -29,13 +29,12 @@ class TabLine(Widget):
         self._notes: tuple[str, ...] = ()
 
     def show(self, panel: str, *notes: str) -> None:
-        """Mark the open panel, and say these notes at the right."""
+        """Mark the open panel, and show these notes at the right."""
         if (panel, notes) != (self._panel, self._notes):
             self._panel, self._notes = panel, notes
             self.refresh()
 
     def render(self) -> Content:
-        """The names, then the notes."""
         parts: list[Content] = []
         for number, (panel, name) in enumerate(TABS, 1):
             style = "bold underline" if panel == self._panel else MUTED
@@ -46,7 +45,6 @@ class TabLine(Widget):
         return left + " " * max(gap, 2) + right
 
     def on_click(self, event: events.Click) -> None:
-        """Open the panel whose name was clicked."""
         at = 0
         for panel, name in TABS:
             width = cell_len(name) + 2

@@ -1,4 +1,4 @@
-"""What a terminal shows that is too small for the dashboard."""
+"""The line that a terminal too small for the dashboard shows."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ LEAST_COLUMNS, LEAST_ROWS = 60, 16
 
 
 class TooSmall(Widget):
-    """One centred line; shown by the stylesheet below 60 columns or 16 rows."""
+    """Shown by the stylesheet below 60 columns or 16 rows."""
 
     def render(self) -> Content:
-        """What is needed, and what there is."""
         size = self.app.size
         return Content(f"needs {LEAST_COLUMNS}×{LEAST_ROWS}, is {size.width}×{size.height}")

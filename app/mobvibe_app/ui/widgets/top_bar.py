@@ -1,4 +1,4 @@
-"""The first row: product, project, services, what runs, what it cost; the least important goes first when narrow."""
+"""The first row: product, project, services, jobs, cost. A narrow terminal drops the least important first."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GAP = "   "
 
 
 class TopBar(Widget):
-    """One row about everything."""
+    """One row that sums up everything."""
 
     ALLOW_SELECT = False
     DEFAULT_CSS = """
@@ -32,17 +32,15 @@ class TopBar(Widget):
         self._state = BuildState()
 
     def show(self, state: BuildState) -> None:
-        """Show this state."""
         self._state = state
         self.refresh()
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        """Always one row."""
         del container, viewport, width
         return 1
 
     def render(self) -> Content:
-        """The parts that fit, the earlier ones first in importance."""
+        """The parts that fit, in the order of their importance."""
         width = self.size.width
         left = Content.assemble(("▲ mobvibe", "bold $text-accent"))
         if project := self._project():
@@ -78,7 +76,7 @@ class TopBar(Widget):
         ]
 
     def _services(self, *, with_words: bool) -> list[ServiceStatus]:
-        """What is worth a place. The starter is while it comes; where there is little room, instead of what waits."""
+        """The services worth a place; the starter only while it loads, if need be instead of those that wait."""
         services = self._state.services
         starter = next((each for each in services if each.name == "starter"), None)
         others = [each for each in services if each is not starter]

@@ -1,4 +1,4 @@
-"""One row under the top line: what went wrong and what to do next, while everything else stays usable."""
+"""One row under the top line: what went wrong and what to do next. Everything else stays usable."""
 
 from __future__ import annotations
 
@@ -13,11 +13,9 @@ class TroubleBanner(Static):
     """Hidden while there is no trouble."""
 
     def on_mount(self) -> None:
-        """Nothing is wrong yet."""
         self.display = False
 
     def show(self, trouble: Trouble | None) -> None:
-        """Show the trouble, or that there is none."""
         self.display = trouble is not None
         if trouble is not None:
             message, remedy = one_line(trouble.message), one_line(trouble.remedy)

@@ -23,7 +23,6 @@ class Welcome(Vertical):
     """How to begin, the recorded builds, and the services that are still starting."""
 
     def compose(self) -> ComposeResult:
-        """The sentence, the list, the services."""
         with Vertical(id="welcome-body"):
             yield Static(id="welcome-head")
             yield DemoList((), id="welcome-demos")
@@ -49,15 +48,15 @@ def _headline(*, is_empty: bool, has_demos: bool) -> Content:
         return Content.assemble(
             ("Starting", "bold"), "\n", ("Postgres first, then your sessions.", MUTED)
         )
-    said = Content.assemble(
+    words = Content.assemble(
         ("Describe an app. Scan the code. It is on your phone.", "bold"),
         "\n\n",
         (shown("prompt"), "bold $text-accent"),
         "  describe an app below, and press enter",
     )
     if not has_demos:
-        return said
-    return said + Content.assemble(
+        return words
+    return words + Content.assemble(
         "\n",
         (shown("demo.replay"), "bold $text-accent"),
         "  replay a recorded build, no key and no cost (later: ",

@@ -1,1 +1,1 @@
-"""How values read on the screen."""
+"""Puts values into words for the screen."""

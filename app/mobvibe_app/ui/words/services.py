@@ -1,4 +1,4 @@
-"""How a service's state reads: its dot, its tone and its word. Never the colour alone."""
+"""Words for a service's state: its dot, its tone and its word. Colour never stands alone."""
 
 from __future__ import annotations
 
@@ -21,12 +21,11 @@ UNDER_WAY: tuple[ServiceState, ...] = ("downloading", "building", "starting")
 
 
 def dot(status: ServiceStatus) -> Content:
-    """The service's dot."""
     return Content.styled(*DOTS[status.state])
 
 
 def state_words(status: ServiceStatus) -> str:
-    """The state in words: the detail where there is one, else the state's name, and the port."""
+    """The state in words: the detail or else the state's name, and the port."""
     words = one_line(status.detail) or ("" if status.state == "healthy" else status.state)
     if status.progress is not None and status.state in UNDER_WAY:
         words = f"{words} {round(status.progress * 100)} %".strip()
@@ -43,17 +42,17 @@ def bar(progress: float, width: int) -> Content:
 
 
 def service_lines(status: ServiceStatus, width: int) -> list[Content]:
-    """A service in the rows of a panel: dot, name, state; a bar while it loads; the remedy where it failed."""
+    """A service in the rows of a panel: dot, name and state, a bar while it loads, the remedy if it failed."""
     name = f"{status.name:<9}"
     words = state_words(status)
     style = "$text-error" if status.state == "failed" else MUTED
     head = Content.assemble(dot(status), " ", (name, "bold" if status.state == "failed" else ""))
     lines = [head + Content.styled(shortened(words, width - 11), style)]
     if status.state == "failed":
-        told = [words, one_line(status.remedy)] if len(words) > width - 11 else [status.remedy]
-        if told[0] == words:
+        reasons = [words, one_line(status.remedy)] if len(words) > width - 11 else [status.remedy]
+        if reasons[0] == words:
             lines = [head]
-        for text in filter(None, told):
+        for text in filter(None, reasons):
             lines.extend(Content(one_line(text)).stylize(style).wrap(max(width - 2, 10)))
     elif status.progress is not None and status.state in UNDER_WAY:
         lines.append(Content("  ") + bar(status.progress, max(width - 2, 4)))

@@ -1,4 +1,4 @@
-"""How values read on the screen: one line of outside text, ages, durations, money, counts."""
+"""Formats single values: one line of outside text, paths, ages, durations, money, counts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mobvibe_worker.sanitize import clean_text
 
 LINE_LIMIT = 2_000
 MUTED = "$foreground 60%"
-"""The style of units, ages and hints; as a share of the foreground it reads on every theme."""
+"""The style of units, ages and hints; a share of the foreground is readable on every theme."""
 ELLIPSIS = "…"
 
 
@@ -21,14 +21,14 @@ def one_line(text: str) -> str:
 
 
 def shortened(text: str, width: int) -> str:
-    """The text in at most `width` cells, its end cut."""
+    """The text, cut at the end to at most `width` cells."""
     if cell_len(text) <= width:
         return text
     return set_cell_size(text, max(width - 1, 0)).rstrip() + ELLIPSIS if width > 0 else ""
 
 
 def shortened_path(path: str, width: int) -> str:
-    """The path in at most `width` cells, cut in the middle so that the file's name stays."""
+    """The path, cut in the middle to at most `width` cells, so that the file's name stays."""
     if cell_len(path) <= width:
         return path
     tail = path.rsplit("/", 1)[-1]

@@ -1,4 +1,4 @@
-"""How a worker reads: where it runs, when it was heard of last, what it does. Never the colour alone."""
+"""Words for a worker: where it runs, its last heartbeat, what it does. Colour never stands alone."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from mobvibe_app.ui.words.values import MUTED, age, clock, one_line, shortened
 from mobvibe_worker.jobs import WorkerSummary
 
 ONE_LINE_FROM = 56
-"""Cells from which on everything stands in one line."""
+"""From this width on everything fits into one line."""
 MOST_WORKERS = 6
 
 
 def workers_lines(workers: tuple[WorkerSummary, ...], width: int, now: datetime) -> list[Content]:
-    """The first workers in the rows of a panel, and how many more there are."""
+    """Lines for the first workers, and how many more there are."""
     lines = [line for each in workers[:MOST_WORKERS] for line in worker_lines(each, width, now)]
     if len(workers) > MOST_WORKERS:
         lines.append(Content.styled(f"  and {len(workers) - MOST_WORKERS} more", MUTED))
@@ -24,7 +24,7 @@ def workers_lines(workers: tuple[WorkerSummary, ...], width: int, now: datetime)
 
 
 def worker_lines(worker: WorkerSummary, width: int, now: datetime) -> list[Content]:
-    """One worker: in one line where there is room, else in two."""
+    """One worker, in one line if there is room, else in two."""
     heard = age(worker.last_heartbeat_at, now)
     if worker.is_lost:
         place = shortened(_place(worker), width - len(heard) - 8)
@@ -35,8 +35,8 @@ def worker_lines(worker: WorkerSummary, width: int, now: datetime) -> list[Conte
         place = shortened(_place(worker), width - len(heard) - 3)
         room = width - cell_len(version) - 3
         doing = shortened(_doing(worker, now), room if room > 12 else width - 2)
-        told = version if room > 12 else ""
-        return [_ends(mark, place, heard, width), _ends((" ", ""), doing, told, width)]
+        end = version if room > 12 else ""
+        return [_ends(mark, place, heard, width), _ends((" ", ""), doing, end, width)]
     after = f"{version}  {heard}"
     place = shortened(_place(worker), width // 2)
     doing = shortened(_doing(worker, now), width - cell_len(place) - cell_len(after) - 6)
