@@ -141,29 +141,26 @@ create trigger number before insert on public.session_events
 
 create function private.events_came() returns trigger language plpgsql set search_path = '' as $$
 declare
-  strange uuid;
+  came record;
 begin
-  if exists (
-    select from new_rows n join public.coding_sessions s on s.id = n.session_id
-    where n.seq > s.last_seq or n.user_id <> s.user_id
-  ) then
+  select
+    array_agg(distinct n.session_id || ':' || s.last_seq) as items,
+    bool_or(n.newest > s.last_seq or n.user_id <> s.user_id) as is_misnumbered,
+    min(n.job_id::text) filter (where n.job_id is not null and j.session_id <> n.session_id) as strange_job
+  into came
+  from (
+    select e.session_id, e.user_id, e.job_id, max(e.seq) as newest from new_rows e group by 1, 2, 3
+  ) n
+  join public.coding_sessions s on s.id = n.session_id
+  left join public.coding_jobs j on j.id = n.job_id;
+  if came.is_misnumbered then
     raise exception 'seq is given by the session''s counter: leave it out'
       using errcode = 'check_violation';
   end if;
-  select n.job_id into strange
-  from (
-    select distinct e.job_id, e.session_id from new_rows e where e.job_id is not null
-  ) n
-  cross join lateral (
-    select j.session_id from public.coding_jobs j where j.id = n.job_id limit 1
-  ) job
-  where job.session_id <> n.session_id limit 1;
-  if found then
-    raise exception 'job % is of another session', strange using errcode = 'foreign_key_violation';
+  if came.strange_job is not null then
+    raise exception 'job % is of another session', came.strange_job using errcode = 'foreign_key_violation';
   end if;
-  perform private.notify_in_pieces('session_events', array(
-    select n.session_id || ':' || max(n.seq) from new_rows n group by n.session_id
-  ), '', '');
+  perform private.notify_in_pieces('session_events', came.items, '', '');
   return null;
 end
 $$;

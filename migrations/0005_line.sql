@@ -165,7 +165,8 @@ create trigger keep_whole before update on public.coding_jobs
 
 -- A new prompt revives its session: expiry only frees a slot.
 create function private.revive_sessions(p_sessions uuid[]) returns void
-language sql set search_path = '' as $$
+language plpgsql set search_path = '' as $$
+begin
   update public.coding_sessions s
   set status = 'active', expires_at = greatest(s.expires_at, now() + interval '24 hours')
   where s.id = any (array(
@@ -173,7 +174,8 @@ language sql set search_path = '' as $$
     where asleep.id = any (p_sessions)
       and (asleep.status <> 'active' or asleep.expires_at < now() + interval '23 hours')
     order by asleep.id for no key update
-  ))
+  ));
+end
 $$;
 
 create function private.jobs_entered() returns trigger language plpgsql set search_path = '' as $$
@@ -184,9 +186,8 @@ begin
     array_agg(n.status) as statuses,
     array_agg(distinct n.project_id) filter (where n.status = 'pending' and not n.is_head) as behind,
     array_agg(distinct n.session_id) filter (where n.status = 'pending') as revived,
-    array_agg(
-      '{"id": "' || n.id || '", "priority": ' || n.priority || '}' order by n.priority desc, n.created_at, n.id
-    ) filter (where n.status = 'pending') as items
+    array_agg('{"id": "' || n.id || '", "priority": ' || n.priority || '}')
+      filter (where n.status = 'pending') as items
   into entered from new_rows n;
   if entered.behind is not null then
     perform private.settle_heads(entered.behind);
@@ -224,11 +225,8 @@ begin
     array_agg(
       '{"id": "' || n.id || '", "old": "' || o.status || '", "new": "' || n.status
         || case when n.status <> o.status then '"}' else '", "cancel_requested": true}' end
-      order by n.id
     ) filter (where n.status <> o.status or (n.cancel_requested and not o.cancel_requested)) as changed,
-    array_agg(
-      '{"id": "' || n.id || '", "priority": ' || n.priority || '}' order by n.priority desc, n.created_at, n.id
-    ) filter (
+    array_agg('{"id": "' || n.id || '", "priority": ' || n.priority || '}') filter (
       where n.status = 'pending' and n.is_head and n.run_at is null
         and not (o.status = 'pending' and o.is_head and o.run_at is null)
     ) as ready

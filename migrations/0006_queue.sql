@@ -69,26 +69,21 @@ create function public.enqueue_job(
   p_idempotency_key text default null
 ) returns uuid language plpgsql set search_path = '' as $$
 declare
-  line uuid;
   job_id uuid;
 begin
-  select p.id into line from public.projects p
-  where p.id = (select s.project_id from public.coding_sessions s where s.id = p_session)
-    and p.status <> 'deleted'
-  for no key update;
+  insert into public.coding_jobs (session_id, prompt, priority, recording, budget_usd, idempotency_key)
+  values (p_session, p_prompt, p_priority, p_recording, p_budget_usd, p_idempotency_key)
+  on conflict (project_id, idempotency_key) where idempotency_key is not null do nothing
+  returning id into job_id;
   if not found then
-    raise exception 'there is no session %, or its project is deleted', p_session using errcode = 'MV004';
+    select j.id into job_id from public.coding_jobs j
+    where j.project_id = (select s.project_id from public.coding_sessions s where s.id = p_session)
+      and j.idempotency_key = p_idempotency_key;
+    return job_id;
   end if;
-  select j.id into job_id from public.coding_jobs j
-  where j.project_id = line and j.idempotency_key = p_idempotency_key;
-  if not found then
-    insert into public.coding_jobs (session_id, prompt, priority, recording, budget_usd, idempotency_key)
-    values (p_session, p_prompt, p_priority, p_recording, p_budget_usd, p_idempotency_key)
-    returning id into job_id;
-    perform private.append(
-      p_session, '{message}', array[jsonb_build_object('text', p_prompt, 'author', 'person')], job_id
-    );
-  end if;
+  perform private.append(
+    p_session, '{message}', array[jsonb_build_object('text', p_prompt, 'author', 'person')], job_id
+  );
   return job_id;
 end
 $$;
