@@ -139,7 +139,8 @@ $$;
 create trigger number before insert on public.session_events
   for each row when (new.seq is null) execute function private.number_event();
 
-create function private.events_came() returns trigger language plpgsql set search_path = '' as $$
+create function private.events_came() returns trigger language plpgsql
+set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
   came record;
 begin
@@ -151,8 +152,12 @@ begin
   from (
     select e.session_id, e.user_id, e.job_id, max(e.seq) as newest from new_rows e group by 1, 2, 3
   ) n
-  join public.coding_sessions s on s.id = n.session_id
-  left join public.coding_jobs j on j.id = n.job_id;
+  cross join lateral (
+    select o.user_id, o.last_seq from public.coding_sessions o where o.id = n.session_id limit 1
+  ) s
+  left join lateral (
+    select o.session_id from public.coding_jobs o where o.id = n.job_id limit 1
+  ) j on true;
   if came.is_misnumbered then
     raise exception 'seq is given by the session''s counter: leave it out'
       using errcode = 'check_violation';
