@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -14,12 +13,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from mobvibe_app.checks.link import Link, Stream
 from mobvibe_app.containers.engine import DockerEngine
 from mobvibe_app.containers.failures import EngineUnavailable
-from mobvibe_app.containers.spec import (
-    HOME_LABEL,
-    SERVICE_LABEL,
-    ContainerSpec,
-    Mount,
-)
+from mobvibe_app.containers.spec import PROJECT_PLACE, ContainerSpec, project_container
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.processes.capture import Capture
 from mobvibe_worker.processes.guarded import Finished
@@ -29,11 +23,8 @@ from mobvibe_worker.toolchain.metro import NODE_FLAGS, WATCH_PROJECT
 SERVICE = "check"
 MEMORY_BYTES = 2_000_000_000
 """For Metro and the type check at once."""
-PROCESSES = 256
 ENGINE_SECONDS = 60.0
 _RETRY_SECONDS = 0.5
-_PROJECT = "/srv/app"
-_ORDINARY_USER = 1000
 _INSIDE = Path(__file__).with_name("inside.cjs")
 _LOOPBACK = "127.0.0.1"
 _CHUNK = 65_536
@@ -52,20 +43,15 @@ class CheckImage:
 
 def check_container(image: CheckImage, staged: Path) -> ContainerSpec:
     """The container. It may read the staged folder and use memory of its own, and reaches nothing else."""
-    user = os.geteuid() or _ORDINARY_USER
-    return ContainerSpec(
-        name=f"mobvibe-{image.home_id}-{SERVICE}-{staged.name}-{secrets.token_hex(3)}",
-        image=image.tag,
-        labels={HOME_LABEL: image.home_id, SERVICE_LABEL: SERVICE},
+    return project_container(
+        f"mobvibe-{image.home_id}-{SERVICE}-{staged.name}-{secrets.token_hex(3)}",
+        image.tag,
+        staged,
+        home_id=image.home_id,
+        service=SERVICE,
         command=("node", "-e", _INSIDE.read_text(encoding="utf-8")),
-        user=f"{user}:{user}",
-        mounts=(Mount(str(staged.resolve()), _PROJECT, is_read_only=True),),
-        temporary={"/tmp": "mode=1777", f"{_PROJECT}/.expo": f"uid={user},mode=700"},
         network="none",
-        is_read_only=True,
         memory_bytes=MEMORY_BYTES,
-        cpus=float(min(2, os.cpu_count() or 1)),
-        processes=PROCESSES,
     )
 
 
@@ -73,7 +59,7 @@ class ContainerCommands:
     """Runs commands on one staged folder in isolation, until `close`."""
 
     is_sandboxed = True
-    project = PurePosixPath(_PROJECT)
+    project = PurePosixPath(PROJECT_PLACE)
     modules = PurePosixPath("/srv/node_modules")
 
     def __init__(self, image: CheckImage, staged: Path) -> None:
@@ -89,7 +75,6 @@ class ContainerCommands:
         """The running container; one that ended is replaced. Raises ServiceError."""
         async with self._opening:
             if self._link is None or not self._link.is_up:
-                # A mount point for the folder in memory, because the project is mounted read-only.
                 (self._staged / ".expo").mkdir(exist_ok=True)
                 spec = check_container(self._image, self._staged)
                 is_again = bool(self._names)

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Literal
 
 HOME_LABEL = "dev.mobvibe.home"
 """The id of the home that created it; `down --all` removes by it."""
 SERVICE_LABEL = "dev.mobvibe.service"
 SPEC_LABEL = "dev.mobvibe.spec"
+PROJECT_PLACE = "/srv/app"
+"""The folder of the project in a container of the Expo image."""
+_ORDINARY_USER = 1000
+_PROJECT_PROCESSES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +98,37 @@ class Removed:
 
     def __bool__(self) -> bool:
         return bool(self.containers or self.networks or self.volumes or self.images)
+
+
+def project_container(
+    name: str,
+    image: str,
+    folder: Path,
+    *,
+    home_id: str,
+    service: str,
+    command: tuple[str, ...],
+    network: str,
+    memory_bytes: int,
+    ports: tuple[PublishedPort, ...] = (),
+) -> ContainerSpec:
+    """A container of the Expo image that may read one project's folder and use memory of its own.
+
+    The folder needs an `.expo` in it as the mount point of one in memory, because it is mounted read-only.
+    """
+    user = os.geteuid() or _ORDINARY_USER
+    return ContainerSpec(
+        name=name,
+        image=image,
+        labels={HOME_LABEL: home_id, SERVICE_LABEL: service},
+        command=command,
+        user=f"{user}:{user}",
+        mounts=(Mount(str(folder.resolve()), PROJECT_PLACE, is_read_only=True),),
+        temporary={"/tmp": "mode=1777", f"{PROJECT_PLACE}/.expo": f"uid={user},mode=700"},
+        ports=ports,
+        network=network,
+        is_read_only=True,
+        memory_bytes=memory_bytes,
+        cpus=float(min(2, os.cpu_count() or 1)),
+        processes=_PROJECT_PROCESSES,
+    )

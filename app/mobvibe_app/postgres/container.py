@@ -8,15 +8,15 @@ import asyncpg
 
 from mobvibe_app.containers.engine import DockerEngine
 from mobvibe_app.containers.keeper import keeper_spec, kept_words
-from mobvibe_app.postgres.container_parts import (
+from mobvibe_app.postgres.container_parts import STOP_SECONDS, PostgresParts
+from mobvibe_app.postgres.variant import (
     DATABASE,
+    FIRST_PORT,
     HOST,
     NAME,
-    STOP_SECONDS,
     USER,
-    PostgresParts,
+    PostgresAddress,
 )
-from mobvibe_app.postgres.variant import FIRST_PORT, PostgresAddress
 from mobvibe_app.status import OnStatus, ServiceStatus
 from mobvibe_app.supervisor.choices import Choices
 from mobvibe_app.supervisor.client import Supervisor
@@ -79,8 +79,7 @@ class PostgresContainer:
                 )
             port = (await self._service().start()).facts["port"]
             version = await self._ask_version(port)
-        dsn = f"postgresql://{USER}:{self._parts.password()}@{HOST}:{port}/{DATABASE}"
-        return PostgresAddress(dsn, port, version)
+        return PostgresAddress.of(self._parts.password(), port, version)
 
     async def stop(self, *, quietly: bool = False) -> None:
         """Stop the server for all clients of the home. Every committed row stays in the volume."""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-
 from mobvibe_app.containers.engine import DockerEngine
 from mobvibe_app.containers.failures import ImageMissing
 from mobvibe_app.containers.spec import (
@@ -15,14 +12,11 @@ from mobvibe_app.containers.spec import (
     Mount,
     PublishedPort,
 )
-from mobvibe_app.status import OnStatus, ServiceName, ServiceStatus
+from mobvibe_app.postgres.variant import DATABASE, HOST, NAME, USER, create_password
+from mobvibe_app.status import OnStatus, ServiceStatus
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home
 
-NAME: ServiceName = "postgres"
-USER = "mobvibe"
-DATABASE = "mobvibe"
-HOST = "127.0.0.1"
 STOP_SECONDS = 30
 _MAJOR_LABEL = "dev.mobvibe.postgres-major"
 _PASSWORD_PLACE = "/mobvibe-password"
@@ -111,17 +105,8 @@ class PostgresParts:
 
     def password(self) -> str:
         """The server's password, generated once per home."""
-        if not self.password_path.exists():
-            # Renamed when complete, because an empty file, left by a full disk, would never start a server.
-            draft = self.password_path.with_suffix(".draft")
-            draft.unlink(missing_ok=True)
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_urlsafe(24))
-                file.flush()
-                os.fsync(file.fileno())
-            draft.rename(self.password_path)
-        return self.password_path.read_text(encoding="utf-8")
+        create_password(self.password_path)
+        return self.password_path.read_text(encoding="utf-8").strip()
 
     def _labels(self) -> dict[str, str]:
         return {HOME_LABEL: self._home_id, SERVICE_LABEL: NAME}

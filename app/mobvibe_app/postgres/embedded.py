@@ -7,9 +7,16 @@ import contextlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from mobvibe_app.postgres.cluster import USER, Cluster, failure
-from mobvibe_app.postgres.variant import FIRST_PORT, PostgresAddress
-from mobvibe_app.status import OnStatus, ServiceName, ServiceStatus
+from mobvibe_app.postgres.cluster import Cluster, failure
+from mobvibe_app.postgres.variant import (
+    DATABASE,
+    FIRST_PORT,
+    HOST,
+    NAME,
+    USER,
+    PostgresAddress,
+)
+from mobvibe_app.status import OnStatus, ServiceStatus
 from mobvibe_app.supervisor.choices import Choices
 from mobvibe_app.supervisor.client import Supervisor
 from mobvibe_app.supervisor.ported import PortedService, WantedPort
@@ -24,9 +31,6 @@ from mobvibe_worker.processes.surroundings import allowed_environment
 if TYPE_CHECKING:
     import asyncpg
 
-NAME: ServiceName = "postgres"
-DATABASE = "mobvibe"
-_HOST = "127.0.0.1"
 _READY_SECONDS = 600.0
 """Long, because recovery after a crash takes its time, and only a server that ended has failed."""
 _SLOW_SECONDS = 3.0
@@ -70,10 +74,7 @@ class EmbeddedPostgres:
             port = running.facts["port"]
             version = await self._ensure_database(port)
         on_status(ServiceStatus(NAME, "healthy", f"Postgres {version}, embedded", port=port))
-        password = self._cluster.password()
-        return PostgresAddress(
-            f"postgresql://{USER}:{password}@{_HOST}:{port}/{DATABASE}", port, version
-        )
+        return PostgresAddress.of(self._cluster.password(), port, version)
 
     async def stop(self, *, quietly: bool = False) -> None:
         """Stop the server for all clients of the home. Every committed row stays."""
@@ -108,7 +109,7 @@ class EmbeddedPostgres:
                 title="Postgres",
                 lowest=FIRST_PORT,
                 fixed=self._fixed_port,
-                address=_HOST,
+                address=HOST,
             ),
             launch=lambda port, _: self._supervisor.start(self._spec(port)),
             is_ready=self._is_ready,
@@ -118,7 +119,7 @@ class EmbeddedPostgres:
 
     def _spec(self, port: int) -> ServiceSpec:
         settings = {
-            "listen_addresses": _HOST,
+            "listen_addresses": HOST,
             "port": str(port),
             "unix_socket_directories": "",
             "max_connections": "100",
@@ -163,7 +164,7 @@ class EmbeddedPostgres:
 
         try:
             return await asyncpg.connect(
-                host=_HOST,
+                host=HOST,
                 port=port,
                 user=USER,
                 password=self._cluster.password(),

@@ -1,12 +1,19 @@
-"""What both ways to run Postgres offer."""
+"""What both ways to run Postgres offer and share: the server's user, its address, its password."""
 
 from __future__ import annotations
 
+import os
+import secrets
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
-from mobvibe_app.status import OnStatus
+from mobvibe_app.status import OnStatus, ServiceName
 
+NAME: ServiceName = "postgres"
+USER = "mobvibe"
+DATABASE = "mobvibe"
+HOST = "127.0.0.1"
 FIRST_PORT = 15432
 
 
@@ -17,6 +24,11 @@ class PostgresAddress:
     dsn: str = field(repr=False)
     port: int
     version: str
+
+    @classmethod
+    def of(cls, password: str, port: int, version: str) -> PostgresAddress:
+        """The address of a server of this machine."""
+        return cls(f"postgresql://{USER}:{password}@{HOST}:{port}/{DATABASE}", port, version)
 
 
 class PostgresVariant(Protocol):
@@ -40,3 +52,17 @@ class PostgresVariant(Protocol):
     async def reset(self) -> tuple[str, ...]:
         """Delete the stopped server with all its rows; returns what was deleted, in words. Raises ServiceError."""
         ...
+
+
+def create_password(path: Path) -> None:
+    """Generate a password into a private file, unless it exists."""
+    if path.exists():
+        return
+    # Renamed when complete, because a server never starts with an empty file that a full disk left.
+    draft = path.with_suffix(".draft")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(f"{secrets.token_urlsafe(32)}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    draft.rename(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from dataclasses import replace
 
@@ -13,8 +12,8 @@ from mobvibe_app.containers.spec import (
     HOME_LABEL,
     SERVICE_LABEL,
     ContainerSpec,
-    Mount,
     PublishedPort,
+    project_container,
 )
 from mobvibe_app.preview.events import watch_arguments
 from mobvibe_app.preview.facts import Usage
@@ -36,10 +35,7 @@ from mobvibe_worker.toolchain.metro import NODE_FLAGS
 from mobvibe_worker.toolchain.sdks import Sdk
 
 MEMORY_BYTES = 1_500_000_000
-PROCESSES = 256
-_PROJECT = "/srv/app"
 _STOP_SECONDS = 2
-_ORDINARY_USER = 1000
 
 
 class ContainerPreview(PreviewService):
@@ -68,7 +64,6 @@ class ContainerPreview(PreviewService):
     async def launch(self, serving: Serving) -> RunningService:
         """Start a new container while its keeper starts. The keeper also removes it when it ends."""
         container = await self._with_packages(self.container(serving), serving)
-        # A mount point for the folder in memory, because the project is mounted read-only.
         (serving.served / ".expo").mkdir(exist_ok=True)
         # Older engines create a second network of the same name, and then find neither by it.
         async with held(self._home.run / "network.lock"):
@@ -119,27 +114,21 @@ class ContainerPreview(PreviewService):
 
     def container(self, serving: Serving) -> ContainerSpec:
         """The container. It may read the served folder, listen on one port, and use memory of its own."""
-        user = os.geteuid() or _ORDINARY_USER
-        port, service = serving.port, service_name(serving.slug)
-        address = "0.0.0.0" if self.is_open(serving.address) else "127.0.0.1"
-        return ContainerSpec(
-            name=self._name(serving.slug),
-            image=self._image,
-            labels={HOME_LABEL: self._home_id, SERVICE_LABEL: service},
+        port, address = serving.port, "0.0.0.0" if self.is_open(serving.address) else "127.0.0.1"
+        return project_container(
+            self._name(serving.slug),
+            self._image,
+            serving.served,
+            home_id=self._home_id,
+            service=service_name(serving.slug),
             command=(
                 *("node", *NODE_FLAGS, *watch_arguments(serving.mark)),
                 "/srv/node_modules/expo/bin/cli",
                 *("start", "--lan", "--port", str(port)),
             ),
-            user=f"{user}:{user}",
-            mounts=(Mount(str(serving.served.resolve()), _PROJECT, is_read_only=True),),
-            temporary={"/tmp": "mode=1777", f"{_PROJECT}/.expo": f"uid={user},mode=700"},
-            ports=(PublishedPort(port, port, address),),
             network=f"mobvibe-{self._home_id}",
-            is_read_only=True,
             memory_bytes=MEMORY_BYTES,
-            cpus=float(min(2, os.cpu_count() or 1)),
-            processes=PROCESSES,
+            ports=(PublishedPort(port, port, address),),
         )
 
     async def remove_strays(self) -> tuple[str, ...]:
