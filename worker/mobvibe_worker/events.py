@@ -1,4 +1,4 @@
-"""The facts that are stored about a session, and their shapes in `session_events.data`."""
+"""The events of a session, and their data in `session_events.data`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EventType = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Thinking:
-    """What the model thought or said on its way. Deltas of one thought share `block`, in order."""
+    """What the model thought or said during a job. The pieces of one thought share a `block`."""
 
     type: ClassVar[EventType] = "thinking"
     text: str
@@ -27,7 +27,7 @@ class Thinking:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What the person typed, what the agent answers, or a line of the running app's console (`phone`)."""
+    """What the person typed, what the agent answered, or a line of the running app's console (`phone`)."""
 
     type: ClassVar[EventType] = "message"
     text: str
@@ -36,7 +36,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Terminal:
-    """Something the program ran: a check, an install. `outcome` is None while it runs."""
+    """A check or an install that the program ran. `outcome` is None while it runs."""
 
     type: ClassVar[EventType] = "terminal"
     command: str
@@ -47,7 +47,7 @@ class Terminal:
 
 @dataclass(frozen=True, slots=True)
 class FileChange:
-    """A file of the staged folder changed: lines added and removed; `origin` is a renamed file's old path."""
+    """A changed file of the staged folder, with its lines added and removed. `origin` is a renamed file's old path."""
 
     type: ClassVar[EventType] = "file_change"
     path: str
@@ -59,7 +59,7 @@ class FileChange:
 
 @dataclass(frozen=True, slots=True)
 class PreviewReady:
-    """A revision is served: `url` is what the QR holds (exp://host:port)."""
+    """A revision is served. `url` is what the QR code holds (exp://host:port)."""
 
     type: ClassVar[EventType] = "preview_ready"
     url: str
@@ -79,13 +79,13 @@ class Completion:
     turns: int = 0
     tokens: int = 0
     cost_usd: str | None = "0"
-    """Exact decimal text; None where the model's price is unknown."""
+    """Exact decimal text; None if the model's price is unknown."""
     seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorRaised:
-    """An attempt failed, or the job did. `will_retry` says which."""
+    """An attempt failed; without `will_retry` the whole job did."""
 
     type: ClassVar[EventType] = "error"
     message: str
@@ -103,7 +103,7 @@ _PAYLOADS: dict[str, type[Payload]] = {
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One stored fact: `seq` counts from 1 within its session, without holes."""
+    """One stored event. `seq` counts from 1 within its session, without gaps."""
 
     session_id: SessionId
     seq: int
@@ -112,7 +112,7 @@ class Event:
     data: Mapping[str, Any]
     created_at: datetime
     payload: Payload | None = field(init=False, repr=False, compare=False)
-    """`data` as the value of its type, None if it has another shape: plain SQL may insert anything."""
+    """`data` as a typed value; None if its shape is unknown, as plain SQL may insert anything."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "payload", _payload(self.type, self.data))

@@ -44,7 +44,7 @@ def checked_prompt(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A prompt waiting or running: one row of coding_jobs."""
+    """One row of coding_jobs: a prompt and its state."""
 
     id: JobId
     session_id: SessionId
@@ -57,7 +57,7 @@ class Job:
     max_retries: int
     attempt: int
     recording: str | None
-    """The recording that answers in the model's place, or None for the real model."""
+    """The recording that replaces the model, or None for the real model."""
     budget_usd: Decimal | None
     cancel_requested: bool
     created_at: datetime
@@ -70,7 +70,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One claim of a job: what every write of a running job must carry."""
+    """One claim of a job. Every write of a running job must carry it."""
 
     job_id: JobId
     number: int
@@ -79,7 +79,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class QueueStats:
-    """Counts by status, and the age in seconds of the oldest job that waits."""
+    """Counts by status, and the age of the oldest pending job in seconds."""
 
     pending: int = 0
     processing: int = 0

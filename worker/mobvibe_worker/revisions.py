@@ -1,4 +1,4 @@
-"""One version of a project's files, and the report of the checks that it passed."""
+"""A version of a project's files, and the report of its checks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 FileTree = Mapping[str, bytes]
-"""A project's files: POSIX path relative to the project -> content. Never node_modules, never caches."""
+"""A project's files: POSIX path relative to the project -> content, without node_modules and caches."""
 
 RevisionSource = Literal["template", "agent", "person", "restore"]
 CheckName = Literal["types", "dependencies", "ios", "android"]
@@ -33,7 +33,7 @@ class Revision:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that a check found: where, and what. Lines and columns count from 1."""
+    """One problem that a check found. Lines and columns count from 1."""
 
     message: str
     path: str | None = None
@@ -49,7 +49,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One verification of a staged folder. `seconds` is wall-clock time, `size` a bundle's bytes."""
+    """The result of one check of a staged folder. `seconds` is wall-clock time, `size` a bundle's bytes."""
 
     name: CheckName
     is_green: bool
@@ -60,15 +60,15 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """All checks of one version of a project's files."""
+    """The results of all checks of one version."""
 
     checks: tuple[Check, ...]
     is_sandboxed: bool | None = None
-    """Their commands ran sealed off from the machine; None where nobody said so."""
+    """Whether their commands ran in a sandbox; None if unknown."""
 
     @property
     def is_green(self) -> bool:
-        """Every named check ran, and every one passed."""
+        """Whether every check of CHECK_NAMES ran and passed."""
         return {check.name for check in self.checks} == set(CHECK_NAMES) and all(
             check.is_green for check in self.checks
         )
@@ -80,13 +80,13 @@ class CheckReport:
 
     def to_data(self) -> dict[str, Any]:
         """The report as JSON values."""
-        told = {} if self.is_sandboxed is None else {"sandboxed": self.is_sandboxed}
+        sandboxed = {} if self.is_sandboxed is None else {"sandboxed": self.is_sandboxed}
         checks = [asdict(check) for check in self.checks]
-        return {"green": self.is_green, "checks": checks, **told}
+        return {"green": self.is_green, "checks": checks, **sandboxed}
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> CheckReport:
-        """The report that `to_data` wrote. Raises KeyError or TypeError for anything else."""
+        """Read what `to_data` wrote. Raises KeyError or TypeError for anything else."""
         return cls(
             tuple(
                 Check(

@@ -1,4 +1,4 @@
-"""The command line: parse, load the settings, run one command, turn errors into one sentence and an exit code."""
+"""The command line: parses it, runs one command, and turns errors into a sentence and an exit code."""
 
 from __future__ import annotations
 

@@ -189,7 +189,7 @@ class HeadMirror:
             return
         if not await self.stores.sessions.is_at_home(session_id, self.home_id):
             return
-        if await self.stores.events.tells_preview(session_id, str(revision.id)):
+        if await self.stores.events.has_preview_ready(session_id, str(revision.id)):
             return
         address = self._current(project, session_id, revision.id)
         if address is None:

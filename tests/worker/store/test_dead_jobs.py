@@ -184,7 +184,7 @@ async def test_only_the_dead_workers_jobs_of_its_own_host_are_taken_back(pool: P
     assert (await queue.get(other.id)).status == "processing"
     said = (await EventLog(pool).read(first.session_id))[-1].data
     assert (said["message"], said["will_retry"]) == ("The worker was lost.", True)
-    assert [each.id for each in await registry.neighbours("boot:1")] == ["w2"]
+    assert [each.id for each in await registry.of_machine("boot:1")] == ["w2"]
     assert await Claims(pool).reclaim_worker(W, "boot:1") == []
 
 

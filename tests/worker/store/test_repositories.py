@@ -89,7 +89,7 @@ async def test_a_person_signs_up_changes_leaves_and_comes_back(pool: Pool) -> No
     gone = await profiles.delete(ada.id)
     assert gone.deleted_at is not None
     assert (await profiles.delete(ada.id)).deleted_at == gone.deleted_at
-    with pytest.raises(NotFound, match="Nobody here"):
+    with pytest.raises(NotFound, match="No person"):
         await profiles.person("ada@example.com")
     assert ada.id not in [each.id for each in (await profiles.list()).items]
     assert (await profiles.restore(ada.id)).deleted_at is None

@@ -19,7 +19,7 @@ from mobvibe_worker.store.connection.pool import open_pool
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.projects import ProjectStore
-from mobvibe_worker.store.retention import UpkeepStore
+from mobvibe_worker.store.retention import RetentionStore
 from mobvibe_worker.store.revisions import RevisionStore
 from mobvibe_worker.store.sessions import SessionStore
 from support.polling import within
@@ -62,7 +62,7 @@ async def _head(pool: Pool, project: ProjectId) -> tuple[Revision, FileTree]:
 async def test_a_session_expires_without_a_live_job_only_and_a_prompt_revives_it(
     pool: Pool,
 ) -> None:
-    queue, upkeep = JobQueue(pool), UpkeepStore(pool)
+    queue, upkeep = JobQueue(pool), RetentionStore(pool)
     idle, waiting, running, young = [await new_session(pool, f"App {n}") for n in range(4)]
     await queue.enqueue(running, "runs")
     ((_, attempt),) = await claimed(pool)
@@ -87,7 +87,7 @@ async def test_a_session_expires_without_a_live_job_only_and_a_prompt_revives_it
 async def test_of_prompts_and_expiry_at_once_no_live_job_is_left_in_an_expired_session(
     pool: Pool,
 ) -> None:
-    queue, upkeep = JobQueue(pool), UpkeepStore(pool)
+    queue, upkeep = JobQueue(pool), RetentionStore(pool)
     sessions = [await new_session(pool, f"App {n}") for n in range(30)]
     for session in sessions:
         await _time_passes(pool, session)
@@ -104,12 +104,12 @@ async def test_expiry_waits_for_nobody_and_leaves_alone_what_is_being_revived(po
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("select public.enqueue_job($1, 'go on')", session)
         async with within(5):
-            assert await UpkeepStore(pool).expire_sessions() == 0
+            assert await RetentionStore(pool).expire_sessions() == 0
     assert await _status(pool, session) == "active"
 
 
 async def test_one_at_a_time(pool: Pool) -> None:
-    upkeep = UpkeepStore(pool)
+    upkeep = RetentionStore(pool)
     async with pool.acquire() as connection, connection.transaction():
         assert await connection.fetchval("select public.expire_sessions()") == 0
         assert await upkeep.expire_sessions() is None
@@ -120,7 +120,7 @@ async def test_one_at_a_time(pool: Pool) -> None:
 
 
 async def test_old_events_go_from_the_oldest_on_and_numbers_go_on(pool: Pool) -> None:
-    log, upkeep = EventLog(pool), UpkeepStore(pool)
+    log, upkeep = EventLog(pool), RetentionStore(pool)
     old, live, recent, last = [await new_session(pool, f"App {n}") for n in range(4)]
     for session in (old, live, recent, last):
         await log.append(session, [Thinking(f"{n}", "1") for n in range(10)])
@@ -156,14 +156,14 @@ async def test_more_sessions_than_one_call_looks_at(pool: Pool) -> None:
         "select id from coding_sessions order by expires_at, id desc limit 1"
     )
     await EventLog(pool).append(SessionId(newest), [Message("hello", "person")])
-    rounds = Retention(UpkeepStore(pool), RetentionTimings(events=DAY))
+    rounds = Retention(RetentionStore(pool), RetentionTimings(events=DAY))
     await rounds.forget()
     assert await pool.fetchval("select count(*) from session_events") == 0
 
 
 async def test_who_owns_no_table_forgets_no_events(database_url: str) -> None:
     async with await open_pool(f"{database_url}?role=service_role", size=1) as served:
-        upkeep = UpkeepStore(served)
+        upkeep = RetentionStore(served)
         with pytest.raises(Denied):
             await upkeep.forget_events(DAY)
         assert await upkeep.expire_sessions() == 0
@@ -171,7 +171,7 @@ async def test_who_owns_no_table_forgets_no_events(database_url: str) -> None:
 
 
 async def test_old_jobs_go_and_nothing_that_is_needed_with_them(pool: Pool) -> None:
-    queue, upkeep = JobQueue(pool), UpkeepStore(pool)
+    queue, upkeep = JobQueue(pool), RetentionStore(pool)
     _, old = await _finished_job(pool, "3 days")
     kept_job, _ = await _finished_job(pool, "1 hour")
     waits = await queue.enqueue(old, "one more thing")
@@ -195,8 +195,8 @@ async def test_a_dead_job_that_is_being_retried_stays(pool: Pool) -> None:
     await pool.execute("update coding_jobs set completed_at = now() - interval '9 days'")
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("select public.retry_job($1)", job.id)
-        assert await UpkeepStore(pool).forget_jobs(DAY) == 0
-    assert await UpkeepStore(pool).forget_jobs(DAY) == 0
+        assert await RetentionStore(pool).forget_jobs(DAY) == 0
+    assert await RetentionStore(pool).forget_jobs(DAY) == 0
     assert (await JobQueue(pool).get(job.id)).status == "pending"
 
 
@@ -209,7 +209,7 @@ async def test_a_round_keeps_what_is_kept_for_ever(pool: Pool) -> None:
         " ('left', 'h', 1, '1', 1, now() - interval '9 days', now() - interval '9 days'),"
         " ('new', 'h', 1, '1', 1, now(), null)"
     )
-    upkeep = Retention(UpkeepStore(pool), RetentionTimings())
+    upkeep = Retention(RetentionStore(pool), RetentionTimings())
     assert await upkeep.expire() == 1
     await upkeep.forget()
     assert (await JobQueue(pool).get(job)).status == "completed"
@@ -217,6 +217,6 @@ async def test_a_round_keeps_what_is_kept_for_ever(pool: Pool) -> None:
     assert [row["id"] for row in await pool.fetch("select id from workers")] == ["new"]
     assert await ProjectStore(pool).create(LOCAL_OWNER, "Another", 54)
 
-    await Retention(UpkeepStore(pool), RetentionTimings(events=DAY, jobs=DAY)).forget()
+    await Retention(RetentionStore(pool), RetentionTimings(events=DAY, jobs=DAY)).forget()
     assert await pool.fetchval("select count(*) from coding_jobs") == 0
     assert await EventLog(pool).read(session) == []

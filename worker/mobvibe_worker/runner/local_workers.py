@@ -19,7 +19,7 @@ import psutil
 from mobvibe_worker.errors import StoreError
 from mobvibe_worker.jobs import WorkerId
 from mobvibe_worker.store.connection.listener import Listener
-from mobvibe_worker.store.workers import Neighbour, WorkerRegistry
+from mobvibe_worker.store.workers import LocalWorker, WorkerRegistry
 
 if TYPE_CHECKING:
     from mobvibe_worker.store.claims import Claims
@@ -65,9 +65,9 @@ class LocalWorkers:
 
     async def look(self) -> None:
         """Reclaim once what dead workers of this machine hold. Raises StoreError."""
-        for neighbour in await self._others():
-            if is_seen_dead(neighbour.pid, neighbour.process_started):
-                await self._reclaim(neighbour)
+        for other in await self._others():
+            if is_seen_dead(other.pid, other.process_started):
+                await self._reclaim(other)
 
     async def run(self) -> None:
         """Watch the workers that are here or come, until cancelled."""
@@ -86,36 +86,36 @@ class LocalWorkers:
         finally:
             self._watched.clear()
 
-    async def _others(self) -> list[Neighbour]:
-        found = await self.registry.neighbours(self.here.host_key)
+    async def _others(self) -> list[LocalWorker]:
+        found = await self.registry.of_machine(self.here.host_key)
         own = (self.here.pid, self.here.started)
         return [
             each for each in found if each.id != self.me and (each.pid, each.process_started) != own
         ]
 
     async def _watch_all(self, group: asyncio.TaskGroup) -> None:
-        for neighbour in await self._others():
-            if neighbour.id not in self._watched:
-                name = f"neighbour-{neighbour.id}"
-                task = group.create_task(self._watch(neighbour), name=name)
-                self._watched[neighbour.id] = task
+        for other in await self._others():
+            if other.id not in self._watched:
+                name = f"other-{other.id}"
+                task = group.create_task(self._watch(other), name=name)
+                self._watched[other.id] = task
 
-    async def _watch(self, neighbour: Neighbour) -> None:
+    async def _watch(self, other: LocalWorker) -> None:
         try:
-            await until_dead(neighbour.pid, neighbour.process_started)
-            log.warning("worker %s died; its jobs wait again", neighbour.id)
+            await until_dead(other.pid, other.process_started)
+            log.warning("worker %s died; its jobs wait again", other.id)
             while True:
                 try:
-                    await self._reclaim(neighbour)
+                    await self._reclaim(other)
                     return
                 except StoreError as error:
-                    log.warning("the jobs of %s cannot be taken back: %s", neighbour.id, error)
+                    log.warning("the jobs of %s cannot be taken back: %s", other.id, error)
                 await asyncio.sleep(RECONNECT_SECONDS)
         finally:
-            self._watched.pop(neighbour.id, None)
+            self._watched.pop(other.id, None)
 
-    async def _reclaim(self, neighbour: Neighbour) -> None:
-        jobs = await self.claims.reclaim_worker(neighbour.id, self.here.host_key)
+    async def _reclaim(self, other: LocalWorker) -> None:
+        jobs = await self.claims.reclaim_worker(other.id, self.here.host_key)
         self.on_reclaimed(len(jobs))
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from mobvibe_worker.errors import Denied, StoreError
-from mobvibe_worker.store.retention import Place, UpkeepStore
+from mobvibe_worker.store.retention import Place, RetentionStore
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class RetentionTimings:
 class Retention:
     """Every worker runs one. The database lets one of them work at a time; the others do nothing meanwhile."""
 
-    store: UpkeepStore
+    store: RetentionStore
     timings: RetentionTimings
     _may_forget_events: bool = True
 

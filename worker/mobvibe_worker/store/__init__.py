@@ -1,1 +1,1 @@
-"""Everything that is kept in Postgres: one module for each table or concern."""
+"""Everything that is stored in Postgres, one module for each table or concern."""

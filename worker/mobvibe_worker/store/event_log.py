@@ -13,7 +13,7 @@ from mobvibe_worker.store.tables import EVENTS
 
 
 class EventLog:
-    """History: what is appended stays, in one order per session, without holes."""
+    """The history of sessions. Events are immutable and numbered without gaps within a session."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -27,10 +27,10 @@ class EventLog:
         job_id: JobId | None = None,
         batch_id: UUID | None = None,
     ) -> int:
-        """Append in one statement; returns the session's last seq. With an attempt only while it holds its job.
+        """Append in one statement and return the session's last seq. An attempt may append while it holds its job.
 
-        Texts must be clean (no NUL). Raises LeaseLost, NotFound for an unknown session, and DatabaseUnreachable: then
-        the batch may be stored or not, and the same one with the same `batch_id` can be sent again, safely.
+        Texts must not contain NUL. Raises LeaseLost, NotFound for an unknown session, and DatabaseUnreachable. After
+        the last one the batch may be stored or not; sending it again with the same `batch_id` is idempotent.
         """
         rows = await repeatable(
             self._source,
@@ -61,7 +61,7 @@ class EventLog:
             for row in rows
         ]
 
-    async def tells_preview(self, session_id: SessionId, revision: str) -> bool:
+    async def has_preview_ready(self, session_id: SessionId, revision: str) -> bool:
         """Whether a `preview_ready` of this revision is stored."""
         rows = await repeatable(
             self._source,

@@ -1,4 +1,4 @@
-"""Follows a session: every event once, in order, across lost connections and restarted servers."""
+"""Follows the events of a session, each once and in order, across lost connections and server restarts."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ async def follow(
     after: int = 0,
     poll_seconds: float = 10.0,
 ) -> AsyncIterator[list[Event]]:
-    """The events with seq > `after`, then whatever comes, in batches, for ever.
+    """Yield batches of the events with seq > `after`, then of new ones, without end.
 
-    Notifications only say when to look; `poll_seconds` is how often it is looked without one.
+    A notification only triggers a read; without any, the table is read every `poll_seconds`.
     """
     wakes = listener.subscribe(CHANNEL)
     while True:
@@ -49,13 +49,13 @@ async def follow(
 
 
 async def _woken(wakes: Subscription, session: str, after: int, seconds: float) -> None:
-    """Return when the session has an event beyond `after`, notifications may be lost, or the time is over."""
+    """Wait for an event beyond `after`, for a gap in the notifications, or until the time is over."""
     try:
         async with asyncio.timeout(seconds):
             async for payload in wakes:
                 if not payload or _concerns(payload, session, after):
                     return
-            await asyncio.sleep(seconds)  # the listener is closed: only the poll is left
+            await asyncio.sleep(seconds)  # the listener is closed, so only polling is left
     except TimeoutError:
         return
 

@@ -27,13 +27,13 @@ _OF_HOME = "container_id like '%-' || $1 || '-preview-%'"
 
 
 def container_id(provider: PreviewProvider, home_id: str, slug: str) -> str:
-    """What a project's preview is known by: of one home alone, and for Docker the container's own name."""
+    """The unique name of a project's preview in one home; for Docker also the container's name."""
     return f"{'mobvibe' if provider == 'docker' else provider}-{home_id}-preview-{slug}"
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """One running, or once running, Metro."""
+    """One Metro that runs or ran."""
 
     container_id: str
     session_id: SessionId
@@ -61,7 +61,7 @@ class PreviewRegistry:
         metro_url: str,
         status: PreviewStatus,
     ) -> None:
-        """Say where a project is served, and how it fares. Raises NotFound for a session that is not the project's."""
+        """Record where a project is served, and its state. Raises NotFound for another project's session."""
         condition = "id = $1 and project_id = $2"
         sessions = await SESSIONS.find(self._source, condition, session_id, project_id)
         if not sessions:
@@ -95,12 +95,12 @@ class PreviewRegistry:
         return Page(tuple(map(_preview, page.items)), page.cursor)
 
     async def of_home(self, home_id: str) -> list[Preview]:
-        """The previews that this home runs, as far as the registry knows."""
+        """The previews that run in this home according to the registry."""
         rows = await PREVIEWS.find(self._source, f"{_OF_HOME} and {_RUNNING}", home_id)
         return [_preview(row) for row in rows]
 
     async def idle_of_home(self, home_id: str, longer_than: timedelta) -> list[Preview]:
-        """Those of them that no phone used for that long, and whose project had no job for that long."""
+        """This home's previews without a phone, and without a job of their project, for that long."""
         condition = (
             f"{_OF_HOME} and {_RUNNING} and last_activity_at < now() - $2::interval"
             " and not exists (select from public.coding_jobs j"
@@ -111,7 +111,7 @@ class PreviewRegistry:
         return [_preview(row) for row in rows]
 
     async def idle(self, longer_than: timedelta, limit: int = 100) -> list[Preview]:
-        """Running previews that nobody used for that long, the longest idle first."""
+        """Running previews that were unused for that long, the longest idle first."""
         condition = (
             "last_activity_at < now() - $1::interval and status in ('starting', 'running')"
             " order by last_activity_at limit $2"
@@ -120,12 +120,12 @@ class PreviewRegistry:
         return [_preview(row) for row in rows]
 
     async def measured(self, container_id: str, usage: Mapping[str, Any]) -> None:
-        """Keep what it uses (CPU, RAM, network)."""
+        """Record its CPU, memory and network use."""
         values = PreviewContainersUpdate(resource_usage=dict(usage))
         await _BY_CONTAINER.change(self._source, container_id, values)
 
     async def touch(self, container_id: str) -> None:
-        """It is in use: idle clean-up starts counting anew."""
+        """Record that it is in use, so that its idle time starts again."""
         await repeatable(
             self._source,
             "update public.preview_containers set last_activity_at = now() where container_id = $1",
@@ -133,7 +133,7 @@ class PreviewRegistry:
         )
 
     async def stopped(self, container_id: str, status: PreviewStatus = "stopped") -> None:
-        """It serves no longer."""
+        """Record that it no longer serves."""
         values = PreviewContainersUpdate(status=status)
         await _BY_CONTAINER.change(self._source, container_id, values)
 

@@ -1,4 +1,4 @@
-"""Profiles: the people, one for each sign-up."""
+"""Profiles: one row for each person who signed up."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from public.profiles p
 where lower(p.email) = lower($1) and p.deleted_at is null
 order by p.created_at, p.id limit 1
 """
-# A second sign-up with one email has none in its profile.
+# The profile of a second sign-up with the same email has no email.
 BY_SIGN_UP = f"""
 select {PROFILES.columns("p")}
 from auth.users u join public.profiles p on p.id = u.id
@@ -40,7 +40,7 @@ order by u.created_at, u.id limit 1
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One person. `sessions_limit` None is no limit; `deleted_at` None is alive."""
+    """One person. `sessions_limit` is None without a limit, `deleted_at` is None unless deleted."""
 
     id: UserId
     email: str | None
@@ -52,13 +52,13 @@ class Profile:
 
 
 class ProfileStore:
-    """Finds and changes people; a deleted one keeps every row until they are restored."""
+    """Finds and changes people. Deleting keeps all their rows, so they can be restored."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
 
     async def create(self, email: str, display_name: str = "") -> Profile:
-        """Sign somebody up, as the platform's own sign-up does. Raises Conflict for a taken email."""
+        """Sign a person up, as the platform's own sign-up does. Raises Conflict for a taken email."""
         checked(display_name, "display name", DISPLAY_NAME_LIMIT, least=0)
         user_id = UserId(uuid4())
         await once(
@@ -71,18 +71,18 @@ class ProfileStore:
         return await self.get(user_id)
 
     async def get(self, user_id: UserId) -> Profile:
-        """One person, also a deleted one. Raises NotFound."""
+        """One person, even if deleted. Raises NotFound."""
         return _profile(_found(await PROFILES.find(self._source, "id = $1", user_id), user_id))
 
     async def person(self, email: str) -> Person:
-        """Who has this email, whatever its case; what `--as` needs. Raises NotFound."""
+        """The person with this email, ignoring case, for `--as`. Raises NotFound."""
         rows = PROFILES.read(await repeatable(self._source, BY_EMAIL, email.strip()))
         if not rows:
             rows = PROFILES.read(await repeatable(self._source, BY_SIGN_UP, email.strip()))
         if not rows:
             raise NotFound(
-                f"Nobody here has the email {email.strip()!r}.",
-                "`mobvibe-tui db seed` makes some people; auth.users has them all.",
+                f"No person has the email {email.strip()!r}.",
+                "`mobvibe-tui db seed` adds example people; auth.users lists everybody.",
             )
         return Person(UserId(rows[0].id), rows[0].email or email.strip())
 
@@ -106,11 +106,11 @@ class ProfileStore:
         return _profile(_found(rows, user_id))
 
     async def restore(self, user_id: UserId) -> Profile:
-        """Take a deletion back. Raises NotFound."""
+        """Undo a deletion. Raises NotFound."""
         return await self._changed(user_id, {"deleted_at": None})
 
     async def list(self, *, cursor: str | None = None, limit: int = 50) -> Page[Profile]:
-        """Who is not deleted, the newest first."""
+        """People who are not deleted, the newest first."""
         page = await PROFILES.page(
             self._source, "deleted_at is null", [], cursor=cursor, limit=limit
         )

@@ -37,7 +37,7 @@ class Project:
 
 
 class ProjectStore:
-    """Makes and finds projects; deleted ones are not found by slug or list, and can be restored."""
+    """Creates and finds projects. Deleted ones can be restored; `by_slug` and `list` leave them out."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -50,9 +50,9 @@ class ProjectStore:
         template_id: str | None = None,
         slug: str | None = None,
     ) -> Project:
-        """A new project; its slug comes from the name where none is given. Raises InputError for a taken slug."""
+        """Create a project. Without `slug` it is derived from the name. Raises InputError for a taken slug."""
         checked(name, "name of a project", NAME_LIMIT)
-        # A trigger makes the slug from the name where there is none.
+        # If the slug is null, a trigger derives it from the name.
         values = ProjectsInsert(
             user_id=user_id,
             name=name,
@@ -69,14 +69,14 @@ class ProjectStore:
         return _project(row)
 
     async def get(self, project_id: ProjectId) -> Project:
-        """One project, also a deleted one. Raises NotFound."""
+        """One project, even if deleted. Raises NotFound."""
         rows = await PROJECTS.find(self._source, "id = $1", project_id)
         if not rows:
             raise NotFound(f"There is no project {project_id}.")
         return _project(rows[0])
 
     async def by_slug(self, user_id: UserId, slug: str) -> Project:
-        """A person's project by its short name. Raises NotFound."""
+        """A person's project by its slug. Raises NotFound."""
         condition = "user_id = $1 and slug = $2 and status <> 'deleted'"
         rows = await PROJECTS.find(self._source, condition, user_id, slug)
         if not rows:
@@ -104,7 +104,7 @@ class ProjectStore:
         return Page(tuple(map(_project, page.items)), page.cursor)
 
     async def update(self, project_id: ProjectId, changes: ProjectChanges) -> Project:
-        """Change what a person may change. Raises NotFound (also for a deleted one), Denied."""
+        """Change what a person may change. Raises NotFound (even if only deleted), Denied."""
         values: ProjectsUpdate = {}
         if changes.name is not None:
             values["name"] = changes.name
@@ -118,27 +118,26 @@ class ProjectStore:
         return _project(row)
 
     async def archive(self, project_id: ProjectId) -> Project:
-        """Put a project aside. Raises NotFound, Conflict."""
+        """Archive a project. Raises NotFound, Conflict."""
         return await self._become(project_id, "archived")
 
     async def delete(self, project_id: ProjectId) -> Project:
-        """Mark a project as deleted: its short name is free again, its revisions stay. Raises NotFound."""
+        """Mark a project as deleted. Its slug becomes free, its revisions stay. Raises NotFound."""
         return await self._become(project_id, "deleted")
 
     async def restore(self, project_id: ProjectId) -> Project:
-        """Bring a deleted or archived project back. Raises NotFound, Conflict when its short name is taken."""
+        """Restore a deleted or archived project. Raises NotFound, Conflict if its slug is taken by now."""
         try:
             return await self._become(project_id, "active")
         except Conflict as error:
             if error.__cause__ is None:
                 raise
             raise Conflict(
-                "Another project has this one's short name by now.",
+                "Another project has this name by now.",
                 "Delete or rename that one first.",
             ) from error
 
     async def _become(self, project_id: ProjectId, status: ProjectStatus) -> Project:
-        """The project with that status; again is harmless."""
         before = [old for old, allowed in PROJECT_CHANGES.items() if status in allowed]
         allowed = ", ".join(f"'{each}'" for each in [*before, status])
         row = await PROJECTS.update(

@@ -21,7 +21,7 @@ from mobvibe_worker.store.tables import BLOBS, FILES, JOBS, REVISIONS
 
 @dataclass(frozen=True, slots=True)
 class PackedFiles:
-    """Parallel lists of paths and SHA-256 digests, and the new contents, each once."""
+    """Parallel lists of paths and SHA-256 digests, and each content that is not stored yet."""
 
     paths: list[str]
     hashes: list[bytes]
@@ -29,7 +29,7 @@ class PackedFiles:
 
 
 async def pack(source: Source, project_id: ProjectId, files: FileTree) -> PackedFiles:
-    """What `add_revision` needs: nothing is sent that the project holds already."""
+    """Prepare files for storing, without the contents that the project already has."""
     paths = sorted(files)
     hashes = [hashlib.sha256(files[path]).digest() for path in paths]
     by_hash = {digest: files[path] for path, digest in zip(paths, hashes, strict=True)}
@@ -40,13 +40,13 @@ async def pack(source: Source, project_id: ProjectId, files: FileTree) -> Packed
 
 
 class RevisionStore:
-    """Reads revisions, and commits the two kinds that no job completes: templates and the person's own edits."""
+    """Reads revisions, and commits those that do not come from the agent."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
 
     async def head(self, project_id: ProjectId) -> tuple[Revision, FileTree] | None:
-        """The current revision with its files, or None while the project has none."""
+        """The current revision with its files, or None if the project has none yet."""
         rows = await REVISIONS.find(
             self._source,
             "id = (select p.head_revision_id from public.projects p where p.id = $1)",
@@ -74,7 +74,7 @@ class RevisionStore:
         return Page(tuple(map(_revision, page.items)), page.cursor)
 
     async def files(self, revision_id: RevisionId) -> FileTree:
-        """All files of a revision; empty for an unknown one."""
+        """All files of a revision; none for an unknown one."""
         rows = await repeatable(
             self._source,
             f"select {FILES.columns('f')}, {BLOBS.columns('b')} from public.project_files f"
@@ -85,7 +85,7 @@ class RevisionStore:
         return dict(map(_path_and_content, rows))
 
     async def commit_template(self, attempt: Attempt, files: FileTree) -> Revision:
-        """The project's first files; when it has a head already, that one. Raises LeaseLost."""
+        """Commit the project's first files, or return the head if there is one. Raises LeaseLost."""
         packed = await pack(self._source, await self._project_of(attempt), files)
         rows = await repeatable(
             self._source,
@@ -102,7 +102,7 @@ class RevisionStore:
     async def commit_person(
         self, project_id: ProjectId, base: RevisionId, files: FileTree
     ) -> Revision:
-        """What the person edited on top of `base`, unchecked. Raises HeadMoved when the head is another."""
+        """Commit a person's edits on top of `base`, unchecked. Raises HeadMoved if `base` is no longer the head."""
         packed = await pack(self._source, project_id, files)
         rows = await once(
             self._source,
@@ -118,9 +118,9 @@ class RevisionStore:
     async def restore(
         self, project_id: ProjectId, base: RevisionId, revision_id: RevisionId
     ) -> Revision:
-        """Make an earlier version's files the head again, as a new revision; nothing later is lost.
+        """Commit an earlier version's files as a new revision; later versions stay.
 
-        Raises HeadMoved when the head is not `base`, NotFound for another project's revision.
+        Raises HeadMoved if the head is not `base`, NotFound for another project's revision.
         """
         rows = await once(
             self._source,

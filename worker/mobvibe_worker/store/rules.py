@@ -1,4 +1,4 @@
-"""The product's rules on top of the generated rows: how long texts may be, which status may follow which."""
+"""Rules beyond the table definitions: limits of text lengths and allowed changes of status."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAME_LIMIT = 200
 DISPLAY_NAME_LIMIT = 100
 DESCRIPTION_LIMIT = 4_000
 SESSIONS_LIMIT: Mapping[Tier, int | None] = {"free": 3, "pro": 20, "team": 100, "local": None}
-"""How many sessions may be open at once; None is no limit."""
+"""How many sessions may be open at once; None means no limit."""
 
 PROJECT_CHANGES: Mapping[ProjectStatus, frozenset[ProjectStatus]] = {
     "active": frozenset({"archived", "deleted"}),
@@ -37,7 +37,7 @@ SESSION_CHANGES: Mapping[SessionStatus, frozenset[SessionStatus]] = {
 
 @dataclass(frozen=True, slots=True)
 class ProjectChanges:
-    """What a person may change of a project; None leaves it as it is. Raises InputError for what is too long."""
+    """Changes to a project; None leaves a value as it is. Raises InputError for too long texts."""
 
     name: str | None = None
     description: str | None = None
@@ -51,7 +51,7 @@ class ProjectChanges:
 
 @dataclass(frozen=True, slots=True)
 class ProfileChanges:
-    """What may change of a profile; None leaves it as it is. A new tier brings its limit of sessions along."""
+    """Changes to a profile; None leaves a value as it is. A new tier also sets its limit of sessions."""
 
     display_name: str | None = None
     tier: Tier | None = None
@@ -61,15 +61,15 @@ class ProfileChanges:
 
 
 def checked(text: str, what: str, most: int, *, least: int = 1) -> str:
-    """The text. Raises InputError when it is blank where it must not be, or too long."""
+    """Return the text. Raises InputError if it is too long or too short."""
     if len(text.strip()) < least or len(text) > most:
         raise InputError(
-            f"The {what} has {len(text):,} characters; it may have {least} to {most:,}.",
+            f"The {what} has {len(text):,} characters; {least} to {most:,} are allowed.",
             "Shorten it." if len(text) > most else f"Give a {what}.",
         )
     return text
 
 
 def given(**values: Any) -> dict[str, Any]:
-    """Those that are not None."""
+    """The values that are not None."""
     return {name: value for name, value in values.items() if value is not None}

@@ -1,4 +1,4 @@
-"""A believable set of people, apps and builds, to look around in; nothing of it waits, so no worker will build it."""
+"""Example people, apps and builds. None of the jobs is pending, so no worker runs them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _GREEN = CheckReport(tuple(Check(name, True, 1.5) for name in CHECK_NAMES))
 
 @dataclass(frozen=True, slots=True)
 class _Build:
-    """One prompt and what became of it."""
+    """One prompt and the status of its job."""
 
     prompt: str
     status: JobStatus = "completed"
@@ -123,7 +123,7 @@ PEOPLE = (
 
 
 async def seed(dsn: str) -> dict[str, int]:
-    """Put the data set in, all or nothing; again changes nothing. Returns how many rows each table gained.
+    """Insert the example data in one transaction. Idempotent. Returns how many rows each table gained.
 
     Raises DatabaseUnreachable, SchemaTooOld, StoreError.
     """
@@ -273,21 +273,21 @@ async def _add_revision(
 
 def _story(build: _Build, revision: UUID | None) -> list[Payload]:
     """The events of one build, from the prompt to how it ended."""
-    told: list[Payload] = [
+    started: list[Payload] = [
         Message(build.prompt, author="person"),
         Thinking("One screen, its state kept on the phone; then the checks."),
         FileChange("App.tsx", "modified", added=5, removed=1),
     ]
     if revision is not None:
         return [
-            *told,
+            *started,
             Terminal("tsc --noEmit", "passed", seconds=3.2),
             Completion(str(revision), _GREEN.to_data(), "Done.", 1, 1, 1800, "0.042", 95.0),
         ]
     if build.status == "cancelled":
-        return [*told, ErrorRaised("Cancelled.", is_cancelled=True)]
+        return [*started, ErrorRaised("Cancelled.", is_cancelled=True)]
     return [
-        *told,
+        *started,
         Terminal("tsc --noEmit", "failed", "App.tsx(4,10): error TS2322", 3.0),
         ErrorRaised("The checks still fail, so the last working version stays."),
     ]

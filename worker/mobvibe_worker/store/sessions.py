@@ -60,7 +60,7 @@ class Session:
 
 
 class SessionStore:
-    """Makes and finds sessions."""
+    """Creates and finds sessions."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -68,7 +68,7 @@ class SessionStore:
     async def create(
         self, project_id: ProjectId, prompt: str, platform: Platform = "mobile"
     ) -> SessionId:
-        """A new conversation about a project. Raises NotFound for an unknown project."""
+        """Start a conversation about a project. Raises NotFound for an unknown project."""
         projects = await PROJECTS.find(self._source, "id = $1", project_id)
         if not projects:
             raise NotFound(f"There is no project {project_id}.")
@@ -97,7 +97,7 @@ class SessionStore:
         return Page(tuple(map(_session, page.items)), page.cursor)
 
     async def expired(self, limit: int = 100) -> list[Session]:
-        """Open conversations whose time is over, the earliest first."""
+        """Open conversations that are due to expire, the earliest first."""
         condition = (
             "expires_at < now() and status in ('pending', 'active', 'paused')"
             " order by expires_at limit $1"
@@ -105,7 +105,7 @@ class SessionStore:
         return [_session(row) for row in await SESSIONS.find(self._source, condition, limit)]
 
     async def change_status(self, session_id: SessionId, status: SessionStatus) -> Session:
-        """Move a conversation on as SESSION_CHANGES allows; again is harmless. Raises NotFound, Conflict."""
+        """Change the status as SESSION_CHANGES allows. Idempotent. Raises NotFound, Conflict."""
         before = [old for old, allowed in SESSION_CHANGES.items() if status in allowed]
         allowed = ", ".join(f"'{each}'" for each in [*before, status])
         row = await SESSIONS.update(
@@ -117,11 +117,11 @@ class SessionStore:
         return _session(row)
 
     async def expire(self, session_id: SessionId) -> Session:
-        """Close a conversation: it frees its slot and loses nothing. Raises NotFound, Conflict."""
+        """Close a conversation. That frees its slot; nothing is deleted. Raises NotFound, Conflict."""
         return await self.change_status(session_id, "expired")
 
     async def restore(self, session_id: SessionId) -> Session:
-        """Open a conversation again for a day. Raises NotFound, Conflict when no slot is free."""
+        """Reopen a conversation for a day. Raises NotFound, Conflict if no slot is free."""
         sql = (
             "update public.coding_sessions set status = 'active',"
             " expires_at = greatest(expires_at, now() + interval '24 hours')"
@@ -139,7 +139,7 @@ class SessionStore:
         return SessionId(rows[0].id) if rows else None
 
     async def summaries(self, user_id: UserId, limit: int = 50) -> list[SessionSummary]:
-        """A person's sessions with their newest jobs, the last active first, in one query."""
+        """A person's sessions with their newest jobs, the most recently active first."""
         return list(map(_summary, await repeatable(self._source, _SUMMARIES, user_id, limit)))
 
     async def set_preview(
@@ -149,14 +149,14 @@ class SessionStore:
         webview_url: str | None,
         container_id: str | None,
     ) -> None:
-        """Where the session's app is served now; None where it is not."""
+        """Record where the session's app is served; None if it is not."""
         values = CodingSessionsUpdate(
             metro_url=metro_url, webview_url=webview_url, container_id=container_id
         )
         await SESSIONS.change(self._source, session_id, values)
 
     async def unset_preview(self, session_id: SessionId, container_id: str) -> None:
-        """That preview serves no longer; a later one's address stays."""
+        """Clear the addresses of that preview; those of a later one stay."""
         await repeatable(
             self._source,
             "update public.coding_sessions set metro_url = null, webview_url = null, container_id = null"
@@ -166,7 +166,7 @@ class SessionStore:
         )
 
     async def take_home(self, session_id: SessionId, home_id: str) -> None:
-        """From now on that home announces where the session's app is served: its person goes on with it there."""
+        """Make this home the one that serves the session's app and announces its address."""
         await repeatable(
             self._source,
             "update public.coding_sessions set metadata = metadata || jsonb_build_object('home', $2::text)"
@@ -176,7 +176,7 @@ class SessionStore:
         )
 
     async def is_at_home(self, session_id: SessionId, home_id: str) -> bool:
-        """Whether that home announces it; a session of no home becomes the first one's that asks."""
+        """Whether this home serves the session's app. A session without a home is given to the first that asks."""
         await repeatable(
             self._source,
             "update public.coding_sessions set metadata = metadata || jsonb_build_object('home', $2::text)"

@@ -9,7 +9,7 @@ from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.previews import PreviewRegistry
 from mobvibe_worker.store.profiles import ProfileStore
 from mobvibe_worker.store.projects import ProjectStore
-from mobvibe_worker.store.retention import UpkeepStore
+from mobvibe_worker.store.retention import RetentionStore
 from mobvibe_worker.store.revisions import RevisionStore
 from mobvibe_worker.store.sessions import SessionStore
 from mobvibe_worker.store.turns import TurnLedger
@@ -30,4 +30,4 @@ class Stores:
         self.previews = PreviewRegistry(source)
         self.workers = WorkerRegistry(source)
         self.profiles = ProfileStore(source)
-        self.retention = UpkeepStore(source)
+        self.retention = RetentionStore(source)

@@ -1,4 +1,4 @@
-"""What jobs cost: set aside before each request, settled after it, counted over all attempts."""
+"""What jobs cost: reserved before each request, settled after it, summed over all attempts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SMALLEST = Decimal("0.000001")
 
 
 class TurnLedger:
-    """The model's turns and their money, US dollars; amounts are kept to a millionth, rounded up."""
+    """The model's turns and their cost in US dollars, rounded up to a millionth."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -28,9 +28,9 @@ class TurnLedger:
         *,
         default_budget_usd: Decimal | None = None,
     ) -> None:
-        """Set `usd` aside for a turn, before its request. `default_budget_usd` holds where the job names none.
+        """Reserve `usd` for a turn before its request. `default_budget_usd` applies if the job has no budget.
 
-        Raises BudgetReached when what all attempts of the job spent and set aside would pass its budget, LeaseLost.
+        Raises BudgetReached if the spent and reserved sum of all attempts would exceed it, LeaseLost.
         """
         await repeatable(
             self._source,
@@ -52,7 +52,7 @@ class TurnLedger:
         usage: dict[str, Any],
         cost_usd: Decimal | None,
     ) -> None:
-        """Keep what was said and what it cost (None: the price is unknown). Also a lost attempt's money is spent."""
+        """Store a turn and its cost, None if the price is unknown. This also works after the lease was lost."""
         await repeatable(
             self._source,
             "select public.settle_turn($1, $2, $3, $4, $5, $6)",
@@ -65,7 +65,7 @@ class TurnLedger:
         )
 
     async def cost_of_job(self, job_id: JobId) -> Decimal:
-        """What a job has cost in all its attempts."""
+        """The cost of all attempts of a job."""
         return await self._sum("job_id = $1", job_id)
 
     async def cost_today(self, user_id: UserId) -> Decimal:

@@ -42,8 +42,8 @@ order by is_lost, w.is_busy desc, w.last_heartbeat_at desc, w.id, j.started_at, 
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbour:
-    """A worker that shares a host, and which process it is there."""
+class LocalWorker:
+    """A worker of the same machine, and its process there."""
 
     id: WorkerId
     pid: int
@@ -67,7 +67,7 @@ class WorkerRegistry:
         host_key: str = "",
         process_started: str = "",
     ) -> None:
-        """Say that this worker is alive."""
+        """Record a heartbeat."""
         values = WorkersInsert(
             id=worker,
             host=host,
@@ -80,14 +80,14 @@ class WorkerRegistry:
         also = "last_heartbeat_at = now(), gone_at = null"
         await WORKERS.put(self._source, values, ("slots",), also)
 
-    async def neighbours(self, host_key: str) -> list[Neighbour]:
-        """The workers of a host that did not say that they stopped."""
+    async def of_machine(self, host_key: str) -> list[LocalWorker]:
+        """The workers of a machine that have not reported their end."""
         condition = "host_key = $1 and gone_at is null order by started_at, id"
         rows = await WORKERS.find(self._source, condition, host_key)
-        return [Neighbour(WorkerId(row.id), row.pid, row.process_started) for row in rows]
+        return [LocalWorker(WorkerId(row.id), row.pid, row.process_started) for row in rows]
 
     async def gone(self, worker: WorkerId) -> None:
-        """Say that this worker stopped: with a last heartbeat, which one that was seen dead lacks."""
+        """Record that this worker stopped cleanly, with a last heartbeat."""
         await repeatable(
             self._source,
             "update public.workers set gone_at = now(), last_heartbeat_at = now() where id = $1",

@@ -25,7 +25,7 @@ async def branch(settings: AppSettings, flags: argparse.Namespace, out: Output) 
             case "list":
                 found = await branches.list()
                 for each in found:
-                    _tell(out, each)
+                    _print(out, each)
                 if not found:
                     out.note("there are no branches; `db branch NAME` makes one")
             case "drop":
@@ -33,12 +33,12 @@ async def branch(settings: AppSettings, flags: argparse.Namespace, out: Output) 
                 out.note(f"dropped {flags.dropped}")
             case name:
                 made = await branches.create(name)
-                _tell(out, made)
+                _print(out, made)
                 out.note(f'use it: DATABASE_URL="$(mobvibe-tui db url --branch {made.name})"')
     return 0
 
 
-def _tell(out: Output, branch: Branch) -> None:
+def _print(out: Output, branch: Branch) -> None:
     if out.is_json:
         out.value(
             {"branch": {"name": branch.name, "database": branch.database, "bytes": branch.size}}

@@ -20,9 +20,9 @@ from mobvibe_worker.store.schema.migrations import MigrationRunner
 
 
 async def contracts(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
-    """Write rows.py, and in a checkout the diagram of docs/database.md, from the live catalog.
+    """Generate rows.py, and in a checkout the diagram of docs/database.md, from the live catalog.
 
-    With --check only say whether they are in step (1 when not).
+    With --check, only compare; the exit code is 1 if they differ.
     """
     async with open_database(settings, out.status) as dsn:
         await MigrationRunner(dsn).require_current()
@@ -34,9 +34,9 @@ async def contracts(settings: AppSettings, flags: argparse.Namespace, out: Outpu
     late = [place for place, text in wanted.items() if not _holds(place, text)]
     for place, text in wanted.items():
         if place not in late:
-            out.note(f"{place.name} is what the database says")
+            out.note(f"{place.name} is up to date")
         elif flags.check:
-            out.note(f"{place.name} is not what the database says")
+            out.note(f"{place.name} is not up to date")
         else:
             _write(place, text)
             out.note(f"{place.name} was written")
@@ -57,7 +57,7 @@ def _write(place: Path, text: str) -> None:
 
 
 async def url(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
-    """Print the address of the database on stdout, its password included: it was asked for."""
+    """Print the database's address with its password on stdout."""
     environment = build_environment(settings)
     try:
         dsn = await environment.start(out.status)
@@ -75,12 +75,12 @@ async def url(settings: AppSettings, flags: argparse.Namespace, out: Output) -> 
 
 
 async def psql(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
-    """psql on the database; Postgres is kept up for as long as it runs. Returns psql's exit code."""
+    """Run psql on the database and keep Postgres running meanwhile. Returns psql's exit code."""
     program = find_program("psql")
     if program is None:
-        raise InputError("There is no psql here.", "Install PostgreSQL's client programs.")
+        raise InputError("psql is not installed.", "Install the PostgreSQL client programs.")
     async with open_database(settings, out.status, flags.branch) as dsn:
-        # ctrl+c belongs to psql: it cancels the query there.
+        # ctrl+c belongs to psql, where it cancels the query.
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: None)
         process = await asyncio.create_subprocess_exec(
             str(program), *flags.arguments, env={**os.environ, **libpq_environment(dsn)}

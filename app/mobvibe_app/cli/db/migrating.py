@@ -24,20 +24,20 @@ MOST_DIFFERENCES = 20
 
 
 async def migrate(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
-    """Apply what is pending; twice is harmless. With --on-branch on a copy with the real data first."""
+    """Apply the pending migrations. With --on-branch, try them on a copy with the real data first."""
     async with open_database(settings, out.status) as dsn:
         if flags.on_branch:
             tried = await rehearsal.rehearse(dsn, copy_in_use=copy_with_dump)
-            _tell(out, tried, "tried on a copy")
+            _print(out, tried, "tried on a copy")
         applied = await MigrationRunner(dsn).migrate()
-    _tell(out, applied, "applied")
+    _print(out, applied, "applied")
     if not applied:
         out.note("nothing is pending")
     return 0
 
 
 async def rollback(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
-    """Take back the newest migration, or all above --to. Asks first where rows would be deleted."""
+    """Take back the newest migration, or all above --to. Asks first if rows would be deleted."""
     async with open_database(settings, out.status) as dsn:
         runner = MigrationRunner(dsn)
         states = await runner.status()
@@ -45,13 +45,15 @@ async def rollback(settings: AppSettings, flags: argparse.Namespace, out: Output
         newest = applied[-1] if applied else 0
         to = flags.to if flags.to is not None else (applied[-2] if len(applied) > 1 else 0)
         if not 0 <= to <= newest:
-            raise InputError(f"There is no version {to} to go back to.", f"It is at {newest} now.")
+            raise InputError(
+                f"There is no version {to} to go back to.", f"The database is at {newest}."
+            )
         lost = await runner.tables_at_risk(to)
         if lost and not flags.yes:
             what = f"The rows of {', '.join(lost)} in {_place_of(dsn)}"
             if not await _is_sure("rollback", what, out):
                 return 2
-        _tell(out, await runner.rollback(to), "rolled back")
+        _print(out, await runner.rollback(to), "rolled back")
     return 0
 
 
@@ -65,7 +67,7 @@ async def status(settings: AppSettings, flags: argparse.Namespace, out: Output) 
 
 
 async def verify(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
-    """Up, down and up again on a branch; 1 when the schemas differ. The database is not touched."""
+    """Go up, down and up again on a branch; the exit code is 1 if the schemas differ."""
     async with open_database(settings, out.status) as dsn:
         found = await rehearsal.verify(dsn, copy_in_use=copy_with_dump)
     if found.why_empty:
@@ -100,8 +102,8 @@ async def reset(settings: AppSettings, flags: argparse.Namespace, out: Output) -
         if not flags.without_export:
             await _export(dsn, Home(settings.home), out)
         runner = MigrationRunner(dsn)
-        _tell(out, await runner.clear(), "rolled back")
-        _tell(out, await runner.migrate(), "applied")
+        _print(out, await runner.clear(), "rolled back")
+        _print(out, await runner.migrate(), "applied")
         if flags.seed:
             await _seed(dsn, out)
     return 0
@@ -140,7 +142,7 @@ async def _export(dsn: str, home: Home, out: Output) -> None:
 
 
 async def seed(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
-    """Put in people, apps and builds to look around in; twice is harmless."""
+    """Insert example people, apps and builds. Idempotent."""
     async with open_database(settings, out.status) as dsn:
         await MigrationRunner(dsn).require_current()
         await _seed(dsn, out)
@@ -152,7 +154,7 @@ async def _seed(dsn: str, out: Output) -> None:
     if out.is_json:
         out.value({"seeded": added})
     elif not any(added.values()):
-        out.line("the data set is there already")
+        out.line("the example data is there already")
     else:
         out.line(", ".join(f"{count} {table}" for table, count in added.items()))
         out.line("look around as one of them: mobvibe-tui --as grace@example.com")
@@ -166,8 +168,8 @@ def _place_of(dsn: str) -> str:
 
 async def _is_sure(word: str, what: str, out: Output) -> bool:
     if not sys.stdin.isatty():
-        raise InputError(f"{what} would be deleted.", "Say --yes when that is what you want.")
-    out.note(f"{what} will be gone. Type '{word}' to go on:")
+        raise InputError(f"{what} would be deleted.", "Add --yes to confirm.")
+    out.note(f"{what} will be deleted. Type '{word}' to continue:")
     answer: str = await asyncio.to_thread(sys.stdin.readline)
     if answer.strip() == word:
         return True
@@ -175,7 +177,7 @@ async def _is_sure(word: str, what: str, out: Output) -> bool:
     return False
 
 
-def _tell(out: Output, migrations: Sequence[Applied], state: str) -> None:
+def _print(out: Output, migrations: Sequence[Applied], state: str) -> None:
     for one in migrations:
         _line(out, one.version, one.name, state, milliseconds=one.milliseconds)
 

@@ -94,7 +94,7 @@ async def test_migrate_seed_verify_reset(tmp_path: Path, empty_database: str) ->
     assert [one["state"] for one in newest] == ["applied", "pending"]
     assert "T" in newest[0]["applied_at"] and newest[1]["applied_at"] is None
     nowhere = await db(tmp_path, empty_database, "rollback", "--to", "12")
-    assert nowhere.code == 2 and f"It is at {OURS - 1} now" in nowhere.err
+    assert nowhere.code == 2 and f"at {OURS - 1}." in nowhere.err
     gone = await db(tmp_path, empty_database, "rollback", "--to", "0", "--yes")
     assert gone.code == 0, gone.err
     assert (await db(tmp_path, empty_database, "migrate")).code == 0
@@ -143,7 +143,7 @@ def test_reset_asks_and_takes_only_the_word(tmp_path: Path, database_url: str) -
             columns=120,
             env=allowed_environment({"DATABASE_URL": database_url, "MOBVIBE_HOME": str(tmp_path)}),
         ) as terminal:
-            terminal.wait_for("Type 'reset' to go on")
+            terminal.wait_for("Type 'reset' to continue")
             assert "rolled back" not in terminal.text
             terminal.type(typed)
             terminal.press("enter")
@@ -207,7 +207,7 @@ async def test_contracts_and_a_pooler(tmp_path: Path, database_url: str) -> None
     finally:
         await connection.close()
     behind = await db(tmp_path, database_url, "contracts", "--check")
-    assert behind.code == 1 and "is not what the database says" in behind.err
+    assert behind.code == 1 and "is not up to date" in behind.err
 
     pooler = "postgresql://u:hunter2secret@127.0.0.1:6543/postgres"
     refused = await db(tmp_path, pooler, "migrate")

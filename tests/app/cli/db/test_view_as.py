@@ -134,4 +134,4 @@ async def test_plain_lines_as_a_person(database_url: str, tmp_path: Path) -> Non
     assert [each["project"] for each in overview["sessions"]] == ["shift-planner"]
     assert overview["queue"]["completed"] == 2
     code, out, err = await plainly(database_url, tmp_path / "h", "nobody@example.com")
-    assert code == 2 and not out and "Nobody here has the email 'nobody@example.com'" in err
+    assert code == 2 and not out and "No person has the email 'nobody@example.com'" in err

@@ -1,4 +1,4 @@
-"""How SQL is run: with time limits, with readable errors, and repeated only where that is safe."""
+"""Runs SQL with time limits and readable errors, and repeats it only if that is safe."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mobvibe_worker.store.connection.user_view import UserView
 
 T = TypeVar("T")
 Source: TypeAlias = Pool | UserView
-"""Where statements run: as ourselves, or through one person's row-level security."""
+"""Where statements run: with the program's own role, or under one person's row-level security."""
 
 ACQUIRE_SECONDS = 10.0
 PATIENCE_SECONDS = 4.0
@@ -25,27 +25,27 @@ _LONGEST_PAUSE = 0.25
 
 
 async def repeatable(source: Source, sql: str, *arguments: Any) -> list[Record]:
-    """Run a read or an idempotent write; repeated with growing pauses while the server is away.
+    """Run a read or an idempotent write, and repeat it with growing pauses while the server is unreachable.
 
-    Raises DatabaseUnreachable after `PATIENCE_SECONDS`, else the StoreError that fits.
+    Raises DatabaseUnreachable after `PATIENCE_SECONDS`, else the matching StoreError.
     """
     return await _with_patience(lambda: _fetch(source, sql, arguments), is_lost)
 
 
 async def once(source: Source, sql: str, *arguments: Any) -> list[Record]:
-    """Run a write that must not happen twice; repeated only where it surely did not happen."""
+    """Run a write that must not happen twice. It is repeated only if it certainly did not happen."""
     return await _with_patience(
         lambda: _fetch(source, sql, arguments), lambda error: isinstance(error, NOT_EXECUTED)
     )
 
 
 async def _fetch(source: Source, sql: str, arguments: tuple[Any, ...]) -> list[Record]:
-    # A time limit is a task of its own: only where there may be something to wait for.
+    # A time limit costs a task, so it is set only if there may be a wait.
     has_idle_one = isinstance(source, Pool) and source.get_idle_size() > 0
     async with source.acquire(timeout=None if has_idle_one else ACQUIRE_SECONDS) as connection:
         rows: list[Record] = await connection.fetch(sql, *arguments)
-        # The store's statements set nothing, or only until the end of their transaction. One that failed may leave a
-        # connection in any state: then the reset finds out.
+        # The store's statements change no setting beyond their transaction, so the reset can be skipped. After a
+        # failure the connection may be in any state, and the reset runs.
         if leave_as_found := getattr(connection, "leave_as_found", None):
             leave_as_found()
         return rows

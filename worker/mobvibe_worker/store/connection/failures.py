@@ -1,4 +1,4 @@
-"""What can go wrong between here and Postgres: which errors are worth repeating, and what a person is told."""
+"""Translates asyncpg's errors into readable ones, and knows which are worth a repeat."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from mobvibe_worker.errors import (
     StoreError,
 )
 
-# The statement did not run, or was rolled back: repeating it is safe for every statement.
+# The statement did not run or was rolled back, so every statement can be repeated.
 NOT_EXECUTED = (
     ConnectionRefusedError,
     pg.CannotConnectNowError,
     pg.TooManyConnectionsError,
     pg.SerializationError,
     pg.DeadlockDetectedError,
-    # A migration changed what a prepared statement gives; inside a transaction asyncpg cannot prepare it again itself.
+    # A migration changed a prepared statement's result; asyncpg cannot prepare it again within a transaction.
     pg.InvalidCachedStatementError,
 )
-# The connection went away, and with it the answer: only what may run twice is repeated.
+# The connection was lost with the reply, so only idempotent statements can be repeated.
 _LOST = (
     OSError,
     pg.PostgresConnectionError,
@@ -42,7 +42,7 @@ _LOST = (
     pg.CrashShutdownError,
     asyncpg.InternalClientError,
 )
-# Rolled back, by our time limit or by one of the server's own.
+# Rolled back by our time limit or by the server's.
 _TOO_LONG = (TimeoutError, pg.QueryCanceledError, pg.LockNotAvailableError)
 _OURS: dict[str, type[MobvibeError]] = {
     "MV001": LeaseLost,
@@ -57,16 +57,16 @@ _MISSING_SCHEMA = frozenset({"42P01", "42883", "42703", "3F000"})
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether the server is away for a moment, by the error that asyncpg raised."""
+    """Whether an error of asyncpg means that the server is unreachable for the moment."""
     if isinstance(error, NOT_EXECUTED + _LOST):
         return True
-    # asyncpg raises InterfaceError for closed connections and for wrong use alike.
+    # asyncpg also raises InterfaceError for wrong use.
     return isinstance(error, asyncpg.InterfaceError) and "clos" in str(error)
 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn what asyncpg raises into errors that a person can read. Wrong use of asyncpg stays what it is."""
+    """Turn errors of asyncpg into readable ones. Wrong use of asyncpg is not translated."""
     try:
         yield
     except (
@@ -78,12 +78,12 @@ def translated() -> Iterator[None]:
         if isinstance(error, _TOO_LONG):
             raise DatabaseUnreachable(
                 "The database did not answer in time.",
-                "It is busy, or every connection is in use; try again in a moment.",
+                "It is busy or has no free connection; try again in a moment.",
             ) from error
         if is_lost(error):
             raise DatabaseUnreachable(
                 f"The database does not answer ({type(error).__name__}).",
-                "It is tried again by itself; check that the server runs.",
+                "The program keeps trying; check that the server runs.",
             ) from error
         if isinstance(error, asyncpg.PostgresError):
             raise _readable(error) from error
@@ -98,18 +98,20 @@ def _readable(error: asyncpg.PostgresError) -> MobvibeError:
     if state in _MISSING_SCHEMA:
         return SchemaTooOld(f"The database lacks a part of the schema: {said}.")
     if isinstance(error, pg.DiskFullError):
-        return StoreError("The database's disk is full.", "Free some space; it goes on by itself.")
+        return StoreError(
+            "The database's disk is full.", "Free some space; the program then continues."
+        )
     if isinstance(error, pg.InsufficientPrivilegeError | pg.ReadOnlySQLTransactionError):
         return Denied(f"The database refused that: {said}.")
     if isinstance(error, _TAKEN):
-        return Conflict(f"There is such a thing already: {said}.", "Choose another name or key.")
+        return Conflict(f"It exists already: {said}.", "Choose another name or key.")
     if isinstance(error, pg.ForeignKeyViolationError):
-        return Conflict(f"That belongs to something that is not there, or is needed: {said}.")
+        return Conflict(f"It refers to something missing, or something else refers to it: {said}.")
     return StoreError(f"The database refused that: {said}.")
 
 
 def unreachable(dsn: str, error: BaseException) -> DatabaseUnreachable:
-    """Why no connection came about, without the URL's secrets."""
+    """Why the connection failed, without the URL's secrets."""
     parts = _parts(dsn)
     if parts is None or isinstance(error, (ValueError, pg.ClientConfigurationError)):
         return DatabaseUnreachable(

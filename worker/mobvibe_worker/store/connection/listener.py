@@ -1,4 +1,4 @@
-"""One connection that listens for everybody in this process, and comes back when it is lost."""
+"""One connection that listens for the whole process and reconnects when it is lost."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _ENDED = object()
 
 
 class Subscription:
-    """The payloads of one channel, for ever. The empty one means: some may be lost, look into the table."""
+    """The payloads of one channel, without end. An empty one means that some may be lost, so read the table."""
 
     def __init__(self) -> None:
         self._waiting: asyncio.Queue[Any] = asyncio.Queue()
 
     def push(self, payload: object) -> None:
-        """Hand a payload over; who is a thousand behind catches up from the table instead."""
+        """Add a payload. A subscriber that is a thousand behind reads the table instead."""
         if self._waiting.qsize() >= MOST_WAITING:
             while not self._waiting.empty():
                 self._waiting.get_nowait()
@@ -52,11 +52,11 @@ class Subscription:
 
 
 class Listener:
-    """`async with` starts it in the background; subscriptions may be made at any time.
+    """Listens in the background within `async with`; subscriptions may be made at any time.
 
-    Whenever it starts to listen, at first and after each loss, every subscriber gets `CATCH_UP`: notifications
-    are hints, the tables are the truth. Behind a transaction pooler LISTEN hears nothing: there every subscriber
-    gets `CATCH_UP` every `poll_seconds`.
+    Notifications are hints and the tables hold the truth, so every subscriber gets `CATCH_UP` whenever listening
+    starts, also after each loss. LISTEN does not work through a transaction pooler; there every subscriber gets
+    `CATCH_UP` every `poll_seconds`.
     """
 
     def __init__(self, dsn: str, *, poll_seconds: float = POLL_SECONDS) -> None:
@@ -70,11 +70,11 @@ class Listener:
 
     @property
     def is_connected(self) -> bool:
-        """Whether notifications arrive now."""
+        """Whether the connection listens now."""
         return self._is_connected
 
     def subscribe(self, channel: str) -> Subscription:
-        """Every payload of a channel from now on, as long as the subscription is referenced."""
+        """The payloads of a channel from now on, for as long as the subscription is referenced."""
         subscription = Subscription()
         self._subscribers[channel].add(subscription)
         if channel in self._listened:
@@ -94,12 +94,12 @@ class Listener:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
         for channel in list(self._subscribers):
-            self._tell(channel, _ENDED)
+            self._notify(channel, _ENDED)
 
     async def _poll(self) -> None:
         while True:
             for channel in list(self._subscribers):
-                self._tell(channel, CATCH_UP)
+                self._notify(channel, CATCH_UP)
             await asyncio.sleep(self._poll_seconds)
 
     async def _keep_listening(self) -> None:
@@ -138,11 +138,11 @@ class Listener:
         for channel in [name for name in self._subscribers if name not in self._listened]:
             await connection.add_listener(channel, self._on_notification)
             self._listened.add(channel)
-            self._tell(channel, CATCH_UP)
+            self._notify(channel, CATCH_UP)
 
     def _on_notification(self, connection: object, pid: int, channel: str, payload: object) -> None:
-        self._tell(channel, payload)
+        self._notify(channel, payload)
 
-    def _tell(self, channel: str, payload: object) -> None:
+    def _notify(self, channel: str, payload: object) -> None:
         for subscription in list(self._subscribers[channel]):
             subscription.push(payload)

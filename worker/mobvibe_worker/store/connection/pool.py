@@ -1,4 +1,4 @@
-"""Opens the pool of connections to Postgres, and says how it fares."""
+"""Opens connections to Postgres and checks their health."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _JSONB_VERSION = b"\x01"
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """One round trip to the server, and the pool's connections at that moment."""
+    """The time of one round trip, and the pool's connections at that moment."""
 
     milliseconds: float
     server_version: str
@@ -36,7 +36,7 @@ class Health:
 
 
 class _Lent(asyncpg.Connection):
-    """A connection of the pool. What asyncpg sends when it is given back spares the role; this does not."""
+    """A pooled connection. Unlike asyncpg's own, its reset also restores the role."""
 
     __slots__ = ("_is_as_found",)
 
@@ -45,11 +45,11 @@ class _Lent(asyncpg.Connection):
         self._is_as_found = False
 
     def leave_as_found(self) -> None:
-        """Promise, until it is given back, to change nothing of its session: that saves the round trip of a reset."""
+        """Declare that the session is unchanged, which saves the round trip of the next reset."""
         self._is_as_found = True
 
     def get_reset_query(self) -> str:
-        """Asked once per return: whoever has it next is who logged in."""
+        """Called by asyncpg each time the connection is released."""
         if self._is_as_found:
             self._is_as_found = False
             return ""
@@ -64,7 +64,7 @@ async def open_pool(
     slow_seconds: float = SLOW_SECONDS,
     command_seconds: float = COMMAND_SECONDS,
 ) -> asyncpg.Pool:
-    """A pool of up to `size` connections. Raises DatabaseUnreachable, which says why and holds no secret."""
+    """Open a pool of up to `size` connections. Raises DatabaseUnreachable, with the reason and no secret."""
     keep_asyncpg_quiet()
     try:
         return await asyncpg.create_pool(
@@ -79,12 +79,12 @@ async def open_pool(
             server_settings={"application_name": application_name},
         )
     except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        # The cause would carry the URL, and with it the password.
+        # The cause would contain the URL with its password.
         raise unreachable(dsn, error) from None
 
 
 async def connect(dsn: str, *, application_name: str = "mobvibe") -> asyncpg.Connection:
-    """One connection outside of any pool. Raises DatabaseUnreachable."""
+    """Open one connection without a pool. Raises DatabaseUnreachable."""
     keep_asyncpg_quiet()
     try:
         return await asyncpg.connect(
@@ -98,7 +98,7 @@ async def connect(dsn: str, *, application_name: str = "mobvibe") -> asyncpg.Con
 
 
 async def check_health(pool: asyncpg.Pool) -> Health:
-    """Ask the server something small, once. Raises DatabaseUnreachable after `HEALTH_SECONDS`."""
+    """Make one round trip to the server. Raises DatabaseUnreachable after `HEALTH_SECONDS`."""
     started = time.monotonic()
     with translated():
         async with pool.acquire(timeout=HEALTH_SECONDS) as connection:
@@ -132,19 +132,18 @@ def is_transaction_pooler(dsn: str) -> bool:
 
 
 def _statements_kept(dsn: str) -> int:
-    """A prepared statement lives on one connection; behind a transaction pooler the next call may get another."""
     return 0 if is_transaction_pooler(dsn) else _STATEMENTS_KEPT
 
 
 async def set_codecs(connection: asyncpg.Connection) -> None:
-    """Let jsonb columns be Python values; binary, so that COPY works too."""
+    """Convert jsonb to and from Python values; in binary form, so that COPY works too."""
     await connection.set_type_codec(
         "jsonb", schema="pg_catalog", format="binary", encoder=_encode, decoder=_decode
     )
 
 
 def keep_asyncpg_quiet() -> None:
-    """Without a handler, Python prints asyncpg's warnings into the terminal."""
+    """Keep Python from printing asyncpg's warnings to the terminal, as it does without a handler."""
     logger = logging.getLogger("asyncpg")
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())

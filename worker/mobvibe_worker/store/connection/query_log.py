@@ -1,4 +1,4 @@
-"""Says what the database was asked and how long it took; never with which values."""
+"""Logs statements and their duration, never their values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HOUSEKEEPING = "pg_advisory_unlock_all"
 
 
 class QueryLog:
-    """Every statement at level DEBUG, one slower than `slow_seconds` as a WARNING, a failed one as INFO.
+    """Logs statements as DEBUG, failed ones as INFO, and those slower than `slow_seconds` as WARNING.
 
     Arguments are described by type and size: prompts, files and claims never reach a log.
     """
@@ -29,7 +29,6 @@ class QueryLog:
         self._slow_seconds = slow_seconds
 
     def __call__(self, query: LoggedQuery) -> None:
-        """Log one statement."""
         level = self._level(query)
         if _HOUSEKEEPING in query.query or not log.isEnabledFor(level):
             return
@@ -51,7 +50,7 @@ class QueryLog:
 
 
 def write_to(path: Path) -> logging.Handler:
-    """Let slow statements go into a file: a screen has no stderr. `LARGEST_FILE` bytes are kept, and as many older."""
+    """Also log slow statements to a file, as a screen has no stderr. It is rotated once at `LARGEST_FILE` bytes."""
     handler = RotatingFileHandler(
         path, maxBytes=LARGEST_FILE, backupCount=1, encoding="utf-8", delay=True
     )
@@ -62,7 +61,7 @@ def write_to(path: Path) -> logging.Handler:
 
 
 def described(arguments: Sequence[object] | None) -> str:
-    """Types and sizes in place of values."""
+    """Types and sizes instead of values."""
     return ", ".join(
         f"${number} {_kind(value)}" for number, value in enumerate(arguments or (), start=1)
     )

@@ -1,4 +1,4 @@
-"""Reads records as the generated row types, writes the generated inserts and updates, and turns pages by keyset."""
+"""Reads and writes one table as generated row types, with keyset pagination."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LARGEST_PAGE = 200
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Some of many, the newest first. `cursor` asks for the next ones; None after the last."""
+    """A page of results, the newest first. `cursor` asks for the next page; None on the last one."""
 
     items: tuple[T, ...]
     cursor: str | None
@@ -30,23 +30,23 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Table(Generic[R]):
-    """One table, read and written as the row type that the contracts have for it."""
+    """One table, or a function's result, read and written as a generated row type."""
 
     table: str
     kind: type[R]
     key: str = "id"
 
     def columns(self, alias: str = "") -> str:
-        """The select list; explicit, so that a column that a newer migration added changes nothing."""
+        """The select list. It names every column, so that columns of newer migrations are ignored."""
         prefix = f"{alias}." if alias else ""
         return ", ".join(prefix + name for name in self._names())
 
     def read(self, records: Iterable[Record]) -> list[R]:
-        """Records of exactly those columns as rows."""
+        """Convert records of exactly these columns to rows."""
         return [self.kind(**record) for record in records]
 
     def read_part(self, record: Record, start: int = 0) -> R | None:
-        """This table's row in a joined record whose columns of it begin at `start`; None where none was joined."""
+        """This table's row in a joined record, from column `start` on; None if an outer join found none."""
         values = tuple(record.values())[start : start + len(self)]
         return None if all(value is None for value in values) else self.kind(*values)
 
@@ -55,25 +55,25 @@ class Table(Generic[R]):
         return len(self._names())
 
     async def find(self, source: Source, condition: str, *arguments: Any) -> list[R]:
-        """The rows for which a condition (may end in order and limit) holds."""
+        """The rows that meet a condition, which may end in `order by` and `limit`."""
         sql = f"select {self.columns()} from public.{self.table} where {condition}"
         return self.read(await repeatable(source, sql, *arguments))
 
     async def insert(self, source: Source, values: Mapping[str, Any]) -> R:
-        """One new row, with what the database filled in. Raises Conflict, Denied and what `once` raises."""
+        """Insert a row and return it with its defaults. Raises Conflict, Denied and what `once` raises."""
         return self.read(await once(source, self.insertion(values), *values.values()))[0]
 
     async def put(
         self, source: Source, values: Mapping[str, Any], changes: Sequence[str], also: str = ""
     ) -> R:
-        """Insert, or change what is there by the key: `changes` among the values, `also` in SQL. Again is harmless."""
+        """Upsert by key. On conflict, set `changes` from the values and the SQL in `also`. Idempotent."""
         taken = ", ".join(f"{name} = excluded.{name}" for name in changes)
         conflict = f"on conflict ({self.key}) do update set {taken}{', ' if also else ''}{also}"
         sql = self.insertion(values, conflict)
         return self.read(await repeatable(source, sql, *values.values()))[0]
 
     def insertion(self, values: Mapping[str, Any], conflict: str = "") -> str:
-        """The statement that inserts these values, in their order, and returns the row."""
+        """The statement that inserts these values in their order and returns the row."""
         names = self._known(values)
         places = ", ".join(f"${number}" for number in range(1, len(names) + 1))
         return (
@@ -82,7 +82,7 @@ class Table(Generic[R]):
         )
 
     async def values(self, source: Source, name: str, condition: str, *arguments: Any) -> list[Any]:
-        """One column of the rows for which a condition holds, where whole rows would be heavy."""
+        """One column of the rows that meet a condition."""
         self._known({name: None})
         sql = f"select {name} from public.{self.table} where {condition}"
         return [record[0] for record in await repeatable(source, sql, *arguments)]
@@ -90,13 +90,13 @@ class Table(Generic[R]):
     async def update(
         self, source: Source, key: Any, values: Mapping[str, Any], condition: str = "true"
     ) -> R | None:
-        """The row after the change; None where there is none, or the condition on the old row does not hold."""
+        """Change a row and return it; None if it does not exist or the old row fails the condition."""
         statement = self._changing(values, condition)
         rows = self.read(await once(source, statement, key, *values.values()))
         return rows[0] if rows else None
 
     async def change(self, source: Source, key: Any, values: Mapping[str, Any]) -> R | None:
-        """As `update`, for what may be written twice: repeated while the server is away."""
+        """Like `update`, but repeated while the server is unreachable, so only for idempotent changes."""
         statement = self._changing(values, "true")
         rows = self.read(await repeatable(source, statement, key, *values.values()))
         return rows[0] if rows else None
@@ -119,7 +119,7 @@ class Table(Generic[R]):
         limit: int,
         order: str = "created_at",
     ) -> Page[R]:
-        """Up to `limit` rows, the newest by `order` first, after the cursor. Raises InputError for a bad one."""
+        """Up to `limit` rows after the cursor, the newest by `order` first. Raises InputError for a wrong cursor."""
         if not 1 <= limit <= LARGEST_PAGE:
             raise InputError(f"A page has 1 to {LARGEST_PAGE} rows, not {limit}.")
         given = list(arguments)
@@ -140,7 +140,7 @@ class Table(Generic[R]):
         return tuple(each.name for each in fields(self.kind))  # type: ignore[arg-type]
 
     def _known(self, values: Mapping[str, Any]) -> list[str]:
-        """Names become SQL, so only the contract's own are let through."""
+        """Names become SQL, so only those of the row type are allowed."""
         known = self._names()
         unknown = [name for name in values if name not in known]
         if unknown:
@@ -149,18 +149,18 @@ class Table(Generic[R]):
 
 
 def only(records: Sequence[Record], kind: type[T]) -> T:
-    """The one value of the one record: what a function returned. Raises SchemaTooOld where it is of another type."""
+    """The single value that a function returned. Raises SchemaTooOld if it has another type."""
     return _checked(records[0][0], kind)
 
 
 def only_or_none(records: Sequence[Record], kind: type[T]) -> T | None:
-    """As `only`, of a function that may return null."""
+    """Like `only`, for a function that may return null."""
     value = records[0][0]
     return None if value is None else _checked(value, kind)
 
 
 def each(records: Iterable[Record], kind: type[T]) -> list[T]:
-    """The one value of each record: what a function that returns a set of them did. Raises as `only` does."""
+    """The values that a set-returning function returned. Raises what `only` raises."""
     return [_checked(record[0], kind) for record in records]
 
 
@@ -182,6 +182,4 @@ def _decoded(cursor: str) -> list[Any]:
         moment, _, last = base64.urlsafe_b64decode(cursor.encode()).decode().partition(" ")
         return [datetime.fromisoformat(moment), UUID(last)]
     except (binascii.Error, UnicodeError, ValueError):
-        raise InputError(
-            "That is not the cursor of a page.", "Start again at the first page."
-        ) from None
+        raise InputError("The cursor is not valid.", "Start again at the first page.") from None

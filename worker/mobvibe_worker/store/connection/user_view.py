@@ -1,4 +1,4 @@
-"""One person's view of the database: every statement under their row-level security, and none that writes."""
+"""One person's read-only view of the database, under their row-level security."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _BECOME = "select set_config('role', $1, true), set_config('request.jwt.claims',
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Whose view it is."""
+    """The person whose view it is."""
 
     id: UserId
     email: str
 
 
 class UserView:
-    """Stands in for a pool: what `acquire` gives is that person, in a transaction that only reads.
+    """Replaces a pool: `acquire` returns a connection with the person's role in a read-only transaction.
 
-    Role and claims are local to the transaction, so that none of it is left on a connection of the pool.
+    Role and claims are local to the transaction, so nothing of them stays on a connection of the pool.
     """
 
     def __init__(self, pool: Pool, person: Person) -> None:

@@ -1,4 +1,4 @@
-"""Branches: copies of a database on the same server, to try things on before they touch the real one."""
+"""Copies a database on the same server, to try changes before they reach the real one."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _OTHERS = """
 select coalesce(nullif(application_name, ''), usename) as name, count(*) as sessions
 from pg_catalog.pg_stat_activity
 where datname = current_database() and pid <> pg_backend_pid()
-  -- Of another role's connection only a superuser is told the type; the server's own processes have no user.
+  -- Only a superuser sees the type of another role's connection; the server's own processes have no user.
   and (backend_type = 'client backend' or (backend_type is null and usename is not null))
 group by 1 order by 2 desc, 1 limit 5
 """
 
 
 CopyInUse = Callable[[str, str], Awaitable[None]]
-"""(source's address, empty target's address): copies what other programs are using. Raises BranchRefused."""
+"""(source's address, empty target's address): copies a database that is in use. Raises BranchRefused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """A copy: the name it was given, its database, its size in bytes."""
+    """A copy, with its name, its database and its size in bytes."""
 
     name: str
     database: str
@@ -44,9 +44,9 @@ class Branch:
 
 
 class Branches:
-    """The branches of one database. What is not marked as a branch of it is never touched.
+    """The branches of one database. A database without our mark is never touched.
 
-    The server copies a database in a blink, but only while nobody else is connected; `copy_in_use` is the way then.
+    The server copies a database fast, but only if nobody else is connected; otherwise `copy_in_use` copies it.
     """
 
     def __init__(self, dsn: str, copy_in_use: CopyInUse | None = None) -> None:
@@ -59,8 +59,10 @@ class Branches:
         return with_database(self._dsn, self._database(name))
 
     async def create(self, name: str) -> Branch:
-        """Copy schema and data. Raises BranchRefused (with who is in the way, or what the server forbids),
-        InputError for a name that cannot be used or is taken."""
+        """Copy schema and data.
+
+        Raises BranchRefused, which says who is connected or what the server forbids, and InputError for a wrong name.
+        """
         database = self._database(name)
         async with self._connected() as connection:
             others = await connection.fetch(_OTHERS)
@@ -73,13 +75,13 @@ class Branches:
             await self._copy_in_use(self._dsn, self.url(name))
             is_whole = True
         finally:
-            # Also where the person stopped it: half a copy would pass for a branch.
+            # Also if the person stopped it, because half a copy would look like a branch.
             if not is_whole:
                 await self.drop(name)
         return await self.get(name)
 
     async def create_empty(self, name: str) -> Branch:
-        """A branch without anything in it. Raises as `create` does."""
+        """Create an empty branch. Raises what `create` raises."""
         async with self._connected() as connection:
             await _create(connection, self._database(name), self._source, template="template0")
         return await self.get(name)
@@ -97,14 +99,14 @@ class Branches:
         return [Branch(row["datname"][start:], row["datname"], row["size"]) for row in rows]
 
     async def drop(self, name: str) -> None:
-        """Remove a branch, also while somebody is connected to it. Raises NotFound."""
+        """Drop a branch, even if programs are connected to it. Raises NotFound."""
         branch = await self.get(name)
         async with self._connected() as connection:
             await connection.execute(f"drop database {quoted(branch.database)} with (force)")
 
     @asynccontextmanager
     async def scratch(self, *, is_empty: bool = False) -> AsyncIterator[str]:
-        """The address of a branch that is gone afterwards. Raises as `create` does."""
+        """The address of a temporary branch. Raises what `create` raises."""
         name = f"scratch-{uuid4().hex[:8]}"
         await (self.create_empty(name) if is_empty else self.create(name))
         try:
@@ -166,10 +168,10 @@ async def _create(
         ) from None
     except pg.ObjectInUseError:
         others = await connection.fetch(_OTHERS)
-        who = ", ".join(f"{row['name']} ({row['sessions']})" for row in others) or "somebody"
+        who = ", ".join(f"{row['name']} ({row['sessions']})" for row in others) or "another program"
         raise BranchRefused(
-            f"A copy needs the database for itself, and others are connected: {who}.",
-            "Close them (`mobvibe-tui down` ends this home's), then try again.",
+            f"The database cannot be copied while others are connected: {who}.",
+            "Close them (`mobvibe-tui down` stops those of this home), then try again.",
         ) from None
     except (pg.InsufficientPrivilegeError, pg.FeatureNotSupportedError) as error:
         raise BranchRefused(
@@ -180,7 +182,7 @@ async def _create(
 
 
 def quoted(name: str) -> str:
-    """An identifier as SQL writes it."""
+    """A quoted identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 
@@ -189,7 +191,7 @@ def _literal(text: str) -> str:
 
 
 def database_of(dsn: str) -> str:
-    """The name of the database that an address leads to."""
+    """The name of an address's database."""
     parts = urlsplit(dsn)
     return unquote(parts.path.lstrip("/")) or parts.username or "postgres"
 

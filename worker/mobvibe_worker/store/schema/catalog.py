@@ -1,4 +1,4 @@
-"""What the live catalog says about our tables and functions: columns, types, defaults, the values of a CHECK list."""
+"""Reads our tables and functions from the live catalog, with types, defaults and CHECK lists."""
 
 from __future__ import annotations
 
@@ -140,10 +140,10 @@ async def read_tables(connection: asyncpg.Connection) -> list[Table]:
 
 
 async def read_results(connection: asyncpg.Connection) -> list[Table]:
-    """What our functions of `public` that return a table return, by name.
+    """The result tables of our functions in `public`, by name.
 
-    Postgres does not know which of these columns may be null: those may that the function's comment does not
-    list after `Never null: `.
+    Postgres does not know which of these columns may be null. All may, except those that the function's comment
+    lists after `Never null: `.
     """
     functions, ours = our_functions(), our_tables()
     columns: dict[str, list[Column]] = {}

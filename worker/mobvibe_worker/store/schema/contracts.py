@@ -1,4 +1,4 @@
-"""Writes rows.py: what the live catalog says, as Python types. The database is the source, the file follows."""
+"""Generates rows.py, the row types of tables and functions, from the live catalog."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ SCHEMA = "{schema}"
 
 
 def contracts_file() -> Path:
-    """Where the generated types lie."""
+    """The path of the generated file."""
     return Path(__file__).parents[1] / "connection" / "rows.py"
 
 

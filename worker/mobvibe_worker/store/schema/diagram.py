@@ -21,7 +21,7 @@ _SHORT = {"timestamp with time zone": "timestamptz", "double precision": "float8
 
 
 def document() -> Path:
-    """The page that holds the diagram; it is there in a checkout only."""
+    """The page that holds the diagram; it exists in a checkout only."""
     return migrations_folder().parent / "docs" / "database.md"
 
 
@@ -36,7 +36,7 @@ async def draw(dsn: str) -> str:
 
 
 def render(tables: Sequence[Table], links: Sequence[Link], keys: set[tuple[str, str]]) -> str:
-    """The diagram's text; the same catalog gives the same one."""
+    """The diagram's text, which depends on the catalog alone."""
     foreign = {(link.table, column) for link in links for column in link.columns}
     lines = ["```mermaid", "erDiagram"]
     for link in links:
@@ -55,7 +55,7 @@ def render(tables: Sequence[Table], links: Sequence[Link], keys: set[tuple[str, 
 
 
 def with_diagram(text: str, diagram: str) -> str:
-    """The page with this diagram between its marks. Raises ValueError where the marks are missing."""
+    """The page with this diagram between its marks. Raises ValueError if the marks are missing."""
     before, start, rest = text.partition(START)
     _, end, after = rest.partition(END)
     if not start or not end:

@@ -1,4 +1,4 @@
-"""A schema as lines of text, one for each object: what tells two databases' schemas apart, and where."""
+"""Describes a schema as lines of text, one for each object, to compare two databases."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ select line from lines order by line collate "C"
 
 
 async def fingerprint(connection: asyncpg.Connection) -> tuple[str, ...]:
-    """Everything that a dump of the schema would hold, one line an object, in a stable order."""
+    """Everything that a dump of the schema would contain, one line for each object, in a stable order."""
     return tuple(row["line"] for row in await connection.fetch(_LINES))
 
 
 def differences(before: tuple[str, ...], after: tuple[str, ...]) -> list[str]:
-    """What was lost (`- `) and what came (`+ `), each by the first line of its definition."""
+    """The lost (`- `) and the new (`+ `) objects, each by the first line of its definition."""
     lost = [f"- {line.splitlines()[0]}" for line in before if line not in set(after)]
     came = [f"+ {line.splitlines()[0]}" for line in after if line not in set(before)]
     return lost + came

@@ -1,4 +1,4 @@
-"""The numbered SQL files: where they are, and what is wrong with them."""
+"""Reads the numbered SQL files of the migrations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NO_TRANSACTION = "-- mobvibe:no-transaction"
 
 @dataclass(frozen=True, slots=True)
 class MigrationFile:
-    """One step up, and the way down where there is one. Line ends are LF."""
+    """One migration with its way down, if it has one. Line ends are LF."""
 
     version: int
     name: str
@@ -33,28 +33,28 @@ class MigrationFile:
 
     @property
     def sha256(self) -> str:
-        """What tells whether the file is still the one that was applied."""
+        """Tells whether the file was changed after it was applied."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
 def runs_by_itself(script: str) -> bool:
-    """Whether the script asks to run outside of a transaction."""
+    """Whether the script asks to run outside a transaction."""
     return script.startswith(_NO_TRANSACTION)
 
 
 def migrations_folder() -> Path:
-    """Beside the package in a wheel, at the top of a checkout."""
+    """The folder in the installed package, or at the top of a checkout."""
     packaged = Path(__file__).parents[2] / "migrations"
     return packaged if packaged.is_dir() else Path(__file__).parents[4] / "migrations"
 
 
 def our_tables(folder: Path | None = None) -> frozenset[str]:
-    """The tables of `public` that the migrations make: a database may hold others', which are none of our business."""
+    """The tables of `public` that the migrations create. The database may hold others."""
     return _made(_TABLE, folder)
 
 
 def our_functions(folder: Path | None = None) -> frozenset[str]:
-    """The functions of `public` that the migrations make."""
+    """The functions of `public` that the migrations create."""
     return _made(_FUNCTION, folder)
 
 
@@ -64,7 +64,7 @@ def _made(what: re.Pattern[str], folder: Path | None) -> frozenset[str]:
 
 
 def read_migrations(folder: Path) -> list[MigrationFile]:
-    """All migrations in order. Raises MigrationRefused for a wrong name, a number used twice, a lonely down file."""
+    """All migrations in order. Raises MigrationRefused for a wrong name, a repeated number or a single down file."""
     ups: dict[int, tuple[str, str]] = {}
     downs: dict[int, tuple[str, str]] = {}
     for path in sorted(folder.glob("*.sql")):

@@ -1,4 +1,4 @@
-"""Brings a database's schema to what this program needs: each file once, in order, under one lock."""
+"""Applies and takes back migrations: each file once, in order, under one lock."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ create table if not exists mobvibe_migrations.applied (
   applied_by text not null default current_user
 );
 """
-# What `create index concurrently` leaves when it fails.
+# What a failed `create index concurrently` leaves behind.
 _HALF_MADE = """
 select indexrelid::regclass::text as name from pg_catalog.pg_index where not indisvalid order by 1
 """
@@ -52,7 +52,7 @@ _SPARED = {"profiles": f" where id <> '{LOCAL_OWNER}'"}
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """One file that was run just now, up or down."""
+    """One migration that was just applied or taken back."""
 
     version: int
     name: str
@@ -61,7 +61,7 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class MigrationState:
-    """One migration, on disk, in the database, or both. `changed` and `missing` are refused by `migrate`."""
+    """One migration on disk, in the database, or both. `migrate` refuses `changed` and `missing` ones."""
 
     version: int
     name: str
@@ -77,7 +77,7 @@ class MigrationRunner:
         self._folder = folder or migrations_folder()
 
     async def migrate(self) -> list[Applied]:
-        """Apply what is pending; nothing when nothing is. Eight at once apply each file once.
+        """Apply the pending migrations. Programs that do so at once apply each file only once.
 
         Raises MigrationRefused, SchemaTooNew, MigrationFailed, DatabaseUnreachable.
         """
@@ -89,7 +89,7 @@ class MigrationRunner:
             return [await _run(connection, file, "up") for file in pending]
 
     async def rollback(self, to: int) -> list[Applied]:
-        """Take back every migration above version `to`, the newest first. Raises as `migrate` does."""
+        """Take back every migration above version `to`, the newest first. Raises what `migrate` raises."""
         files = {file.version: file for file in read_migrations(self._folder)}
         async with self._locked() as connection:
             await connection.execute(_HISTORY)
@@ -118,14 +118,14 @@ class MigrationRunner:
         return [Applied(row["version"], row["name"], took) for row in reversed(applied)]
 
     async def status(self) -> list[MigrationState]:
-        """Every migration that is on disk or in the database, in order. Changes nothing."""
+        """Every migration on disk or in the database, in order. Read-only."""
         files = {file.version: file for file in read_migrations(self._folder)}
         async with self._connected() as connection:
             rows = {row["version"]: row for row in await _history(connection)}
         return [_state(files.get(key), rows.get(key)) for key in sorted(files.keys() | rows.keys())]
 
     async def require_current(self) -> None:
-        """Raises SchemaTooOld when something is pending, else as `migrate` does. Changes nothing."""
+        """Raises SchemaTooOld if a migration is pending, else what `migrate` raises. Read-only."""
         files = read_migrations(self._folder)
         async with self._connected() as connection:
             pending = _pending(files, await _history(connection))
@@ -160,8 +160,7 @@ class MigrationRunner:
     async def _locked(self) -> AsyncIterator[asyncpg.Connection]:
         if is_transaction_pooler(self._dsn):
             raise MigrationRefused(
-                "This address is a transaction pooler's: each statement may run on another connection, so the lock"
-                " that keeps two migrations apart would not hold.",
+                "Migrations cannot run through a transaction pooler, as their lock needs one connection.",
                 "Set DIRECT_URL to the database's direct address (or the session pooler's, port 5432).",
             )
         async with self._connected() as connection:
@@ -177,7 +176,6 @@ class MigrationRunner:
 
 
 async def _close(connection: asyncpg.Connection) -> None:
-    """Closing frees the advisory lock too."""
     try:
         await connection.close(timeout=5)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
@@ -194,7 +192,7 @@ async def _history(connection: asyncpg.Connection) -> list[asyncpg.Record]:
 
 
 def _pending(files: list[MigrationFile], applied: list[asyncpg.Record]) -> list[MigrationFile]:
-    """What is to be applied. Raises SchemaTooNew or MigrationRefused where the two do not agree."""
+    """The migrations to apply. Raises SchemaTooNew or MigrationRefused if files and database differ."""
     by_version = {file.version: file for file in files}
     newest = max((row["version"] for row in applied), default=0)
     if newest > files[-1].version:

@@ -1,4 +1,4 @@
-"""Tries migrations on a copy: all the way up, down and up again, or what is pending, with the real data."""
+"""Tries migrations on a copy of the database: the pending ones, or all of them up, down and up again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mobvibe_worker.store.schema.migrations import Applied, MigrationRunner
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What up, down and up again left. `objects` counts the schema's; `differences` is empty when all is well."""
+    """The result of going up, down and up again. `objects` counts the schema's; no `differences` means success."""
 
     migrations: int
     objects: int
@@ -27,9 +27,9 @@ class Verified:
 async def verify(
     dsn: str, folder: Path | None = None, copy_in_use: CopyInUse | None = None
 ) -> Verified:
-    """Up, down, up on a branch that is gone afterwards; the database itself is not touched.
+    """Go up, down and up again on a temporary branch; the database itself is not changed.
 
-    Raises MigrationFailed where a step fails, BranchRefused where the server allows no second database.
+    Raises MigrationFailed if a step fails, BranchRefused if the server allows no second database.
     """
     branches = Branches(dsn, copy_in_use)
     try:
@@ -43,10 +43,9 @@ async def verify(
 async def rehearse(
     dsn: str, folder: Path | None = None, copy_in_use: CopyInUse | None = None
 ) -> list[Applied]:
-    """Apply what is pending to a copy with the real data, and drop it; returns what was applied there.
+    """Apply the pending migrations to a temporary copy with the real data. Returns what was applied there.
 
-    Makes no copy where nothing is pending. Raises MigrationFailed when that fails (nothing happened to the database),
-    BranchRefused without a copy.
+    Makes no copy if nothing is pending. Raises MigrationFailed, BranchRefused if no copy can be made.
     """
     states = await MigrationRunner(dsn, folder).status()
     if all(state.state == "applied" for state in states):
