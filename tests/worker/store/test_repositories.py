@@ -129,7 +129,7 @@ async def test_a_project_is_changed_archived_deleted_and_restored(pool: Pool) ->
 
     second = await projects.create(LOCAL_OWNER, "Coffee timer", 54)
     assert second.slug == timer.slug
-    with pytest.raises(Conflict, match="short name"):
+    with pytest.raises(Conflict, match="this name by now"):
         await projects.restore(timer.id)
     await projects.delete(second.id)
     assert (await projects.restore(timer.id)).status == "active"
