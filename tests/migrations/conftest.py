@@ -1,4 +1,4 @@
-"""Tests of the schema itself, on every kind of database that it must fit."""
+"""Tests of the schema itself, on every kind of database that it supports."""
 
 from __future__ import annotations
 

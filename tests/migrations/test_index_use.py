@@ -1,4 +1,4 @@
-"""The common queries read by index and take milliseconds, at the volumes of a platform in use."""
+"""The common queries use an index and take milliseconds, with the data volumes of a real platform."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MILLISECONDS = 10.0
 BIG = {"projects", "coding_sessions", "coding_jobs", "session_events", "preview_containers"}
 USER, SESSION = user_at(1), session_at(1)
 OPEN = "status in ('pending', 'active', 'paused')"
-# The query, and the indexes of which one must be read.
+# The query, and the indexes of which it must use one.
 QUERIES: dict[str, tuple[str, set[str]]] = {
     "a user's projects": (
         f"select * from public.projects where user_id = '{USER}' and status <> 'deleted'"
@@ -109,7 +109,7 @@ OF_A_USER = {
 
 @pytest.fixture(scope="module", params=["server_15", "server_18"])
 def server(request: pytest.FixtureRequest) -> ClusterOfOurs:
-    """Both versions."""
+    """PostgreSQL 15 and 18."""
     found: ClusterOfOurs = request.getfixturevalue(request.param)
     return found
 
@@ -139,7 +139,7 @@ def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 async def _explain(connection: asyncpg.Connection, query: str) -> tuple[dict[str, Any], float]:
-    """The plan, and the shortest of three times in milliseconds, planning included."""
+    """The plan, and the shortest of three times in milliseconds, including planning."""
     times = []
     for _ in range(3):
         answer = json.loads(await connection.fetchval(f"explain (analyze, format json) {query}"))

@@ -1,4 +1,4 @@
-"""Judges from outside find nothing; each of them does find a fault that is planted."""
+"""External linters find nothing in the schema, and each finds a planted mistake."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same files on every host: up, up again, down, up; nothing of the host's own is touched."""
+"""The same files on every host: up, up again, down and up, without touching the host's objects."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FILES = [file.version for file in read_migrations(migrations_folder())]
 
 
 async def test_eight_databases_of_one_server_at_once(kind: tuple[str, ClusterOfOurs]) -> None:
-    """Roles belong to the server: whoever comes second in making one must not fail. First here, while none is there."""
+    """Creating a role that exists already does not fail. Runs first, as roles belong to the server and stay."""
     name, server = kind
     databases = [await prepare(server, name) for _ in range(8)]
     runs = await asyncio.gather(*(MigrationRunner(one.url).migrate() for one in databases))
@@ -77,7 +77,7 @@ async def test_of_a_schema_auth_that_lacks_something_only_that_is_made_and_taken
 
 @pytest.fixture(params=["server_15", "server_18"])
 def server(request: pytest.FixtureRequest) -> ClusterOfOurs:
-    """Both versions."""
+    """PostgreSQL 15 and 18."""
     found: ClusterOfOurs = request.getfixturevalue(request.param)
     return found
 
@@ -107,12 +107,12 @@ async def test_who_signed_up_before_us_gets_a_profile_with_their_email(
     runner = MigrationRunner(prepared.url)
     await runner.migrate()
     await runner.rollback(1)
-    # Supabase lets one email sign up again through somebody's single sign-on; elsewhere nobody can.
+    # Only Supabase lets an email sign up a second time, through single sign-on.
     is_twice = prepared.kind.startswith("supabase")
     again = (
         "insert into auth.users (id, email, created_at, is_sso_user) values ($1, $2, now(), true)"
     )
-    ann, nobody = uuid4(), uuid4()
+    ann, nameless = uuid4(), uuid4()
     connection = await asyncpg.connect(prepared.administrator_url)
     try:
         if is_twice:
@@ -120,7 +120,7 @@ async def test_who_signed_up_before_us_gets_a_profile_with_their_email(
         await connection.execute(
             "insert into auth.users (id, email, raw_user_meta_data, created_at) values"
             """ ($1, 'ann@example.com', '{"display_name": "Ann"}', '2020-01-01'), ($2, '', null, now())""",
-            *(ann, nobody),
+            *(ann, nameless),
         )
         await runner.migrate()
         rows = await connection.fetch(
@@ -130,7 +130,7 @@ async def test_who_signed_up_before_us_gets_a_profile_with_their_email(
         await connection.close()
     made = {row["id"]: tuple(row)[1:] for row in rows}
     assert made.pop(ann) == ("Ann", "ann@example.com")
-    assert made.pop(nobody) == ("someone", None)
+    assert made.pop(nameless) == ("someone", None)
     assert list(made.values()) == [("ann", None)] * is_twice
 
 
@@ -175,7 +175,7 @@ async def test_what_the_host_made_is_used_and_the_rest_is_made(migrated: Prepare
 async def test_a_sign_up_works_without_an_email_and_with_one_that_is_taken(
     migrated: PreparedDatabase,
 ) -> None:
-    """As the host does it: Supabase signs people up as the owner of the schema auth, not as ours."""
+    """Sign up as the host does: Supabase uses the owner of the schema auth, not ours."""
     connection = await asyncpg.connect(migrated.administrator_url)
     try:
         if migrated.kind.startswith("supabase"):

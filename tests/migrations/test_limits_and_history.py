@@ -1,4 +1,4 @@
-"""What the database itself holds against everybody: the limit of open sessions, and history."""
+"""The rules that the database enforces for every role: the limit of open sessions, and immutable history."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ async def test_history_is_nobodys_to_change(migrated: PreparedDatabase, owners_p
         for statement in tricks:
             for caller in ("service", "owner", "anon"):
                 assert await outcome(connection, caller, statement) == "42501", statement
-        # Even where a host hands all rights on its tables to the service role again.
+        # Even if a host grants the service role all rights on its tables again.
         await connection.execute("grant all on public.session_events to service_role")
         for statement in tricks[:5]:
             assert await outcome(connection, "service", statement) == "MV005", statement

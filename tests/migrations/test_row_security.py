@@ -1,4 +1,4 @@
-"""Who may do what: every table, verb and kind of caller, on every kind of database."""
+"""Who may do what, for every table, verb and kind of caller, on every kind of database."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PROJECT, SESSION, JOB, REVISION, SPARE, _ = (row_of(ANN, n) for n in range(1, 7)
 
 @dataclass(frozen=True, slots=True)
 class TableRules:
-    """One statement a verb, all about Ann's rows, and the verbs that she may use herself."""
+    """One statement per verb, all on Ann's rows, and the verbs that she may use herself."""
 
     owner_may: frozenset[str]
     insert: str
@@ -120,7 +120,7 @@ TABLES: dict[str, TableRules] = {
 
 
 def expected(table: str, verb: str, caller: str) -> int | str:
-    """What DESIGN section 5 says of a cell: rows, or the SQLSTATE of the refusal."""
+    """The expected result: rows, or the SQLSTATE of the refusal."""
     rules = TABLES[table]
     rows = rules.rows if verb == "select" else 1
     if caller == "service":
@@ -223,13 +223,13 @@ ACROSS = [
 async def test_no_row_of_one_person_hangs_on_another_persons(
     connection: asyncpg.Connection,
 ) -> None:
-    """Even for the service role and the owner, whom no policy stops."""
+    """This also holds for the service role and the owner, whom no policy stops."""
     for statement in ACROSS:
         assert await outcome(connection, "service", statement) == "23503", statement
         with pytest.raises(asyncpg.ForeignKeyViolationError):
             await connection.execute(statement)
     async with speaking_as(connection, "service"):
-        # A job has its session's project and person, whatever is typed.
+        # A job always gets its session's project and person, even if others are given.
         typed_values = (
             ("", ""),
             ("project_id, ", f"'{PROJECT}', "),
@@ -278,7 +278,7 @@ async def test_no_role_leaks_back_into_the_pool(migrated: PreparedDatabase) -> N
 
 
 async def test_nothing_hangs_on_a_job_of_ones_other_project(connection: asyncpg.Connection) -> None:
-    """One key to the job serves all tables; what it leaves open is refused with the same code."""
+    """All tables share one key to the job; what the key would allow is refused by a trigger with the same code."""
     project, session = await connection.fetchrow(
         "with made as (insert into public.projects (user_id, name) values ($1, 'Other') returning id)"
         " insert into public.coding_sessions (user_id, project_id) select $1, id from made"

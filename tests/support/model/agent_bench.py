@@ -22,7 +22,7 @@ USAGE = Usage(input_tokens=100, output_tokens=10)
 
 
 def says(text: str, stop_reason: str | None = "end_turn") -> Turn:
-    """A turn that only says something."""
+    """A turn that has only text."""
     return Turn(({"type": "text", "text": text},), stop_reason, USAGE, "scripted")
 
 
@@ -47,14 +47,13 @@ def scripted(*turns: Turn) -> RecordedModel:
 
 @dataclass
 class BraceChecker:
-    """Green when every source file closes its braces."""
+    """Green if every source file closes its braces."""
 
     root: Path
     runs: int = 0
     delay: float = 0.0
 
     async def check(self) -> CheckReport:
-        """Check the files as they are."""
         self.runs += 1
         await asyncio.sleep(self.delay)
         problems = tuple(
@@ -68,7 +67,7 @@ class BraceChecker:
 
 @dataclass
 class MemoryLedger:
-    """Keeps what the loop reserves and settles."""
+    """Records what the loop reserves and settles."""
 
     reserved: list[tuple[int, str, Decimal | None]] = field(default_factory=list)
     settled: list[tuple[int, dict[str, Any], Decimal | None]] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""A fresh bench for every test of the agent."""
+"""A new bench for every test of the agent."""
 
 from __future__ import annotations
 

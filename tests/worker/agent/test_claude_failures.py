@@ -1,4 +1,4 @@
-"""Every way in which a model's server can fail, sent as raw bytes: nothing half said is ever carried out."""
+"""Every way in which a model's server can fail, sent as raw bytes: an incomplete answer is never carried out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loop: tools run only when they should, and only the checks say that a job is done."""
+"""The loop: tools run only when they should, and only the checks decide that a job is done."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a turn costs, to the cent, and what it could cost at most."""
+"""The exact cost of a turn, and the most that it can cost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Children under the guard: nothing outlives its starter, whatever kills whom."""
+"""Children under the guard: none outlives its starter, whichever process is killed."""
 
 from __future__ import annotations
 

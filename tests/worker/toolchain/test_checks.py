@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.expo, pytest.mark.timeout(600)]
 
 
 class Checked:
-    """One staged folder of its own, with its checker."""
+    """A staged folder with its checker."""
 
     def __init__(
         self, expo: ExpoSdk, root: Path, commands: StagedCommands, bundler: CheckBundler
@@ -86,7 +86,7 @@ async def test_every_kind_of_mistake_is_caught_where_it_is(checked: Checked) -> 
         assert not report.is_green and places(report, "types")[0].startswith("App.tsx:22:")
         assert not places(report, "ios")
 
-    # What would switch the checks off, or smuggle a package in, does not.
+    # Attempts to switch the checks off or to add a package have no effect.
     (root / "tsconfig.json").write_text('{"compilerOptions": {"strict": false}, "files": []}')
     package = (root / "package.json").read_text()
     (root / "package.json").write_text(package.replace('"expo":', '"left-pad": "1.3.0", "expo":'))
@@ -102,7 +102,7 @@ async def test_every_kind_of_mistake_is_caught_where_it_is(checked: Checked) -> 
 
 
 async def test_a_bundle_is_never_of_older_files(checked: Checked, expo_sdk: ExpoSdk) -> None:
-    """Write, compile at once: alternately green and red, in files old and new, so a stale answer is a wrong one."""
+    """Files alternate between green and red and are compiled at once, so a stale answer is a wrong one."""
     app, root, bundler = checked.app, checked.root, checked.bundler
     await bundler.compile("ios")
     for turn in range(12):

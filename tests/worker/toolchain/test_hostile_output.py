@@ -1,4 +1,4 @@
-"""What the agent's own files make tools print, or hold themselves: a problem of the project, never of the program."""
+"""Hostile output of tools and hostile files are problems of the project, never errors of the program."""
 
 from __future__ import annotations
 

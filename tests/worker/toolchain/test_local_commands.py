@@ -1,4 +1,4 @@
-"""Commands over a staged folder as processes of this machine."""
+"""Commands on a staged folder as local processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ setInterval(() => {}, 1000);
 
 
 async def test_what_serves_ends_at_once_however_busy_it_is(tmp_path: Path) -> None:
-    """Expo's dev server finishes what it compiles first where it is asked; a cancelled job does not wait for that."""
+    """A cancelled job does not wait until Expo's dev server has finished compiling."""
     wanted = sdk(54)
     home = Home(tmp_path / "home")
     home.prepare()

@@ -1,4 +1,4 @@
-"""What depends on the SDK, Node, the template and npm's faults: everything that needs no install."""
+"""The SDKs, Node, the template and npm's failures, as far as they can be tested without an install."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_node_comes_from_the_system_or_from_the_wheel(tmp_path: Path) -> None:
 async def test_no_network_is_one_clear_sentence_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A registry that takes the connection and never answers is worse than one that refuses.
+    # A registry that accepts the connection but never answers is worse than one that refuses it.
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         closing = threading.Thread(target=_hang_up_on_everyone, args=(server,), daemon=True)

@@ -1,4 +1,4 @@
-"""A starter installed for real: SDK 57 in an empty home, by two processes of which one is killed."""
+"""A real install of SDK 57 in an empty home, by two processes of which one is killed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def install(home: Home) -> asyncio.subprocess.Process:
 
 
 async def lines_until(process: asyncio.subprocess.Process, phase: str) -> list[str]:
-    """What it says up to the first line of this phase. Fails where it ends before."""
+    """The output up to the first line of this phase. Fails if the process ends before it."""
     assert process.stdout is not None
     lines: list[str] = []
     while not lines or not lines[-1].startswith(phase):

@@ -1,4 +1,4 @@
-"""The served folder shows the revision, and never takes the person's work away."""
+"""The served folder shows the revision, and never loses the person's work."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ READS_ALL = "-dac_override,-dac_read_search"
 
 @pytest.fixture
 def as_nobody() -> list[str]:
-    """What a command begins with so that file modes apply to it, as root may read everything."""
+    """A command prefix that makes file modes apply, as root may read everything."""
     if os.geteuid() != 0:
         return []
     setpriv = shutil.which("setpriv")

@@ -51,7 +51,7 @@ def staged(tmp_path: Path, outside: Path) -> StagedFolder:
 
 
 def everything(staged: StagedFolder, path: str) -> list[Callable[[], object]]:
-    """Each way in which a path can be used."""
+    """Every operation on a path."""
     return [
         lambda: staged.read(path),
         lambda: staged.write(path, "x"),

@@ -59,12 +59,12 @@ class Starter:
     @property
     def is_prepared(self) -> bool:
         """Whether exactly these packages are installed."""
-        return self._says(_MARKER) and self.folder.modules.is_dir()
+        return self._has_marker(_MARKER) and self.folder.modules.is_dir()
 
     @property
     def is_warm(self) -> bool:
         """Whether the transform cache was filled with these packages."""
-        return self._says(_WARM_MARKER)
+        return self._has_marker(_WARM_MARKER)
 
     async def prepare(self, on_progress: OnProgress = lambda progress: None) -> None:
         """Install the packages once per home, even if several processes ask. An interrupted install leaves no trace.
@@ -190,7 +190,7 @@ class Starter:
     def _lock_path(self, name: str) -> Path:
         return self.folder.root / f".{name}.lock"
 
-    def _says(self, marker: str) -> bool:
+    def _has_marker(self, marker: str) -> bool:
         try:
             held = json.loads((self.folder.root / marker).read_text(encoding="utf-8"))
         except (OSError, ValueError):
