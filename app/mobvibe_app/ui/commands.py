@@ -154,14 +154,14 @@ COMMANDS = (
     Command("quit.anywhere", "ctrl+q", MOVE, "Quit", _QUIT, "app.quit", is_priority=True),
     Command("interrupt", "ctrl+c", MOVE, "Copy or quit", "copy what is selected, else quit", "app.interrupt",
             is_priority=True),
-    Command("preview.restart", "", HOME, "Restart the preview", "stops this app's Metro and starts it again",
+    Command("preview.restart", "", HOME, "Restart the preview", "restart this app's Metro",
             RestartService("preview"), _can_restart_preview),
-    Command("postgres.restart", "", HOME, "Restart Postgres", "its rows and its address stay",
+    Command("postgres.restart", "", HOME, "Restart Postgres", "restart Postgres; its rows and address stay",
             RestartService("postgres"), _is_own_view),
-    Command("preview.rebuild", "", HOME, "Rebuild previews", "rebuilds the image or the cache; takes minutes",
+    Command("preview.rebuild", "", HOME, "Rebuild previews", "rebuild the image or the cache; takes minutes",
             RebuildService("preview"), _is_own_view),
-    Command("view.own", "", HOME, "My own view", "leaves this person's view", SeeAs(None), _is_other_view),
-    Command("view.user", "", HOME, "View as a user", "what their phone gets, by row-level security", "app.see_as"),
+    Command("view.own", "", HOME, "My own view", "leave this person's view", SeeAs(None), _is_other_view),
+    Command("view.user", "", HOME, "View as a user", "view as a user, by row-level security", "app.see_as"),
 )
 _COMMANDS = {each.id: each for each in COMMANDS}
 PROMPT_KEYS = (
