@@ -1,4 +1,4 @@
-# make run, make test: all the set-up there is. `make install` is the step both share.
+# `make run` and `make test` install what they need first.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -45,20 +45,20 @@ types: install
 layers: install
 	$(BIN)/lint-imports --no-cache
 
-# The store's tests run again on Debian's Postgres 15.
+# All tests, then those of the store again on Debian's Postgres 15.
 WITHOUT ?= chaos
 unit: install
 	$(PYTEST) -m 'not ($(WITHOUT))'
-	MOBVIBE_TEST_POSTGRES=15 $(PYTEST) -q -m 'not (servers or chaos)' tests/worker/store tests/migrations tests/app/cli/db
+	MOBVIBE_TEST_POSTGRES=15 $(PYTEST) -q -m 'not (servers or $(WITHOUT))' tests/worker/store tests/migrations tests/app/cli/db
 
-# Flaky tests show themselves here: the widget and store tests five times, then everything twice (ROUNDS="0 0" leaves
-# one out), beside four busy processes.
+# Shows flaky tests: the widget and store tests five times, then all tests twice, beside four busy processes.
+# ROUNDS="5 0" leaves the second part out.
 ROUNDS ?= 5 2
 steady: install
 	PYTHONPATH=tests $(BIN)/python tests/bench/beside_load.py $(ROUNDS)
 
 # From nothing to the code on the screen; containers (needs an engine, or Debian and root); ten million events (5 GB
-# below the temporary folder); then the queue beside its peers, where they are installed (`make peers`). About an hour.
+# below the temporary folder); then the queue beside its peers, if they are installed (`make peers`). About an hour.
 bench: install
 	PYTHONPATH=tests $(BIN)/python tests/bench/startup.py
 	PYTHONPATH=tests $(BIN)/python tests/bench/previews.py
