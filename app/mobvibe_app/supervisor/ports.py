@@ -56,3 +56,17 @@ def holder_of(port: int) -> str | None:
             if connection.pid is not None:
                 return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
     return None
+
+
+def is_listening(pid: int, port: int) -> bool:
+    """Whether the process, or one that it started, listens on the port."""
+    import psutil
+
+    with contextlib.suppress(psutil.AccessDenied, psutil.NoSuchProcess):
+        root = psutil.Process(pid)
+        return any(
+            connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+            for process in (root, *root.children(recursive=True))
+            for connection in process.net_connections(kind="tcp")
+        )
+    return False

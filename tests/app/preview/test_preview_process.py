@@ -15,7 +15,9 @@ import pytest
 
 from mobvibe_app.preview.network import lan_address
 from mobvibe_app.preview.providers.process import ProcessPreview
+from mobvibe_app.supervisor.choices import Choices
 from mobvibe_app.supervisor.client import Supervisor
+from mobvibe_app.supervisor.ports import pick_port
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home
 from mobvibe_worker.revisions import FileTree
@@ -140,6 +142,33 @@ async def test_a_taken_port_is_told_or_gone_round(previews: Previews) -> None:
             await previews.processes.start("ports", address=previews.host, port=taken)
     fixed = await previews.processes.start("ports", address=previews.host, port=taken)
     assert fixed.port == taken
+
+
+async def test_a_metro_that_takes_the_port_first_is_not_taken_for_ours(previews: Previews) -> None:
+    """Two homes choose the same free port, and each Metro needs seconds until it listens."""
+    previews.serve("raced", "Raced")
+    port = pick_port(None, host="0.0.0.0")
+    Choices(previews.expo.home.choices).remember_port("preview-raced", port)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        body = b"packager-status:running"
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
+        )
+        writer.write(body)
+        await writer.drain()
+        writer.close()
+
+    starting = asyncio.create_task(previews.processes.start("raced", address=previews.host))
+    while await previews.supervisor.running("preview-raced") is None:
+        assert not starting.done()
+        await asyncio.sleep(0.01)
+    async with await asyncio.start_server(answer, "0.0.0.0", port):
+        served = await starting
+    assert served.port != port
+    manifest = await Phone(f"exp://{previews.host}:{served.port}").manifest()
+    assert manifest["extra"]["expoClient"]["slug"] == "raced"
 
 
 async def test_a_preview_that_dies_says_why(previews: Previews, expo_sdk: ExpoSdk) -> None:

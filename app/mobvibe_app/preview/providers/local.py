@@ -82,6 +82,10 @@ class PreviewService(ABC):
     async def launch(self, serving: Serving) -> RunningService:
         """Start the service that serves a folder. It may not answer yet. Raises ServiceError, PortTaken."""
 
+    async def has_port(self, running: RunningService) -> bool:
+        """Whether it is this preview that listens on its port, and not a faster program."""
+        return True
+
     @abstractmethod
     async def usage(self, project_slug: str) -> Usage | None:
         """What the project's preview uses now; None if none runs. Raises ServiceError."""
@@ -175,11 +179,15 @@ class PreviewService(ABC):
             launch=lambda port, size: self.launch(
                 self._prepared(project_slug, port, address, size)
             ),
-            is_ready=_answers,
+            is_ready=self._is_ready,
             failure=lambda how, printed: self._start_failure(project_slug, how, printed),
             ready_seconds=_READY_SECONDS,
             is_stopped_when_late=True,
         )
+
+    async def _is_ready(self, running: RunningService, _: int) -> bool:
+        async with MetroClient(running.facts["port"]) as client:
+            return await client.is_running() and await self.has_port(running)
 
     def _prepared(self, project_slug: str, port: int, address: str, log_offset: int) -> Serving:
         served = self._folder.served(project_slug)
@@ -223,11 +231,6 @@ async def running_previews(supervisor: Supervisor) -> list[RunningPreview]:
         for service in (await supervisor.status()).services
         if service.name.startswith(service_name(""))
     ]
-
-
-async def _answers(running: RunningService, _: int) -> bool:
-    async with MetroClient(running.facts["port"]) as client:
-        return await client.is_running()
 
 
 async def _require_ours(port: int, address: str) -> None:

@@ -9,6 +9,7 @@ from mobvibe_app.preview.facts import Usage
 from mobvibe_app.preview.providers.local import PreviewService, Serving, service_name
 from mobvibe_app.preview.providers.usage import CpuMeter, measure_tree
 from mobvibe_app.supervisor.client import Supervisor
+from mobvibe_app.supervisor.ports import is_listening
 from mobvibe_app.supervisor.protocol import RunningService, ServiceSpec
 from mobvibe_worker.home import Home
 from mobvibe_worker.processes.launch import StopPolicy
@@ -43,6 +44,10 @@ class ProcessPreview(PreviewService):
             facts=self.facts(serving),
         )
         return await self._supervisor.start(spec)
+
+    async def has_port(self, running: RunningService) -> bool:
+        """Whether this Metro has its port: between the choice of the port and its use another one may take it."""
+        return await asyncio.to_thread(is_listening, running.pid, running.facts["port"])
 
     async def usage(self, project_slug: str) -> Usage | None:
         """CPU and memory of Metro and all that it started; the network of a process is not counted."""
