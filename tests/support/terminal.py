@@ -66,6 +66,8 @@ class Terminal:
         self._stream = pyte.ByteStream(self._screen)
         self._raw = bytearray()
         self._lock = threading.Lock()
+        self._text = ""
+        self._drawn = (-1, 0, 0)
         self._is_open = True
         self.started_at = time.monotonic()
         self._fd, child = pty.openpty()
@@ -139,7 +141,14 @@ class Terminal:
     def text(self) -> str:
         """The drawn screen, one line per row."""
         with self._lock:
-            return "\n".join(line.rstrip() for line in self._screen.display)
+            if self._drawn != (state := self._state()):
+                self._text = "\n".join(line.rstrip() for line in self._screen.display)
+                self._drawn = state
+            return self._text
+
+    def _state(self) -> tuple[int, int, int]:
+        """Equal as long as the drawn screen is, so that waiting costs next to nothing."""
+        return len(self._raw), self.columns, self.rows
 
     @property
     def raw(self) -> bytes:
@@ -194,8 +203,9 @@ class Terminal:
     def wait_for_qr(self, seconds: float = 15.0) -> str:
         """Return the text of the QR code as soon as one can be read from the drawn cells."""
         deadline = time.monotonic() + patient(seconds)
+        looked_at = None
         while True:
-            if found := self.read_qr():
+            if looked_at != (looked_at := self._state()) and (found := self.read_qr()):
                 return found
             assert time.monotonic() < deadline, f"no QR code within {seconds} s\n{self.text}"
             time.sleep(0.05)
