@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
@@ -28,21 +28,9 @@ _QUICK_SECONDS = 30.0
 _SCRIPT = re.compile(rb'<script[^>]*\bsrc="([^"]+)"')
 
 
-def metro_argv(
-    node: Node, folder: SdkFolder, port: int, *, preload: tuple[str, ...] = ()
-) -> tuple[str, ...]:
-    """The command that serves the project in the current folder on every address. `preload` are options of Node."""
-    cli = folder.modules / "expo" / "bin" / "cli"
-    return (
-        str(node.executable),
-        *NODE_FLAGS,
-        *preload,
-        str(cli),
-        "start",
-        "--lan",
-        "--port",
-        str(port),
-    )
+def dev_server(modules: PurePath, port: int) -> tuple[str, ...]:
+    """Node's arguments that serve the project in the current folder on every address."""
+    return (str(modules / "expo" / "bin" / "cli"), "start", "--lan", "--port", str(port))
 
 
 def metro_environment(node: Node, folder: SdkFolder) -> dict[str, str]:

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Self
 
 from mobvibe_worker.errors import ServiceError
-from mobvibe_worker.toolchain.metro import MetroClient, last_words
+from mobvibe_worker.toolchain.metro import MetroClient, dev_server, last_words
 
 if TYPE_CHECKING:
     from mobvibe_worker.toolchain.commands import CommandRunner, RunningCommand
@@ -31,8 +31,7 @@ class MetroProcess:
     async def start(cls, runner: CommandRunner) -> Self:
         """Start Metro on the runner's project and wait until it answers. Raises ServiceError with its last output."""
         port = await runner.port()
-        cli = runner.modules / "expo" / "bin" / "cli"
-        process = await runner.serve(("node", cli, "start", "--lan", "--port", str(port)))
+        process = await runner.serve(("node", *dev_server(runner.modules, port)))
         metro = cls(process, port)
         try:
             await metro._until_ready()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
+from pathlib import PurePosixPath
 
 from mobvibe_app.containers.engine import DockerEngine
 from mobvibe_app.containers.keeper import keeper_spec
@@ -31,11 +32,12 @@ from mobvibe_app.supervisor.protocol import RunningService
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home
 from mobvibe_worker.processes.locks import held
-from mobvibe_worker.toolchain.metro import NODE_FLAGS
+from mobvibe_worker.toolchain.metro import NODE_FLAGS, dev_server
 from mobvibe_worker.toolchain.sdks import Sdk
 
 MEMORY_BYTES = 1_500_000_000
 _STOP_SECONDS = 2
+_MODULES = PurePosixPath("/srv/node_modules")
 
 
 class ContainerPreview(PreviewService):
@@ -123,8 +125,7 @@ class ContainerPreview(PreviewService):
             service=service_name(serving.slug),
             command=(
                 *("node", *NODE_FLAGS, *watch_arguments(serving.mark)),
-                "/srv/node_modules/expo/bin/cli",
-                *("start", "--lan", "--port", str(port)),
+                *dev_server(_MODULES, port),
             ),
             network=f"mobvibe-{self._home_id}",
             memory_bytes=MEMORY_BYTES,

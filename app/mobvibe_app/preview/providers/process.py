@@ -13,7 +13,7 @@ from mobvibe_app.supervisor.ports import is_listening
 from mobvibe_app.supervisor.protocol import RunningService, ServiceSpec
 from mobvibe_worker.home import Home
 from mobvibe_worker.processes.launch import StopPolicy
-from mobvibe_worker.toolchain.metro import metro_argv, metro_environment
+from mobvibe_worker.toolchain.metro import NODE_FLAGS, dev_server, metro_environment
 from mobvibe_worker.toolchain.node import Node
 from mobvibe_worker.toolchain.sdks import Sdk
 
@@ -34,8 +34,9 @@ class ProcessPreview(PreviewService):
         """Start Metro on the served folder, on every address of this machine."""
         spec = ServiceSpec(
             service_name(serving.slug),
-            metro_argv(
-                self._node, self._folder, serving.port, preload=watch_arguments(serving.mark)
+            (
+                *(str(self._node.executable), *NODE_FLAGS, *watch_arguments(serving.mark)),
+                *dev_server(self._folder.modules, serving.port),
             ),
             cwd=serving.served,
             log=self.log(serving.slug),
