@@ -13,6 +13,7 @@ from datetime import timedelta
 import pytest
 
 from mobvibe_app.settings import AppSettings
+from mobvibe_app.status import ServiceStatus
 from mobvibe_app.studio.changes import (
     Change,
     EventsArrived,
@@ -45,11 +46,14 @@ class Screen:
         self.studio: Studio = build_studio(AppSettings(home=home.root))
         self.feed = Feed(self.studio)
         self.told: list[Change] = []
+        self.rows: dict[str, ServiceStatus] = {}
 
     async def read(self) -> None:
         """Note every change until the feed is closed."""
         async for change in self.feed.changes():
             self.told.append(change)
+            if isinstance(change, ServiceChanged):
+                self.rows[change.status.name] = change.status
 
     def overviews(self) -> int:
         """How many overviews came."""
@@ -65,14 +69,12 @@ class Screen:
         return [change.message for change in self.told if isinstance(change, TroubleChanged)]
 
     def row(self, name: str) -> str:
-        """The last state of a service."""
-        rows = [change.status for change in self.told if isinstance(change, ServiceChanged)]
-        return next(status.state for status in reversed(rows) if status.name == name)
+        """The state of a service."""
+        return self.rows[name].state
 
     def detail(self, name: str) -> str:
-        """The last words about a service; empty before there are some."""
-        rows = [change.status for change in self.told if isinstance(change, ServiceChanged)]
-        return next((status.detail for status in reversed(rows) if status.name == name), "")
+        """The words about a service; empty before there are any."""
+        return self.rows[name].detail if name in self.rows else ""
 
     async def say(self, session: SessionId, text: str) -> None:
         """Append an event to a session."""

@@ -1,4 +1,4 @@
-"""mobvibe-tui without a command: the dashboard; where there is no terminal, plain lines and what to try."""
+"""mobvibe-tui without a command: the dashboard, or plain lines if there is no terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mobvibe_app.settings import AppSettings
 
 
 def open_dashboard(settings: AppSettings, out: Output, *, is_plain: bool) -> int:
-    """Open the dashboard, or say in lines what it would show. Raises MobvibeError where the home is unusable."""
+    """Open the dashboard, or print what it would show. Raises MobvibeError if the home is unusable."""
     from mobvibe_worker.home import Home
 
     home = Home(settings.home)
@@ -20,7 +20,7 @@ def open_dashboard(settings: AppSettings, out: Output, *, is_plain: bool) -> int
         from mobvibe_app.wiring import build_studio
 
         return asyncio.run(show_plainly(build_studio(settings), settings.view_as, out))
-    # Nothing is freed while the imports run; a collection in between costs a tenth of the first paint.
+    # Imports free nothing, and a collection while they run costs a tenth of the time to the first paint.
     gc.disable()
     from mobvibe_app.wiring import build_dashboard
     from mobvibe_worker.store.connection.query_log import write_to

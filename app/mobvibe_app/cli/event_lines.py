@@ -33,7 +33,7 @@ def event_data(event: Event) -> dict[str, Any]:
 
 
 def event_line(payload: Payload) -> str | None:
-    """The line of one event; None where a plain log shows nothing."""
+    """The line of one event; None if a plain log shows nothing."""
     match payload:
         case Thinking(text=text):
             return f"… {text.strip()}" if text.strip() else None

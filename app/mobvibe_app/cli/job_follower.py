@@ -19,7 +19,7 @@ PREVIEW_SECONDS = 240.0
 
 @dataclass(slots=True)
 class Outcome:
-    """What the result line says. `url` is None where nothing is served."""
+    """What the result line says. `url` is None if nothing is served."""
 
     status: Literal["completed", "failed", "cancelled"]
     project: str | None
@@ -46,7 +46,7 @@ class Outcome:
 
 @dataclass(slots=True)
 class JobFollower:
-    """Reads the session's events from the order on. Use once."""
+    """Reads the session's events from the prompt on. Use once."""
 
     connected: Connected
     submitted: Submitted
@@ -57,7 +57,7 @@ class JobFollower:
     _block: str = ""
 
     async def follow(self) -> Outcome:
-        """Until the job has its outcome and, where it completed, its preview is ready (or does not come)."""
+        """Wait for the job's outcome and, if it completed, for its preview, but not forever."""
         ended: Job | None = None
         try:
             async with asyncio.timeout(None) as limit:
@@ -90,7 +90,7 @@ class JobFollower:
         )
 
     async def _ended(self, events: list[Event]) -> Job | None:
-        """The job, once it has its outcome: that is stored together with its last event."""
+        """The job if it has its outcome, which is stored together with its last event."""
         ours = [event for event in events if event.job_id == self.submitted.job_id]
         if any(event.type in ("completion", "error") for event in ours):
             job = await self.connected.stores.queue.get(self.submitted.job_id)
@@ -110,7 +110,7 @@ class JobFollower:
             self._print(event)
 
     def _print(self, event: Event) -> None:
-        """One line an event; the pieces of one thought are joined first."""
+        """Print one line per event, after joining the pieces of one thought."""
         payload = event.payload
         if isinstance(payload, Thinking) and payload.block == self._block:
             self._thought.append(payload.text)

@@ -65,7 +65,7 @@ async def jobs(settings: AppSettings, flags: argparse.Namespace, out: Output) ->
 
 
 def _reason(job: Job, project: Project) -> str:
-    """Why a job is dead, or waits; where it runs."""
+    """Why a job is dead or waits, or where it runs."""
     if job.status == "processing":
         return f"runs on {job.worker}"
     if job.status == "pending" and project.status == "deleted":
@@ -124,24 +124,22 @@ async def retry(settings: AppSettings, flags: argparse.Namespace, out: Output) -
             return 0
         job_id = JobId(_id(flags.job, "job"))
         await queue.retry(job_id)
-        _tell(out, job_id, (await queue.get(job_id)).status)
+        _report(out, job_id, (await queue.get(job_id)).status)
         out.note(f"it runs {WHERE}")
     return 0
 
 
 async def _retry_all(queue: JobQueue, out: Output) -> None:
-    """Retry in batches until no dead job is left that may live again, but for those that die again meanwhile."""
+    """Retry in batches until no dead job can be retried. A job that dies again meanwhile is left."""
     retried: set[JobId] = set()
     while batch := set(await queue.retry_all_dead()) - retried:
         for job_id in sorted(batch):
-            _tell(out, job_id, "pending")
+            _report(out, job_id, "pending")
         retried |= batch
     if retried:
         out.note(f"{len(retried)} job(s) wait again: they run {WHERE}")
     if still_dead := (await queue.stats()).failed:
-        out.note(
-            f"{still_dead} job(s) are dead still; `mobvibe-tui retry JOB` says what keeps one so"
-        )
+        out.note(f"{still_dead} job(s) are still dead; `mobvibe-tui retry JOB` says why")
     elif not retried:
         out.note("no job is dead")
 
@@ -151,11 +149,11 @@ async def cancel(settings: AppSettings, flags: argparse.Namespace, out: Output) 
     job_id = JobId(_id(flags.job, "job"))
     async with _connected(settings, out) as connected:
         status = await connected.stores.queue.cancel(job_id)
-    _tell(out, job_id, status, "being cancelled" if status == "processing" else status)
+    _report(out, job_id, status, "being cancelled" if status == "processing" else status)
     return 0
 
 
-def _tell(out: Output, job_id: JobId, status: str, words: str = "") -> None:
+def _report(out: Output, job_id: JobId, status: str, words: str = "") -> None:
     out.note(f"{job_id} is {words or status}")
     if out.is_json:
         out.value({"job": {"id": str(job_id), "status": status}})

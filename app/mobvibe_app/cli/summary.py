@@ -1,9 +1,10 @@
-"""The dashboard in plain lines: what runs, what is queued, what to try next."""
+"""The dashboard as plain lines: what runs, what is queued, what to try next."""
 
 from __future__ import annotations
 
 from mobvibe_app.cli.output import Output
-from mobvibe_app.studio.changes import Change, OverviewChanged, ServiceChanged
+from mobvibe_app.cli.serving import reported
+from mobvibe_app.studio.changes import OverviewChanged
 from mobvibe_app.studio.studio import Studio
 
 MOST_SESSIONS = 10
@@ -11,13 +12,8 @@ MOST_SESSIONS = 10
 
 async def show_plainly(studio: Studio, view_as: str | None, out: Output) -> int:
     """Bring Postgres up, print the queue and the newest sessions, and what to try. Raises MobvibeError."""
-
-    def tell(change: Change) -> None:
-        if isinstance(change, ServiceChanged) and change.status.name == "postgres":
-            out.status(change.status)
-
     try:
-        connected = await studio.open(tell, as_host=False)
+        connected = await studio.open(reported(out), as_host=False)
         view = connected.own
         if view_as is not None:
             view = await connected.see_as(view_as)

@@ -1,4 +1,4 @@
-"""Watches the previews that this program shows or hosts: facts from their logs, hints from facts and time."""
+"""Watches the previews that this program shows or hosts. Facts come from their logs, hints from facts and time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mobvibe_worker.errors import ServiceError
 log = logging.getLogger(__name__)
 
 LIFE_SECONDS = 1.0
-"""How often it is looked whether the same Metro still runs."""
+"""How often to check that the same Metro still runs."""
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""One project's served folder in step with its head revision, the person's edits included."""
+"""Keeps one project's served folder in step with its head revision, and the person's edits as revisions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SETTLE_MS = 300
 
 @dataclass(frozen=True, slots=True)
 class InStep:
-    """The head that the folder shows now, and what the person had changed before."""
+    """The head that the folder shows now, and what the person had changed before it."""
 
     revision: Revision
     edits: tuple[FileChange, ...] = ()
@@ -30,7 +30,7 @@ class InStep:
 
 @dataclass(slots=True)
 class ServedProject:
-    """Publishes heads, and turns what the person edits in the folder into revisions of theirs."""
+    """Publishes heads into the folder, and commits what the person edits there."""
 
     project_id: ProjectId
     folder: ServedFolder
@@ -38,7 +38,7 @@ class ServedProject:
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def bring_to_head(self) -> InStep | None:
-        """Keep the person's edits as a revision, then publish the head; None while there is none.
+        """Commit the person's edits, then publish the head. None if the project has no head yet.
 
         Raises WorkspaceError, StoreError.
         """
@@ -57,9 +57,9 @@ class ServedProject:
         )
 
     async def watch(self) -> AsyncIterator[InStep]:
-        """Bring the folder to its head whenever something in it changes; yields what the person had changed.
+        """Bring the folder to its head whenever something in it changes, and yield what the person had changed.
 
-        Ends where the folder is another one than at the beginning.
+        Ends when the folder is replaced by another one.
         """
         root = self.folder.root.resolve()
         watched = root.stat().st_ino
@@ -76,15 +76,15 @@ class ServedProject:
 
     async def _publish(self, revision: Revision, files: FileTree) -> InStep:
         edits = await asyncio.to_thread(self.folder.edits)
-        told: tuple[FileChange, ...] = ()
+        changes: tuple[FileChange, ...] = ()
         if edits is not None:
             edited = edits.over(files)
             if edited != files:
-                told = _changes(edits, files)
+                changes = _changes(edits, files)
                 revision = await self.revisions.commit_person(self.project_id, revision.id, edited)
                 files = edited
         await asyncio.to_thread(self.folder.publish, files, str(revision.id))
-        return InStep(revision, told)
+        return InStep(revision, changes)
 
 
 def _changes(edits: Edits, before: FileTree) -> tuple[FileChange, ...]:
@@ -95,6 +95,6 @@ def _changes(edits: Edits, before: FileTree) -> tuple[FileChange, ...]:
 
 
 def is_theirs(path: Path, root: Path) -> bool:
-    """Whether what changed there may be the person's, not what Metro keeps beside the project's files."""
+    """Whether a path may be the person's, and not what Metro keeps beside the project's files."""
     inside = path.relative_to(root) if path.is_relative_to(root) else path
     return not any(part.startswith(".expo") or part == "node_modules" for part in inside.parts)

@@ -1,4 +1,4 @@
-"""What can change on a screen: the values that flow from the environment and the database up to the front ends."""
+"""What can change for a client, as values that flow up from the environment and the database."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class OverviewChanged:
     sessions: tuple[SessionSummary, ...]
     cost_today_usd: Decimal
     finished_per_minute: tuple[int, ...] = ()
-    """Jobs that ended in each of the last 60 minutes, oldest first; empty where nobody counted."""
+    """Jobs that ended in each of the last 60 minutes, oldest first; empty if they were not counted."""
     workers: tuple[WorkerSummary, ...] = ()
-    """Who works on this database, the busy ones first, the lost ones last; empty where nobody looked."""
+    """The workers of this database, the busy ones first, the lost ones last; empty if they may not be seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class EventsArrived:
 
 @dataclass(frozen=True, slots=True)
 class PreviewChanged:
-    """The selected session's preview is served at a new address, or (None) no longer."""
+    """The selected session's preview is served at a new address, or (None) not any more."""
 
     session_id: SessionId
     preview: PreviewAddress | None
@@ -57,7 +57,7 @@ class PreviewChanged:
 
 @dataclass(frozen=True, slots=True)
 class PreviewWatched:
-    """What is known of the selected session's preview moved on."""
+    """More is known of the selected session's preview."""
 
     session_id: SessionId
     known: PreviewKnown
@@ -80,7 +80,7 @@ class Noticed:
 
 @dataclass(frozen=True, slots=True)
 class ViewChanged:
-    """Everything is read through this person's row-level security from now on; None: as the local owner again."""
+    """Everything is read through this person's row-level security from now on; None: as the home's owner again."""
 
     email: str | None
 
@@ -108,4 +108,4 @@ class DemoSummary:
     title: str
     prompt: str
     changes: str | None
-    """The demo whose app this one changes, or None where it starts a new app."""
+    """The demo whose app this one changes; None if it starts a new app."""

@@ -122,7 +122,7 @@ class Feed:
         queue = self._studio.connected.stores.queue
         job_id = await queue.live_job(self._selected) if self._selected else None
         if job_id is None or await queue.cancel(job_id) not in ("cancelled", "processing"):
-            self._tell(Noticed("There was no job left to cancel."))
+            self._emit(Noticed("There was no job left to cancel."))
 
     async def _restart(self, service: ServiceName) -> None:
         if service != "preview":
@@ -141,7 +141,7 @@ class Feed:
             await self._look_away()
             self._view, self._person = view, view.email
             self._selected, self._overview = None, None
-            self._tell(ViewChanged(view.email))
+            self._emit(ViewChanged(view.email))
             self._look_at(view)
         if view.email is None:
             self._studio.become_host()
@@ -168,7 +168,7 @@ class Feed:
                     continue
                 if is_first and self._view.email is not None:
                     self._person = self._view.email
-                    self._tell(ViewChanged(self._view.email))
+                    self._emit(ViewChanged(self._view.email))
                 self._look_at(self._view)
 
     def _look_at(self, view: View) -> None:
@@ -192,7 +192,7 @@ class Feed:
 
     def _show_overview(self, view: View, overview: OverviewChanged) -> None:
         self._overview = overview
-        self._tell(overview)
+        self._emit(overview)
         self._show_services()
         self._trouble(None)
         if self._selected is None and overview.sessions:
@@ -200,7 +200,7 @@ class Feed:
 
     def _show_session(self, session_id: SessionId) -> None:
         self._selected, self._last_seq = session_id, 0
-        self._tell(SessionSelected(session_id))
+        self._emit(SessionSelected(session_id))
         if self._view is not None:
             self._start_following(self._view, session_id)
 
@@ -214,7 +214,7 @@ class Feed:
         async with asyncio.TaskGroup() as group:
             if view.email is None:
                 mirror = self._studio.connected.mirror
-                preview = PreviewFeed(session_id, mirror, self._tell, self._take_status)
+                preview = PreviewFeed(session_id, mirror, self._emit, self._take_status)
                 self._preview = preview
                 group.create_task(preview.run())
             async for events in view.conversations.follow(session_id, self._last_seq):
@@ -225,7 +225,7 @@ class Feed:
 
     def _show_events(self, events: Sequence[Event]) -> None:
         self._last_seq = events[-1].seq
-        self._tell(EventsArrived(tuple(events)))
+        self._emit(EventsArrived(tuple(events)))
 
     def _take(self, change: Change) -> None:
         """Show what the studio reports."""
@@ -234,7 +234,7 @@ class Feed:
         elif isinstance(change, ServiceChanged):
             self._take_status(change.status)
         else:
-            self._tell(change)
+            self._emit(change)
 
     def _take_status(self, status: ServiceStatus) -> None:
         if is_shown(status, self._slug):
@@ -248,7 +248,7 @@ class Feed:
             row = service_row(status, running if self._studio.is_host else None)
             if self._rows.get(row.name) != row:
                 self._rows[row.name] = row
-                self._tell(ServiceChanged(row))
+                self._emit(ServiceChanged(row))
 
     @property
     def _slug(self) -> str | None:
@@ -259,9 +259,9 @@ class Feed:
     def _trouble(self, message: str | None, remedy: str = "") -> None:
         if message is not None or self._has_trouble:
             self._has_trouble = message is not None
-            self._tell(TroubleChanged(message, remedy))
+            self._emit(TroubleChanged(message, remedy))
 
-    def _tell(self, change: Change) -> None:
+    def _emit(self, change: Change) -> None:
         self._changes.put_nowait(change)
 
 

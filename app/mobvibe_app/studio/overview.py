@@ -1,4 +1,4 @@
-"""The queue, the sessions and today's spend, read again when something happened."""
+"""Reads the queue, the sessions and today's spend, again whenever something happened."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Overview:
     """False for another person's view, which may see neither the workers nor the whole queue's counts."""
 
     async def read(self) -> OverviewChanged:
-        """The overview of now. Raises StoreError."""
+        """Read the overview. Raises StoreError."""
         stats = await (
             self.stores.queue.stats() if self.is_own else self.stores.queue.visible_stats()
         )

@@ -1,4 +1,4 @@
-"""What the panels show, as one frozen value, and how each change moves it on."""
+"""What the panels show, as one frozen value, and the pure function that applies a change to it."""
 
 from __future__ import annotations
 

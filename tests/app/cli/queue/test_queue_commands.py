@@ -89,13 +89,13 @@ async def test_all_dead_jobs_come_back_at_once(command: CommandLine, pool: Pool)
         session,
     )
     many = await command("retry", "--all-dead")
-    assert "1005 job(s) wait again" in many.said and "dead still" not in many.said
+    assert "1005 job(s) wait again" in many.said and "still dead" not in many.said
     assert (await JobQueue(pool).stats()).failed == 0
 
     gone = await JobQueue(pool).get(await dead_job(pool))
     await pool.execute("update projects set status = 'deleted' where id = $1", gone.project_id)
     kept = await command("retry", "--all-dead")
-    assert "1 job(s) are dead still" in kept.said and "no job is dead" not in kept.said
+    assert "1 job(s) are still dead" in kept.said and "no job is dead" not in kept.said
     told = await command("retry", str(gone.id))
     assert told.process.returncode == 2 and "is deleted" in told.said
 
