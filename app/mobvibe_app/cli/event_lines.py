@@ -1,9 +1,10 @@
-"""Events as plain lines: one glyph a kind, as in the dashboard's stream."""
+"""Events as plain lines and as JSON, for `run` and `events`."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from mobvibe_app.studio.event_marks import CHANGE_MARKS, glyph
 from mobvibe_worker.events import (
     Completion,
     ErrorRaised,
@@ -15,9 +16,6 @@ from mobvibe_worker.events import (
     Terminal,
     Thinking,
 )
-
-_AUTHORS = {"person": "»", "agent": "·", "phone": "▯"}
-_CHANGES = {"created": "+", "modified": "M", "deleted": "-", "renamed": "R"}
 
 
 def event_data(event: Event) -> dict[str, Any]:
@@ -34,33 +32,38 @@ def event_data(event: Event) -> dict[str, Any]:
 
 def event_line(payload: Payload) -> str | None:
     """The line of one event; None if a plain log shows nothing."""
+    words = _words(payload)
+    return f"{glyph(payload)} {words}" if words else None
+
+
+def _words(payload: Payload) -> str:
     match payload:
         case Thinking(text=text):
-            return f"… {text.strip()}" if text.strip() else None
-        case Message(text=text, author=author):
-            return f"{_AUTHORS[author]} {text}"
+            return text.strip()
+        case Message(text=text):
+            return text
         case Terminal():
             return _terminal(payload)
         case FileChange(path=path, change=change, added=added, removed=removed):
-            return f"± {_CHANGES[change]} {path}  +{added} −{removed}"
+            return f"{CHANGE_MARKS[change]} {path}  +{added} −{removed}"
         case PreviewReady(url=url):
-            return f"▣ preview ready: {url}"
+            return f"preview ready: {url}"
         case Completion():
             return _completion(payload)
         case ErrorRaised(message=message, remedy=remedy):
-            return f"✖ {message} {remedy}".rstrip()
+            return f"{message} {remedy}".rstrip()
 
 
 def _terminal(payload: Terminal) -> str:
     seconds = "" if payload.seconds is None else f"  {payload.seconds:.1f}s"
     mark = {"passed": "  ✓", "failed": "  ✖", None: ""}[payload.outcome]
     output = "".join(f"\n    {line}" for line in payload.output.splitlines())
-    return f"$ {payload.command}{mark}{seconds}{output}"
+    return f"{payload.command}{mark}{seconds}{output}"
 
 
 def _completion(payload: Completion) -> str:
     cost = "price unknown" if payload.cost_usd is None else f"${payload.cost_usd}"
     return (
-        f"✔ done in {payload.seconds:.0f}s · {payload.files} files changed · "
+        f"done in {payload.seconds:.0f}s · {payload.files} files changed · "
         f"{payload.tokens:,} tokens · {cost}"
     )

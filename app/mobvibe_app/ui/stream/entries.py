@@ -7,6 +7,7 @@ from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Literal
 
+from mobvibe_app.studio.event_marks import CHANGE_MARKS, glyph
 from mobvibe_app.ui.commands import shown
 from mobvibe_app.ui.words.values import count, duration, money, one_line, shortened_path
 from mobvibe_worker.events import (
@@ -25,11 +26,11 @@ Tone = Literal["plain", "muted", "person", "thinking", "command", "good", "chang
 TEXT_LIMIT = 20_000
 OUTPUT_LINES = 14
 PATH_WIDTH = 44
-_VERBS: dict[str, tuple[str, Tone]] = {
-    "created": ("+", "good"),
-    "modified": ("M", "changed"),
-    "deleted": ("-", "bad"),
-    "renamed": ("R", "changed"),
+_CHANGE_TONES: dict[str, Tone] = {
+    "created": "good",
+    "modified": "changed",
+    "deleted": "bad",
+    "renamed": "changed",
 }
 
 
@@ -71,16 +72,18 @@ def entry_of(event: Event) -> Entry:
     payload = event.payload
     match payload:
         case Message(text=text, author="person"):
-            return Entry(event.created_at, "▸", "person", _safe(text))
+            return Entry(event.created_at, glyph(payload), "person", _safe(text))
         case Message(text=text, author="phone"):
             is_error = text.startswith("error: ")
             tone: Tone = "bad" if is_error else "muted"
-            return Entry(event.created_at, "▯", tone, _safe(text), is_error=is_error)
+            return Entry(event.created_at, glyph(payload), tone, _safe(text), is_error=is_error)
         case Message(text=text):
-            return Entry(event.created_at, "◆", "plain", _safe(text))
+            return Entry(event.created_at, glyph(payload), "plain", _safe(text))
         case Thinking(text=text, block=block):
             key = f"{event.job_id}/{block}" if block else ""
-            return Entry(event.created_at, "…", "thinking", _safe(text), key=key, is_thought=True)
+            return Entry(
+                event.created_at, glyph(payload), "thinking", _safe(text), key=key, is_thought=True
+            )
         case Terminal():
             return _terminal(event, payload)
         case FileChange():
@@ -99,7 +102,7 @@ def _safe(text: str) -> str:
 
 
 def _terminal(event: Event, payload: Terminal) -> Entry:
-    entry = Entry(event.created_at, "$", "command", one_line(payload.command))
+    entry = Entry(event.created_at, glyph(payload), "command", one_line(payload.command))
     entry.key = f"{event.job_id}$ {entry.text}"
     seconds = "" if payload.seconds is None else f" {duration(payload.seconds)}"
     if payload.outcome == "passed":
@@ -119,9 +122,9 @@ def _terminal(event: Event, payload: Terminal) -> Entry:
 
 
 def _file(event: Event, payload: FileChange) -> Entry:
-    verb, tone = _VERBS[payload.change]
+    verb, tone = CHANGE_MARKS[payload.change], _CHANGE_TONES[payload.change]
     path = shortened_path(one_line(payload.path), PATH_WIDTH)
-    entry = Entry(event.created_at, "±", "changed", "").add(verb, tone)
+    entry = Entry(event.created_at, glyph(payload), "changed", "").add(verb, tone)
     entry.add(f" {f'+{payload.added}':>5}", "good")
     entry.add(f" {f'−{payload.removed}':>4}", "bad" if payload.removed else "muted")
     entry.add(f"  {path}", "plain")
@@ -132,14 +135,18 @@ def _file(event: Event, payload: FileChange) -> Entry:
 
 def _preview(event: Event, payload: PreviewReady) -> Entry:
     if payload.url.startswith("http"):
-        entry = Entry(event.created_at, "▣", "good", "In the browser: ").add(one_line(payload.url))
+        entry = Entry(event.created_at, glyph(payload), "good", "In the browser: ").add(
+            one_line(payload.url)
+        )
         return entry.add(f"   {shown('open')} opens it", "muted")
-    entry = Entry(event.created_at, "▣", "good", "On the phone: ").add(one_line(payload.url))
+    entry = Entry(event.created_at, glyph(payload), "good", "On the phone: ").add(
+        one_line(payload.url)
+    )
     return entry.add(f"   scan with Expo Go, SDK {payload.sdk}", "muted")
 
 
 def _completion(event: Event, payload: Completion) -> Entry:
-    entry = Entry(event.created_at, "✔", "good", f"Done in {duration(payload.seconds)}")
+    entry = Entry(event.created_at, glyph(payload), "good", f"Done in {duration(payload.seconds)}")
     files = f"{payload.files} file{'' if payload.files == 1 else 's'}"
     cost = _cost(payload)
     entry.add(f" · {files} · {count(payload.tokens)} tokens · {cost}", "plain")
@@ -170,8 +177,8 @@ def _checks(payload: Completion) -> str:
 
 def _error(event: Event, payload: ErrorRaised) -> Entry:
     if payload.is_cancelled:
-        return Entry(event.created_at, "■", "muted", _safe(payload.message))
-    entry = Entry(event.created_at, "✖", "bad", _safe(payload.message), is_error=True)
+        return Entry(event.created_at, glyph(payload), "muted", _safe(payload.message))
+    entry = Entry(event.created_at, glyph(payload), "bad", _safe(payload.message), is_error=True)
     if payload.remedy:
         entry.add(f"\n{_safe(payload.remedy)}", "plain")
     if payload.will_retry:
