@@ -20,7 +20,7 @@ class PreviewAddress:
     url: str
     sdk: int
     expo_go: str
-    web_url: str
+    metro_url: str
     provider: Provider = "process"
     slug: str = ""
     """The project's."""
@@ -38,13 +38,13 @@ def preview_address(
     platform: Platform,
 ) -> PreviewAddress:
     """The address of a project's preview, for phones or for browsers. `address` is this machine's for others."""
-    web_url, is_web = f"http://{address}:{port}", platform == "web"
+    metro_url, is_web = f"http://{address}:{port}", platform == "web"
     return PreviewAddress(
         session_id=session_id,
-        url=web_url if is_web else f"exp://{address}:{port}",
+        url=metro_url if is_web else f"exp://{address}:{port}",
         sdk=sdk.version,
         expo_go=_BROWSERS if is_web else sdk.expo_go,
-        web_url=web_url,
+        metro_url=metro_url,
         provider=provider,
         slug=slug,
         platform=platform,

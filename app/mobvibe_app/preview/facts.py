@@ -206,5 +206,5 @@ class PreviewKnown:
     slug: str
     facts: PreviewFacts
     hint: Hint | None = None
-    web_url: str = ""
+    metro_url: str = ""
     """http://ADDRESS:PORT, which changes when this machine joins another network."""

@@ -228,11 +228,11 @@ class HeadMirror:
         self.monitor.watch(address)
         name = container_id(address.provider, self.home_id, project.slug)
         await self.stores.previews.upsert(
-            session_id, project.id, address.provider, name, address.web_url, "running"
+            session_id, project.id, address.provider, name, address.metro_url, "running"
         )
         if is_app and await self.stores.sessions.is_at_home(session_id, self.home_id):
             await self.stores.sessions.set_preview(
-                session_id, address.web_url, address.web_url, name
+                session_id, address.metro_url, address.metro_url, name
             )
         if is_app and session.platform == "web":
             await _check_page(address)
@@ -250,7 +250,7 @@ class HeadMirror:
 
 async def _check_page(address: PreviewAddress) -> None:
     """Make sure that the page and its script exist before anyone opens them. Raises ServiceError."""
-    async with MetroClient(urlsplit(address.web_url).port or 80) as client:
+    async with MetroClient(urlsplit(address.metro_url).port or 80) as client:
         bundle = await client.bundle(await client.web_bundle_url(), time_limit=WEB_SECONDS)
     if not bundle.is_green:
         raise ServiceError(

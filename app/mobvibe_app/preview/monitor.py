@@ -36,14 +36,14 @@ class _Watched:
     moved: asyncio.Event = field(default_factory=asyncio.Event)
 
     def move(self, facts: PreviewFacts) -> None:
-        known = PreviewKnown(self.known.slug, facts, self._hint(facts), self.address.web_url)
+        known = PreviewKnown(self.known.slug, facts, self._hint(facts), self.address.metro_url)
         if known != self.known:
             self.known = known
             self.moved.set()
             self.moved = asyncio.Event()
 
     def _hint(self, facts: PreviewFacts) -> Hint | None:
-        where = urlsplit(self.address.web_url)
+        where = urlsplit(self.address.metro_url)
         hint = hint_for(
             facts,
             address=where.hostname or "",
@@ -147,7 +147,7 @@ class PreviewMonitor:
                 watched.cause.cancel()
             name = f"end of the preview of {slug}"
             watched.cause = asyncio.create_task(previews.ended(slug), name=name)
-            address = urlsplit(watched.address.web_url).hostname or ""
+            address = urlsplit(watched.address.metro_url).hostname or ""
             watched.route = await asyncio.to_thread(find_route, address)
             watched.shown_at = time.time()
             watched.move(PreviewFacts())

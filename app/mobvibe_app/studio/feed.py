@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from typing import assert_never
+import logging
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from typing import Any, assert_never
 
 from mobvibe_app.status import ServiceName, ServiceStatus
 from mobvibe_app.studio.changes import (
@@ -30,10 +31,12 @@ from mobvibe_app.studio.commands import (
 )
 from mobvibe_app.studio.preview_feed import PreviewFeed
 from mobvibe_app.studio.service_rows import is_shown, service_row
-from mobvibe_app.studio.studio import Connected, Studio, View, ended
+from mobvibe_app.studio.studio import QUIT, Connected, Studio, View, ended
 from mobvibe_worker.errors import DatabaseUnreachable, InputError, MobvibeError, StoreError
 from mobvibe_worker.events import Event
 from mobvibe_worker.jobs import SessionId
+
+log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 2.0
 
@@ -67,7 +70,7 @@ class Feed:
         self._studio.attach(self._take)
         if self._person is None:
             self._studio.become_host()
-        self._looking = asyncio.create_task(self._look(), name="feed-look")
+        self._looking = self._start(self._look(), "feed-look")
         while (change := await self._changes.get()) is not None:
             yield change
 
@@ -172,7 +175,7 @@ class Feed:
                 self._look_at(self._view)
 
     def _look_at(self, view: View) -> None:
-        self._watching = asyncio.create_task(self._watch(view), name="feed-overview")
+        self._watching = self._start(self._watch(view), "feed-overview")
         if self._selected is not None:
             self._start_following(view, self._selected)
 
@@ -205,8 +208,7 @@ class Feed:
             self._start_following(self._view, session_id)
 
     def _start_following(self, view: View, session_id: SessionId) -> None:
-        following = self._follow(view, session_id)
-        self._following = asyncio.create_task(following, name="feed-follow")
+        self._following = self._start(self._follow(view, session_id), "feed-follow")
 
     async def _follow(self, view: View, session_id: SessionId) -> None:
         """Show the session's events behind the last one shown, and in one's own view its preview."""
@@ -260,6 +262,22 @@ class Feed:
         if message is not None or self._has_trouble:
             self._has_trouble = message is not None
             self._emit(TroubleChanged(message, remedy))
+
+    def _start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run it in the background. If it fails, that becomes trouble on the screen."""
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(self._report_failure)
+        return task
+
+    def _report_failure(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        if isinstance(error, MobvibeError):
+            self._trouble(error.message, error.remedy)
+        elif error is not None:
+            log.error("%s failed", task.get_name(), exc_info=error)
+            self._trouble(f"Something broke ({type(error).__name__}: {error}).", QUIT)
 
     def _emit(self, change: Change) -> None:
         self._changes.put_nowait(change)

@@ -64,13 +64,13 @@ class PreviewFeed:
             self._due.set()
 
     async def _follow(self, slug: str) -> None:
-        web_url = ""
+        metro_url = ""
         async for known in self._mirror.monitor.follow(slug):
             self._on_change(PreviewWatched(self._session_id, known))
             self._notice_end(known)
-            if web_url and known.web_url != web_url:
+            if metro_url and known.metro_url != metro_url:
                 self._due.set()
-            web_url = known.web_url
+            metro_url = known.metro_url
 
     def _notice_end(self, known: PreviewKnown) -> None:
         before, self._ended = self._ended, known.facts.ended
@@ -84,7 +84,7 @@ class PreviewFeed:
 def _served(address: PreviewAddress | None) -> ServiceStatus:
     if address is None:
         return ServiceStatus("preview", "waiting", "starts with the first build")
-    port = urlsplit(address.web_url).port
+    port = urlsplit(address.metro_url).port
     return ServiceStatus("preview", "healthy", address.slug, port=port, project=address.slug)
 
 

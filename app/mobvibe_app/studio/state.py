@@ -179,7 +179,7 @@ def _with_events(state: BuildState, events: tuple[Event, ...]) -> BuildState:
             preview_seq = event.seq
         elif _drops_files(payload):
             files.clear()
-        progress = _moved_on(progress, event, payload)
+        progress = _progress_after(progress, event, payload)
     return replace(
         state,
         files=MappingProxyType(files),
@@ -207,7 +207,9 @@ def _record(files: dict[str, FileLine], change: FileChange) -> None:
     files[change.path] = FileLine(change.path, verb, added, removed)
 
 
-def _moved_on(progress: Progress | None, event: Event, payload: Payload | None) -> Progress | None:
+def _progress_after(
+    progress: Progress | None, event: Event, payload: Payload | None
+) -> Progress | None:
     if isinstance(payload, Message) and payload.author == "person":
         return Progress(event.job_id, payload.text, "running", "waiting", event.created_at)
     if progress is None:

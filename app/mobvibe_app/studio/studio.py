@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 RETRY_SECONDS = 2.0
 PAUSES_SECONDS = (0.5, 1.0, 2.0, 5.0)
 """Before each attempt to restart what ended by itself; the last one also before all further attempts."""
+QUIT = "Quit with q and start again; everything stored stays."
 STEADY_SECONDS = 30.0
 """What ran this long was healthy: the pauses start over."""
 
@@ -257,10 +258,8 @@ class Studio:
                 attempts = await self._recover(why, attempts)
         except Exception as error:
             log.exception("the studio is no longer kept alive")
-            said = f"Something broke ({type(error).__name__}: {error})."
-            self._report(
-                TroubleChanged(said, "Quit with q and start again; everything stored stays.")
-            )
+            what = f"Something broke ({type(error).__name__}: {error})."
+            self._report(TroubleChanged(what, QUIT))
 
     async def _open_patiently(self) -> bool:
         """Open, again and again if that may help; False if it cannot."""

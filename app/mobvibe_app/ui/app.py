@@ -136,7 +136,9 @@ class MobvibeApp(App[None]):
             self._trouble(error.message, error.remedy)
 
     def on_change_arrived(self, message: ChangeArrived) -> None:
-        """The one way in which the state moves."""
+        """The one way in which the state moves. While the app shuts down, its widgets are gone already."""
+        if not self.is_running:
+            return
         change = message.change
         self.state = apply(self.state, change)
         self._build.take(change)
@@ -296,8 +298,8 @@ class MobvibeApp(App[None]):
         except webbrowser.Error:
             browser = None
         if browser is None or type(browser) is webbrowser.GenericBrowser:
-            url = clean_text(preview.web_url)
+            url = clean_text(preview.metro_url)
             words = f"No graphical browser here. Open {url} on another machine."
             self.notify(words, markup=False, timeout=8)
         else:
-            self.open_url(preview.web_url)
+            self.open_url(preview.metro_url)

@@ -39,7 +39,7 @@ async def test_the_registry_follows_what_runs(
     kept = await keeping("mobile")
     assert await kept.reconcile() is None
     address = await kept.mirror.open(kept.session_id)
-    assert address is not None and await kept.url_of_session() == address.web_url
+    assert address is not None and await kept.url_of_session() == address.metro_url
     # What is served already is not started, published or registered a second time.
     assert await kept.mirror.open(kept.session_id) == address and kept.serves == 1
     row = await kept.until_row("running")
@@ -48,14 +48,14 @@ async def test_the_registry_follows_what_runs(
 
     # A row that was lost is written again, and says the same.
     await kept.pool.execute("delete from preview_containers")
-    assert (await kept.until_row("running"))["metro_url"] == address.web_url
+    assert (await kept.until_row("running"))["metro_url"] == address.metro_url
 
     # Another network, another address: without a new Metro, in the row and in the session.
     kept.address = "127.0.0.2"
     assert (await kept.until_row("running"))["metro_url"] == f"http://127.0.0.2:{port_of(address)}"
     assert await kept.url_of_session() == f"http://127.0.0.2:{port_of(address)}"
     known = kept.monitor.known(kept.project.slug)
-    assert known is not None and "127.0.0.2" in known.web_url
+    assert known is not None and "127.0.0.2" in known.metro_url
     kept.address = HOST
     await kept.until_row("running")
 
@@ -75,13 +75,13 @@ async def test_the_registry_follows_what_runs(
     await kept.pool.execute("alter table coding_jobs disable trigger user")
     await kept.pool.execute("update coding_jobs set updated_at = now() - interval '1 day'")
     await kept.pool.execute("alter table coding_jobs enable trigger user")
-    assert (await kept.until_row("stopped"))["metro_url"] == address.web_url
+    assert (await kept.until_row("stopped"))["metro_url"] == address.metro_url
     assert await kept.url_of_session() is None and kept.told[-1].state == "stopped"
     assert await kept.supervised.running(f"preview-{kept.project.slug}") is None
 
     # On demand it is back, at the same address.
     again = await kept.mirror.open(kept.session_id)
-    assert again == address and await kept.url_of_session() == address.web_url
+    assert again == address and await kept.url_of_session() == address.metro_url
     assert (await kept.until_row("running"))["status"] == "running"
 
 
@@ -104,7 +104,7 @@ async def test_a_killed_metro_is_started_again_and_a_crash_loop_ends_with_its_ca
             if again is not None and again.pid != running.pid:
                 break
             await asyncio.sleep(0.1)
-    assert (await kept.until_row("running"))["metro_url"] == address.web_url
+    assert (await kept.until_row("running"))["metro_url"] == address.metro_url
     assert b"Look at" in await Phone(address.url).bundle()
     assert kept.told == []
 
@@ -172,8 +172,8 @@ async def test_a_web_session_is_served_as_a_page_with_its_script(
     address = await kept.mirror.open(kept.session_id)
     assert address is not None and address.platform == "web"
     session = await SessionStore(kept.pool).get(kept.session_id)
-    assert session.webview_url == address.web_url
-    untouched = PreviewKnown(kept.project.slug, PreviewFacts(), None, address.web_url)
+    assert session.webview_url == address.metro_url
+    untouched = PreviewKnown(kept.project.slug, PreviewFacts(), None, address.metro_url)
     # Its first bundle was our own question: nobody has it open, and nothing is being built.
     await until(lambda: '"is":"built"' in kept.service.log(kept.project.slug).read_text(), 20)
     watched = kept.monitor
@@ -206,7 +206,7 @@ async def test_a_preview_that_could_not_be_watched_for_a_while_is_known_again(
 
 
 def port_of(address: PreviewAddress) -> int | None:
-    return urlsplit(address.web_url).port
+    return urlsplit(address.metro_url).port
 
 
 async def _phone_events(kept: Keeping) -> list[dict[str, Any]]:

@@ -9,8 +9,8 @@ from uuid import UUID, uuid4
 
 from asyncpg import Record
 
-from mobvibe_worker.errors import InputError, NotFound
-from mobvibe_worker.jobs import PROMPT_LIMIT, Job, JobId, JobStatus, QueueStats, SessionId
+from mobvibe_worker.errors import NotFound
+from mobvibe_worker.jobs import Job, JobId, JobStatus, QueueStats, SessionId, checked_prompt
 from mobvibe_worker.store.connection.execute import Source, once, repeatable
 from mobvibe_worker.store.connection.rows import GetQueueStatsRow
 from mobvibe_worker.store.connection.table import Table, each, only
@@ -59,7 +59,7 @@ class JobQueue:
 
         Raises InputError for an empty or too long prompt, NotFound for an unknown session or a deleted project.
         """
-        _check(prompt)
+        prompt = checked_prompt(prompt)
         # With a key of its own the call may be repeated when its answer is lost.
         rows = await repeatable(
             self._source,
@@ -126,11 +126,6 @@ class JobQueue:
     async def _find(self, condition: str, *arguments: Any) -> list[Job]:
         sql = f"select {_COLUMNS} from public.coding_jobs where {condition}"
         return [Job(*row) for row in await repeatable(self._source, sql, *arguments)]
-
-
-def _check(prompt: str) -> None:
-    if not prompt.strip() or len(prompt) > PROMPT_LIMIT:
-        raise InputError(f"A prompt has 1 to {PROMPT_LIMIT:,} characters, not {len(prompt):,}.")
 
 
 def _counts(records: list[Record]) -> QueueStats:
