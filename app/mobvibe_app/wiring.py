@@ -1,10 +1,11 @@
-"""Builds every object once; the one place that knows all concrete classes."""
+"""Builds the objects of a run. This is the only module that knows all concrete classes."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
@@ -15,15 +16,13 @@ if TYPE_CHECKING:
     from asyncpg import Pool
 
     from mobvibe_app.environment.environment import Environment
-    from mobvibe_app.preview.head_mirror import HeadMirror
-    from mobvibe_app.preview.reconcile import Reconciler
     from mobvibe_app.status import OnStatus
     from mobvibe_app.studio.embedded_worker import EmbeddedWorker
     from mobvibe_app.studio.feed import Feed
-    from mobvibe_app.studio.studio import Connected, Studio, View
+    from mobvibe_app.studio.studio import Connected, Studio
     from mobvibe_app.ui.app import MobvibeApp
+    from mobvibe_worker.jobs import UserId
     from mobvibe_worker.store.connection.listener import Listener
-    from mobvibe_worker.store.stores import Stores
     from mobvibe_worker.toolchain.sandbox import Sandbox
 
 
@@ -73,11 +72,7 @@ def build_studio(settings: AppSettings, *, has_worker: bool = True) -> Studio:
     from mobvibe_app.environment.maintenance import Maintenance
     from mobvibe_app.studio.studio import Studio
 
-    @asynccontextmanager
-    async def connect(dsn: str, environment: Environment) -> AsyncIterator[Connected]:
-        async with _connected(settings, dsn, environment, has_worker) as connected:
-            yield connected
-
+    connect = partial(_connected, settings, has_worker)
     environment = build_environment(settings)
     return Studio(settings, environment, Maintenance(environment), connect, demo_summaries())
 
@@ -105,44 +100,62 @@ def build_dashboard(settings: AppSettings) -> MobvibeApp:
 
 @asynccontextmanager
 async def _connected(
-    settings: AppSettings, dsn: str, environment: Environment, has_worker: bool
+    settings: AppSettings, has_worker: bool, dsn: str, environment: Environment
 ) -> AsyncIterator[Connected]:
+    from mobvibe_app.preview.head_mirror import HeadMirror
+    from mobvibe_app.preview.monitor import PreviewMonitor
+    from mobvibe_app.preview.network import lan_address
+    from mobvibe_app.preview.reconcile import Reconciler
     from mobvibe_app.studio.conversations import Conversations
     from mobvibe_app.studio.overview import Overview
     from mobvibe_app.studio.studio import Connected, NoWorker, View
+    from mobvibe_worker.home import Home
     from mobvibe_worker.jobs import LOCAL_OWNER
     from mobvibe_worker.store.connection.listener import Listener
     from mobvibe_worker.store.connection.pool import open_pool
+    from mobvibe_worker.store.connection.user_view import UserView
     from mobvibe_worker.store.stores import Stores
 
-    poll = settings.poll_interval_ms / 1000
-    pool = await open_pool(
-        dsn, application_name="mobvibe-tui", slow_seconds=settings.slow_query_ms / 1000
-    )
-    try:
-        async with Listener(settings.session_url(dsn)) as listener:
-            stores, home_id = Stores(pool), environment.services.modes.home_id()
-            sandbox = environment.services.sandbox(environment.report)
-            async with _previews(settings, environment, stores, listener, home_id) as (
+    poll, slow = settings.poll_interval_ms / 1000, settings.slow_query_ms / 1000
+    minutes = settings.preview_idle_minutes
+    home_id = environment.services.modes.home_id()
+
+    def view(stores: Stores, owner: UserId, email: str | None = None) -> View:
+        """A person's view; of the local owner without an email, who alone builds in this home."""
+        home = home_id if email is None else None
+        conversations = Conversations(stores, listener, owner, poll, home)
+        return View(email, conversations, Overview(stores, listener, owner, is_own=email is None))
+
+    async def see_as(email: str) -> View:
+        person = await stores.profiles.person(email)
+        return view(Stores(UserView(pool, person)), person.id, person.email)
+
+    async with AsyncExitStack() as stack:
+        pool = await open_pool(dsn, application_name="mobvibe-tui", slow_seconds=slow)
+        stack.push_async_callback(pool.close)
+        listener = await stack.enter_async_context(Listener(settings.session_url(dsn)))
+        monitor = PreviewMonitor(environment.previews)
+        stack.push_async_callback(monitor.close)
+        stores, report = Stores(pool), environment.report
+        mirror = HeadMirror(
+            *(Home(settings.home), home_id, LOCAL_OWNER, stores),
+            *(environment.serve, listener, monitor, report),
+        )
+        yield Connected(
+            stores=stores,
+            own=view(stores, LOCAL_OWNER),
+            mirror=mirror,
+            reconciler=Reconciler(
                 mirror,
-                reconciler,
-            ):
-                yield Connected(
-                    stores=stores,
-                    own=View(
-                        None,
-                        Conversations(stores, listener, LOCAL_OWNER, poll, home_id),
-                        Overview(stores, listener, LOCAL_OWNER),
-                    ),
-                    mirror=mirror,
-                    reconciler=reconciler,
-                    worker=_worker(settings, dsn, pool, listener, sandbox)
-                    if has_worker
-                    else NoWorker(),
-                    see_as=lambda email: _view(pool, listener, email, poll),
-                )
-    finally:
-        await pool.close()
+                environment,
+                timedelta(minutes=minutes) if minutes else None,
+                lambda: lan_address(settings.host),
+            ),
+            worker=_worker(settings, dsn, pool, listener, environment.services.sandbox(report))
+            if has_worker
+            else NoWorker(),
+            see_as=see_as,
+        )
 
 
 def _worker(
@@ -155,55 +168,4 @@ def _worker(
     masked = (dsn, unquote(password)) if password else (dsn,)
     return EmbeddedWorker(
         build_worker(settings, pool, listener, masked, sandbox), build_retention(settings, pool)
-    )
-
-
-@asynccontextmanager
-async def _previews(
-    settings: AppSettings,
-    environment: Environment,
-    stores: Stores,
-    listener: Listener,
-    home_id: str,
-) -> AsyncIterator[tuple[HeadMirror, Reconciler]]:
-    from mobvibe_app.preview.head_mirror import HeadMirror
-    from mobvibe_app.preview.monitor import PreviewMonitor
-    from mobvibe_app.preview.network import lan_address
-    from mobvibe_app.preview.reconcile import Reconciler
-    from mobvibe_worker.home import Home
-    from mobvibe_worker.jobs import LOCAL_OWNER
-
-    monitor = PreviewMonitor(environment.previews)
-    mirror = HeadMirror(
-        Home(settings.home),
-        home_id,
-        LOCAL_OWNER,
-        stores,
-        environment.serve,
-        listener,
-        monitor,
-        environment.report,
-    )
-    minutes = settings.preview_idle_minutes
-    idle_after = timedelta(minutes=minutes) if minutes else None
-    reconciler = Reconciler(mirror, environment, idle_after, lambda: lan_address(settings.host))
-    try:
-        yield mirror, reconciler
-    finally:
-        await monitor.close()
-
-
-async def _view(pool: Pool, listener: Listener, email: str, poll_seconds: float) -> View:
-    from mobvibe_app.studio.conversations import Conversations
-    from mobvibe_app.studio.overview import Overview
-    from mobvibe_app.studio.studio import View
-    from mobvibe_worker.store.connection.user_view import UserView
-    from mobvibe_worker.store.stores import Stores
-
-    person = await Stores(pool).profiles.person(email)
-    seen = Stores(UserView(pool, person))
-    return View(
-        person.email,
-        Conversations(seen, listener, person.id, poll_seconds),
-        Overview(seen, listener, person.id, is_own=False),
     )
