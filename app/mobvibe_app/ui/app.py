@@ -173,9 +173,9 @@ class MobvibeApp(App[None]):
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The palette: our commands that act now, then Textual's."""
-        titles: set[str] = set()
+        now, titles = self._build.situation, set[str]()
         for each in COMMANDS:
-            if each.title not in titles and each.when(self._build.situation):
+            if each.title not in titles and each.when(now):
                 titles.add(each.title)
                 keys = f" ({', '.join(shown_keys(each))})" if each.keys else ""
                 words = f"{each.help[0].upper()}{each.help[1:]}{keys}"

@@ -218,7 +218,8 @@ class BuildScreen(Screen[None]):
         prompt_box.aim(at_new_app=self._is_new_app or self._state.selected is None)
         title = "New web app" if prompt_box.platform == "web" else "New app"
         prompt_box.border_title = Content(title if prompt_box.is_for_new_app else "")
-        offered = [each.when(self.situation) for each in COMMANDS]
+        now = self.situation
+        offered = [each.when(now) for each in COMMANDS]
         if offered != self._offered:
             self._offered = offered
             self.refresh_bindings()
