@@ -1,4 +1,4 @@
-"""`bench events`: how many events a second are appended, and how soon a reader has them."""
+"""`bench events`: measures how many events are appended per second, and how soon a reader has them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ QUICK = Scale(rounds=1, appends={1: 20, 20: 10, 100: 4}, deliveries=5)
 
 
 async def bench_events(
-    server_url: str | None, *, is_quick: bool, say: Callable[[str], None]
+    server_url: str | None, *, is_quick: bool, on_line: Callable[[str], None]
 ) -> Figures:
     """Measure everything, in interleaved rounds. Raises ServiceError, StoreError."""
     scale = QUICK if is_quick else FULL
@@ -49,7 +49,7 @@ async def bench_events(
         own_queue(dsn, SESSIONS) as queue,
     ):
         for number in range(scale.rounds):
-            say(f"round {number + 1} of {scale.rounds}")
+            on_line(f"round {number + 1} of {scale.rounds}")
             for rows, appends in scale.appends.items():
                 await _time_appends(queue.pool, queue.sessions, rows, appends, figures)
             for rows in scale.appends:

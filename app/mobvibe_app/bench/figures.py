@@ -1,4 +1,4 @@
-"""What was measured: rounds, their medians, and ratios to other queues."""
+"""What was measured, as rounds, their medians, and ratios to other queues."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Unit = Literal["jobs/s", "rows/s", "ms"]
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One scenario of one system: a value a round, in `unit`."""
+    """One scenario of one system, with one value per round, in `unit`."""
 
     scenario: str
     system: str
@@ -28,12 +28,12 @@ class Figure:
 
 @dataclass(slots=True)
 class Figures:
-    """All that a run measured, in the order in which it came."""
+    """All that a run measured, in that order."""
 
     _values: dict[tuple[str, str, Unit], list[float]] = field(default_factory=dict)
 
     def add(self, scenario: str, system: str, unit: Unit, value: float) -> None:
-        """One more round of a scenario."""
+        """Add one round of a scenario."""
         self._values.setdefault((scenario, system, unit), []).append(value)
 
     def all(self) -> list[Figure]:
@@ -55,7 +55,7 @@ def ratio(ours: Figure, theirs: Figure) -> float:
 
 
 def table(figures: Iterable[Figure]) -> list[str]:
-    """Lines for a person: a scenario a line, each system with its median and its least and most."""
+    """Lines for a person: each scenario, and each system with its median, its least and its most."""
     rows: dict[str, list[Figure]] = {}
     for figure in figures:
         rows.setdefault(figure.scenario, []).append(figure)
@@ -73,7 +73,7 @@ def table(figures: Iterable[Figure]) -> list[str]:
 
 
 def as_data(figure: Figure, all_figures: Sequence[Figure]) -> dict[str, Any]:
-    """One figure for programs; `ratio` is ours against it."""
+    """One figure for programs. `ratio` compares ours with it."""
     own = next((f for f in all_figures if (f.scenario, f.system) == (figure.scenario, OURS)), None)
     return {
         "scenario": figure.scenario,

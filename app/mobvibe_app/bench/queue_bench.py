@@ -1,4 +1,4 @@
-"""`bench queue`: ours beside those peers that are installed, in interleaved rounds on one server."""
+"""`bench queue`: measures ours beside the installed peers, in interleaved rounds on one server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mobvibe_app.bench.queue_scenarios import (
 )
 from mobvibe_app.bench.server import bench_database, bench_server
 
-Say = Callable[[str], None]
+OnLine = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,40 +39,42 @@ class Field:
         return (self.own, *self.peers)
 
 
-async def bench_queue(server_url: str | None, *, is_quick: bool, say: Say) -> Figures:
-    """Measure everything. A quick run measures ours alone, with tiny counts. Raises ServiceError, StoreError."""
+async def bench_queue(server_url: str | None, *, is_quick: bool, on_line: OnLine) -> Figures:
+    """Measure everything. A quick run measures only ours, with tiny counts. Raises ServiceError, StoreError."""
     scale = QUICK if is_quick else FULL
     figures = Figures()
     async with (
         bench_server(server_url) as server,
-        _field(server, scale, with_peers=not is_quick, say=say) as field,
+        _field(server, scale, with_peers=not is_quick, on_line=on_line) as field,
     ):
         for number in range(scale.rounds):
-            say(f"round {number + 1} of {scale.rounds}")
-            await _round(field, scale, figures, say)
+            on_line(f"round {number + 1} of {scale.rounds}")
+            await _round(field, scale, figures, on_line)
     return figures
 
 
-async def _round(field: Field, scale: Scale, figures: Figures, say: Say) -> None:
-    say("  enqueueing")
+async def _round(field: Field, scale: Scale, figures: Figures, on_line: OnLine) -> None:
+    on_line("  enqueueing")
     for queue in field.all:
         await time_enqueueing(queue, scale, figures)
     for slots in scale.slots:
-        say(f"  pick-up with {slots} slot(s)")
+        on_line(f"  pick-up with {slots} slot(s)")
         for queue in field.all:
             await time_pickup(queue, slots, scale, figures)
         aged = f"{OURS}, {scale.history:,} done"
         await time_pickup(field.with_history, slots, scale, figures, system=aged)
-        say(f"  working with {slots} slot(s)")
+        on_line(f"  working with {slots} slot(s)")
         for queue in field.all:
             await time_working(queue, slots, scale, figures)
-    say("  claims and counts")
+    on_line("  claims and counts")
     await time_claim_behind_deferred(field.own, scale, figures)
     await time_stats(field.with_history, scale, figures)
 
 
 @asynccontextmanager
-async def _field(server: str, scale: Scale, *, with_peers: bool, say: Say) -> AsyncIterator[Field]:
+async def _field(
+    server: str, scale: Scale, *, with_peers: bool, on_line: OnLine
+) -> AsyncIterator[Field]:
     async with AsyncExitStack() as stack:
 
         async def opened(
@@ -82,10 +84,10 @@ async def _field(server: str, scale: Scale, *, with_peers: bool, say: Say) -> As
             return await stack.enter_async_context(make(dsn))
 
         peers = []
-        for name, make in _peers(say) if with_peers else ():
-            say(f"preparing {name}")
+        for name, make in _peers(on_line) if with_peers else ():
+            on_line(f"preparing {name}")
             peers.append(await opened(make))
-        say(f"preparing ours, and {scale.history:,} finished jobs")
+        on_line(f"preparing ours, and {scale.history:,} finished jobs")
         own_dsn = await stack.enter_async_context(bench_database(server))
         own = await stack.enter_async_context(own_queue(own_dsn, scale.projects))
         aged_dsn = await stack.enter_async_context(bench_database(server))
@@ -96,7 +98,7 @@ async def _field(server: str, scale: Scale, *, with_peers: bool, say: Say) -> As
 
 
 def _peers(
-    say: Say,
+    on_line: OnLine,
 ) -> list[tuple[str, Callable[[str], AbstractAsyncContextManager[Contender]]]]:
     """The peers that are installed. Reports the others as missing."""
     found: list[tuple[str, Callable[[str], AbstractAsyncContextManager[Contender]]]] = []
@@ -114,5 +116,5 @@ def _peers(
     else:
         missing.append("procrastinate")
     for name in missing:
-        say(f"{name} is not installed, so it is left out; pip install 'mobvibe-tui[bench]'")
+        on_line(f"{name} is not installed, so it is left out; pip install 'mobvibe-tui[bench]'")
     return found

@@ -1,4 +1,4 @@
-"""Databases to measure in: on an embedded Postgres of the bench's own, or on the one that a URL names."""
+"""Databases to measure in, on an embedded Postgres of the bench's own or on the server of a URL."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def bench_server(url: str | None) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def bench_database(server: str) -> AsyncIterator[str]:
-    """The address of an empty database, which is dropped at the end. Raises DatabaseUnreachable, Denied."""
+    """Create an empty database, which is dropped at the end; yields its address. Raises DatabaseUnreachable, Denied."""
     name = f"mobvibe_bench_{uuid4().hex[:12]}"
     await run_sql(server, f"create database {name}")
     try:

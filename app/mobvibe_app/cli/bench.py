@@ -21,11 +21,11 @@ def bench(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
     if flags.what == "queue":
         from mobvibe_app.bench.queue_bench import bench_queue
 
-        figures = asyncio.run(bench_queue(server, is_quick=flags.quick, say=out.note))
+        figures = asyncio.run(bench_queue(server, is_quick=flags.quick, on_line=out.note))
     else:
         from mobvibe_app.bench.event_bench import bench_events
 
-        figures = asyncio.run(bench_events(server, is_quick=flags.quick, say=out.note))
+        figures = asyncio.run(bench_events(server, is_quick=flags.quick, on_line=out.note))
     measured = figures.all()
     for figure in measured if out.is_json else ():
         out.value({"bench": as_data(figure, measured)})

@@ -1,4 +1,4 @@
-"""One attempt of a job: stage the head revision, let the agent work, check, commit with the completion."""
+"""One build: stage the head revision, run the agent, check, and commit the result with the job's completion."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def _finished(
 
 
 def overruled(base: FileTree, mine: FileTree, theirs: FileTree) -> list[str]:
-    """The paths where the person's file wins over another version of the agent's."""
+    """The paths where the person's file replaces a different one of the agent's."""
     return [
         path
         for path in sorted(base.keys() | mine.keys() | theirs.keys())

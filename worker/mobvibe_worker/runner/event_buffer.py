@@ -1,4 +1,4 @@
-"""Events of one attempt on their way to the event log: appended in batches, in order, fenced by the attempt."""
+"""Appends the events of one attempt to the event log, in batches, in order, and fenced by the attempt."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ class Log(Protocol):
         attempt: Attempt | None = None,
         batch_id: UUID | None = None,
     ) -> int:
-        """Append in order, once for a batch id. Raises LeaseLost when the attempt is no longer the job's."""
+        """Append in order. Idempotent for one batch id. Raises LeaseLost if the attempt no longer holds the job."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Events that are sent together, and sent again as they are when the answer was lost."""
+    """Events that are sent together, and sent again unchanged if the reply was lost."""
 
     id: UUID
     payloads: tuple[Payload, ...]
 
 
 class EventBuffer:
-    """`emit` never blocks and masks secrets; what gathered within 40 ms is one statement.
+    """`emit` never blocks and masks secrets. Events of 40 ms are sent as one statement.
 
-    While the database is away the events wait here, in order. When the attempt is fenced off, `on_lost` is
-    called once and the rest is dropped; so it is when the database refuses a batch, which ends the work that runs
-    in `while_accepted`. `on_stored` is told how many rows each batch had.
+    While the database is away the events wait here, in order. If the attempt lost its lease, `on_lost` is called once
+    and the rest is dropped. If the database refuses a batch, the rest is dropped too, and the work that runs in
+    `while_accepted` ends. `on_stored` receives the number of rows of each stored batch.
     """
 
     def __init__(
@@ -73,13 +73,13 @@ class EventBuffer:
         self._task: asyncio.Task[None] | None = None
 
     def emit(self, payload: Payload) -> None:
-        """Take one event."""
+        """Add one event."""
         if not self._is_lost:
             self._waiting.append(_redacted(payload, self._redact))
             self._arrived.set()
 
     async def flush(self) -> None:
-        """Send what waits. Raises DatabaseUnreachable (the events stay), else the StoreError that refuses them."""
+        """Send the waiting events. Raises DatabaseUnreachable, and keeps them, or the StoreError that refuses them."""
         async with self._sending:
             while self._unanswered or self._waiting:
                 if self._unanswered is None:
@@ -98,13 +98,13 @@ class EventBuffer:
                 self._unanswered = None
 
     async def while_accepted(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run `work` to its end; where its events are refused it is cancelled at once, and that error raised."""
+        """Run `work` to its end. If its events are refused, cancel it at once and raise that error."""
         assert self._task is not None, "only within `async with`"
         working = asyncio.create_task(work, name="work of an attempt")
         try:
             await asyncio.wait({working, self._task}, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
-            # It still has its word: what is being completed in this moment may be so.
+            # A completion that is under way may still succeed.
             await _stopped(working)
             return working.result()
         await _stopped(working)
@@ -120,7 +120,7 @@ class EventBuffer:
             self._on_stored(len(batch.payloads))
 
     async def _send_in_batches(self) -> None:
-        """Until cancelled, or until a batch is refused."""
+        """Send until cancelled, or until a batch is refused."""
         while True:
             await self._arrived.wait()
             await asyncio.sleep(FLUSH_SECONDS)

@@ -1,4 +1,4 @@
-"""The worker by itself, on any machine that reaches Postgres: `mobvibe-tui worker`, `python -m mobvibe_worker`."""
+"""Runs a worker without a dashboard, on any machine that reaches Postgres."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from mobvibe_worker.toolchain.sandbox import Sandbox
 
 async def run_headless(
     settings: WorkerSettings,
-    say: Callable[[str], None],
-    tell: Callable[[Reading], None] | None = None,
+    on_line: Callable[[str], None],
+    on_reading: Callable[[Reading], None] | None = None,
     sandbox: Sandbox | None = None,
 ) -> None:
-    """Work until SIGTERM or ctrl+c: the first lets running jobs finish, a second hands them back at once.
+    """Work until SIGTERM or ctrl+c. The first lets running jobs finish; a second, or SIGHUP, hands them back at once.
 
-    So does SIGHUP. `tell` gets the readings of the queue, which are said without it. Raises InputError without a
-    database URL or the sandbox that the settings want, StoreError when the database cannot be used, ServiceError
-    when the metrics cannot be served.
+    `on_reading` receives the readings of the queue; without it they are lines for `on_line`. Raises InputError
+    without a database URL or the sandbox that the settings ask for, StoreError if the database cannot be used,
+    ServiceError if the metrics cannot be served.
     """
     dsn = _usable(settings, sandbox)
     Home(settings.home).prepare()
@@ -46,20 +46,20 @@ async def run_headless(
         if settings.metrics_port is not None:
             address = settings.metrics_host, settings.metrics_port
             await stack.enter_async_context(serving_metrics(worker, *address))
-            say(f"metrics: http://{address[0]}:{address[1]}/metrics")
-        _stop_on_signals(worker, settings.drain_seconds, say)
-        say(f"worker {worker.id}: {settings.concurrency} slot(s), waiting for jobs")
-        telling = monitor(
+            on_line(f"metrics: http://{address[0]}:{address[1]}/metrics")
+        _stop_on_signals(worker, settings.drain_seconds, on_line)
+        on_line(f"worker {worker.id}: {settings.concurrency} slot(s), waiting for jobs")
+        monitoring = monitor(
             worker,
             settings.monitor_interval_ms / 1000,
-            tell or (lambda reading: say(reading.line())),
+            on_reading or (lambda reading: on_line(reading.line())),
         )
-        await _run_beside(worker, telling, build_retention(settings, pool).run())
-        say(f"worker {worker.id}: stopped{_handed_back(worker)}")
+        await _run_beside(worker, monitoring, build_retention(settings, pool).run())
+        on_line(f"worker {worker.id}: stopped{_handed_back(worker)}")
 
 
 def _usable(settings: WorkerSettings, sandbox: Sandbox | None) -> str:
-    """The database's URL. Raises InputError where a worker by itself cannot do what the settings want."""
+    """The database's URL. Raises InputError if a headless worker cannot do what the settings ask for."""
     if settings.database_url is None:
         raise InputError(
             "A worker by itself needs a database.",
@@ -80,7 +80,7 @@ def _handed_back(worker: Worker) -> str:
 
 
 async def _run_beside(worker: Worker, *others: Coroutine[Any, Any, None]) -> None:
-    """Run the worker to its end, and the others as long."""
+    """Run the worker to its end, and the others until then."""
     async with asyncio.TaskGroup() as group:
         beside = [group.create_task(other) for other in others]
         await worker.run()
@@ -88,10 +88,10 @@ async def _run_beside(worker: Worker, *others: Coroutine[Any, Any, None]) -> Non
             task.cancel()
 
 
-def _stop_on_signals(worker: Worker, drain_seconds: float, say: Callable[[str], None]) -> None:
+def _stop_on_signals(worker: Worker, drain_seconds: float, on_line: Callable[[str], None]) -> None:
     def finish() -> None:
         if worker.running and drain_seconds:
-            say("finishing what runs; once more hands it back at once")
+            on_line("finishing what runs; once more hands it back at once")
         worker.stop(drain_seconds)
 
     loop = asyncio.get_running_loop()

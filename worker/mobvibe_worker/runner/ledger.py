@@ -1,4 +1,4 @@
-"""The agent loop's ledger: money of one attempt, reserved and settled in Postgres."""
+"""The agent loop's ledger. Reserves and settles the money of one attempt in Postgres."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class AttemptLedger:
     default_budget_usd: Decimal
     """The cap of a job that names none."""
     on_spent: Callable[[Decimal | None], None]
-    """Told what each settled turn cost."""
+    """Receives what each settled turn cost."""
 
     async def reserve(self, turn: int, model: str, usd: Decimal | None) -> None:
-        """Set `usd` aside before a request. Raises BudgetReached or LeaseLost."""
+        """Reserve `usd` before a request. Raises BudgetReached or LeaseLost."""
         await self.turns.reserve(
             self.attempt,
             turn,
@@ -39,6 +39,6 @@ class AttemptLedger:
         usage: dict[str, Any],
         cost_usd: Decimal | None,
     ) -> None:
-        """Keep what was said and what it cost; what was set aside beyond that is free again."""
+        """Store a turn and what it cost, and free the rest of its reservation."""
         await self.turns.settle(self.attempt, turn, record, usage, cost_usd)
         self.on_spent(cost_usd)

@@ -1,4 +1,4 @@
-"""A worker's log on stderr: what it quotes may come from outside, or hold a secret."""
+"""A worker's log on stderr, without terminal sequences and secrets that it may quote."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class CleanFormatter(logging.Formatter):
 
 
 def log_to_stderr(secrets: tuple[str, ...]) -> None:
-    """From now on warnings and errors of this process go to stderr, `secrets` masked."""
+    """Send warnings and errors of this process to stderr, with `secrets` masked."""
     handler = logging.StreamHandler()
     handler.setFormatter(CleanFormatter(Redactor(secrets)))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])

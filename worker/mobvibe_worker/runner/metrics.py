@@ -1,4 +1,4 @@
-"""A worker's metrics as Prometheus text, over HTTP, for as long as it runs."""
+"""Serves a worker's metrics as Prometheus text over HTTP."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ ANSWER_SECONDS = 3.0
 
 @dataclass(frozen=True, eq=False)
 class WorkerCollector(Collector):
-    """What is true at the moment of a scrape. Scrapes come in threads of the server; the queue is asked on `loop`."""
+    """Collects the metrics of a scrape. Scrapes run in threads of the server; the queue is read on `loop`."""
 
     worker: Worker
     loop: asyncio.AbstractEventLoop
 
     def collect(self) -> Iterator[Metric]:
-        """Every metric; those of the queue are left out while the database does not answer."""
+        """Every metric, but for those of the queue while the database does not answer."""
         about = {"worker": self.worker.id, "version": version("mobvibe-tui")}
         yield InfoMetricFamily("mobvibe_worker", "Who this is.", about)
         stats = self._stats()
@@ -100,7 +100,7 @@ def _queue(stats: QueueStats) -> Iterator[Metric]:
 
 @asynccontextmanager
 async def serving_metrics(worker: Worker, host: str, port: int) -> AsyncIterator[None]:
-    """Answer every GET at `host`:`port` with the metrics. Raises ServiceError where that cannot be listened at."""
+    """Answer every GET at `host`:`port` with the metrics. Raises ServiceError if that address is not free."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     registry.register(WorkerCollector(worker, asyncio.get_running_loop()))

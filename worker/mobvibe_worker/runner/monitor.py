@@ -1,4 +1,4 @@
-"""The headless worker's reading of the queue, every now and then."""
+"""Reads the queue at intervals, for the headless worker's output."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The queue and one worker at one moment; `per_minute` is how many jobs ended a minute, wherever they ran."""
+    """The queue and one worker at one moment. `per_minute` counts the jobs that ended on any worker."""
 
     queue: QueueStats
     per_minute: float
@@ -62,7 +62,7 @@ async def monitor(worker: Worker, seconds: float, on_reading: Callable[[Reading]
 
 
 def per_minute(before: QueueStats, after: QueueStats, seconds: float) -> float:
-    """Jobs that ended a minute; what was forgotten or retried meanwhile never makes it negative."""
+    """Jobs that ended per minute. Jobs forgotten or retried meanwhile never make it negative."""
     return max(_ended(after) - _ended(before), 0) * 60 / max(seconds, 0.001)
 
 

@@ -1,4 +1,4 @@
-"""A worker that is started again whenever its source changes, for those who work on the platform itself."""
+"""Restarts a worker whenever its source changes, for people who work on the platform itself."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def own_source() -> tuple[Path, ...]:
 
 
 class ReloadingWorker:
-    """Runs `command`, a worker, in a process of its own; SIGHUP makes that one hand its jobs back and end."""
+    """Runs `command`, a worker, in a process of its own. SIGHUP makes it hand its jobs back and end."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class ReloadingWorker:
                 next_change = asyncio.create_task(_next(changes))
 
     async def _run_child(self, next_change: asyncio.Task[Changes | None]) -> int | None:
-        """Start the worker; its exit code where it ended by itself, None where there is something to do first."""
+        """Start the worker. Returns its exit code if it ended by itself, None if it must be restarted or stopped."""
         self._child = await GuardedProcess.start(
             self._command,
             cwd=Path.cwd(),
@@ -99,7 +99,7 @@ class ReloadingWorker:
             await self._child.stop()
 
     async def _last_code(self, code: int | None) -> int:
-        """The worker was asked to end too: wait until it has."""
+        """Wait until the worker, which was asked to end too, has ended."""
         if code is None and self._child is not None:
             code = await self._child.wait()
         return code or 0

@@ -1,4 +1,4 @@
-"""A staged folder together with the tools that check it, for one attempt at a time."""
+"""A staged folder and the tools that check it, for one attempt at a time."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class CheckingStaged:
 
 @dataclass(frozen=True, slots=True)
 class Toolchain:
-    """The starter of one SDK, ready to use, and the sandbox where there is one."""
+    """The starter of one SDK, ready to use, and the sandbox if there is one."""
 
     home: Home
     sdk: Sdk
@@ -46,14 +46,14 @@ class Toolchain:
     sandbox: Sandbox | None
 
     def starter_files(self, project: Project) -> FileTree:
-        """What a new project starts with."""
+        """The files that a new project starts with."""
         return self.starter.files(project.name, project.slug)
 
     @asynccontextmanager
     async def staging(
         self, name: str, files: FileTree, emit: Emit
     ) -> AsyncIterator[CheckingStaged]:
-        """A staged folder with these files and a check bundler that lives as long; both gone afterwards."""
+        """Open a staged folder with these files and its check bundler. Both are gone afterwards."""
         folder = self.home.sdk(self.sdk.version)
         root = folder.staged(name)
         await asyncio.to_thread(_sweep, root.parent)
@@ -81,7 +81,7 @@ class Toolchains:
     _ready: dict[int, Toolchain] = field(default_factory=dict)
 
     async def ready(self, version: int, emit: Emit) -> Toolchain:
-        """The toolchain of an SDK; the first time in a home this installs its starter.
+        """The toolchain of an SDK. Installs its starter the first time in a home.
 
         Raises InputError for an unknown SDK, ServiceError when Node or npm fails.
         """
@@ -104,7 +104,7 @@ def _drop(root: Path, lock: FileLock) -> None:
 
 
 def _sweep(staged: Path) -> None:
-    """Remove what attempts left behind whose worker was killed: their locks are free."""
+    """Remove the folders of attempts whose worker was killed, which leaves their locks free."""
     staged.mkdir(parents=True, exist_ok=True)
     for held in staged.glob(f"*{_LOCK}"):
         lock = FileLock(held, thread_local=False)

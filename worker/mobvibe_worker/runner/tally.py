@@ -1,4 +1,4 @@
-"""What one worker did since it started, in numbers: what its metrics and its monitor line tell."""
+"""Counts what one worker did since it started, for its metrics and its monitor line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal, get_args
 Outcome = Literal["completed", "retried", "failed", "cancelled", "handed back", "lost"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 BUCKETS = (0.1, 0.5, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 3600.0)
-"""Upper bounds of an attempt's duration, seconds; beyond the last one there is one bucket more."""
+"""Upper bounds of an attempt's duration, in seconds. One more bucket holds the longer ones."""
 _LAST_EVENT: frozenset[Outcome] = frozenset({"completed", "retried", "failed", "cancelled"})
 
 
@@ -20,12 +20,12 @@ class Tally:
 
     claimed: int = 0
     reclaimed: int = 0
-    """Jobs that this worker took back from others whose lease ran out."""
+    """Jobs that this worker reclaimed from others."""
     event_rows: int = 0
     cost_usd: Decimal = Decimal(0)
     outcomes: dict[Outcome, int] = field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
     seconds: float = 0.0
-    """Of all attempts that ended, together."""
+    """The sum over all attempts that ended."""
     _durations: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
 
     @property
@@ -34,7 +34,7 @@ class Tally:
         return sum(self.outcomes.values())
 
     def end(self, outcome: Outcome, seconds: float) -> None:
-        """An attempt ended after `seconds`; its outcome was stored with one last event."""
+        """Count an attempt that ended after `seconds`."""
         self.outcomes[outcome] += 1
         self.event_rows += outcome in _LAST_EVENT
         self.seconds += seconds
@@ -42,10 +42,10 @@ class Tally:
         self._durations[index] += 1
 
     def spend(self, usd: Decimal | None) -> None:
-        """A turn was paid; None where its price is unknown."""
+        """Count what a turn cost; None if its price is unknown."""
         self.cost_usd += usd or Decimal(0)
 
     def durations(self) -> list[tuple[str, int]]:
-        """The histogram: upper bound and how many attempts took no longer, growing."""
+        """The cumulative histogram, as pairs of an upper bound and how many attempts took no longer."""
         bounds = [*map(str, BUCKETS), "+Inf"]
         return list(zip(bounds, accumulate(self._durations), strict=True))

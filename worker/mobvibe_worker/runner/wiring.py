@@ -28,7 +28,7 @@ from mobvibe_worker.toolchain.sandbox import Sandbox
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
-    """Which model answers a job: its recording, or Claude with the person's key."""
+    """Chooses the model of a job: its recording, or Claude with the person's key."""
 
     settings: WorkerSettings
 
@@ -59,9 +59,9 @@ def build_worker(
     secrets: tuple[str, ...] = (),
     sandbox: Sandbox | None = None,
 ) -> Worker:
-    """A worker on an open pool; `secrets` are masked beside the settings' own. `Worker.run` does the work.
+    """Build a worker on an open pool; `secrets` are masked beside the settings' own. `Worker.run` starts it.
 
-    The checks' commands run in the `sandbox` where it opens, else as processes of this machine.
+    The checks' commands run in the `sandbox` if it opens, else as processes of this machine.
     """
     stores, home, tally = Stores(pool), Home(settings.home), Tally()
     redact = Redactor((*settings.secrets(), *secrets))
@@ -84,7 +84,7 @@ def build_worker(
 
 
 def build_retention(settings: WorkerSettings, pool: Pool) -> Retention:
-    """What runs beside a worker: expiry and retention, as the settings say."""
+    """Build what runs beside a worker: expiry and retention, as the settings say."""
     timings = RetentionTimings(
         events=_age(settings.keep_events_days), jobs=_age(settings.keep_jobs_days)
     )
