@@ -4,8 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-# Two processes at a time. Each has a Postgres of its own; groups (tests/conftest.py) stay in one process.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
+# Two processes at a time. Each has a Postgres of its own; groups (tests/support/groups.py) stay in one process.
+PYTEST := $(BIN)/python -m pytest -n 2
 
 .PHONY: run install test quick fix lint types layers unit steady bench peers chaos requirements locks clean
 

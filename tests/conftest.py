@@ -1,7 +1,7 @@
 """What every test relies on: a scrubbed environment, one real Postgres per process, time limits that scale, groups.
 
 With `-n 2` the tests run in two processes (pytest-xdist). Tests that may not run beside each other form a group, which
-one process runs in order: those of the container engine, and those that keep the machine busy with npm and Metro.
+one process runs in order (support/groups.py): those of the container engine, those that keep npm and Metro busy.
 """
 
 from __future__ import annotations
@@ -24,18 +24,13 @@ _OURS = ("MOBVIBE_", "ANTHROPIC_", "PG")
 _NAMES = ("DATABASE_URL", "DIRECT_URL", "DOCKER_HOST", "POLL_INTERVAL_MS", "MONITOR_INTERVAL_MS")
 
 
-_GROUPS = ("docker", "expo")
-"""Markers whose tests share one process; the first that a test carries decides."""
-
-
 _SERVERS = {"server_15", "server_18", "server_neon", "kind", "made_home"}
 """Fixtures that start a server of their own; tests that use one get the marker `servers`."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Order the tests, scale the time limits of pytest-timeout, and put the tests into their groups."""
-    is_parallel = "PYTEST_XDIST_WORKER" in os.environ
+    """Order the tests, scale the time limits of pytest-timeout, and mark what is long or starts servers."""
     # The longest first, so that no process waits for the other at the end.
     items.sort(key=lambda item: -_time_limit(item, config))
     for item in items:
@@ -45,9 +40,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("long")
         if _uses_server(item):
             item.add_marker("servers")
-        group = next((name for name in _GROUPS if item.get_closest_marker(name)), None)
-        if is_parallel and group:
-            item.add_marker(pytest.mark.xdist_group(group))
 
 
 def _time_limit(item: pytest.Item, config: pytest.Config) -> float:
@@ -57,6 +49,14 @@ def _time_limit(item: pytest.Item, config: pytest.Config) -> float:
 
 def _uses_server(item: pytest.Item) -> bool:
     return isinstance(item, pytest.Function) and not _SERVERS.isdisjoint(item.fixturenames)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Keep the groups of tests together."""
+    from support.groups import GroupedScheduling
+
+    return GroupedScheduling(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

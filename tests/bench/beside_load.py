@@ -16,7 +16,7 @@ from contextlib import contextmanager
 BUSY = 4
 LONGEST_SECONDS = 4 * 3600.0
 PATIENCE = "4"
-PYTEST = (sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadgroup")
+PYTEST = (sys.executable, "-m", "pytest", "-q", "-n", "2")
 WIDGETS_AND_STORE = ("-m", "not chaos", "tests/app/ui", "tests/worker/store")
 
 

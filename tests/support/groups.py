@@ -1,0 +1,22 @@
+"""Which tests of a parallel run stay together in one process: whole files, grouped by the markers that they name.
+
+pytest-xdist's own groups (`--dist loadgroup`) are without effect under pytest 9.2 (pytest-xdist issue 1386).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from xdist.scheduler import LoadScopeScheduling
+
+GROUPS = ("docker", "expo")
+"""Markers of tests that need the container engine, or keep the machine busy. A file's first one decides."""
+
+
+class GroupedScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist is not needed for mypy
+    """Hands out a group as a whole, the largest first, and every other test by itself."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        text = (Path(self.config.rootpath) / path).read_text(encoding="utf-8")
+        return next((name for name in GROUPS if f"pytest.mark.{name}" in text), nodeid)
