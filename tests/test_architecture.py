@@ -56,10 +56,12 @@ def test_the_probe_sees_what_is_loaded() -> None:
     assert "textual" in loaded_after("import textual.app")
 
 
-def our_imports() -> Imports:
-    """Module -> the modules of ours that it imports, those under TYPE_CHECKING left out."""
+def our_imports(*, for_types: bool = False) -> Imports:
+    """Module -> the modules of ours that it imports, with `for_types` also under TYPE_CHECKING."""
     graph = grimp.build_graph(
-        "mobvibe_app", "mobvibe_worker", exclude_type_checking_imports=True, cache_dir=None
+        *("mobvibe_app", "mobvibe_worker"),
+        exclude_type_checking_imports=not for_types,
+        cache_dir=None,
     )
     return {name: sorted(graph.find_modules_directly_imported_by(name)) for name in graph.modules}
 
@@ -83,8 +85,9 @@ def circle(graph: Imports) -> list[str]:
     return []
 
 
-def test_no_modules_import_each_other_in_a_circle() -> None:
-    assert circle(our_imports()) == []
+@pytest.mark.parametrize("for_types", [False, True])
+def test_no_modules_import_each_other_in_a_circle(for_types: bool) -> None:
+    assert circle(our_imports(for_types=for_types)) == []
 
 
 def test_chains_of_imports_are_short() -> None:

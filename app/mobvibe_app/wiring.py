@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
     from mobvibe_app.environment.environment import Environment
     from mobvibe_app.status import OnStatus
+    from mobvibe_app.studio.connected import Connected
     from mobvibe_app.studio.embedded_worker import EmbeddedWorker
     from mobvibe_app.studio.feed import Feed
-    from mobvibe_app.studio.studio import Connected, Studio
+    from mobvibe_app.studio.studio import Studio
     from mobvibe_app.ui.app import MobvibeApp
     from mobvibe_worker.jobs import UserId
     from mobvibe_worker.store.connection.listener import Listener
@@ -106,9 +107,9 @@ async def _connected(
     from mobvibe_app.preview.monitor import PreviewMonitor
     from mobvibe_app.preview.network import lan_address
     from mobvibe_app.preview.reconcile import Reconciler
+    from mobvibe_app.studio.connected import Connected, NoWorker, View
     from mobvibe_app.studio.conversations import Conversations
     from mobvibe_app.studio.overview import Overview
-    from mobvibe_app.studio.studio import Connected, NoWorker, View
     from mobvibe_worker.home import Home
     from mobvibe_worker.jobs import LOCAL_OWNER
     from mobvibe_worker.store.connection.listener import Listener

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from mobvibe_app.cli.event_lines import event_data, event_line
 from mobvibe_app.cli.output import Output
+from mobvibe_app.studio.connected import Connected
 from mobvibe_app.studio.conversations import Submitted
-from mobvibe_app.studio.studio import Connected
 from mobvibe_worker.events import Event, Thinking
 from mobvibe_worker.jobs import Job, JobId
 

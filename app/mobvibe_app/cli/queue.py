@@ -11,7 +11,7 @@ from uuid import UUID
 from mobvibe_app.cli.event_lines import event_data, event_line
 from mobvibe_app.cli.output import Output
 from mobvibe_app.settings import AppSettings
-from mobvibe_app.studio.studio import Connected
+from mobvibe_app.studio.connected import Connected
 from mobvibe_app.wiring import build_studio
 from mobvibe_worker.errors import InputError
 from mobvibe_worker.jobs import Job, JobId, SessionId

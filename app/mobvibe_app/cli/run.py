@@ -12,8 +12,8 @@ from mobvibe_app.cli.race import Race
 from mobvibe_app.cli.serving import follow_preview, reported
 from mobvibe_app.settings import AppSettings
 from mobvibe_app.studio.commands import ReplayDemo, SubmitPrompt
+from mobvibe_app.studio.connected import Connected
 from mobvibe_app.studio.conversations import Submitted
-from mobvibe_app.studio.studio import Connected
 from mobvibe_app.wiring import build_studio
 from mobvibe_worker.errors import InputError, MobvibeError, ServiceError
 from mobvibe_worker.toolchain.sdks import sdk

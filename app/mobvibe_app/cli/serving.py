@@ -6,7 +6,7 @@ from mobvibe_app.cli.output import Output
 from mobvibe_app.preview.facts import PreviewKnown
 from mobvibe_app.status import ServiceName
 from mobvibe_app.studio.changes import Change, OnChange, ServiceChanged, TroubleChanged
-from mobvibe_app.studio.studio import Connected
+from mobvibe_app.studio.connected import Connected
 from mobvibe_worker.errors import MobvibeError
 from mobvibe_worker.jobs import SessionId
 

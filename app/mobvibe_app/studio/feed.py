@@ -29,9 +29,10 @@ from mobvibe_app.studio.commands import (
     SubmitPrompt,
     WakePreview,
 )
+from mobvibe_app.studio.connected import Connected, View
 from mobvibe_app.studio.preview_feed import PreviewFeed
 from mobvibe_app.studio.service_rows import is_shown, service_row
-from mobvibe_app.studio.studio import QUIT, Connected, Studio, View, ended
+from mobvibe_app.studio.studio import QUIT, Studio, ended
 from mobvibe_worker.errors import DatabaseUnreachable, InputError, MobvibeError, StoreError
 from mobvibe_worker.events import Event
 from mobvibe_worker.jobs import SessionId

@@ -14,7 +14,7 @@ from mobvibe_worker.processes.locks import held
 
 if TYPE_CHECKING:
     from mobvibe_app.environment.environment import Environment
-    from mobvibe_app.studio.studio import Connected
+    from mobvibe_app.studio.connected import Connected
 
 TAKE_OVER_SECONDS = 0.5
 

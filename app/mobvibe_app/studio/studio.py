@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from mobvibe_app.status import ServiceName, ServiceState, ServiceStatus
 from mobvibe_app.studio.changes import (
@@ -26,14 +25,10 @@ from mobvibe_worker.jobs import checked_prompt
 if TYPE_CHECKING:
     from mobvibe_app.environment.environment import Environment
     from mobvibe_app.environment.maintenance import Maintenance
-    from mobvibe_app.preview.head_mirror import HeadMirror
-    from mobvibe_app.preview.reconcile import Reconciler
     from mobvibe_app.settings import AppSettings
-    from mobvibe_app.studio.conversations import Conversations
-    from mobvibe_app.studio.overview import Overview
-    from mobvibe_worker.store.stores import Stores
+    from mobvibe_app.studio.connected import Connected
 
-    Connect = Callable[[str, Environment], AbstractAsyncContextManager["Connected"]]
+    Connect = Callable[[str, Environment], AbstractAsyncContextManager[Connected]]
 
 log = logging.getLogger(__name__)
 
@@ -43,57 +38,6 @@ PAUSES_SECONDS = (0.5, 1.0, 2.0, 5.0)
 QUIT = "Quit with q and start again; everything stored stays."
 STEADY_SECONDS = 30.0
 """What ran this long was healthy: the pauses start over."""
-
-
-class WorkerPort(Protocol):
-    """What the studio needs of its worker."""
-
-    async def run(self) -> None:
-        """Work until stopped."""
-        ...
-
-    def stop(self) -> None:
-        """Hand back what runs and end."""
-        ...
-
-
-class NoWorker:
-    """Stands in for the worker if jobs run elsewhere."""
-
-    def __init__(self) -> None:
-        self._stopped = asyncio.Event()
-
-    async def run(self) -> None:
-        """Wait until stopped."""
-        await self._stopped.wait()
-
-    def stop(self) -> None:
-        """End."""
-        self._stopped.set()
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """What one person sees. Another person's view reads through their row-level security and never writes."""
-
-    email: str | None
-    """None is the home's owner."""
-    conversations: Conversations
-    overview: Overview
-
-
-@dataclass(frozen=True, slots=True)
-class Connected:
-    """What works on Postgres."""
-
-    stores: Stores
-    own: View
-    """The view of the home's owner."""
-    mirror: HeadMirror
-    reconciler: Reconciler
-    worker: WorkerPort
-    see_as: Callable[[str], Awaitable[View]]
-    """The view of the person with this email. Raises NotFound."""
 
 
 class Studio:
