@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from mobvibe_app.studio.commands import ReplayDemo, SubmitPrompt
 from mobvibe_worker.errors import InputError, NotFound
 from mobvibe_worker.events import Event
 from mobvibe_worker.jobs import (
@@ -16,6 +17,7 @@ from mobvibe_worker.jobs import (
     ProjectId,
     SessionId,
     UserId,
+    checked_prompt,
 )
 from mobvibe_worker.sanitize import clean_text
 from mobvibe_worker.store.connection.listener import Listener
@@ -23,6 +25,8 @@ from mobvibe_worker.store.feed import follow
 from mobvibe_worker.store.projects import Project
 
 if TYPE_CHECKING:
+    from mobvibe_app.settings import AppSettings
+    from mobvibe_app.studio.changes import DemoSummary
     from mobvibe_worker.store.stores import Stores
 
 _FILLERS = frozenset(
@@ -60,6 +64,44 @@ class Submitted:
     project: Project
     after_seq: int
     """The session's last event before this order."""
+
+
+def order_of(
+    command: SubmitPrompt | ReplayDemo, settings: AppSettings, demos: Sequence[DemoSummary]
+) -> Order:
+    """What a command asks for, checked. Raises InputError for an unusable prompt and an unknown demo."""
+    if isinstance(command, ReplayDemo):
+        return _demo_order(command, settings, demos)
+    prompt = checked_prompt(command.text)
+    if not settings.has_model:
+        names = ", ".join(demo.name for demo in demos)
+        raise InputError(
+            "Free text needs a model: ANTHROPIC_API_KEY is not set.",
+            f"Set it, or replay a recorded build, no key and no cost: {names}.",
+        )
+    return Order(
+        prompt,
+        project=command.project,
+        session_id=command.session_id,
+        sdk=settings.sdk,
+        platform=command.platform,
+        budget_usd=settings.budget_usd,
+    )
+
+
+def _demo_order(command: ReplayDemo, settings: AppSettings, demos: Sequence[DemoSummary]) -> Order:
+    for demo in demos:
+        if demo.name == command.name:
+            return Order(
+                demo.prompt,
+                recording=demo.name,
+                changes=demo.changes,
+                project=command.project,
+                sdk=settings.sdk,
+                platform=command.platform,
+            )
+    known = ", ".join(demo.name for demo in demos)
+    raise InputError(f"There is no demo {command.name!r}.", f"There are: {known}.")
 
 
 def project_name(prompt: str) -> str:

@@ -17,10 +17,9 @@ from mobvibe_app.studio.changes import (
     TroubleChanged,
 )
 from mobvibe_app.studio.commands import ReplayDemo, SubmitPrompt
-from mobvibe_app.studio.conversations import Order
+from mobvibe_app.studio.conversations import Order, order_of
 from mobvibe_app.studio.hosting import Hosting
 from mobvibe_worker.errors import DiskFull, InputError, MobvibeError, ServiceError, StoppedOnPurpose
-from mobvibe_worker.jobs import checked_prompt
 
 if TYPE_CHECKING:
     from mobvibe_app.environment.environment import Environment
@@ -236,37 +235,7 @@ class Studio:
 
     def order(self, command: SubmitPrompt | ReplayDemo) -> Order:
         """What a command asks for, checked. Raises InputError."""
-        if isinstance(command, ReplayDemo):
-            return self._demo_order(command)
-        prompt = checked_prompt(command.text)
-        if not self.settings.has_model:
-            names = ", ".join(demo.name for demo in self._demos)
-            raise InputError(
-                "Free text needs a model: ANTHROPIC_API_KEY is not set.",
-                f"Set it, or replay a recorded build, no key and no cost: {names}.",
-            )
-        return Order(
-            prompt,
-            project=command.project,
-            session_id=command.session_id,
-            sdk=self.settings.sdk,
-            platform=command.platform,
-            budget_usd=self.settings.budget_usd,
-        )
-
-    def _demo_order(self, command: ReplayDemo) -> Order:
-        for demo in self._demos:
-            if demo.name == command.name:
-                return Order(
-                    demo.prompt,
-                    recording=demo.name,
-                    changes=demo.changes,
-                    project=command.project,
-                    sdk=self.settings.sdk,
-                    platform=command.platform,
-                )
-        known = ", ".join(demo.name for demo in self._demos)
-        raise InputError(f"There is no demo {command.name!r}.", f"There are: {known}.")
+        return order_of(command, self.settings, self._demos)
 
     def _change_connection(self, *, is_lost: bool) -> None:
         self._is_lost = is_lost
