@@ -16,7 +16,7 @@ _SOURCES = frozenset({".ts", ".tsx", ".js", ".jsx", ".mjs", ".cjs", ".json"})
 _PICTURES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp"})
 _POLL_SECONDS = 0.02
 _TOUCH_SECONDS = 1.0
-_OURS_SECONDS = 2.0
+_OURS_SECONDS = 5.0
 _ANSWER_SECONDS = 60.0
 USER_AGENT = "mobvibe-tui"
 """Sent with every request of ours, so that none of them is taken for a phone's."""
@@ -44,18 +44,19 @@ class MetroView:
     def catch_up(self, added: Iterable[str], *, seconds: float) -> bool:
         """Block until Metro knows the `added` files and every write before this call.
 
-        Returns False if that takes longer than `seconds`, and at once if there is no Metro on the port or it
-        serves another project.
+        Returns False if that takes longer than `seconds` from Metro's first answer on, and at once if there is no
+        Metro on the port or it serves another project.
 
         Metro notices changes of known files in the order of the writes, except that neighbours may swap places, so
         two markers are sent one after the other. Files of a new folder are noticed later, or never if they were
         written before Metro watched the folder, so each of them is requested by name, and touched.
         """
-        deadline = time.monotonic() + seconds
         try:
+            if not self._is_ours():
+                return False
+            deadline = time.monotonic() + seconds
             return (
-                self._is_ours()
-                and self._passes_marker(deadline)
+                self._passes_marker(deadline)
                 and all(self._knows(path, deadline) for path in added if _is_watched(path))
                 and self._passes_marker(deadline)
             )

@@ -24,7 +24,7 @@ from mobvibe_worker.workspace.tree import Scan, is_versioned, scan_tree, write_t
 log = logging.getLogger(__name__)
 
 _RECORDS = ".published"
-_METRO_SECONDS = 15.0
+_METRO_SECONDS = 60.0
 """How long to wait for the folder's Metro. After that a phone may show an error until the next update."""
 
 
