@@ -4,7 +4,6 @@ import sys
 
 
 def main() -> int:
-    """Run the command line; the exit code is DESIGN section 7's."""
     from mobvibe_app.cli.main import run
 
     return run(sys.argv[1:])

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 
 def demo_summaries() -> tuple[DemoSummary, ...]:
-    """The recordings that the program ships."""
     from mobvibe_worker.agent.recordings import load_recordings
 
     return tuple(

@@ -119,7 +119,6 @@ class Event:
 
 
 def to_data(payload: Payload) -> dict[str, Any]:
-    """The payload as JSON values for session_events.data."""
     return asdict(payload)
 
 

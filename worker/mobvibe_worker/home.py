@@ -36,7 +36,6 @@ class Home:
 
     @property
     def logs(self) -> Path:
-        """One log file per service."""
         return self.root / "logs"
 
     @property
@@ -97,7 +96,6 @@ class SdkFolder:
         return self.root / "home"
 
     def staged(self, name: str) -> Path:
-        """The folder of one attempt."""
         return self.root / "staged" / name
 
     def served(self, name: str) -> Path:

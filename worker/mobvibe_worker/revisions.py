@@ -75,11 +75,9 @@ class CheckReport:
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """The problems of all checks, in order."""
         return tuple(problem for check in self.checks for problem in check.problems)
 
     def to_data(self) -> dict[str, Any]:
-        """The report as JSON values."""
         sandboxed = {} if self.is_sandboxed is None else {"sandboxed": self.is_sandboxed}
         checks = [asdict(check) for check in self.checks]
         return {"green": self.is_green, "checks": checks, **sandboxed}

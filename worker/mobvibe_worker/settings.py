@@ -18,7 +18,6 @@ from pydantic_settings import (
 
 
 def default_home() -> Path:
-    """The platform's data folder for mobvibe."""
     return Path(platformdirs.user_data_dir("mobvibe", appauthor=False))
 
 

@@ -22,18 +22,14 @@ class Contender(Protocol):
     """One queue in a database of its own."""
 
     @property
-    def name(self) -> str:
-        """What the tables call it."""
-        ...
+    def name(self) -> str: ...
 
     @property
     def fewest_slots(self) -> int:
         """The smallest number of jobs at once that it accepts."""
         ...
 
-    async def enqueue(self, tag: int) -> None:
-        """Enqueue one job, as a program does it."""
-        ...
+    async def enqueue(self, tag: int) -> None: ...
 
     def working(self, slots: int, watcher: Watcher) -> AbstractAsyncContextManager[None]:
         """Run a worker in this process with `slots` jobs at once, until the end of the block."""

@@ -22,7 +22,6 @@ class Figure:
 
     @property
     def median(self) -> float:
-        """The middle of the rounds."""
         return statistics.median(self.values)
 
 
@@ -33,11 +32,9 @@ class Figures:
     _values: dict[tuple[str, str, Unit], list[float]] = field(default_factory=dict)
 
     def add(self, scenario: str, system: str, unit: Unit, value: float) -> None:
-        """Add one round of a scenario."""
         self._values.setdefault((scenario, system, unit), []).append(value)
 
     def all(self) -> list[Figure]:
-        """Every figure with its rounds."""
         return [Figure(*key, tuple(values)) for key, values in self._values.items()]
 
 

@@ -104,7 +104,6 @@ class OwnQueue:
         return int(await self.pool.fetchval(sql))
 
     async def clear(self) -> None:
-        """Delete all but the history."""
         await run_sql(
             self.dsn,
             "delete from public.coding_jobs where prompt <> 'history'",

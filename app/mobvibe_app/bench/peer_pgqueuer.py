@@ -29,7 +29,6 @@ class PgQueuerQueue:
     fewest_slots: int = 2
 
     async def enqueue(self, tag: int) -> None:
-        """Enqueue one job."""
         await self.queries.enqueue("bench", str(tag).encode())
 
     @asynccontextmanager
@@ -57,7 +56,6 @@ class PgQueuerQueue:
         return int(await self.pool.fetchval("select count(*) from pgqueuer"))
 
     async def clear(self) -> None:
-        """Delete all jobs, and the log of the finished ones."""
         await run_sql(
             self.dsn,
             "truncate pgqueuer, pgqueuer_log, pgqueuer_statistics",

@@ -29,12 +29,10 @@ class ProcrastinateQueue:
     fewest_slots: int = 1
 
     async def enqueue(self, tag: int) -> None:
-        """Enqueue one job."""
         await self.task.defer_async(tag=tag)
 
     @asynccontextmanager
     async def working(self, slots: int, watcher: Watcher) -> AsyncIterator[None]:
-        """Its worker, with notifications."""
         self.watchers.append(watcher)
         worker = asyncio.create_task(
             self.app.run_worker_async(concurrency=slots, install_signal_handlers=False)
@@ -47,12 +45,10 @@ class ProcrastinateQueue:
             self.watchers.clear()
 
     async def unfinished(self) -> int:
-        """Jobs that wait or run."""
         sql = "select count(*) from procrastinate_jobs where status in ('todo', 'doing')"
         return int(await self.watching.fetchval(sql))
 
     async def clear(self) -> None:
-        """Delete all jobs and their events."""
         await run_sql(
             self.dsn,
             "truncate procrastinate_jobs, procrastinate_events cascade",
@@ -62,7 +58,6 @@ class ProcrastinateQueue:
 
 @asynccontextmanager
 async def procrastinate_queue(dsn: str) -> AsyncIterator[ProcrastinateQueue]:
-    """procrastinate's schema, as it installs it."""
     logging.getLogger("procrastinate").setLevel(logging.ERROR)
     app = App(connector=PsycopgConnector(conninfo=dsn, min_size=2, max_size=20))
     watchers: list[Watcher] = []

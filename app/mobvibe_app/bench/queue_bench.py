@@ -35,7 +35,6 @@ class Field:
 
     @property
     def all(self) -> tuple[Contender, ...]:
-        """Ours and the peers, without history."""
         return (self.own, *self.peers)
 
 

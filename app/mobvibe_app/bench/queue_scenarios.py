@@ -87,13 +87,11 @@ class StartsAndEnds:
         self._expected = expected
 
     def on_start(self, tag: int) -> None:
-        """See Watcher."""
         self.started[tag] = time.perf_counter()
         if len(self.started) >= self._expected:
             self.all_started.set()
 
     def on_end(self, tag: int) -> None:
-        """See Watcher."""
         self.ended.set()
 
 

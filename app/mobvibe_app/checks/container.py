@@ -124,7 +124,6 @@ class ContainerCommands:
         return int(self._server.sockets[0].getsockname()[1])
 
     async def serve(self, argv: Sequence[str | PurePath]) -> Stream:
-        """See CommandRunner."""
         files = {_PRELOADED: WATCH_PROJECT.read_text(encoding="utf-8")}
         words = (*NODE_FLAGS, "--require", _PRELOADED, *map(str, argv[1:]))
         return await (await self.open()).run(words, files)

@@ -26,7 +26,6 @@ class Frame:
     data: bytes = b""
 
     def encoded(self) -> bytes:
-        """The frame as bytes."""
         return _HEAD.pack(self.number, _LETTERS[self.kind], len(self.data)) + self.data
 
 

@@ -54,7 +54,6 @@ class Stream:
         await self._link.send(Frame(self._number, kind, data))
 
     async def wait(self) -> int:
-        """Wait for its end; returns the exit code."""
         await self._ended.wait()
         assert self.exit_code is not None
         return self.exit_code
@@ -72,7 +71,6 @@ class Stream:
             return await self.wait()
 
     def take(self, frame: Frame) -> None:
-        """Handle a frame from the container."""
         if frame.kind == "data":
             self.stdout.feed_data(frame.data)
         else:
@@ -103,7 +101,6 @@ class Link:
 
     @property
     def is_up(self) -> bool:
-        """Whether the container still runs."""
         return not self._down.is_set()
 
     @property

@@ -9,7 +9,6 @@ from mobvibe_app.wiring import demo_summaries
 
 
 def list_demos(out: Output) -> int:
-    """Print each recording: its name, what it builds, and which app it changes."""
     for demo in demo_summaries():
         if out.is_json:
             out.value({"demo": asdict(demo)})

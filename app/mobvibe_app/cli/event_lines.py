@@ -19,7 +19,6 @@ from mobvibe_worker.events import (
 
 
 def event_data(event: Event) -> dict[str, Any]:
-    """A stored event as DESIGN section 7 prints it."""
     return {
         "session_id": str(event.session_id),
         "seq": event.seq,

@@ -31,7 +31,6 @@ class Outcome:
     url: str | None = None
 
     def to_data(self) -> dict[str, Any]:
-        """The result object of DESIGN section 7."""
         return {
             "status": self.status,
             "job_id": str(self.job_id) if self.job_id else None,

@@ -25,13 +25,11 @@ class Output:
         print(json.dumps(data, default=str, ensure_ascii=True), file=sys.stdout, flush=True)
 
     def result(self, data: dict[str, Any]) -> None:
-        """The one result object that ends a run."""
         self.has_result = True
         self.value({"result": data})
 
     @property
     def is_terminal(self) -> bool:
-        """Colours would be seen."""
         return sys.stdout.isatty()
 
     def qr(self, rows: list[str]) -> None:
@@ -47,7 +45,6 @@ class Output:
         print(clean_text(text), file=sys.stderr, flush=True)
 
     def error(self, error: MobvibeError) -> None:
-        """What happened and what to do next, on stderr."""
         self.note(f"mobvibe-tui: {error.message}")
         if error.remedy:
             self.note(f"  {error.remedy}")

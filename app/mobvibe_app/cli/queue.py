@@ -44,7 +44,6 @@ def _id(text: str, what: str) -> UUID:
 
 
 async def jobs(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
-    """Print the newest jobs of all sessions."""
     async with _connected(settings, out) as connected:
         stores = connected.stores
         newest = await stores.queue.newest(MOST_JOBS)
@@ -95,7 +94,6 @@ def _job_data(job: Job, project: Project, prompt: str) -> dict[str, Any]:
 
 
 async def events(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
-    """Print all events of a session, in order."""
     session_id = SessionId(_id(flags.session, "session"))
     async with _connected(settings, out) as connected:
         await connected.stores.sessions.get(session_id)
@@ -112,7 +110,6 @@ async def events(settings: AppSettings, flags: argparse.Namespace, out: Output) 
 
 
 async def retry(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
-    """Put a failed or cancelled job back into the queue, or with --all-dead every failed one."""
     if flags.all_dead == (flags.job is not None):
         raise InputError(
             "Say which job to retry.", "`mobvibe-tui retry JOB`, or `mobvibe-tui retry --all-dead`."
@@ -145,7 +142,6 @@ async def _retry_all(queue: JobQueue, out: Output) -> None:
 
 
 async def cancel(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
-    """Cancel a waiting job now, a running one within a second."""
     job_id = JobId(_id(flags.job, "job"))
     async with _connected(settings, out) as connected:
         status = await connected.stores.queue.cancel(job_id)

@@ -27,7 +27,6 @@ class Race:
 
     @property
     def is_interrupted(self) -> bool:
-        """A signal came."""
         return self._interrupted.is_set()
 
     async def first(self, wanted: Coroutine[Any, Any, T] | asyncio.Task[T]) -> T | None:

@@ -143,14 +143,12 @@ async def _maintenance(settings: AppSettings, out: Output) -> AsyncIterator[Main
 
 
 async def restart(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
-    """Stop a service and start it again, for everyone who uses it."""
     async with _maintenance(settings, out) as maintenance:
         await maintenance.restart(flags.service)
     return _done(out, flags.service, "restarted")
 
 
 async def rebuild(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
-    """Rebuild what a service runs from; no data is lost."""
     async with _maintenance(settings, out) as maintenance:
         await maintenance.rebuild(flags.service)
     return _done(out, flags.service, "rebuilt")

@@ -38,7 +38,6 @@ class EngineStream:
                 self.abandon()
 
     def abandon(self) -> None:
-        """Close the socket."""
         # The response first: it would flush itself into a closed socket.
         self._raw._response.close()
         self._raw.close()

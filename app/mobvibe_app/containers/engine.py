@@ -63,7 +63,6 @@ class DockerEngine:
         return f"{name} {answer.get('Version', '?')}"
 
     def close(self) -> None:
-        """Close its connections."""
         self._client.close()
 
     def create(self, spec: ContainerSpec) -> None:
@@ -77,7 +76,6 @@ class DockerEngine:
             )
 
     def find(self, name: str) -> FoundContainer | None:
-        """The container of that name, or None."""
         with translated(self.address, f"look for {name}"):
             try:
                 return _found(self._client.containers.get(name))
@@ -135,7 +133,6 @@ class DockerEngine:
                 return None
 
     def volume_labels(self, name: str) -> dict[str, str] | None:
-        """The labels of a volume; None if there is no such volume."""
         with translated(self.address, f"look for the volume {name}"):
             try:
                 return dict(self._client.volumes.get(name).attrs.get("Labels") or {})

@@ -53,7 +53,6 @@ class EngineImages:
                 return None
 
     def labelled(self, home: str) -> tuple[FoundImage, ...]:
-        """The images that a home built."""
         with translated(self._address, "list its images"):
             filters = {"label": f"{HOME_LABEL}={home}"}
             return tuple(_found(one) for one in self._client.images.list(filters=filters))

@@ -83,7 +83,6 @@ class FoundContainer:
 
     @property
     def is_running(self) -> bool:
-        """Whether it has been started and has not ended."""
         return self.status == "running"
 
 

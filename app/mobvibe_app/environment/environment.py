@@ -137,7 +137,6 @@ class Environment:
         )
 
     def report(self, status: ServiceStatus) -> None:
-        """Report a status to the present callback."""
         self._on_status(status)
 
     async def supervisor(self) -> Supervisor:
@@ -207,7 +206,6 @@ class Environment:
         )
 
     async def close(self) -> None:
-        """Give up the lease."""
         await self.starters.close()
         self.services.close()
         await self._give_up_lease()
@@ -233,5 +231,4 @@ def where(dsn: str) -> str:
     return found
 
 
-def _ignore(status: ServiceStatus) -> None:
-    """The callback until another one is named."""
+def _ignore(status: ServiceStatus) -> None: ...

@@ -53,16 +53,13 @@ class Modes:
         return None if remembered is None else _mode(remembered)
 
     def settled(self) -> dict[str, str]:
-        """The mode of each service that is settled on one."""
         modes = {service: self.chosen(service) for service in SERVICES}
         return {service: mode for service, mode in modes.items() if mode is not None}
 
     def without_engine(self, service: Service) -> Mode:
-        """The mode that needs no engine."""
         return _WITHOUT_ENGINE[service]
 
     def remember(self, service: Service, mode: Mode) -> None:
-        """Settle on this mode."""
         self._choices.remember(_CHOICE, {**(self._choices.get(_CHOICE) or {}), service: mode})
 
     def home_id(self) -> str:
@@ -75,7 +72,6 @@ class Modes:
         return known
 
     def remember_engine(self) -> None:
-        """Note that this home uses a container engine."""
         self._choices.remember(_USED_ENGINE, True)
 
     def has_used_engine(self) -> bool:

@@ -142,7 +142,6 @@ class Services:
         return await asyncio.to_thread(engine.remove_labelled, self.modes.home_id())
 
     def close(self) -> None:
-        """Close the connections to the engine."""
         if self._engine is not None:
             self._engine.close()
             self._engine = None

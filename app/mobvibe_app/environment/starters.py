@@ -34,7 +34,6 @@ class Starters:
         return await asyncio.shield(task)
 
     async def close(self) -> None:
-        """Cancel what is being prepared."""
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)

@@ -82,7 +82,6 @@ class PostgresContainer:
         return PostgresAddress.of(self._parts.password(), port, version)
 
     async def stop(self, *, quietly: bool = False) -> None:
-        """Stop the server for all clients of the home. Every committed row stays in the volume."""
         await self._supervisor.stop(NAME, quietly=quietly)
 
     async def rebuild(self, on_status: OnStatus) -> None:
@@ -92,7 +91,6 @@ class PostgresContainer:
         await asyncio.to_thread(self._parts.remove_container)
 
     async def reset(self) -> tuple[str, ...]:
-        """Delete the container, the volume with all rows, and the password; returns what was deleted."""
         return await asyncio.to_thread(self._parts.remove)
 
     def _service(self) -> PortedService:

@@ -59,7 +59,6 @@ class EmbeddedPostgres:
         self._log = ServiceLog(home.logs / "postgres.log")
 
     async def start(self, on_status: OnStatus) -> PostgresAddress:
-        """The address of the server, which is created and started if it does not run yet. Raises ServiceError."""
         waiting = ServiceStatus(NAME, "waiting", "another mobvibe-tui is starting it")
         async with held(self._home.run / "postgres.lock", lambda: on_status(waiting)):
             on_status(ServiceStatus(NAME, "starting", "starting"))
@@ -77,7 +76,6 @@ class EmbeddedPostgres:
         return PostgresAddress.of(self._cluster.password(), port, version)
 
     async def stop(self, *, quietly: bool = False) -> None:
-        """Stop the server for all clients of the home. Every committed row stays."""
         await self._supervisor.stop(NAME, quietly=quietly)
 
     async def rebuild(self, on_status: OnStatus) -> None:
@@ -88,7 +86,6 @@ class EmbeddedPostgres:
         )
 
     async def reset(self) -> tuple[str, ...]:
-        """Delete the cluster with all rows, and its password."""
         return await asyncio.to_thread(self._cluster.remove)
 
     async def _prepare(self, on_status: OnStatus) -> None:

@@ -27,7 +27,6 @@ class PostgresAddress:
 
     @classmethod
     def of(cls, password: str, port: int, version: str) -> PostgresAddress:
-        """The address of a server of this machine."""
         return cls(f"postgresql://{USER}:{password}@{HOST}:{port}/{DATABASE}", port, version)
 
 

@@ -153,12 +153,10 @@ class Hint:
 
     @property
     def page(self) -> str:
-        """The page that explains it."""
         return f"docs/phone/{self.key}.md"
 
 
 def apply(facts: PreviewFacts, events: Iterable[PreviewEvent]) -> PreviewFacts:
-    """The facts after these events, in order."""
     for event in events:
         facts = _apply(facts, event)
         if not isinstance(event, Broken | Building | Built):

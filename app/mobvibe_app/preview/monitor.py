@@ -91,7 +91,6 @@ class PreviewMonitor:
         return watched.known if watched else None
 
     def measured(self, slug: str, usage: Usage) -> None:
-        """Add a measurement of what it uses."""
         watched = self._watched.get(slug)
         if watched is not None:
             watched.move(replace(watched.known.facts, usage=usage))

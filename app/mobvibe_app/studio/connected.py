@@ -34,11 +34,9 @@ class NoWorker:
         self._stopped = asyncio.Event()
 
     async def run(self) -> None:
-        """Wait until stopped."""
         await self._stopped.wait()
 
     def stop(self) -> None:
-        """End."""
         self._stopped.set()
 
 

@@ -25,5 +25,4 @@ class EmbeddedWorker:
             retention.cancel()
 
     def stop(self) -> None:
-        """Claim nothing more and hand back what runs."""
         self._worker.stop()

@@ -18,7 +18,6 @@ _AUTHORS = {"person": "▸", "agent": "◆", "phone": "▯"}
 
 
 def glyph(payload: Payload) -> str:
-    """One character for each kind of event."""
     match payload:
         case Message(author=author):
             return _AUTHORS[author]

@@ -67,7 +67,6 @@ class Feed:
         self._rows: dict[ServiceName, ServiceStatus] = {}
 
     async def changes(self) -> AsyncIterator[Change]:
-        """Start everything and yield what changes, until closed."""
         self._studio.attach(self._take)
         if self._person is None:
             self._studio.become_host()
@@ -83,7 +82,6 @@ class Feed:
         self._changes.put_nowait(None)
 
     async def do(self, command: Command) -> None:
-        """Carry out a command; what comes of it arrives as changes. Raises MobvibeError if it is refused."""
         if not isinstance(command, SelectSession | WakePreview | SeeAs):
             self._require_own_view()
         match command:
@@ -231,7 +229,6 @@ class Feed:
         self._emit(EventsArrived(tuple(events)))
 
     def _take(self, change: Change) -> None:
-        """Show what the studio reports."""
         if isinstance(change, TroubleChanged):
             self._trouble(change.message, change.remedy)
         elif isinstance(change, ServiceChanged):

@@ -33,16 +33,13 @@ class Choices:
         return choices
 
     def get(self, name: str) -> Any:
-        """One choice, or None."""
         return self.read().get(name)
 
     def remember(self, name: str, value: Any) -> None:
-        """Store one choice, a JSON value."""
         with self._changing() as choices:
             choices[name] = value
 
     def ports(self) -> dict[str, int]:
-        """The remembered ports by service."""
         return dict(self.read().get("ports", {}))
 
     def remember_port(self, service: str, port: int) -> None:

@@ -43,7 +43,6 @@ class Exits:
         self._queue: asyncio.Queue[ServiceExit | None] = asyncio.Queue()
 
     def put(self, exit_: ServiceExit | None) -> None:
-        """Add one end; None marks the last."""
         self._queue.put_nowait(exit_)
 
     def __aiter__(self) -> AsyncIterator[ServiceExit]:
@@ -131,11 +130,9 @@ class Supervisor:
         await self._ask({"do": "stop", "name": name, "quietly": quietly})
 
     async def status(self) -> SupervisorStatus:
-        """What runs, and for how many clients."""
         return _status(await self._ask({"do": "status"}))
 
     async def running(self, name: str) -> RunningService | None:
-        """The service of that name, if it runs."""
         services = (await self.status()).services
         found = next((service for service in services if service.name == name), None)
         return found and replace(found, already=True)

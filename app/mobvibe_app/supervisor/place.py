@@ -39,7 +39,6 @@ def socket_path(home: Home) -> Path:
 
 
 def supervisor_log(home: Home) -> Path:
-    """The file of what the supervisor itself logs."""
     return home.logs / "supervisor.log"
 
 

@@ -32,7 +32,6 @@ class ServiceSpec:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def to_data(self) -> dict[str, Any]:
-        """The spec as JSON values."""
         return {**asdict(self), "cwd": str(self.cwd), "log": str(self.log)}
 
     @classmethod

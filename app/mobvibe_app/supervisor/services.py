@@ -31,7 +31,6 @@ class RunningServices:
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def running(self) -> tuple[RunningService, ...]:
-        """What runs, in order of start."""
         return tuple(service.running for service in self._services.values())
 
     async def start(self, spec: ServiceSpec) -> RunningService:

@@ -124,7 +124,6 @@ class MobvibeApp(App[None]):
         self.panic(Text(clean_text(traceback.format_exc())))
 
     def on_screen_ready(self) -> None:
-        """Start the studio once something is painted."""
         self._follow()
 
     @work(exit_on_error=False, group="feed")
@@ -156,7 +155,6 @@ class MobvibeApp(App[None]):
         self.post_message(ChangeArrived(TroubleChanged(message, remedy)))
 
     def on_command_given(self, message: CommandGiven) -> None:
-        """A screen hands a command to the studio."""
         self._do(message.command, message.on_done)
 
     @work(exit_on_error=False, group="commands")
@@ -193,7 +191,6 @@ class MobvibeApp(App[None]):
         return super().check_action(action, parameters)
 
     async def action_command(self, command_id: str) -> None:
-        """Carry out a command of the table."""
         does = command(command_id).does
         if isinstance(does, str):
             await self.run_action(does, self._build)
@@ -201,7 +198,6 @@ class MobvibeApp(App[None]):
             self._do(does)
 
     def action_help(self) -> None:
-        """Show every key."""
         self.push_screen(HelpScreen(self._version))
 
     async def action_quit(self) -> None:
@@ -229,7 +225,6 @@ class MobvibeApp(App[None]):
             await self.action_quit()
 
     def action_demos(self) -> None:
-        """Choose a recording."""
 
         def chosen(name: str | None) -> None:
             if name is not None:
@@ -238,11 +233,9 @@ class MobvibeApp(App[None]):
         self.push_screen(DemosScreen(self._demos), chosen)
 
     def on_demo_chosen(self, message: DemoChosen) -> None:
-        """Replay the recording that was chosen on the main screen."""
         self._do(ReplayDemo(message.name))
 
     def action_cancel(self) -> None:
-        """Cancel the session's job, if the person confirms it."""
 
         def answered(is_yes: bool | None) -> None:
             if is_yes:
@@ -252,7 +245,6 @@ class MobvibeApp(App[None]):
         self.push_screen(ConfirmScreen("Cancel this job?", consequence, "cancel it"), answered)
 
     def action_see_as(self) -> None:
-        """Ask for a person's email, then read through their row-level security."""
 
         def answered(email: str | None) -> None:
             if email:
@@ -261,13 +253,11 @@ class MobvibeApp(App[None]):
         self.push_screen(SeeAsScreen(), answered)
 
     def action_large_qr(self) -> None:
-        """Show the code as a dialog."""
         self.action_wake_preview()
         if self.state.preview is not None:
             self.push_screen(QrScreen(self.state.preview))
 
     def action_wake_preview(self) -> None:
-        """Start the preview again if it was stopped."""
         known = self.state.preview_known
         if known is not None and known.facts.ended is not None:
             self._do(WakePreview())

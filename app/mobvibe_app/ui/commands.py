@@ -51,7 +51,6 @@ class WidgetKey(Key):
 
     @property
     def binding(self) -> Binding:
-        """The key for Textual."""
         return Binding(self.keys, self.action, self.title, show=self.in_footer, id=self.id)
 
 
@@ -216,12 +215,10 @@ _BY_ID: dict[str, Key] = {each.id: each for each in KEYS}
 
 
 def key(key_id: str) -> Key:
-    """The key of that id."""
     return _BY_ID[key_id]
 
 
 def command(command_id: str) -> Command:
-    """The command of that id."""
     return _COMMANDS[command_id]
 
 

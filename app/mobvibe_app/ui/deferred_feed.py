@@ -20,7 +20,6 @@ class DeferredFeed:
         self._is_closed = False
 
     async def changes(self) -> AsyncIterator[Change]:
-        """Build the real feed, then yield what it yields."""
         feed = await asyncio.to_thread(self._build)
         if self._is_closed:
             return
@@ -35,7 +34,6 @@ class DeferredFeed:
         await self._feed.do(command)
 
     async def close(self) -> None:
-        """Close the real feed, if it was built."""
         self._is_closed = True
         if self._feed is not None:
             await self._feed.close()

@@ -19,7 +19,6 @@ class Look:
     quiet: int
 
     def size(self, matrix: Matrix) -> tuple[int, int]:
-        """Columns and rows of the drawn code."""
         modules = len(matrix) + 2 * self.quiet
         return (modules * 2, modules) if self.is_wide else (modules, (modules + 1) // 2)
 

@@ -49,8 +49,7 @@ class Ledger(Protocol):
         record: dict[str, Any],
         usage: dict[str, Any],
         cost_usd: Decimal | None,
-    ) -> None:
-        """Store the turn and its cost in place of the reservation."""
+    ) -> None: ...
 
 
 @dataclass(slots=True)

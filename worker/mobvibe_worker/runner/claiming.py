@@ -53,11 +53,9 @@ class Claimer:
 
     @property
     def free_slots(self) -> int:
-        """Slots that run no job."""
         return self.timings.concurrency - len(self.running)
 
     async def run(self) -> None:
-        """Claim until `stop`."""
         while not self._stopping.is_set():
             if self.lost.are_suspected:
                 await self.lost.release()

@@ -73,7 +73,6 @@ class EventBuffer:
         self._task: asyncio.Task[None] | None = None
 
     def emit(self, payload: Payload) -> None:
-        """Add one event."""
         if not self._is_lost:
             self._waiting.append(_redacted(payload, self._redact))
             self._arrived.set()

@@ -39,6 +39,5 @@ class AttemptLedger:
         usage: dict[str, Any],
         cost_usd: Decimal | None,
     ) -> None:
-        """Store a turn and what it cost, and free the rest of its reservation."""
         await self.turns.settle(self.attempt, turn, record, usage, cost_usd)
         self.on_spent(cost_usd)

@@ -47,7 +47,6 @@ class ProcessIdentity:
 
     @classmethod
     def own(cls) -> ProcessIdentity:
-        """The identity of this process."""
         return cls(host_key(), os.getpid(), _look(os.getpid())[0] or "")
 
 

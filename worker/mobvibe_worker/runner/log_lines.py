@@ -15,7 +15,6 @@ class CleanFormatter(logging.Formatter):
         self._redact = redact
 
     def format(self, record: logging.LogRecord) -> str:
-        """One record as text."""
         return self._redact(clean_text(super().format(record)))
 
 

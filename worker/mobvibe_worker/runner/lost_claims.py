@@ -37,7 +37,6 @@ class LostClaims:
 
     @property
     def are_suspected(self) -> bool:
-        """Whether there may be lost claims."""
         return asyncio.get_running_loop().time() < self._suspected_until
 
     async def release(self) -> None:

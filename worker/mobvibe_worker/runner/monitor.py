@@ -28,7 +28,6 @@ class Reading:
     hears: bool
 
     def line(self) -> str:
-        """For a person."""
         stats, oldest = self.queue, self.queue.oldest_pending_seconds
         waits = "" if oldest is None else f" (oldest {oldest:.0f} s)"
         hears = "" if self.hears else "; hears no notifications, polls"
@@ -40,7 +39,6 @@ class Reading:
         )
 
     def to_data(self) -> dict[str, Any]:
-        """For a program."""
         return asdict(self)
 
 

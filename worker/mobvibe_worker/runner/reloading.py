@@ -24,7 +24,6 @@ Changes: TypeAlias = set[tuple[Change, str]]
 
 
 def own_source() -> tuple[Path, ...]:
-    """The folder of this package."""
     return (Path(__file__).parents[1],)
 
 

@@ -46,7 +46,6 @@ class Toolchain:
     sandbox: Sandbox | None
 
     def starter_files(self, project: Project) -> FileTree:
-        """The files that a new project starts with."""
         return self.starter.files(project.name, project.slug)
 
     @asynccontextmanager

@@ -30,11 +30,9 @@ class Tally:
 
     @property
     def ended(self) -> int:
-        """Attempts that ended, one way or another."""
         return sum(self.outcomes.values())
 
     def end(self, outcome: Outcome, seconds: float) -> None:
-        """Count an attempt that ended after `seconds`."""
         self.outcomes[outcome] += 1
         self.event_rows += outcome in _LAST_EVENT
         self.seconds += seconds

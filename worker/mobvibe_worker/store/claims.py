@@ -88,7 +88,6 @@ class Claims:
         return [Renewal(JobId(row.job_id), row.is_cancel_requested) for row in _HELD.read(rows)]
 
     async def held_by(self, worker: WorkerId) -> list[Attempt]:
-        """Read every attempt that holds a job for this worker."""
         rows = await repeatable(
             self._source,
             "select j.id, j.attempt from public.coding_jobs j"

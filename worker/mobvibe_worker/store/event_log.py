@@ -46,7 +46,6 @@ class EventLog:
         return only(rows, int)
 
     async def read(self, session_id: SessionId, after: int = 0, limit: int = 500) -> list[Event]:
-        """The events with seq > `after`, in order, at most `limit`."""
         condition = "session_id = $1 and seq > $2 order by seq limit $3"
         rows = await EVENTS.find(self._source, condition, session_id, after, limit)
         return [
@@ -62,7 +61,6 @@ class EventLog:
         ]
 
     async def has_preview_ready(self, session_id: SessionId, revision: str) -> bool:
-        """Whether a `preview_ready` of this revision is stored."""
         rows = await repeatable(
             self._source,
             "select exists (select from public.session_events where session_id = $1"

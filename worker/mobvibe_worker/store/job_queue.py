@@ -91,7 +91,6 @@ class JobQueue:
         return [JobId(found) for found in each(rows, UUID)]
 
     async def stats(self) -> QueueStats:
-        """Counts by status, and the age of the oldest job that waits."""
         sql = f"select {_STATS.columns()} from public.get_queue_stats()"
         return _counts(await repeatable(self._source, sql))
 
@@ -104,7 +103,6 @@ class JobQueue:
         return tuple(only(await repeatable(self._source, _FINISHED, minutes), list))
 
     async def newest(self, limit: int = 50) -> list[Job]:
-        """The newest jobs of all sessions, the newest first."""
         return await self._find("true order by created_at desc, id desc limit $1", limit)
 
     async def live_job(self, session_id: SessionId) -> JobId | None:

@@ -88,14 +88,12 @@ class PreviewRegistry:
     async def page(
         self, user_id: UserId, *, cursor: str | None = None, limit: int = 50
     ) -> Page[Preview]:
-        """A person's previews, the newest first."""
         page = await PREVIEWS.page(
             self._source, "user_id = $1", [user_id], cursor=cursor, limit=limit
         )
         return Page(tuple(map(_preview, page.items)), page.cursor)
 
     async def of_home(self, home_id: str) -> list[Preview]:
-        """The previews that run in this home according to the registry."""
         rows = await PREVIEWS.find(self._source, f"{_OF_HOME} and {_RUNNING}", home_id)
         return [_preview(row) for row in rows]
 
@@ -120,7 +118,6 @@ class PreviewRegistry:
         return [_preview(row) for row in rows]
 
     async def measured(self, container_id: str, usage: Mapping[str, Any]) -> None:
-        """Record its CPU, memory and network use."""
         values = PreviewContainersUpdate(resource_usage=dict(usage))
         await _BY_CONTAINER.change(self._source, container_id, values)
 
@@ -133,7 +130,6 @@ class PreviewRegistry:
         )
 
     async def stopped(self, container_id: str, status: PreviewStatus = "stopped") -> None:
-        """Record that it no longer serves."""
         values = PreviewContainersUpdate(status=status)
         await _BY_CONTAINER.change(self._source, container_id, values)
 

@@ -84,7 +84,6 @@ class ProjectStore:
         return _project(rows[0])
 
     async def list(self, user_id: UserId) -> builtins.list[Project]:
-        """All of a person's projects, the newest first."""
         condition = "user_id = $1 and status <> 'deleted' order by created_at desc, id desc"
         return [_project(row) for row in await PROJECTS.find(self._source, condition, user_id)]
 
@@ -96,7 +95,6 @@ class ProjectStore:
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[Project]:
-        """A person's projects of one status, the newest first."""
         condition = "user_id = $1 and status = $2"
         page = await PROJECTS.page(
             self._source, condition, [user_id, status], cursor=cursor, limit=limit

@@ -67,7 +67,6 @@ class RevisionStore:
     async def page(
         self, project_id: ProjectId, *, cursor: str | None = None, limit: int = 50
     ) -> Page[Revision]:
-        """A project's versions, the newest first."""
         page = await REVISIONS.page(
             self._source, "project_id = $1", [project_id], cursor=cursor, limit=limit
         )

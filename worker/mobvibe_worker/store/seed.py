@@ -272,7 +272,6 @@ async def _add_revision(
 
 
 def _story(build: _Build, revision: UUID | None) -> list[Payload]:
-    """The events of one build, from the prompt to how it ended."""
     started: list[Payload] = [
         Message(build.prompt, author="person"),
         Thinking("One screen, its state kept on the phone; then the checks."),

@@ -90,7 +90,6 @@ class SessionStore:
     async def page(
         self, project_id: ProjectId, *, cursor: str | None = None, limit: int = 50
     ) -> Page[Session]:
-        """A project's conversations, the newest first."""
         page = await SESSIONS.page(
             self._source, "project_id = $1", [project_id], cursor=cursor, limit=limit
         )
@@ -133,13 +132,11 @@ class SessionStore:
         return _session(rows[0])
 
     async def latest_of_project(self, project_id: ProjectId) -> SessionId | None:
-        """The project's newest conversation, or None before the first."""
         condition = "project_id = $1 order by created_at desc, id desc limit 1"
         rows = await SESSIONS.find(self._source, condition, project_id)
         return SessionId(rows[0].id) if rows else None
 
     async def summaries(self, user_id: UserId, limit: int = 50) -> list[SessionSummary]:
-        """A person's sessions with their newest jobs, the most recently active first."""
         return list(map(_summary, await repeatable(self._source, _SUMMARIES, user_id, limit)))
 
     async def set_preview(

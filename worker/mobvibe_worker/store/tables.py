@@ -31,5 +31,4 @@ DEFAULT_SDK = 54
 
 
 def sdk_of(project: ProjectsRow) -> int:
-    """The major version of the Expo SDK that a project is built with."""
     return int(project.expo_config.get("sdk", DEFAULT_SDK))

@@ -65,7 +65,6 @@ class TurnLedger:
         )
 
     async def cost_of_job(self, job_id: JobId) -> Decimal:
-        """The cost of all attempts of a job."""
         return await self._sum("job_id = $1", job_id)
 
     async def cost_today(self, user_id: UserId) -> Decimal:

@@ -67,7 +67,6 @@ class WorkerRegistry:
         host_key: str = "",
         process_started: str = "",
     ) -> None:
-        """Record a heartbeat."""
         values = WorkersInsert(
             id=worker,
             host=host,

@@ -63,7 +63,6 @@ class Starter:
 
     @property
     def is_warm(self) -> bool:
-        """Whether the transform cache was filled with these packages."""
         return self._has_marker(_WARM_MARKER)
 
     async def prepare(self, on_progress: OnProgress = lambda progress: None) -> None:

@@ -87,7 +87,6 @@ def _nearest(text: str, old: str) -> str:
 
 
 def count_changed_lines(before: str | None, after: str | None) -> tuple[int, int]:
-    """How many lines were added, and how many were removed."""
     old = (before or "").splitlines()
     new = (after or "").splitlines()
     added = removed = 0

@@ -13,7 +13,6 @@ from mobvibe_worker.store.schema.branches import Branch, Branches
 
 
 async def branch(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
-    """Copy the database with its data, list its copies, or drop one."""
     if (flags.name == "drop") != (flags.dropped is not None):
         raise InputError(
             "That is not how branches are named.",

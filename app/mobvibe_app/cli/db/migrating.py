@@ -24,7 +24,6 @@ MOST_DIFFERENCES = 20
 
 
 async def migrate(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
-    """Apply the pending migrations. With --on-branch, try them on a copy with the real data first."""
     async with open_database(settings, out.status) as dsn:
         if flags.on_branch:
             tried = await rehearsal.rehearse(dsn, copy_in_use=copy_with_dump)
@@ -58,7 +57,6 @@ async def rollback(settings: AppSettings, flags: argparse.Namespace, out: Output
 
 
 async def status(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
-    """Print each migration and whether it is applied, pending, changed or missing."""
     async with open_database(settings, out.status) as dsn:
         for state in await MigrationRunner(dsn).status():
             at = state.applied_at.isoformat() if state.applied_at else None

@@ -99,7 +99,6 @@ class ContainerPreview(PreviewService):
         return replace(container, image=await self._extra.image(container.image, serving.served))
 
     def is_open(self, address: str) -> bool:
-        """Whether its port is published on every address of this machine, or on loopback only."""
         return is_reachable(address)
 
     async def usage(self, project_slug: str) -> Usage | None:

@@ -115,7 +115,6 @@ class PreviewService(ABC):
         return PreviewLog(self.log(project_slug), facts["mark"], facts["log_offset"])
 
     def log(self, project_slug: str) -> Path:
-        """The file of what Metro prints."""
         return self._home.logs / f"{service_name(project_slug)}.log"
 
     async def start(
@@ -213,7 +212,6 @@ class PreviewService(ABC):
 
 
 def service_name(project_slug: str) -> str:
-    """What the supervisor calls a project's preview."""
     return f"preview-{project_slug}"
 
 

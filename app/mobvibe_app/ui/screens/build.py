@@ -93,7 +93,6 @@ class BuildScreen(Screen[None]):
         yield TooSmall()
 
     def on_mount(self) -> None:
-        """Paint, then mount the rest."""
         self.query_one(SearchBar).display = False
         self.call_after_refresh(self._mount_panels)
 
@@ -248,26 +247,21 @@ class BuildScreen(Screen[None]):
         self.post_message(CommandGiven(command, accepted))
 
     def on_platform_chosen(self) -> None:
-        """Show it as the prompt's title."""
         self._show_keys()
 
     def on_prompt_resized(self) -> None:
-        """The prompt box grew or shrank."""
         self._fit_side()
 
     def on_resize(self) -> None:
-        """The terminal has another size."""
         self.call_after_refresh(self._fit_side)
         self.call_after_refresh(self._show_panels)
 
     def on_session_chosen(self, message: SessionChosen) -> None:
-        """Show another session."""
         if message.session_id != self._state.selected:
             self.post_message(CommandGiven(SelectSession(message.session_id)))
         self._open_panel("stream")
 
     def on_search_changed(self, message: SearchChanged) -> None:
-        """Mark the matches."""
         stream = self.query_one(StreamView)
         stream.search(message.text)
         if message.is_final:
@@ -276,21 +270,17 @@ class BuildScreen(Screen[None]):
         self._show_keys()
 
     def on_panel_chosen(self, message: PanelChosen) -> None:
-        """A tab was clicked."""
         self._open_panel(message.panel)
 
     @property
     def situation(self) -> Situation:
-        """What decides which commands act now."""
         is_searching = any(stream.is_searching for stream in self.query(StreamView))
         return Situation(self._state, is_searching, isinstance(self.focused, TextArea | Input))
 
     def action_prompt(self) -> None:
-        """Take keys into the prompt box."""
         self.set_focus(self.query_one(PromptBox))
 
     def action_new_app(self) -> None:
-        """The next prompt starts a new app."""
         self._is_new_app = True
         self._show_keys()
         self.action_prompt()
@@ -322,17 +312,14 @@ class BuildScreen(Screen[None]):
             self.toggle_class("-preview")
 
     def action_search(self) -> None:
-        """Open the search of the stream."""
         self._open_panel("stream")
         self.query_one(SearchBar).open()
 
     def action_next_match(self, step: int) -> None:
-        """Go to the next or the previous match."""
         self.query_one(StreamView).next_match(step)
         self._show_stream_status()
 
     def action_next_error(self, step: int) -> None:
-        """Go to the next or the previous error."""
         stream = self.query_one(StreamView)
         if stream.has_errors:
             self._open_panel("stream")
@@ -342,12 +329,10 @@ class BuildScreen(Screen[None]):
         self._show_stream_status()
 
     def action_follow(self) -> None:
-        """Go to the stream's end and stay there."""
         self.query_one(StreamView).follow()
         self._show_stream_status()
 
     def action_toggle_stream(self, name: str) -> None:
-        """Switch the stream's thoughts, wrapping or clock."""
         self.query_one(StreamView).toggle(name)
         self._show_stream_status()
 

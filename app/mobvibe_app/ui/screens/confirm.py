@@ -24,7 +24,6 @@ class ConfirmScreen(ModalScreen[bool]):
         self._question, self._consequence, self._yes = question, consequence, yes
 
     def compose(self) -> ComposeResult:
-        """The question, the consequence, the two keys."""
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = Content(self._question)
             dialog.border_subtitle = Content(
@@ -33,5 +32,4 @@ class ConfirmScreen(ModalScreen[bool]):
             yield Static(Content(self._consequence))
 
     def action_answer(self, is_yes: bool) -> None:
-        """Close with the answer."""
         self.dismiss(is_yes)

@@ -29,7 +29,6 @@ class DemosScreen(ModalScreen[str | None]):
         self._demos = demos
 
     def compose(self) -> ComposeResult:
-        """The list, and what a demo is."""
         with Vertical(classes="dialog -list") as dialog:
             dialog.border_title = Content("Replay a recorded build")
             dialog.border_subtitle = Content(
@@ -44,6 +43,5 @@ class DemosScreen(ModalScreen[str | None]):
             yield DemoList(self._demos)
 
     def on_demo_chosen(self, event: DemoChosen) -> None:
-        """Close with the choice."""
         event.stop()
         self.dismiss(event.name)

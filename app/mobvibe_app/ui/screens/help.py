@@ -27,7 +27,6 @@ class HelpScreen(ModalScreen[None]):
         self._version = version
 
     def compose(self) -> ComposeResult:
-        """The keys by section."""
         with VerticalScroll(classes="dialog -help") as dialog:
             dialog.border_title = Content(f"mobvibe-tui {self._version}")
             dialog.border_subtitle = Content(f"{shown('back')} close")

@@ -37,19 +37,16 @@ class QrScreen(ModalScreen[None]):
         self._turn = 0
 
     def compose(self) -> ComposeResult:
-        """The code above the words."""
         with Vertical(id="qr-dialog"):
             with Center():
                 yield QrCode(id="qr")
             yield Static(id="qr-words")
 
     def on_mount(self) -> None:
-        """Follow the state."""
         self.watch(self.app, "state", self.show)
         self._fit()
 
     def on_resize(self) -> None:
-        """Fit the code to the new size."""
         self._fit()
 
     def show(self, state: BuildState) -> None:

@@ -21,7 +21,6 @@ class SeeAsScreen(ModalScreen[str | None]):
     BINDINGS: ClassVar[list[BindingType]] = [closing("view.user")]
 
     def compose(self) -> ComposeResult:
-        """One line to type into."""
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = Content("View as a user")
             dialog.border_subtitle = Content(f"{shown('email.see')} see · {shown('back')} close")
@@ -34,6 +33,5 @@ class SeeAsScreen(ModalScreen[str | None]):
             yield Input(placeholder="email", compact=True)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Close with what was typed."""
         event.stop()
         self.dismiss(event.value.strip() or None)

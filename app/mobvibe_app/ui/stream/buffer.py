@@ -54,7 +54,6 @@ class StreamBuffer:
         return max((cell_len(self.text(row)) for row in self.rows), default=0)
 
     def text(self, row: Row) -> str:
-        """The characters of one row."""
         return self.entry(row.entry).text[row.start : row.end]
 
     def clear(self) -> None:

@@ -64,7 +64,6 @@ class StreamView(ScrollView, can_focus=True):
                 self._arrived += 1
 
     def clear(self) -> None:
-        """Remove everything, for another session."""
         self._pending.clear()
         self._buffer.clear()
         self._last_seq = 0
@@ -91,7 +90,6 @@ class StreamView(ScrollView, can_focus=True):
 
     @property
     def has_errors(self) -> bool:
-        """Whether there is an error to jump to."""
         return bool(self._buffer.errors())
 
     @property
@@ -101,7 +99,6 @@ class StreamView(ScrollView, can_focus=True):
         return f"{place}/{len(self._matches)}" if self._pattern else ""
 
     def follow(self) -> None:
-        """Go to the end and stay there."""
         self.is_following = True
         self._grow()
         self._stay_at_end()
@@ -141,7 +138,6 @@ class StreamView(ScrollView, can_focus=True):
             self._show_match(self._match + step)
 
     def next_error(self, step: int) -> None:
-        """Show the next (1) or the previous (-1) error, round and round."""
         errors = self._buffer.errors()
         if errors:
             is_first_asked = self._error < 0 and step < 0
@@ -149,7 +145,6 @@ class StreamView(ScrollView, can_focus=True):
             self._go_to(errors[self._error])
 
     def action_half_page(self, step: int) -> None:
-        """Scroll by half of what is visible."""
         self.scroll_relative(y=step * (self.size.height // 2), animate=False)
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
@@ -163,7 +158,6 @@ class StreamView(ScrollView, can_focus=True):
             self.is_following = True
 
     def on_resize(self) -> None:
-        """Wrap to the new width."""
         self._lay_out()
 
     def render_line(self, y: int) -> Strip:
@@ -192,7 +186,6 @@ class StreamView(ScrollView, can_focus=True):
         return ("".join(parts), "\n") if parts else None
 
     def selection_updated(self, selection: Selection | None) -> None:
-        """Show what is selected."""
         del selection
         self._redraw()
 

@@ -16,7 +16,6 @@ class Panel(VerticalScroll, can_focus=True):
         self._shown: Content | None = None
 
     def on_mount(self) -> None:
-        """Mount the body and the title."""
         self.border_title = Content(self._title)
         self.mount(Static(self._shown or "", classes="panel-body"))
 
@@ -32,5 +31,4 @@ class Panel(VerticalScroll, can_focus=True):
 
     @property
     def line_width(self) -> int:
-        """How many cells a line has."""
         return max(self.scrollable_content_region.width or 28, 10)

@@ -35,7 +35,6 @@ class PreviewPanel(Vertical):
         yield Static(id="panel-known")
 
     def on_mount(self) -> None:
-        """Nothing is served yet."""
         self.border_title = Content(f"{shown('panel.4')} Preview")
         self._show_code(None)
 

@@ -75,20 +75,16 @@ class PromptBox(TextArea):
         return super().render_line(y)
 
     def action_send(self) -> None:
-        """Send the prompt."""
         self.post_message(PromptSubmitted(self.text))
 
     def action_next_platform(self) -> None:
-        """Switch the next new app between phones and browsers."""
         self.platform = "web" if self.platform == "mobile" else "mobile"
         self.post_message(PlatformChosen())
 
     def action_new_line(self) -> None:
-        """Break the line at the cursor."""
         self.insert("\n")
 
     def action_leave(self) -> None:
-        """Give the focus to the stream."""
         self.screen.set_focus(self.screen.query_one("#stream"))
 
     def action_cursor_up(self, select: bool = False) -> None:

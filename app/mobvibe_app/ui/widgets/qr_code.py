@@ -30,7 +30,6 @@ class QrCode(Widget):
         self._drawn_size = (0, 0)
 
     def show(self, matrix: Matrix, look: Look) -> None:
-        """Draw this code in this rendering."""
         columns, rows = look.size(matrix)
         strips = [Strip(_segments(matrix, look, y), columns) for y in range(rows)]
         if strips != self._strips:

@@ -20,24 +20,20 @@ class SearchBar(Input):
         super().__init__(placeholder="search the stream", compact=True, id="search")
 
     def open(self) -> None:
-        """Show the bar, empty, and focus it."""
         self.value = ""
         self.display = True
         self.focus()
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        """Mark what is typed so far."""
         event.stop()
         if self.display:
             self.post_message(SearchChanged(self.value))
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Keep the marks and give up the focus."""
         event.stop()
         self.display = False
         self.post_message(SearchChanged(self.value, is_final=True))
 
     def action_leave(self) -> None:
-        """End the search."""
         self.display = False
         self.post_message(SearchChanged("", is_final=True))

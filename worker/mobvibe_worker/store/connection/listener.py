@@ -70,7 +70,6 @@ class Listener:
 
     @property
     def is_connected(self) -> bool:
-        """Whether the connection listens now."""
         return self._is_connected
 
     def subscribe(self, channel: str) -> Subscription:

@@ -82,7 +82,6 @@ class Table(Generic[R]):
         )
 
     async def values(self, source: Source, name: str, condition: str, *arguments: Any) -> list[Any]:
-        """One column of the rows that meet a condition."""
         self._known({name: None})
         sql = f"select {name} from public.{self.table} where {condition}"
         return [record[0] for record in await repeatable(source, sql, *arguments)]

@@ -87,7 +87,6 @@ class Branches:
         return await self.get(name)
 
     async def list(self) -> list[Branch]:
-        """All branches of this database, by name."""
         async with self._connected() as connection:
             rows = await connection.fetch(
                 "select datname, case when has_database_privilege(datname, 'connect')"
@@ -182,7 +181,6 @@ async def _create(
 
 
 def quoted(name: str) -> str:
-    """A quoted identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 
@@ -191,12 +189,10 @@ def _literal(text: str) -> str:
 
 
 def database_of(dsn: str) -> str:
-    """The name of an address's database."""
     parts = urlsplit(dsn)
     return unquote(parts.path.lstrip("/")) or parts.username or "postgres"
 
 
 def with_database(dsn: str, name: str) -> str:
-    """The same server's address, another database."""
     parts = urlsplit(dsn)
     return urlunsplit(parts._replace(path=f"/{quote(name, safe='')}"))

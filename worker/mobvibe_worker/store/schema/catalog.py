@@ -104,7 +104,6 @@ class Link:
 
 
 async def read_links(connection: asyncpg.Connection) -> list[Link]:
-    """The foreign keys of our tables."""
     ours = our_tables()
     return [
         Link(
@@ -124,7 +123,6 @@ async def read_keys(connection: asyncpg.Connection) -> set[tuple[str, str]]:
 
 
 async def read_tables(connection: asyncpg.Connection) -> list[Table]:
-    """Our tables of `public`, by name, their columns in order."""
     ours = our_tables()
     lists = {
         (row["table_name"], row["name"]): choices

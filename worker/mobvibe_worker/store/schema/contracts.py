@@ -54,7 +54,6 @@ SCHEMA = "{schema}"
 
 
 def contracts_file() -> Path:
-    """The path of the generated file."""
     return Path(__file__).parents[1] / "connection" / "rows.py"
 
 

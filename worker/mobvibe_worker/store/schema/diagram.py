@@ -36,7 +36,6 @@ async def draw(dsn: str) -> str:
 
 
 def render(tables: Sequence[Table], links: Sequence[Link], keys: set[tuple[str, str]]) -> str:
-    """The diagram's text, which depends on the catalog alone."""
     foreign = {(link.table, column) for link in links for column in link.columns}
     lines = ["```mermaid", "erDiagram"]
     for link in links:

@@ -28,7 +28,6 @@ class MigrationFile:
 
     @property
     def file_name(self) -> str:
-        """The name on disk."""
         return f"{self.version:04}_{self.name}.sql"
 
     @property
@@ -54,7 +53,6 @@ def our_tables(folder: Path | None = None) -> frozenset[str]:
 
 
 def our_functions(folder: Path | None = None) -> frozenset[str]:
-    """The functions of `public` that the migrations create."""
     return _made(_FUNCTION, folder)
 
 
