@@ -14,7 +14,7 @@ ServiceState = Literal[
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
-    """One service of the environment. `progress` is 0..1 where it is known, the bytes are of what is downloaded."""
+    """One service of the environment. `progress` is 0..1 if known, the bytes are of a download."""
 
     name: ServiceName
     state: ServiceState

@@ -121,7 +121,10 @@ async def _connected(
     home_id = environment.services.modes.home_id()
 
     def view(stores: Stores, owner: UserId, email: str | None = None) -> View:
-        """A person's view; of the local owner without an email, who alone builds in this home."""
+        """A person's view.
+
+        Without an email it is the local owner's, the only one that can start builds in this home.
+        """
         home = home_id if email is None else None
         conversations = Conversations(stores, listener, owner, poll, home)
         return View(email, conversations, Overview(stores, listener, owner, is_own=email is None))

@@ -11,7 +11,7 @@ from mobvibe_worker.errors import MobvibeError
 
 
 def main() -> int:
-    """Run until stopped; the exit code is DESIGN section 7's."""
+    """Run until stopped; returns an exit code that README explains."""
     from mobvibe_worker.runner.headless import run_headless
     from mobvibe_worker.runner.log_lines import log_to_stderr
     from mobvibe_worker.settings import WorkerSettings

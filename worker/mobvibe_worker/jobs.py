@@ -30,7 +30,7 @@ PROMPT_LIMIT = 20_000
 
 
 def checked_prompt(text: str) -> str:
-    """The prompt as it is stored. Raises InputError when it is empty or too long."""
+    """The prompt as it is stored. Raises InputError if it is empty or too long."""
     prompt = clean_text(text).strip()
     if not prompt:
         raise InputError("The prompt is empty.", "Describe the app, or a change to it.")

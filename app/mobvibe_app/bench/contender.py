@@ -7,14 +7,14 @@ from typing import Protocol
 
 
 class Watcher(Protocol):
-    """Hears of each job by its tag; a job's code does nothing else."""
+    """Is notified of each job by its tag, which is all that a job's code does."""
 
     def on_start(self, tag: int) -> None:
-        """The job's code runs."""
+        """The job's code has started."""
         ...
 
     def on_end(self, tag: int) -> None:
-        """The job's code is over, and what it stores by itself is stored."""
+        """The job's code has ended, and everything that it stores itself is stored."""
         ...
 
 
@@ -40,5 +40,5 @@ class Contender(Protocol):
         ...
 
     async def clear(self) -> None:
-        """Delete all jobs that were not there from the beginning, and what they left in the tables."""
+        """Delete all jobs that were not there from the beginning, and what they left in other tables."""
         ...

@@ -73,7 +73,7 @@ async def _time_appends(
 async def _time_delivery(
     dsn: str, pool: Pool, session: SessionId, rows: int, deliveries: int, figures: Figures
 ) -> None:
-    """From the call that appends to the last of its rows in a reader that follows the session."""
+    """Measure from the call that appends until a reader that follows the session has the last of its rows."""
     log, payloads, times = EventLog(pool), [Thinking(TEXT)] * rows, []
     after = await log.append(session, payloads)
     async with Listener(dsn) as listener, _reading(log, listener, session, after) as reader:

@@ -39,7 +39,7 @@ class Figures:
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """The value below which `share` of all lie."""
+    """The value below which `share` of all values lie."""
     ordered = sorted(values)
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
 

@@ -96,7 +96,7 @@ class OwnQueue:
                     worker.stop()
 
     async def unfinished(self) -> int:
-        """Counts by the indexes of live jobs."""
+        """Count by status, so that the indexes of live jobs are used."""
         sql = (
             "select (select count(*) from public.coding_jobs where status = 'pending')"
             " + (select count(*) from public.coding_jobs where status = 'processing')"
@@ -115,7 +115,7 @@ class OwnQueue:
 
 @asynccontextmanager
 async def own_queue(dsn: str, projects: int, history: int = 0) -> AsyncIterator[OwnQueue]:
-    """Our queue in an empty database, with `history` finished jobs from the beginning on."""
+    """Our queue in an empty database, which first gets `history` finished jobs."""
     await MigrationRunner(dsn).migrate()
     pool = await open_pool(
         dsn, application_name="mobvibe-bench", command_seconds=1800, slow_seconds=60

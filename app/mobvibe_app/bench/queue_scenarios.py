@@ -38,7 +38,7 @@ select * from public.claim_jobs('bench', 1, interval '5 minutes')
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much of everything."""
+    """The size of each scenario."""
 
     rounds: int
     singles: int
@@ -51,7 +51,7 @@ class Scale:
 
     @property
     def projects(self) -> int:
-        """So many that a job never waits for another one of its project."""
+        """Enough projects that no job waits for another one of its project."""
         return max(self.singles, self.pickups, self.jobs, 4 * self.claims)
 
 
@@ -78,7 +78,7 @@ QUICK = Scale(
 
 
 class StartsAndEnds:
-    """Notes when each job starts, and returns from its waits when so many started or one ended."""
+    """Notes when each job starts, and waits until a number of jobs has started or one has ended."""
 
     def __init__(self, expected: int) -> None:
         self.started: dict[int, float] = {}
@@ -96,7 +96,7 @@ class StartsAndEnds:
 
 
 async def time_enqueueing(queue: Contender, scale: Scale, figures: Figures) -> None:
-    """One by one, as prompts come."""
+    """Measure enqueueing one by one, as prompts arrive."""
     await queue.clear()
     started = time.perf_counter()
     for tag in range(scale.singles):
@@ -108,9 +108,9 @@ async def time_enqueueing(queue: Contender, scale: Scale, figures: Figures) -> N
 async def time_pickup(
     queue: Contender, slots: int, scale: Scale, figures: Figures, system: str = ""
 ) -> None:
-    """From the call that enqueues to the job's start, in one process.
+    """Measure from the call that enqueues to the job's start, in one process.
 
-    The worker is idle: each job is enqueued a moment after the one before ended.
+    The worker is idle, because each job is enqueued a moment after the previous one ended.
     """
     await queue.clear()
     warm_up = scale.pickups // 10
@@ -130,7 +130,7 @@ async def time_pickup(
 
 
 async def time_working(queue: Contender, slots: int, scale: Scale, figures: Figures) -> None:
-    """From the first job's start until all jobs are stored as done. Raises ServiceError if they never are."""
+    """Measure from the first job's start until all jobs are stored as done. Raises ServiceError if they never are."""
     await queue.clear()
     for tag in range(scale.jobs):
         await queue.enqueue(tag)
@@ -163,7 +163,7 @@ async def _when_stored(queue: Contender) -> float:
 
 
 async def time_claim_behind_deferred(queue: OwnQueue, scale: Scale, figures: Figures) -> None:
-    """A claim of one job by a client, behind many jobs of higher priority that wait for their time."""
+    """Measure a client's claim of one job behind many jobs of higher priority that wait for their time."""
     await queue.clear()
     half = len(queue.sessions) // 2
     await queue.pool.execute(_BEHIND, queue.sessions[:half], scale.deferred)
@@ -193,7 +193,7 @@ async def _claim_in_server(queue: OwnQueue) -> float:
 
 
 async def time_stats(queue: OwnQueue, scale: Scale, figures: Figures) -> None:
-    """The counts that every dashboard asks for, with a long history."""
+    """Measure the counts that every dashboard asks for, with a long history."""
     jobs, times = JobQueue(queue.pool), []
     for _ in range(scale.claims):
         started = time.perf_counter()

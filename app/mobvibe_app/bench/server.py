@@ -17,9 +17,9 @@ from mobvibe_worker.store.connection.pool import connect
 
 @asynccontextmanager
 async def bench_server(url: str | None) -> AsyncIterator[str]:
-    """The address of a server: `url`, or an embedded one in a home of its own, with the settings that it always has.
+    """The address of a server, which is `url` or an embedded one in a temporary home with its usual settings.
 
-    Raises ServiceError when it cannot start.
+    Raises ServiceError if it cannot start.
     """
     if url is not None:
         yield url
@@ -46,7 +46,7 @@ async def bench_database(server: str) -> AsyncIterator[str]:
 
 
 async def run_sql(dsn: str, *statements: str) -> None:
-    """Run statements one by one on a connection of their own, each in a transaction of its own."""
+    """Run statements one by one on a separate connection, each in its own transaction."""
     connection = await connect(dsn, application_name="mobvibe-bench")
     try:
         for statement in statements:

@@ -13,7 +13,7 @@ from mobvibe_app.settings import AppSettings
 def bench(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
     """Measure, then print a table, or with --json one figure a line.
 
-    On an embedded Postgres of its own; with --postgres URL on that server, in databases that are dropped afterwards.
+    Uses a temporary embedded Postgres; with --postgres URL that server, in databases that are dropped afterwards.
     """
     named = getattr(flags, "postgres", None)
     is_url = isinstance(named, str) and "://" in named

@@ -19,7 +19,7 @@ PREVIEW_SECONDS = 240.0
 
 @dataclass(slots=True)
 class Outcome:
-    """What the result line says. `url` is None if nothing is served."""
+    """The content of the result line. `url` is None if nothing is served."""
 
     status: Literal["completed", "failed", "cancelled"]
     project: str | None

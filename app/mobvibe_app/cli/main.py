@@ -18,7 +18,7 @@ INTERRUPTED = 130
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command line; returns the exit code: 0, 1, 2, 3 or 130 (DESIGN section 7)."""
+    """Run one command line; returns an exit code that README explains."""
     flags = parser().parse_args(arguments)
     out = Output(is_json=bool(getattr(flags, "json", False)))
     try:

@@ -17,7 +17,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Race:
-    """Notes ctrl+c and SIGTERM while it is entered, and closes the studio at its end."""
+    """Notes ctrl+c and SIGTERM within `async with`, and closes the studio at its end."""
 
     def __init__(self, studio: Studio) -> None:
         self._studio = studio
@@ -30,9 +30,9 @@ class Race:
         return self._interrupted.is_set()
 
     async def first(self, wanted: Coroutine[Any, Any, T] | asyncio.Task[T]) -> T | None:
-        """The value, or None after a signal: a task then goes on, a coroutine is cancelled.
+        """Wait for the value. Returns None after a signal, which cancels a coroutine but not a task.
 
-        Raises MobvibeError when the environment is lost.
+        Raises MobvibeError if the environment is lost.
         """
         task = wanted if isinstance(wanted, asyncio.Task) else asyncio.create_task(wanted)
         if self._lost is None and self._studio.is_open:

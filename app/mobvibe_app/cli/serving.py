@@ -1,4 +1,4 @@
-"""What `run` and `preview` print on stderr: the services, and what becomes known of a running preview."""
+"""What `run` and `preview` print on stderr: the services, and what happens to a running preview."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mobvibe_worker.jobs import SessionId
 
 
 def reported(out: Output, *, without: ServiceName | None = None) -> OnChange:
-    """Prints the services, but for one, and what goes wrong."""
+    """A callback that prints trouble and the status of every service except `without`."""
 
     def report(change: Change) -> None:
         if isinstance(change, ServiceChanged) and change.status.name != without:
@@ -24,7 +24,7 @@ def reported(out: Output, *, without: ServiceName | None = None) -> OnChange:
 
 
 async def follow_preview(connected: Connected, session_id: SessionId, out: Output) -> None:
-    """Print what becomes known of the session's preview, until cancelled. Raises MobvibeError."""
+    """Print what happens to the session's preview, until cancelled. Raises MobvibeError."""
     address = await connected.mirror.open(session_id)
     if address is None:
         return
@@ -36,7 +36,7 @@ async def follow_preview(connected: Connected, session_id: SessionId, out: Outpu
 
 
 def news(before: PreviewKnown | None, known: PreviewKnown) -> list[str]:
-    """The lines by which `known` goes beyond what was known before."""
+    """The lines for what is new in `known`."""
     lines: list[str] = []
     old, new = before.facts if before else None, known.facts
     if known.hint is not None and (before is None or known.hint != before.hint):

@@ -11,7 +11,7 @@ MOST_SESSIONS = 10
 
 
 async def show_plainly(studio: Studio, view_as: str | None, out: Output) -> int:
-    """Bring Postgres up, print the queue and the newest sessions, and what to try. Raises MobvibeError."""
+    """Start Postgres, then print the queue, the newest sessions and what to try. Raises MobvibeError."""
     try:
         connected = await studio.open(reported(out), as_host=False)
         view = connected.own

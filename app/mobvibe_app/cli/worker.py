@@ -23,7 +23,7 @@ _BY_FLAG = ("concurrency", "metrics_port", "drain_seconds", "preview")
 
 
 def run_worker(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
-    """Work until stopped. Raises MobvibeError where it cannot start."""
+    """Work until stopped. Raises MobvibeError if it cannot start."""
     log_to_stderr(settings.secrets())
     if flags.reload is not None:
         if out.is_json:
@@ -31,26 +31,26 @@ def run_worker(settings: AppSettings, flags: argparse.Namespace, out: Output) ->
         folders = (Path(flags.reload).absolute(),) if flags.reload else own_source()
         return asyncio.run(_reload(settings, folders, out))
     services = Services(settings, Home(settings.home))
-    tell = _teller(out) if out.is_json else None
+    on_reading = _reading_printer(out) if out.is_json else None
     try:
-        asyncio.run(run_headless(settings, out.note, tell, services.sandbox(out.status)))
+        asyncio.run(run_headless(settings, out.note, on_reading, services.sandbox(out.status)))
     finally:
         services.close()
     return 0
 
 
-def _teller(out: Output) -> Callable[[Reading], None]:
+def _reading_printer(out: Output) -> Callable[[Reading], None]:
     return lambda reading: out.value({"monitor": reading.to_data()})
 
 
 async def _reload(settings: AppSettings, folders: tuple[Path, ...], out: Output) -> int:
-    # The app's own command, not the engine's: it seals the checks off as the settings say.
+    # The app's command instead of the engine's, because it sandboxes the checks as the settings say.
     command = (sys.executable, "-m", "mobvibe_app", "worker")
     return await ReloadingWorker(command, _environment(settings), folders, out.note).run()
 
 
 def _environment(settings: AppSettings) -> dict[str, str]:
-    """What the flags said, in the environment of the worker's own process: secrets in no command line."""
+    """The flags as environment variables for the worker's process, so that no command line contains secrets."""
     env = {**os.environ, "MOBVIBE_HOME": str(settings.home)}
     if settings.database_url is not None:
         env["DATABASE_URL"] = settings.database_url.get_secret_value()

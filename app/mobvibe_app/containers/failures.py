@@ -79,7 +79,7 @@ def unavailable(address: str, reason: str) -> EngineUnavailable:
     if any(part in words for part in _SILENT):
         return EngineUnavailable(
             f"The Docker engine at {address} did not answer in time.",
-            f"Try again; if it stays so, restart Docker, or {_WITHOUT}.",
+            f"Try again; if that fails too, restart Docker, or {_WITHOUT}.",
         )
     return EngineUnavailable(
         f"No Docker engine answers at {address}.", f"Start Docker, or {_WITHOUT}."

@@ -21,7 +21,7 @@ from mobvibe_worker.sanitize import clean_text
 _SILENT_SECONDS = 180
 _LAST_CHARACTERS = 4_000
 _REPORT_SECONDS = 0.1
-"""Between two reports of a pull: faster than that nobody reads."""
+"""Between two progress reports of a pull."""
 
 OnLine = Callable[[str], None]
 
@@ -106,7 +106,7 @@ class EngineImages:
                 decode=True,
                 timeout=_SILENT_SECONDS,
             )
-            stack.callback(lines.close)  # The engine ends a build that nobody listens to.
+            stack.callback(lines.close)  # The engine ends a build if its output is no longer read.
             for printed in _steps(tag, lines):
                 on_line(printed)
                 if time.monotonic() > deadline:

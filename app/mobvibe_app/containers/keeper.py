@@ -1,6 +1,6 @@
-"""Keeps one container running as a service of the supervisor: starts it, passes its output on, restarts it.
+"""Keeps one container running as a service of the supervisor: starts it, forwards its output, restarts it.
 
-This is a program of its own (python -m ... NAME). Any signal that lets it end properly ends the container too.
+This is a separate program (python -m ... NAME). Any signal that lets it end properly ends the container too.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def keeper_spec(
 
 
 def kept_words(container: str) -> str:
-    """What the keeper prints as soon as its own end would end the container too."""
+    """What the keeper prints once the container is certain to end with it."""
     return f"keeping {container}"
 
 

@@ -46,7 +46,7 @@ class Environment:
     async def start(self, on_status: OnStatus | None = None) -> str:
         """Start Postgres, for the first time or after `lost`, and return its address (a secret).
 
-        `on_status` replaces the present callback for statuses. Raises ServiceError, InputError.
+        `on_status` replaces the current callback for statuses. Raises ServiceError, InputError.
         """
         on_status = self._on_status = on_status or self._on_status
         self._home.prepare()

@@ -40,7 +40,7 @@ WEB_SECONDS = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What this program serves of a project. `revision` is None if the folder may show another one than the head."""
+    """What this program serves of a project. `revision` is None if the folder may not show the head."""
 
     session_id: SessionId
     revision: RevisionId | None
@@ -96,7 +96,7 @@ class HeadMirror:
             except OSError as error:
                 raise ServiceError(
                     f"The preview of {project.slug} cannot start: {error}.",
-                    "See what is in the way there; the project itself is safe.",
+                    "Check the served folder; the project itself is safe.",
                 ) from error
 
     async def serve(self, project: Project, session_id: SessionId) -> None:
@@ -107,7 +107,7 @@ class HeadMirror:
             await self._serve(project, session_id, shown)
 
     def forget(self, project: Project) -> None:
-        """The project's Metro was stopped: the next `open` starts it."""
+        """Note that the project's Metro was stopped, so that the next `open` starts it."""
         self._mirrored(project).served = None
 
     async def run(self) -> None:
@@ -162,8 +162,8 @@ class HeadMirror:
             await asyncio.sleep(RETRY_SECONDS)
 
     def _report_trouble(self, project: Project, error: MobvibeError | OSError) -> None:
-        """Report each trouble once, however often it is met."""
-        message, remedy = str(error), "See what is in the way there; the project itself is safe."
+        """Report each problem once, however often it occurs."""
+        message, remedy = str(error), "Check the served folder; the project itself is safe."
         if isinstance(error, MobvibeError):
             message, remedy = error.message, error.remedy
         mirrored = self._mirrored(project)

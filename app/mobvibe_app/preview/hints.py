@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mobvibe_app.preview.facts import Hint, PreviewFacts
 
 UNREACHED_SECONDS = 12.0
-"""Nobody scans a code faster."""
+"""No one scans a code faster."""
 SILENT_SECONDS = 5.0
 """Expo Go asks for the bundle at once, or refuses the manifest."""
 _PROBLEM_LIMIT = 300
@@ -34,7 +34,7 @@ def hint_for(
     shown_at: float,
     now: float,
 ) -> Hint | None:
-    """The hint that fits; None while all is well, or it is too early to tell. Times are Unix times."""
+    """The hint that applies; None if all is well or it is too early for one. Times are Unix times."""
     if facts.ended is not None:
         return None
     if facts.broken is not None:

@@ -81,7 +81,7 @@ class Reconciler:
         return self.mirror.monitor
 
     async def run(self) -> None:
-        """Reconcile again and again, until cancelled. What fails is tried again."""
+        """Reconcile again and again, until cancelled. Failures are logged, and tried again in the next round."""
         began = time.time()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._store_console(began))
@@ -93,7 +93,7 @@ class Reconciler:
                 await asyncio.sleep(RECONCILE_SECONDS)
 
     async def reconcile(self) -> None:
-        """Make the registry say what runs, measure that, and stop what is idle. Raises MobvibeError."""
+        """Update the registry to what runs, measure that, and stop idle previews. Raises MobvibeError."""
         running = await running_previews(await self.running.supervisor())
         unknown = {preview.slug: preview for preview in running}
         for row in await self._stores.previews.of_home(self.mirror.home_id):
@@ -200,9 +200,7 @@ class Reconciler:
             began, kept = now, 0
         messages = [_message(line) for line in lines[: max(0, MOST_LINES - kept)]]
         if kept < MOST_LINES < kept + len(lines):
-            more = (
-                f"The app says more than is kept; `mobvibe-tui logs {service_name(slug)}` has it."
-            )
+            more = f"The app prints more than is stored; `mobvibe-tui logs {service_name(slug)}` shows it."
             messages.append(Message(more, "phone"))
         self._windows[slug] = began, kept + len(lines)
         return messages

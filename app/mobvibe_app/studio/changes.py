@@ -49,7 +49,7 @@ class EventsArrived:
 
 @dataclass(frozen=True, slots=True)
 class PreviewChanged:
-    """The selected session's preview is served at a new address, or (None) not any more."""
+    """The selected session's preview is served at a new address, or no longer served (None)."""
 
     session_id: SessionId
     preview: PreviewAddress | None
@@ -57,7 +57,7 @@ class PreviewChanged:
 
 @dataclass(frozen=True, slots=True)
 class PreviewWatched:
-    """More is known of the selected session's preview."""
+    """New facts about the selected session's preview."""
 
     session_id: SessionId
     known: PreviewKnown
@@ -65,7 +65,7 @@ class PreviewWatched:
 
 @dataclass(frozen=True, slots=True)
 class TroubleChanged:
-    """Something that the person should know and do, in one line each; None when it is over."""
+    """What went wrong and what to do, in one line each; None if it is over."""
 
     message: str | None
     remedy: str = ""
@@ -73,14 +73,14 @@ class TroubleChanged:
 
 @dataclass(frozen=True, slots=True)
 class Noticed:
-    """A passing remark for the person, in one line."""
+    """Something worth a short note for the person, in one line."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class ViewChanged:
-    """Everything is read through this person's row-level security from now on; None: as the home's owner again."""
+    """Everything is read through this person's row-level security from now on, or again as the home's owner (None)."""
 
     email: str | None
 

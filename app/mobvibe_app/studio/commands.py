@@ -1,4 +1,4 @@
-"""What a person can do in a studio, one frozen value per command: from the dashboard, the command line or HTTP."""
+"""What a person can do in a studio, one frozen value per command, from the dashboard or the command line."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class RebuildService:
 
 @dataclass(frozen=True, slots=True)
 class SeeAs:
-    """Read through the row-level security of the person with this email; None: as oneself again."""
+    """Read through the row-level security of the person with this email, or again as oneself (None)."""
 
     email: str | None
 

@@ -69,7 +69,7 @@ class Submitted:
 def order_of(
     command: SubmitPrompt | ReplayDemo, settings: AppSettings, demos: Sequence[DemoSummary]
 ) -> Order:
-    """What a command asks for, checked. Raises InputError for an unusable prompt and an unknown demo."""
+    """Check a command and return what it asks for. Raises InputError for an unusable prompt or an unknown demo."""
     if isinstance(command, ReplayDemo):
         return _demo_order(command, settings, demos)
     prompt = checked_prompt(command.text)
@@ -105,7 +105,7 @@ def _demo_order(command: ReplayDemo, settings: AppSettings, demos: Sequence[Demo
 
 
 def project_name(prompt: str) -> str:
-    """A short name out of a prompt: its first three telling words."""
+    """A short name made of the first three significant words of the prompt."""
     words = re.findall(r"[^\W_]+", prompt.split("\n", 1)[0], re.UNICODE)
     telling = [word for word in words if word.lower() not in _FILLERS] or words or ["app"]
     return " ".join(telling[:3])[:40].capitalize()
@@ -147,7 +147,7 @@ class Conversations:
     async def _session(
         self, project_id: ProjectId, prompt: str, platform: Platform | None
     ) -> SessionId:
-        """The project's newest session; a new one if it has none for the platform that was asked for."""
+        """The project's newest session, or a new one if it has none for the requested platform."""
         latest = await self.stores.sessions.latest_of_project(project_id)
         if latest is not None and platform is not None:
             session = await self.stores.sessions.get(latest)

@@ -43,9 +43,9 @@ RETRY_SECONDS = 2.0
 
 
 class Feed:
-    """Implements ui.studio_port.StudioPort. Several feeds may look at one studio, each with its own selection.
+    """Implements ui.studio_port.StudioPort. Several feeds may share one studio, each with its own selection.
 
-    `person` is the email of whom it sees through; None is the home's owner, who may also write.
+    `person` is the email of the person whose view is shown; None is the home's owner, who may also write.
     """
 
     def __init__(self, studio: Studio, person: str | None = None) -> None:
@@ -75,7 +75,7 @@ class Feed:
             yield change
 
     async def close(self) -> None:
-        """Stop looking. The studio closes when no other feed is left."""
+        """Detach from the studio, which closes with its last feed."""
         await ended(self._looking)
         await self._look_away()
         await self._studio.detach(self._take)
@@ -156,7 +156,7 @@ class Feed:
             )
 
     async def _look(self) -> None:
-        """Show what the person selected; after a loss of the database go on behind the last event."""
+        """Show what the person selected; after a loss of the database, continue after the last event."""
         async for connected in self._studio.connections():
             async with self._turning:
                 await self._look_away()
@@ -187,7 +187,7 @@ class Feed:
             try:
                 await view.overview.watch(lambda overview: self._show_overview(view, overview))
             except* DatabaseUnreachable:
-                self._trouble("Postgres does not answer.", "Trying again by itself.")
+                self._trouble("Postgres does not answer.", "It is retried automatically.")
             except* StoreError as group:
                 self._trouble(str(group.exceptions[0]))
             await asyncio.sleep(RETRY_SECONDS)
@@ -210,7 +210,7 @@ class Feed:
         self._following = self._start(self._follow(view, session_id), "feed-follow")
 
     async def _follow(self, view: View, session_id: SessionId) -> None:
-        """Show the session's events behind the last one shown, and in one's own view its preview."""
+        """Show the session's events after the last one shown, and its preview if the view is the owner's."""
         self._preview = preview = None
         async with asyncio.TaskGroup() as group:
             if view.email is None:
@@ -220,7 +220,7 @@ class Feed:
                 group.create_task(preview.run())
             async for events in view.conversations.follow(session_id, self._last_seq):
                 self._show_events(events)
-                # Another home's preview_ready has its own address: ours is opened on completion.
+                # A preview_ready of another home has that home's address, so ours is also opened on completion.
                 if preview and any(each.type in ("preview_ready", "completion") for each in events):
                     preview.due()
 
@@ -262,7 +262,7 @@ class Feed:
             self._emit(TroubleChanged(message, remedy))
 
     def _start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """Run it in the background. If it fails, that becomes trouble on the screen."""
+        """Run work in the background. If it fails, the screen shows that as trouble."""
         task = asyncio.create_task(work, name=name)
         task.add_done_callback(self._report_failure)
         return task

@@ -41,7 +41,7 @@ class Overview:
     async def watch(self, on_change: Callable[[OverviewChanged], None]) -> None:
         """Report the overview now and whenever it changed. It is read after each notice, or after `poll_seconds`.
 
-        Runs until cancelled. Raises StoreError when the database is lost.
+        Runs until cancelled. Raises StoreError if the database is lost.
         """
         happened = asyncio.Event()
         async with asyncio.TaskGroup() as group:

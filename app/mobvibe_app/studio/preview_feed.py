@@ -1,4 +1,4 @@
-"""The preview of a feed's selected session: opened when it is due, followed, woken if it was stopped."""
+"""The preview of a feed's selected session: opened when a revision is ready, followed, restarted on request."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class PreviewFeed:
         """Why the preview does not run; empty if it was stopped."""
 
     async def run(self) -> None:
-        """Open the preview now and whenever it is due, and report what is known of it, until cancelled."""
+        """Open the preview now and after each `due`, and report what is known of it, until cancelled."""
         self._due.set()
         async with asyncio.TaskGroup() as group:
             following: asyncio.Task[None] | None = None
@@ -55,7 +55,7 @@ class PreviewFeed:
         return address
 
     def due(self) -> None:
-        """Another revision is ready: open it."""
+        """Open the preview again, because another revision is ready."""
         self._due.set()
 
     def wake(self) -> None:

@@ -1,4 +1,4 @@
-"""Which statuses one client shows, and how: pure."""
+"""Pure functions that choose the statuses one client shows, and how."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from mobvibe_app.status import ServiceStatus
 
 
 def is_shown(status: ServiceStatus, project: str | None) -> bool:
-    """Every status, but of the previews only the selected project's and what failed. None: not known yet."""
+    """Whether this client shows a status, which hides healthy previews of other projects.
+
+    A `project` of None is not known yet.
+    """
     is_about_it = project is None or status.project in ("", project)
     return status.name != "preview" or status.state == "failed" or is_about_it
 

@@ -104,7 +104,7 @@ class BuildState:
 
     @property
     def is_job_unfinished(self) -> bool:
-        """The selected session has a job that waits or runs."""
+        """Whether the selected session has a job that waits or runs."""
         session = self.selected_session
         if session is not None and session.job_status is not None:
             return session.job_status in ("pending", "processing")
@@ -112,13 +112,13 @@ class BuildState:
 
     @property
     def is_anything_running(self) -> bool:
-        """A worker has a job in hand; what only waits is safe in the queue."""
+        """Whether a worker runs a job. Waiting jobs do not count, because they are safe in the queue."""
         statuses = [each.job_status for each in self.sessions]
         return self.stats.processing > 0 or "processing" in statuses
 
 
 def apply(state: BuildState, change: Change) -> BuildState:
-    """The state after one change. Takes time by the change's size, never by the history's."""
+    """The state after one change. The cost depends on the change's size, never on the length of the history."""
     match change:
         case ServiceChanged(status=status):
             return replace(state, services=_with_service(state.services, status))
@@ -190,7 +190,7 @@ def _with_events(state: BuildState, events: tuple[Event, ...]) -> BuildState:
 
 
 def _drops_files(payload: Payload | None) -> bool:
-    """A new prompt starts a new list; an attempt that failed changed nothing that is kept."""
+    """Whether the list of files starts again, as after a new prompt or a failed attempt, which changes nothing."""
     return isinstance(payload, ErrorRaised) or (
         isinstance(payload, Message) and payload.author == "person"
     )

@@ -33,10 +33,10 @@ log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 2.0
 PAUSES_SECONDS = (0.5, 1.0, 2.0, 5.0)
-"""Before each attempt to restart what ended by itself; the last one also before all further attempts."""
+"""The pauses before attempts to restart what ended by itself; the last one repeats."""
 QUIT = "Quit with q and start again; everything stored stays."
 STEADY_SECONDS = 30.0
-"""What ran this long was healthy: the pauses start over."""
+"""After running this long, the pauses start over."""
 
 
 class Studio:
@@ -78,16 +78,16 @@ class Studio:
 
     @property
     def is_open(self) -> bool:
-        """Postgres was reached."""
+        """Whether Postgres was reached."""
         return self._connected is not None
 
     @property
     def is_host(self) -> bool:
-        """The home's worker runs in this program."""
+        """Whether the home's worker runs in this program."""
         return self._hosting.is_host
 
     async def open(self, on_change: OnChange | None = None, *, as_host: bool = True) -> Connected:
-        """Bring up Postgres and its schema, and become the home's host. Raises MobvibeError if one cannot start."""
+        """Start Postgres, migrate its schema, and become the home's host. Raises MobvibeError if one cannot start."""
         if on_change is not None:
             self._attached.append(on_change)
         if as_host:
@@ -95,7 +95,7 @@ class Studio:
         return await self._reconnect()
 
     async def _reconnect(self) -> Connected:
-        """Start Postgres if it does not run. What works on it is replaced only if its address is another."""
+        """Start Postgres if it does not run. What works on it is replaced only if its address has changed."""
         if self._hosting_ended.is_set():
             await self._end_hosting()
         dsn = await self._environment.start(lambda status: self._report(ServiceChanged(status)))
@@ -205,7 +205,7 @@ class Studio:
             self._report(TroubleChanged(what, QUIT))
 
     async def _open_patiently(self) -> bool:
-        """Open, again and again if that may help; False if it cannot."""
+        """Open the studio, repeatedly if another attempt may help; False if it cannot be opened."""
         while True:
             try:
                 await self._reconnect()
@@ -222,7 +222,7 @@ class Studio:
         """Try until everything runs again. Returns how many attempts there were, earlier ones included."""
         while True:
             first = f"{why.remedy} " if isinstance(why, DiskFull) else ""
-            self._report(TroubleChanged(why.message, f"{first}Starting it again by itself."))
+            self._report(TroubleChanged(why.message, f"{first}It is restarted automatically."))
             await asyncio.sleep(PAUSES_SECONDS[min(attempts, len(PAUSES_SECONDS) - 1)])
             attempts += 1
             try:

@@ -68,7 +68,7 @@ class RunningServices:
     async def stop(self, name: str, *, quietly: bool = False) -> None:
         """Stop a service and wait until nothing of it is left. Idempotent.
 
-        `quietly` reports its end to nobody, because the caller starts it again at once.
+        `quietly` reports its end to no client, because the caller starts it again at once.
         """
         async with self._locks[name]:
             service = self._services.get(name)

@@ -70,7 +70,7 @@ class MobvibeApp(App[None]):
     ]
 
     state: var[BuildState] = var(BuildState())
-    """Everything that the screens show. It moves by changes alone."""
+    """Everything that the screens show. Only changes alter it."""
 
     def __init__(
         self,
@@ -135,7 +135,10 @@ class MobvibeApp(App[None]):
             self._trouble(error.message, error.remedy)
 
     def on_change_arrived(self, message: ChangeArrived) -> None:
-        """The one way in which the state moves. While the app shuts down, its widgets are gone already."""
+        """Apply a change to the state, which nothing else changes.
+
+        While the app shuts down, its widgets are gone already.
+        """
         if not self.is_running:
             return
         change = message.change
@@ -145,7 +148,7 @@ class MobvibeApp(App[None]):
             self.notify(change.message, markup=False)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        """Report what no MobvibeError explains too; the screen stays."""
+        """Report unexpected errors as well, and keep the screen open."""
         if event.state == WorkerState.ERROR:
             what = f"{type(event.worker.error).__name__}: {event.worker.error}"
             remedy = f"Quit with {shown('quit')} and start again; everything stored stays."
@@ -170,7 +173,7 @@ class MobvibeApp(App[None]):
                 on_done()
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """The palette: our commands that act now, then Textual's."""
+        """The commands of the palette: ours that are available now, then Textual's."""
         now, titles = self._build.situation, set[str]()
         for each in COMMANDS:
             if each.title not in titles and each.when(now):
@@ -185,7 +188,7 @@ class MobvibeApp(App[None]):
                 yield other
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Offer a command only while it acts."""
+        """Offer a command only while it is available."""
         if action == "command":
             return command(str(parameters[0])).when(self._build.situation)
         return super().check_action(action, parameters)
@@ -241,7 +244,7 @@ class MobvibeApp(App[None]):
             if is_yes:
                 self._do(CancelJob())
 
-        consequence = "What it wrote so far is put aside; the phone keeps the last green revision."
+        consequence = "What it wrote so far is set aside; the phone keeps the last working version."
         self.push_screen(ConfirmScreen("Cancel this job?", consequence, "cancel it"), answered)
 
     def action_see_as(self) -> None:

@@ -66,7 +66,7 @@ async def test_beside_its_jobs_it_keeps_house_and_tells_programs(
         await until(lambda: bool(program.objects), 30, "a reading")
         reading = program.objects[0]["monitor"]
         assert reading["queue"]["pending"] == 0
-        assert (reading["slots"], reading["running_here"], reading["hears"]) == (1, 0, True)
+        assert (reading["slots"], reading["running_here"], reading["is_listening"]) == (1, 0, True)
 
 
 async def test_metrics_without_a_database_say_so(
@@ -155,10 +155,10 @@ async def test_a_change_of_its_own_source_starts_it_again(
         broken.write_text(text)
         await until_row(pool, alive, first)
         assert await pool.fetchval("select gone_at is not null from workers where id = $1", first)
-        assert "errors.py changed: the worker starts again" in program.said
+        assert "errors.py changed: restarting the worker" in program.said
 
         broken.write_text("this is no Python\n")
-        await until(lambda: "it starts again with the next change" in program.said, 60)
+        await until(lambda: "it restarts after the next change" in program.said, 60)
         broken.write_text(text)
         second = await pool.fetchval("select id from workers where id <> $1", first)
         await until_row(pool, alive + " and id <> $2", first, second)

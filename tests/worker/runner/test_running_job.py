@@ -138,7 +138,7 @@ async def test_the_second_ctrl_c_hands_back_at_once(
     async with worker(home.root, database_url, env=SLOW) as program:
         job = await under_way(pool)
         program.process.send_signal(signal.SIGINT)
-        await until(lambda: "once more hands it back" in program.said, 10)
+        await until(lambda: "again hands them back" in program.said, 10)
         assert (await JobQueue(pool).get(job)).status == "processing"
         program.process.send_signal(signal.SIGINT)
         asked = time.monotonic()

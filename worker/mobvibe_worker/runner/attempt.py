@@ -118,7 +118,7 @@ class AttemptRunner:
                 report = await staging.checker.check()
                 if not report.is_green:
                     raise RedChecks(
-                        "Your own edits and this change do not fit together, so yours were kept.",
+                        "Your own edits and this change do not work together, so only yours were kept.",
                         "Ask again: the agent starts from your files then.",
                     ) from None
         raise RedChecks("Your files changed faster than this change could be merged with them.")
@@ -133,11 +133,11 @@ class AttemptRunner:
     ) -> Base:
         head = await self.stores.revisions.head(project.id)
         if head is None:
-            raise LeaseLost(f"The project {project.name} has no files any more.")
+            raise LeaseLost(f"The project {project.name} no longer has any files.")
         revision, theirs = head
         staging.staged.restore(merge(base.files, mine, theirs))
         dropped = overruled(base.files, mine, theirs)
-        output = f"Your version stays of: {', '.join(dropped)}" if dropped else ""
+        output = f"Kept your version of: {', '.join(dropped)}" if dropped else ""
         buffer.emit(Terminal("merge your own edits", "passed", output))
         return Base(revision.id, theirs)
 

@@ -27,7 +27,7 @@ class AttemptBorder:
     redact: Redactor
 
     async def run(self, running: RunningJob, run_attempt: RunAttempt) -> None:
-        """Run an attempt to its end. Raises only CancelledError, and only if nobody said why it was stopped."""
+        """Run an attempt to its end. Raises only CancelledError, and only if it was stopped without a reason."""
         async with running.events:
             try:
                 await self._run(running, run_attempt)
@@ -100,7 +100,7 @@ class AttemptBorder:
 
 
 def remedy_of(error: MobvibeError, job: str, *, will_retry: bool) -> str:
-    """What a person can do next. A job that is dead is not said to be tried again."""
+    """What a person can do next. It never promises another attempt for a dead job."""
     if isinstance(error, ModelUnavailable) and not will_retry:
         return f"Check the network and ANTHROPIC_BASE_URL, then run `mobvibe-tui retry {job}`."
     return error.remedy

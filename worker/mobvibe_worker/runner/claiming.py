@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 RECONNECT_SECONDS = 1.0
 LOOK_SECONDS = 1.0
-"""How often lost claims are looked for while there may be any."""
+"""How often to look for lost claims while there may be any."""
 
 
 @dataclass(slots=True)
@@ -43,11 +43,11 @@ class Claimer:
         self.lost = LostClaims(self.claims, self.worker, self.timings.lease, self.running)
 
     def look(self) -> None:
-        """Claim what there is: there may be new jobs, or a slot is free."""
+        """Claim again, because there may be new jobs or a free slot."""
         self._may_claim.set()
 
     def stop(self) -> None:
-        """Let `run` return. What a claim under way still brings is handed back."""
+        """Make `run` return. Jobs of a claim that is under way are handed back."""
         self._stopping.set()
         self._may_claim.set()
 

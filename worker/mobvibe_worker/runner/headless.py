@@ -67,9 +67,9 @@ def _usable(settings: WorkerSettings, sandbox: Sandbox | None) -> str:
         )
     if settings.checks == "docker" and sandbox is None:
         raise InputError(
-            "MOBVIBE_CHECKS=docker seals the checks off in containers, and this worker has none.",
-            "Start it with `mobvibe-tui worker`, which has; or set MOBVIBE_CHECKS=process: then they are"
-            " processes of this machine, which are not sealed off.",
+            "MOBVIBE_CHECKS=docker runs the checks in containers, and this worker cannot start any.",
+            "Start it with `mobvibe-tui worker`, which can, or set MOBVIBE_CHECKS=process to run them as"
+            " processes of this machine, without a sandbox.",
         )
     return settings.database_url.get_secret_value()
 
@@ -91,7 +91,7 @@ async def _run_beside(worker: Worker, *others: Coroutine[Any, Any, None]) -> Non
 def _stop_on_signals(worker: Worker, drain_seconds: float, on_line: Callable[[str], None]) -> None:
     def finish() -> None:
         if worker.running and drain_seconds:
-            on_line("finishing what runs; once more hands it back at once")
+            on_line("finishing the running jobs; ctrl+c again hands them back at once")
         worker.stop(drain_seconds)
 
     loop = asyncio.get_running_loop()

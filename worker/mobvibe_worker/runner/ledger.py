@@ -18,7 +18,7 @@ class AttemptLedger:
     turns: TurnLedger
     attempt: Attempt
     default_budget_usd: Decimal
-    """The cap of a job that names none."""
+    """The budget of a job that has none of its own."""
     on_spent: Callable[[Decimal | None], None]
     """Receives what each settled turn cost."""
 

@@ -63,13 +63,13 @@ class LocalWorkers:
     _watched: dict[WorkerId, asyncio.Task[None]] = field(default_factory=dict)
 
     async def look(self) -> None:
-        """Reclaim once what dead workers of this machine hold. Raises StoreError."""
+        """Reclaim the jobs of this machine's dead workers once. Raises StoreError."""
         for other in await self._others():
             if is_seen_dead(other.pid, other.process_started):
                 await self._reclaim(other)
 
     async def run(self) -> None:
-        """Watch the workers that are here or come, until cancelled."""
+        """Watch the present and future workers of this machine, until cancelled."""
         changes = self.listener.subscribe(CHANNEL)
         try:
             async with asyncio.TaskGroup() as group:
@@ -108,7 +108,7 @@ class LocalWorkers:
                     await self._reclaim(other)
                     return
                 except StoreError as error:
-                    log.warning("the jobs of %s cannot be taken back: %s", other.id, error)
+                    log.warning("the jobs of %s cannot be reclaimed: %s", other.id, error)
                 await asyncio.sleep(RECONNECT_SECONDS)
         finally:
             self._watched.pop(other.id, None)
@@ -119,7 +119,7 @@ class LocalWorkers:
 
 
 async def until_dead(pid: int, started: str) -> None:
-    """Return when the process is seen dead: at once if the system reports it, else at the next look."""
+    """Return when the process is seen dead, immediately if the system reports it, otherwise after the next look."""
     with _process_descriptor(pid) as descriptor:
         # Checked after the descriptor is open: from here on the pid cannot belong to another process.
         if is_seen_dead(pid, started):
@@ -157,7 +157,9 @@ async def _readable(descriptor: int) -> None:
 
 
 def host_key() -> str:
-    """Equal for two processes only if a pid means the same to both: one boot of one machine, one pid namespace."""
+    """A key that is equal for two processes only if a pid means the same to both, because they share one boot of one
+    machine and one pid namespace.
+    """
     name = socket.gethostname()
     try:
         boot = _BOOT_ID.read_text(encoding="ascii").strip()
@@ -179,12 +181,12 @@ def is_seen_dead(pid: int, started: str) -> bool:
 
 
 def _look(pid: int) -> tuple[str | None, bool]:
-    """When the process started, if that can be seen, and whether it ended and only waits to be reaped."""
+    """When the process started (None if unknown), and whether it has ended and only waits to be reaped."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return _look_elsewhere(pid)
-    # The program chooses the name before it, which may hold blanks and brackets.
+    # The program's own name comes before these fields, and may contain blanks and brackets.
     rest = stat.rpartition(")")[2].split()
     return rest[_FIELDS_BEFORE_START], rest[0] in _DEAD_STATES
 

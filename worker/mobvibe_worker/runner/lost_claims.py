@@ -32,7 +32,7 @@ class LostClaims:
     _suspected_until: float = 0.0
 
     def suspect(self) -> None:
-        """Report that the reply to a claim was lost: the claim may be committed, or may be in a moment."""
+        """Note that the reply to a claim was lost. The claim may be committed already, or in a moment."""
         self._suspected_until = asyncio.get_running_loop().time() + self.lease
 
     @property
@@ -40,7 +40,7 @@ class LostClaims:
         return asyncio.get_running_loop().time() < self._suspected_until
 
     async def release(self) -> None:
-        """Hand back what this worker holds and does not run. No claim may be under way meanwhile."""
+        """Hand back the jobs that this worker holds but does not run. No claim may be under way meanwhile."""
         try:
             for attempt in await self.claims.held_by(self.worker):
                 running = self.running.get(attempt.job_id)

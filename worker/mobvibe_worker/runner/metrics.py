@@ -36,7 +36,7 @@ class WorkerCollector(Collector):
     loop: asyncio.AbstractEventLoop
 
     def collect(self) -> Iterator[Metric]:
-        """Every metric, but for those of the queue while the database does not answer."""
+        """Yield every metric; those of the queue only while the database answers."""
         about = {"worker": self.worker.id, "version": version("mobvibe-tui")}
         yield InfoMetricFamily("mobvibe_worker", "Who this is.", about)
         stats = self._stats()
@@ -54,7 +54,9 @@ class WorkerCollector(Collector):
 
     def _own(self) -> Iterator[Metric]:
         worker, tally = self.worker, self.worker.tally
-        yield GaugeMetricFamily("mobvibe_slots", "Jobs it may run.", worker.timings.concurrency)
+        yield GaugeMetricFamily(
+            "mobvibe_slots", "Jobs it may run at once.", worker.timings.concurrency
+        )
         yield GaugeMetricFamily("mobvibe_running", "Jobs it runs.", len(worker.running))
         yield CounterMetricFamily("mobvibe_jobs_claimed", "Jobs it claimed.", tally.claimed)
         ended = CounterMetricFamily(
@@ -64,7 +66,7 @@ class WorkerCollector(Collector):
             ended.add_metric([outcome.replace(" ", "_")], number)
         yield ended
         yield CounterMetricFamily(
-            "mobvibe_jobs_reclaimed", "Jobs it took back from lost workers.", tally.reclaimed
+            "mobvibe_jobs_reclaimed", "Jobs it reclaimed from lost workers.", tally.reclaimed
         )
         yield CounterMetricFamily("mobvibe_event_rows", "Events it stored.", tally.event_rows)
         yield CounterMetricFamily(
@@ -93,7 +95,7 @@ def _queue(stats: QueueStats) -> Iterator[Metric]:
     yield jobs
     yield GaugeMetricFamily(
         "mobvibe_oldest_pending_seconds",
-        "Age of the oldest job that waits; 0 when none does.",
+        "Age of the oldest job that waits; 0 if none does.",
         stats.oldest_pending_seconds or 0.0,
     )
 
@@ -110,7 +112,7 @@ async def serving_metrics(worker: Worker, host: str, port: int) -> AsyncIterator
         if error.errno == errno.EADDRINUSE:
             raise ServiceError(
                 f"Port {port} is taken, so metrics cannot be served there.",
-                "Choose another with --metrics PORT, or stop what uses it.",
+                "Choose another with --metrics PORT, or stop the program that uses it.",
             ) from error
         raise ServiceError(
             f"Metrics cannot be served at {host}:{port}: {error.strerror}.",

@@ -25,17 +25,17 @@ class Reading:
     running_here: int
     slots: int
     ended_here: int
-    hears: bool
+    is_listening: bool
 
     def line(self) -> str:
         stats, oldest = self.queue, self.queue.oldest_pending_seconds
         waits = "" if oldest is None else f" (oldest {oldest:.0f} s)"
-        hears = "" if self.hears else "; hears no notifications, polls"
+        listening = "" if self.is_listening else "; gets no notifications, so it polls"
         return (
             f"queue: {stats.pending} waiting{waits}, {stats.processing} running, "
             f"{stats.completed} completed, {stats.failed} failed, {stats.cancelled} cancelled, "
             f"{self.per_minute:.1f} a minute; here {self.running_here} of {self.slots} slots, "
-            f"{self.ended_here} ended{hears}"
+            f"{self.ended_here} ended{listening}"
         )
 
     def to_data(self) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def _reading(worker: Worker, stats: QueueStats, rate: float) -> Reading:
         running_here=len(worker.running),
         slots=worker.timings.concurrency,
         ended_here=worker.tally.ended,
-        hears=worker.listener.is_connected,
+        is_listening=worker.listener.is_connected,
     )
 
 

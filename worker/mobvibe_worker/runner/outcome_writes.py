@@ -20,8 +20,8 @@ STOPPED_SECONDS = 5.0
 async def until_answered(call: Callable[[], Awaitable[T]]) -> T:
     """Repeat a fenced write while the database is away.
 
-    If the caller is stopped meanwhile, it still gets the answer of a write that is done within `STOPPED_SECONDS`,
-    and CancelledError otherwise.
+    If the caller is stopped meanwhile, it still gets the answer of a write that ends within `STOPPED_SECONDS`, and
+    CancelledError otherwise.
     """
     while True:
         try:

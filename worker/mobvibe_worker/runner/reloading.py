@@ -45,7 +45,7 @@ class ReloadingWorker:
         self._child: GuardedProcess | None = None
 
     async def run(self) -> int:
-        """Until SIGTERM, SIGHUP or ctrl+c, which the worker gets too; its exit code.
+        """Run until SIGTERM, SIGHUP or ctrl+c, which the worker receives too; returns its exit code.
 
         Raises InputError for a missing folder.
         """
@@ -66,12 +66,12 @@ class ReloadingWorker:
             while True:
                 code = await self._run_child(next_change)
                 if code is not None:
-                    self._say(f"the worker ended ({code}); it starts again with the next change")
+                    self._say(f"the worker ended ({code}); it restarts after the next change")
                     await asyncio.wait((next_change,))
                 changed = await next_change
                 if changed is None:
                     return await self._last_code(code)
-                self._say(f"{_names(changed)} changed: the worker starts again")
+                self._say(f"{_names(changed)} changed: restarting the worker")
                 await self._stop_child()
                 next_change = asyncio.create_task(_next(changes))
 

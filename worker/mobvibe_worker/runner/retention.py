@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 MOST_BATCHES = 500
 PAUSE_SECONDS = 0.02
-"""Between two batches, so that other work goes on."""
+"""The pause between two batches, so that other work goes on."""
 WORKERS_KEPT = timedelta(days=7)
 
 
@@ -51,15 +51,15 @@ class Retention:
                     await self.forget()
             except StoreError as error:
                 log.warning("retention: %s", error)
-            # Not all workers at the same moment.
+            # Random, so that the workers do not run at the same moment.
             await asyncio.sleep(self.timings.expire_every * random.uniform(0.75, 1.25))
 
     async def expire(self) -> int:
-        """Expire the sessions whose time is over; returns how many. Raises StoreError."""
+        """Expire the sessions that are due; returns how many. Raises StoreError."""
         return await _in_batches(self.store.expire_sessions)
 
     async def forget(self) -> None:
-        """Delete once what is too old. Raises StoreError."""
+        """Run one round of deletions. Raises StoreError."""
         timings = self.timings
         await _in_batches(lambda: self.store.forget_workers(timings.workers))
         if (jobs := timings.jobs) is not None:
@@ -73,7 +73,9 @@ class Retention:
                 )
             except Denied as denied:
                 self._may_forget_events = False
-                log.warning("old events stay, only the tables' owner may forget them: %s", denied)
+                log.warning(
+                    "old events stay, as only the tables' owner may delete them: %s", denied
+                )
 
     async def _forget_events(self, age: timedelta) -> int:
         total, place = 0, Place()
@@ -90,7 +92,7 @@ class Retention:
 
 
 async def _in_batches(one_batch: Callable[[], Awaitable[int | None]]) -> int:
-    """Run batches until nothing is left, another worker does it, or it is enough for this round."""
+    """Run batches until nothing is left, another worker is doing it, or this round's limit is reached."""
     total = 0
     for _ in range(MOST_BATCHES):
         count = await one_batch()

@@ -42,7 +42,7 @@ RunAttempt = Callable[[RunningJob], Coroutine[Any, Any, None]]
 
 @dataclass(frozen=True, slots=True)
 class WorkerTimings:
-    """How often a worker does things, in seconds, how many jobs it runs at once, and which."""
+    """A worker's intervals in seconds, how many jobs it runs at once, and which kind of jobs."""
 
     lease: float
     poll: float
@@ -52,5 +52,5 @@ class WorkerTimings:
 
     @property
     def beat(self) -> float:
-        """Leases are renewed, and the heartbeat is sent, every quarter of a lease, and every ten seconds at least."""
+        """Seconds between renewals and heartbeats, a quarter of a lease but at most ten."""
         return min(self.lease / 4, 10.0)

@@ -73,7 +73,7 @@ class Toolchain:
 
 @dataclass(frozen=True, slots=True)
 class Toolchains:
-    """The SDKs of one home, made ready on first use."""
+    """The SDKs of one home, each prepared on first use."""
 
     home: Home
     sandbox: Sandbox | None = None
@@ -82,7 +82,7 @@ class Toolchains:
     async def ready(self, version: int, emit: Emit) -> Toolchain:
         """The toolchain of an SDK. Installs its starter the first time in a home.
 
-        Raises InputError for an unknown SDK, ServiceError when Node or npm fails.
+        Raises InputError for an unknown SDK, ServiceError if Node or npm fails.
         """
         if version not in self._ready:
             wanted = sdk(version)

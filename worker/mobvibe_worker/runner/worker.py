@@ -33,7 +33,7 @@ RECONNECT_SECONDS = 1.0
 CHECK_SECONDS = 1.0
 """How often running jobs are checked for cancellation and lost leases. Renewals are rarer."""
 LEAST_PAUSE = 0.25
-"""Between two looks at what falls due, however many notifications come."""
+"""The shortest pause between two reads of what is due, however many notifications arrive."""
 CLOSE_SECONDS = 5.0
 
 
@@ -101,7 +101,7 @@ class Worker:
                 await self.stores.workers.gone(self.id)
 
     def stop(self, drain_seconds: float = 0.0) -> None:
-        """Claim nothing more. Running jobs may finish within `drain_seconds`, then they are handed back.
+        """Claim no more jobs. Running jobs may finish within `drain_seconds`, then they are handed back.
 
         A second call hands them back at once.
         """
@@ -124,7 +124,7 @@ class Worker:
         self._wake.clear()
 
     async def _watch_the_clock(self) -> None:
-        """Until `stop`, reclaim what other workers lost, and have jobs claimed when they fall due."""
+        """Until `stop`, reclaim jobs that other workers lost, and claim jobs when they become due."""
         while not self._stopping.is_set():
             seconds = await self._look_ahead()
             self.claimer.look()
@@ -134,14 +134,14 @@ class Worker:
             await self._pause(max(seconds - LEAST_PAUSE, 0.0))
 
     async def _look_ahead(self) -> float:
-        """For how many seconds nothing falls due."""
+        """Reclaim lost jobs; returns for how many seconds nothing becomes due."""
         try:
             self._count_reclaimed(len(await self.stores.claims.reclaim()))
             due = await self.stores.claims.next_due_seconds()
         except StoreError as error:
             log.warning("the queue cannot be read: %s", error)
             return RECONNECT_SECONDS
-        # A lease that another worker took meanwhile is seen before it runs out.
+        # Leases that other workers take meanwhile are not in `due`, so look again before they can run out.
         longest = min(self.timings.poll, self.timings.lease / 2)
         if due is None:
             return longest

@@ -78,7 +78,7 @@ class Claims:
         return [Renewal(JobId(row.job_id), row.is_cancel_requested) for row in _RENEWED.read(rows)]
 
     async def held(self, worker: WorkerId, attempts: Sequence[Attempt]) -> list[Renewal]:
-        """Read which attempts still hold their job, without renewing them. One that is missing is lost."""
+        """Read which attempts still hold their job, without renewing them. An attempt that is missing is lost."""
         rows = await repeatable(
             self._source,
             f"select {_HELD.columns()} from public.held_jobs($1, $2, $3)",
@@ -123,10 +123,7 @@ class Claims:
     async def fail(
         self, attempt: Attempt, reason: str, *, retry: bool, events: Sequence[Payload] = ()
     ) -> bool:
-        """End an attempt; True when the job will be retried. `will_retry` of error events is filled in.
-
-        Raises LeaseLost.
-        """
+        """End an attempt; True if the job will be retried. Fills in `will_retry` of error events. Raises LeaseLost."""
         rows = await once(
             self._source,
             "select public.fail_attempt($1, $2, $3, $4, $5, $6, $7)",
@@ -156,7 +153,7 @@ class Claims:
         return [JobId(found) for found in each(rows, UUID)]
 
     async def next_due_seconds(self) -> float | None:
-        """Seconds until a job falls due or a lease runs out; None when neither is in sight."""
+        """Seconds until a job becomes due or a lease runs out; None if neither is expected."""
         rows = await repeatable(self._source, "select public.next_due_seconds()")
         return only_or_none(rows, float)
 

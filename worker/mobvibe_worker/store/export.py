@@ -42,13 +42,13 @@ class Exported:
     slugs: list[str] = field(default_factory=list)
     files: int = 0
     lacking: list[str] = field(default_factory=list)
-    """What the database has no table or column for, in words; empty if everything could be read."""
+    """What could not be read because its table or column is missing, in words; empty if nothing."""
 
 
 async def export_projects(dsn: str, folder: Path) -> Exported:
-    """Write all projects as they are at one moment into a new folder; without projects, none is made.
+    """Write all projects as they are at one moment into a new folder, which is created only if there are projects.
 
-    Raises ExportFailed if something that is there cannot be read or written, DatabaseUnreachable.
+    Raises ExportFailed if existing data cannot be read or written, DatabaseUnreachable.
     """
     export = _Export(await connect(dsn, application_name="mobvibe-export"), Exported(folder))
     try:
@@ -101,7 +101,7 @@ class _Export:
         return name
 
     async def _read(self, what: str, sql: str, *arguments: object) -> list[asyncpg.Record]:
-        """The rows; none if the table or a column is missing, which is noted once."""
+        """The rows; none if the table or a column is missing, which is noted only once."""
         try:
             async with self.connection.transaction():
                 rows: list[asyncpg.Record] = await self.connection.fetch(sql, *arguments)

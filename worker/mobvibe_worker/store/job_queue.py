@@ -1,4 +1,4 @@
-"""What a person does with jobs, by the dashboard, a command or an API: enqueue, cancel, retry, and look."""
+"""What a person does with jobs through the dashboard, a command or an API: enqueue, cancel, retry, and look."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class JobQueue:
         Raises InputError for an empty or too long prompt, NotFound for an unknown session or a deleted project.
         """
         prompt = checked_prompt(prompt)
-        # With a key of its own the call may be repeated when its answer is lost.
+        # A generated key makes the call idempotent, so that it can be repeated if its reply is lost.
         rows = await repeatable(
             self._source,
             "select public.enqueue_job($1, $2, $3, $4, $5, $6)",
@@ -74,9 +74,9 @@ class JobQueue:
         return JobId(only(rows, UUID))
 
     async def cancel(self, job_id: JobId) -> JobStatus:
-        """Cancel a waiting job now, or ask the worker of a running one to stop. Returns the status that it has now.
+        """Cancel a waiting job now, or ask the worker of a running one to stop.
 
-        Raises NotFound.
+        Returns the new status. Raises NotFound.
         """
         rows = await repeatable(self._source, "select public.cancel_job($1)", job_id)
         return cast(JobStatus, only(rows, str))
@@ -86,7 +86,7 @@ class JobQueue:
         await once(self._source, "select public.retry_job($1)", job_id)
 
     async def retry_all_dead(self, limit: int = 1000) -> list[JobId]:
-        """Retry up to `limit` dead jobs, the longest dead first. Returns none when no other can be retried."""
+        """Retry up to `limit` dead jobs, the longest dead first. Returns an empty list if no other can be retried."""
         rows = await once(self._source, "select public.retry_all_dead($1)", limit)
         return [JobId(found) for found in each(rows, UUID)]
 
@@ -106,7 +106,7 @@ class JobQueue:
         return await self._find("true order by created_at desc, id desc limit $1", limit)
 
     async def live_job(self, session_id: SessionId) -> JobId | None:
-        """The session's running job, else the one that is next; None when nothing is left to do."""
+        """The session's running job, else the one that is next; None if no job is left."""
         jobs = await self._find(
             "session_id = $1 and status in ('processing', 'pending')"
             " order by status = 'processing' desc, is_head desc, created_at, id limit 1",

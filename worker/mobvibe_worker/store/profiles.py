@@ -82,7 +82,7 @@ class ProfileStore:
         if not rows:
             raise NotFound(
                 f"No person has the email {email.strip()!r}.",
-                "`mobvibe-tui db seed` adds example people; auth.users lists everybody.",
+                "`mobvibe-tui db seed` adds example people; auth.users lists everyone.",
             )
         return Person(UserId(rows[0].id), rows[0].email or email.strip())
 

@@ -47,7 +47,7 @@ class MetroView:
         Returns False if that takes longer than `seconds` from Metro's first answer on, and at once if there is no
         Metro on the port or it serves another project.
 
-        Metro notices changes of known files in the order of the writes, except that neighbours may swap places, so
+        Metro notices changes of known files in the order of the writes, except that adjacent ones may swap places, so
         two markers are sent one after the other. Files of a new folder are noticed later, or never if they were
         written before Metro watched the folder, so each of them is requested by name, and touched.
         """

@@ -198,7 +198,7 @@ class PreviewService(ABC):
         return ServedFolder(self._folder.served(project_slug))
 
     def _start_failure(self, project_slug: str, how: str, printed: str) -> ServiceError:
-        # Without a terminal Expo asks nobody whether it may take another port, but ends.
+        # Without a terminal, Expo ends instead of offering another port.
         if _PORT_TAKEN.search(printed):
             return PortTaken("The port was taken just now.", "Try again.")
         return self._failure(project_slug, how, printed)

@@ -50,7 +50,7 @@ class QrScreen(ModalScreen[None]):
         self._fit()
 
     def show(self, state: BuildState) -> None:
-        """Show the address and the hint of now; without a preview there is nothing to scan."""
+        """Show the current address and hint; without a preview there is nothing to scan."""
         if state.preview is None:
             if self.is_current:
                 self.dismiss(None)

@@ -182,5 +182,5 @@ def _error(event: Event, payload: ErrorRaised) -> Entry:
     if payload.remedy:
         entry.add(f"\n{_safe(payload.remedy)}", "plain")
     if payload.will_retry:
-        entry.add("\nThe last green revision stays; another attempt follows.", "muted")
+        entry.add("\nThe last working version stays; another attempt follows.", "muted")
     return entry

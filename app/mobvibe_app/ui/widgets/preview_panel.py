@@ -54,7 +54,7 @@ class PreviewPanel(Vertical):
         if preview is None:
             code.display = False
             words.update(
-                Content.styled("The QR code comes here with the first\ngreen revision.", MUTED)
+                Content.styled("The QR code comes here with the first\nworking version.", MUTED)
             )
             self.border_subtitle = Content("")
             return

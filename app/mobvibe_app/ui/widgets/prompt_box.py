@@ -118,7 +118,7 @@ class PromptBox(TextArea):
         self.set_class(is_over, "-over")
 
     def on_resize(self, event: events.Resize) -> None:
-        """Tell the screen that the number of rows may have changed."""
+        """Report to the screen that the number of rows may have changed."""
         del event
         self.post_message(PromptResized())
 

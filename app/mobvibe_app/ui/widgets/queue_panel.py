@@ -40,7 +40,7 @@ def _figure(number: int, word: str, style: str) -> Content:
 
 
 def sparkline(counts: Sequence[int], width: int) -> str:
-    """Counts as `width` bars, adding up neighbours; the lowest bar means zero."""
+    """Counts as `width` bars, adding up adjacent counts; the lowest bar means zero."""
     if width <= 0:
         return ""
     values = [0] * width

@@ -46,7 +46,7 @@ class Branch:
 class Branches:
     """The branches of one database. A database without our mark is never touched.
 
-    The server copies a database fast, but only if nobody else is connected; otherwise `copy_in_use` copies it.
+    The server copies a database fast, but only if no one else is connected; otherwise `copy_in_use` copies it.
     """
 
     def __init__(self, dsn: str, copy_in_use: CopyInUse | None = None) -> None:

@@ -32,7 +32,7 @@ class MigrationFile:
 
     @property
     def sha256(self) -> str:
-        """Tells whether the file was changed after it was applied."""
+        """Changes if the file is edited after it was applied."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
@@ -62,7 +62,7 @@ def _made(what: re.Pattern[str], folder: Path | None) -> frozenset[str]:
 
 
 def read_migrations(folder: Path) -> list[MigrationFile]:
-    """All migrations in order. Raises MigrationRefused for a wrong name, a repeated number or a single down file."""
+    """All migrations in order. Raises MigrationRefused for a wrong name, a repeated number or a down file alone."""
     ups: dict[int, tuple[str, str]] = {}
     downs: dict[int, tuple[str, str]] = {}
     for path in sorted(folder.glob("*.sql")):

@@ -204,7 +204,7 @@ def _pending(files: list[MigrationFile], applied: list[asyncpg.Record]) -> list[
         if file is None or file.name != row["name"]:
             raise MigrationRefused(
                 f"{row['version']:04}_{row['name']}.sql was applied to this database and is missing here.",
-                "Install the version of mobvibe-tui that made this database, or use another one."
+                "Install the version of mobvibe-tui that created this database, or use another one."
                 f" {_RESET}",
             )
         if file.sha256 != row["sha256"]:
@@ -285,7 +285,7 @@ async def _what_to_do(
         return (
             f"It ran outside of a transaction: drop the invalid index {half_made}, then try again."
         )
-    return "It ran outside of a transaction: look at what there is of it, then try again."
+    return "It ran outside of a transaction: check which part of it was applied, then try again."
 
 
 async def _record(

@@ -46,9 +46,9 @@ drop schema if exists mobvibe_migrations cascade;
 
 
 async def wipe(connection: asyncpg.Connection) -> None:
-    """Drop our schemas, functions and tables in one transaction, or nothing. Raises what asyncpg raises.
+    """Drop our schemas, functions and tables in one transaction, or nothing.
 
-    A table that something of another owner depends on is not dropped: that is an error.
+    Raises what asyncpg raises, also if something of another owner depends on one of our tables.
     """
     async with connection.transaction():
         await connection.execute("set local lock_timeout = '5s'")
