@@ -62,7 +62,7 @@ async def test_full_said_reads_go_on_and_it_recovers(
 
 
 async def _fill(log: EventLog, session: object) -> tuple[StoreError, int]:
-    """Write until the disk is full; what a person is told, and how many events were acknowledged."""
+    """Write until the disk is full; returns what a person sees, and how many events were acknowledged."""
     stored = 0
     noise = os.urandom(30_000).hex()
     while True:

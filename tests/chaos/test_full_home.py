@@ -32,8 +32,8 @@ RECOVERY_SECONDS = 40.0
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 
 
-class Told:
-    """What an open dashboard was told. It looks as a person, so that no host's part fills the small disk."""
+class Reported:
+    """What an open dashboard showed. It looks as a person, so that no host's part fills the small disk."""
 
     def __init__(self, home: Path) -> None:
         settings = {"home": str(home), "postgres": "embedded", "view_as": "ada@example.com"}
@@ -73,14 +73,14 @@ async def test_the_dashboard_outlives_a_server_that_ended_for_lack_of_space(
         load_settings({"home": str(small_disk), "postgres": "embedded"})
     )
     dsn = await environment.start(lambda status: None)
-    told = Told(small_disk)
+    reported = Reported(small_disk)
     pool = await open_pool(dsn, size=4)
     reading: asyncio.Task[None] | None = None
     try:
         await environment.migrate(dsn)
         await seed(dsn)
-        reading = asyncio.create_task(told.read())
-        await until(told.is_well, 60, "the first overview")
+        reading = asyncio.create_task(reported.read())
+        await until(reported.is_well, 60, "the first overview")
         session = SessionId(
             UUID(str(await pool.fetchval("select id from coding_sessions limit 1")))
         )
@@ -92,16 +92,16 @@ async def test_the_dashboard_outlives_a_server_that_ended_for_lack_of_space(
         with pytest.raises(StoreError):
             while True:
                 await repeatable(pool, PIECE)
-        await until(lambda: told.is_said("so Postgres cannot start"), 30, "why it cannot start")
-        first, remedy = told.troubles()[-1]
+        await until(lambda: reported.is_said("so Postgres cannot start"), 30, "why it cannot start")
+        first, remedy = reported.troubles()[-1]
         assert "disk is full" in (first or "") and "Free some space" in remedy
-        assert told.is_said("Postgres ended: the disk of"), told.troubles()
+        assert reported.is_said("Postgres ended: the disk of"), reported.troubles()
         assert await _said_by_a_command(small_disk) == 3
 
-        told.changes.clear()
+        reported.changes.clear()
         ballast.unlink()
         freed = time.monotonic()
-        await until(told.is_well, RECOVERY_SECONDS, "health without anybody's help")
+        await until(reported.is_well, RECOVERY_SECONDS, "health without anybody's help")
         print(f"healthy {time.monotonic() - freed:.1f} s after space was freed")
         assert await log.append(session, [Message("after")]) == stored + 1
         assert [each.seq for each in await log.read(session, after=stored - 1)][-2:] == [
@@ -109,7 +109,7 @@ async def test_the_dashboard_outlives_a_server_that_ended_for_lack_of_space(
             stored + 1,
         ]
     finally:
-        await told.feed.close()
+        await reported.feed.close()
         if reading is not None:
             await reading
         await pool.close()

@@ -40,14 +40,14 @@ def test_sdk_57_is_built_and_serves_a_bundle(engine: DockerEngine, tmp_path: Pat
         base=BASE_IMAGE,
         ca_bundle=certificates(),
     )
-    told: list[ServiceStatus] = []
+    reported: list[ServiceStatus] = []
     began = time.monotonic()
-    tag = asyncio.run(image.ensure(told.append))
+    tag = asyncio.run(image.ensure(reported.append))
     print(f"SDK 57: image built in {time.monotonic() - began:.0f} s")
-    shares = [one.progress for one in told if one.progress is not None]
-    assert {one.state for one in told} == {"building"} and shares == sorted(shares)
+    shares = [one.progress for one in reported if one.progress is not None]
+    assert {one.state for one in reported} == {"building"} and shares == sorted(shares)
     assert {f"the image of SDK 57: warmed for {one}" for one in ("ios", "android", "web")} <= {
-        one.detail for one in told
+        one.detail for one in reported
     }
     asyncio.run(_serve(expo, engine, home_id, tag))
     removed = engine.remove_labelled(home_id)

@@ -40,33 +40,33 @@ RECOVERY_SECONDS = 40.0
 
 
 class Screen:
-    """What an open dashboard was told."""
+    """What an open dashboard showed."""
 
     def __init__(self, home: Home) -> None:
         self.studio: Studio = build_studio(AppSettings(home=home.root))
         self.feed = Feed(self.studio)
-        self.told: list[Change] = []
+        self.reported: list[Change] = []
         self.rows: dict[str, ServiceStatus] = {}
 
     async def read(self) -> None:
         """Note every change until the feed is closed."""
         async for change in self.feed.changes():
-            self.told.append(change)
+            self.reported.append(change)
             if isinstance(change, ServiceChanged):
                 self.rows[change.status.name] = change.status
 
     def overviews(self) -> int:
         """How many overviews came."""
-        return sum(isinstance(change, OverviewChanged) for change in self.told)
+        return sum(isinstance(change, OverviewChanged) for change in self.reported)
 
     def seqs(self, session: SessionId) -> list[int]:
         """The seqs of a session's events, as often as they came."""
-        batches = [change.events for change in self.told if isinstance(change, EventsArrived)]
+        batches = [change.events for change in self.reported if isinstance(change, EventsArrived)]
         return [event.seq for events in batches for event in events if event.session_id == session]
 
     def troubles(self) -> list[str | None]:
         """What the banner said, None where it went."""
-        return [change.message for change in self.told if isinstance(change, TroubleChanged)]
+        return [change.message for change in self.reported if isinstance(change, TroubleChanged)]
 
     def row(self, name: str) -> str:
         """The state of a service."""
@@ -102,7 +102,7 @@ async def session_with_an_event(screen: Screen) -> SessionId:
     await screen.say(session, "before")
     await screen.feed.do(SelectSession(session))
     await until(lambda: screen.seqs(session) == [1], 40, "the first event")
-    screen.told.clear()
+    screen.reported.clear()
     return session
 
 

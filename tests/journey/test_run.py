@@ -105,8 +105,8 @@ async def test_an_edit_made_by_hand_while_a_job_runs_is_kept_and_merged(home: Ho
 
     changed = await changing.result()
     assert changed["status"] == "completed", changed
-    told = [event["data"].get("path") for event in changing.events if event["job_id"] is None]
-    assert "NOTES.md" in told
+    reported = [event["data"].get("path") for event in changing.events if event["job_id"] is None]
+    assert "NOTES.md" in reported
     merged = [event["data"].get("command") for event in changing.events_of("terminal")]
     assert "merge your own edits" in merged
     assert (served / "NOTES.md").read_text() == "mine\n"

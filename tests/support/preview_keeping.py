@@ -46,7 +46,7 @@ class Keeping:
     listener: Listener
     session_id: SessionId
     project: Project
-    told: list[ServiceStatus] = field(default_factory=list)
+    reported: list[ServiceStatus] = field(default_factory=list)
     address: str = "127.0.0.1"
     fault: ServiceError | None = None
     serves: int = 0
@@ -73,7 +73,7 @@ class Keeping:
             self.serve,
             self.listener,
             self.monitor,
-            self.told.append,
+            self.reported.append,
         )
 
     async def previews(self, version: int) -> PreviewService:

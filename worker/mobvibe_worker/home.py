@@ -46,7 +46,7 @@ class Home:
     @property
     def failed_attempts(self) -> Path:
         """Copies of the staged folders of failed attempts."""
-        return self.root / "kept"
+        return self.root / "failed_attempts"
 
     @property
     def exports(self) -> Path:

@@ -113,7 +113,9 @@ def _worker_line(worker: WorkerSummary) -> str:
     state = "lost" if worker.is_lost else doing or "idle"
     place = f"{worker.host}:{worker.pid}"
     slots = f"{len(worker.work)}/{worker.slots} slots"
-    return f"  worker {place:<24} {state}  {slots}  version {worker.version}  heard {heard}"
+    return (
+        f"  worker {place:<24} {state}  {slots}  version {worker.version}  last heartbeat {heard}"
+    )
 
 
 async def logs(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:

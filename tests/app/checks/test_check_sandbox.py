@@ -74,8 +74,10 @@ async def test_checks_are_as_good_as_outside_and_say_that_they_were_sealed_off(
         report = await checked(app)
         assert report.is_green, report.problems
         assert report.is_sandboxed is True and report.to_data()["sandboxed"] is True
-        told = [event.command for event in events if isinstance(event, Terminal)]
-        assert "check types (sandboxed)" in told and "bundle for Android (sandboxed)" in told
+        reported = [event.command for event in events if isinstance(event, Terminal)]
+        assert (
+            "check types (sandboxed)" in reported and "bundle for Android (sandboxed)" in reported
+        )
 
         report = await checked(f"{app}\nconst n: number = 'x'; console.log(n);\n")
         assert str(report.problems[0]).startswith("App.tsx:22:7: TS2322")

@@ -9,17 +9,17 @@ from mobvibe_app.status import ServiceState, ServiceStatus
 
 
 def said(
-    capsys: pytest.CaptureFixture[str], *told: tuple[ServiceState, str, float | None]
+    capsys: pytest.CaptureFixture[str], *reported: tuple[ServiceState, str, float | None]
 ) -> list[str]:
     out = Output(is_json=True)
-    for state, detail, progress in told:
+    for state, detail, progress in reported:
         out.status(ServiceStatus("starter", state, detail, progress=progress))
     printed = capsys.readouterr()
     assert not printed.out
     return printed.err.splitlines()
 
 
-def test_a_download_is_told_of_once_a_tenth(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_download_is_reported_once_a_tenth(capsys: pytest.CaptureFixture[str]) -> None:
     lines = said(
         capsys,
         *[("downloading", f"{number} of 500 packages", number / 500) for number in range(501)],
@@ -30,7 +30,7 @@ def test_a_download_is_told_of_once_a_tenth(capsys: pytest.CaptureFixture[str]) 
     assert lines[-1] == "starter   healthy  SDK 54"
 
 
-def test_steps_without_a_known_end_are_all_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_steps_without_a_known_end_are_all_reported(capsys: pytest.CaptureFixture[str]) -> None:
     steps: list[tuple[ServiceState, str, float | None]] = [
         ("starting", "making the database, once", None),
         ("starting", "migrations", None),

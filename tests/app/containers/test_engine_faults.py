@@ -48,9 +48,11 @@ class Postgres:
 
     def __init__(self, root: Path, image: str, mode: str = "docker") -> None:
         self.home = Home(root)
-        self.told: list[ServiceStatus] = []
+        self.reported: list[ServiceStatus] = []
         settings = {"home": root, "postgres": mode, "postgres_image": image}
-        self.environment = build_environment(AppSettings.model_validate(settings), self.told.append)
+        self.environment = build_environment(
+            AppSettings.model_validate(settings), self.reported.append
+        )
 
     @property
     def container(self) -> str:
@@ -93,13 +95,13 @@ async def test_a_pull_tells_its_bytes_and_an_image_that_is_no_postgres_is_refuse
     postgres = Postgres(tmp_path / "home", image)
     with pytest.raises(ServiceError, match="is not an image of Postgres"):
         await postgres.start()
-    pulled = [one for one in postgres.told if one.state == "downloading"]
+    pulled = [one for one in postgres.reported if one.state == "downloading"]
     got = [one.got_bytes or 0 for one in pulled]
     assert len(pulled) > 2 and got == sorted(got) and got[0] < sum(_LAYERS) / 2
     assert pulled[-1].got_bytes == pulled[-1].all_bytes
     assert sum(_LAYERS) <= (pulled[-1].all_bytes or 0) < 1.01 * sum(_LAYERS)
     assert image in pulled[-1].detail and "MB" in pulled[-1].detail
-    assert postgres.told[-1].state == "failed"
+    assert postgres.reported[-1].state == "failed"
     await postgres.gone()
     assert engine.images.remove(image)
 
@@ -112,7 +114,10 @@ async def test_offline_an_image_that_is_missing_is_said_and_a_container_goes_on_
     missing = Postgres(tmp_path / "missing", image)
     with pytest.raises(ImageMissing, match="is not here, and its registry does not answer"):
         await missing.start()
-    assert missing.told[-1].state == "failed" and "--postgres embedded" in missing.told[-1].remedy
+    assert (
+        missing.reported[-1].state == "failed"
+        and "--postgres embedded" in missing.reported[-1].remedy
+    )
     await missing.gone()
 
     with _client() as client:
@@ -123,7 +128,8 @@ async def test_offline_an_image_that_is_missing_is_said_and_a_container_goes_on_
     assert engine.images.remove(image)
     assert await kept(await postgres.start()) == 7
     assert any(
-        "its image is missing, but its container is there" in one.detail for one in postgres.told
+        "its image is missing, but its container is there" in one.detail
+        for one in postgres.reported
     )
     await postgres.gone()
 
@@ -133,13 +139,13 @@ async def test_where_this_machine_chooses_it_goes_on_without_the_image(
 ) -> None:
     postgres = Postgres(tmp_path / "home", "127.0.0.1:1/nothing:1", mode="auto")
     await postgres.environment.migrate(await postgres.start())
-    assert postgres.told[-1].state == "healthy"
-    assert "embedded (The image 127.0.0.1:1/nothing:1 is not here" in postgres.told[-1].detail
+    assert postgres.reported[-1].state == "healthy"
+    assert "embedded (The image 127.0.0.1:1/nothing:1 is not here" in postgres.reported[-1].detail
     assert postgres.environment.services.modes.settled() == {"postgres": "embedded"}
     await postgres.gone()
 
 
-async def test_a_container_removed_from_under_a_running_postgres_is_told_and_made_again(
+async def test_a_container_removed_from_under_a_running_postgres_is_reported_and_recreated(
     engine: DockerEngine, tmp_path: Path
 ) -> None:
     postgres = Postgres(tmp_path / "home", POSTGRES_IMAGE)
@@ -173,7 +179,7 @@ async def test_a_port_that_was_stolen_is_left_to_its_owner(
 def own_dockerd(
     tmp_path: Path, engine: DockerEngine, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., OwnEngine]]:
-    """Starts a second dockerd, on a bridge of its own (told to have none, it removes the first one's).
+    """Starts a second dockerd, on a bridge of its own (if configured to have none, it removes the first one's).
 
     DOCKER_HOST leads to it.
     """
@@ -219,7 +225,7 @@ async def test_a_full_disk_of_the_engine_is_said(
         postgres = Postgres(tmp_path / "home", image)
         with pytest.raises(DiskFull, match="its disk is full"):
             await postgres.start()
-        failed = postgres.told[-1]
+        failed = postgres.reported[-1]
         assert failed.state == "failed" and "docker system prune" in failed.remedy
         assert "--postgres embedded" in failed.remedy
         await postgres.gone()
@@ -287,5 +293,5 @@ async def test_an_engine_of_another_machine_is_refused_before_anything_is_made(
     await settled.gone()
     chosen = Postgres(tmp_path / "auto", POSTGRES_IMAGE, mode="auto")
     await chosen.environment.migrate(await chosen.start())
-    assert "is on another machine" in chosen.told[-1].detail
+    assert "is on another machine" in chosen.reported[-1].detail
     await chosen.gone()

@@ -138,20 +138,20 @@ async def test_postgres_in_a_container_is_restarted_rebuilt_and_reset(
     home = Home(tmp_path / "home")
     monkeypatch.setenv("MOBVIBE_POSTGRES_IMAGE", POSTGRES_IMAGE)
     monkeypatch.setenv("MOBVIBE_POSTGRES", "docker")
-    told: list[ServiceStatus] = []
-    async with _environment(home, told.append) as environment:
-        dsn = await environment.start(told.append)
+    reported: list[ServiceStatus] = []
+    async with _environment(home, reported.append) as environment:
+        dsn = await environment.start(reported.append)
         assert environment.services.modes.settled() == {"postgres": "docker"}
         home_id = Choices(home.choices).get("home_id")
         lost = asyncio.create_task(environment.lost())
         await _add_row(dsn)
         names = [found.name for found in engine.labelled(home_id)]
-        for care in (
+        for act in (
             Maintenance(environment).restart,
             Maintenance(environment).rebuild,
         ):
             before = await _pid(environment)
-            await care("postgres")
+            await act("postgres")
             assert await _pid(environment) != before
             assert await _rows(dsn) == 1
             assert [found.name for found in engine.labelled(home_id)] == names
@@ -169,7 +169,7 @@ async def test_postgres_in_a_container_is_restarted_rebuilt_and_reset(
 @pytest.mark.docker
 @pytest.mark.expo
 @pytest.mark.timeout(900)
-async def test_a_preview_in_a_container_is_restarted_told_of_when_removed_and_reset(
+async def test_a_preview_in_a_container_is_restarted_reported_when_removed_and_reset(
     engine: DockerEngine,
     make_expo_home: Callable[[int], Home],
     monkeypatch: pytest.MonkeyPatch,
@@ -178,8 +178,8 @@ async def test_a_preview_in_a_container_is_restarted_told_of_when_removed_and_re
     await kept_image(engine, ExpoSdk(home, 54))
     monkeypatch.setenv("MOBVIBE_EXPO_BASE_IMAGE", BASE_IMAGE)
     monkeypatch.setenv("MOBVIBE_PREVIEW", "docker")
-    told: list[ServiceStatus] = []
-    async with _environment(home, told.append) as environment:
+    reported: list[ServiceStatus] = []
+    async with _environment(home, reported.append) as environment:
         starter, _ = await environment.starters.get(54)
         ServedFolder(home.sdk(54).served("app")).publish(starter.files("App", "app"))
         session = SessionId(uuid4())
@@ -194,7 +194,7 @@ async def test_a_preview_in_a_container_is_restarted_told_of_when_removed_and_re
 
         # Removed from under us: said, and made again when it is opened.
         engine.remove(after.name)
-        await until(lambda: told[-1].state == "failed", 30, "its end is told")
+        await until(lambda: reported[-1].state == "failed", 30, "its end is reported")
         assert (await environment.serve(session, "app", 54)).url == shown.url
         assert b"Open up App.tsx" in await Phone(shown.url).bundle()
 
@@ -205,9 +205,9 @@ async def test_a_preview_in_a_container_is_restarted_told_of_when_removed_and_re
             "the image mobvibe-expo-54",
         ]
         assert not engine.labelled(home_id) and not engine.images.labelled(home_id)
-        told.clear()
+        reported.clear()
         again = await environment.serve(session, "app", 54)
-        assert "building" in {status.state for status in told}
+        assert "building" in {status.state for status in reported}
         assert b"Open up App.tsx" in await Phone(again.url).bundle()
         await environment.shut_down()
         await environment.remove_all()

@@ -25,11 +25,11 @@ from support.postgres.embedded import CLIENT, ask, client_process, servers_on, s
 
 async def test_first_start(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
-    told: list[ServiceStatus] = []
+    reported: list[ServiceStatus] = []
     async with await Supervisor.connect(home) as supervisor:
-        address = await EmbeddedPostgres(home, supervisor).start(told.append)
-        assert [status.state for status in told] == ["starting", "starting", "healthy"]
-        assert told[-1].port == address.port == Choices(home.choices).ports()["postgres"]
+        address = await EmbeddedPostgres(home, supervisor).start(reported.append)
+        assert [status.state for status in reported] == ["starting", "starting", "healthy"]
+        assert reported[-1].port == address.port == Choices(home.choices).ports()["postgres"]
         assert str(await ask(address, "show server_version")) == address.version
         assert await ask(address, "select current_database()") == "mobvibe"
         assert await ask(address, "show listen_addresses") == "127.0.0.1"

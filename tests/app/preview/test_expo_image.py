@@ -40,12 +40,12 @@ def test_an_image_that_was_removed_is_built_again_and_one_of_earlier_inputs_goes
     )
     files = {"package.json": b"{}"}
     image = ExpoImage(engine, home, sdk(54), files, base=BASE_IMAGE, recipe=tmp_path)
-    told: list[ServiceStatus] = []
-    tag = asyncio.run(image.ensure(told.append))
-    assert {one.state for one in told} == {"building"}
+    reported: list[ServiceStatus] = []
+    tag = asyncio.run(image.ensure(reported.append))
+    assert {one.state for one in reported} == {"building"}
     assert [one.tags for one in engine.images.labelled(home)] == [(tag,)]
     assert engine.images.remove(tag)
-    assert asyncio.run(image.ensure(told.append)) == tag
+    assert asyncio.run(image.ensure(reported.append)) == tag
     assert engine.remove_labelled(home).images == (tag,)
 
 

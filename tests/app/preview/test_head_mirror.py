@@ -44,7 +44,7 @@ class Hosted:
     pool: Pool
     job: Job
     folder: ServedFolder
-    told: list[ServiceStatus] = field(default_factory=list)
+    reported: list[ServiceStatus] = field(default_factory=list)
     served: list[str] = field(default_factory=list)
 
     async def serve(
@@ -66,7 +66,7 @@ class Hosted:
             self.serve,
             listener,
             PreviewMonitor(self.previews),
-            self.told.append,
+            self.reported.append,
         )
 
 
@@ -89,7 +89,7 @@ async def edit(hosted: Hosted, text: bytes) -> None:
     await revisions.commit_person(hosted.job.project_id, head[0].id, {"App.tsx": text})
 
 
-async def test_a_folder_in_the_way_is_told_of_and_the_host_goes_on(
+async def test_a_folder_in_the_way_is_reported_and_the_host_goes_on(
     hosted: Hosted, database_url: str
 ) -> None:
     records = hosted.folder.root.parent / ".published"
@@ -102,10 +102,10 @@ async def test_a_folder_in_the_way_is_told_of_and_the_host_goes_on(
         await edit(hosted, b"one")
         with pytest.raises(ServiceError, match="cannot start"):
             await mirror.open(hosted.job.session_id)
-        await until(lambda: bool(hosted.told) or running.done())
+        await until(lambda: bool(hosted.reported) or running.done())
         assert not running.done()
-        assert (hosted.told[0].name, hosted.told[0].state) == ("preview", "failed")
-        assert hosted.told[0].remedy
+        assert (hosted.reported[0].name, hosted.reported[0].state) == ("preview", "failed")
+        assert hosted.reported[0].remedy
         records.unlink()
         await edit(hosted, b"two")
         await until(lambda: (hosted.folder.root / "App.tsx").read_bytes() == b"two")
@@ -162,7 +162,7 @@ async def test_only_the_home_of_a_session_announces_where_it_is_served(
         await until(lambda: (hosted.folder.root / "App.tsx").read_bytes() == b"made")
         if is_ours:
             await until(lambda: bool(hosted.served))
-            await told_ready(events, hosted)
+            await announced(events, hosted)
             assert (await sessions.get(hosted.job.session_id)).metro_url == "http://h:8081"
         else:
             # Whoever opens it here is served here, and the session's address stays the other home's.
@@ -172,7 +172,7 @@ async def test_only_the_home_of_a_session_announces_where_it_is_served(
         running.cancel()
 
 
-async def told_ready(events: EventLog, hosted: Hosted) -> None:
+async def announced(events: EventLog, hosted: Hosted) -> None:
     """Wait for the first address."""
     deadline = time.monotonic() + patient(10)
     while not await ready_urls(events, hosted):

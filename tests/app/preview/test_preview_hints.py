@@ -134,7 +134,7 @@ class Home:
 
 @pytest.mark.expo
 @pytest.mark.timeout(300)
-async def test_a_phone_that_stops_half_way_is_told_why(expo_sdk: ExpoSdk) -> None:
+async def test_a_phone_that_stops_half_way_gets_a_reason(expo_sdk: ExpoSdk) -> None:
     host = lan_address()
     async with await Supervisor.connect(expo_sdk.home) as supervisor:
         service = ProcessPreview(expo_sdk.home, supervisor, expo_sdk.node, expo_sdk.sdk)

@@ -76,7 +76,7 @@ async def test_the_registry_follows_what_runs(
     await kept.pool.execute("update coding_jobs set updated_at = now() - interval '1 day'")
     await kept.pool.execute("alter table coding_jobs enable trigger user")
     assert (await kept.until_row("stopped"))["metro_url"] == address.metro_url
-    assert await kept.url_of_session() is None and kept.told[-1].state == "stopped"
+    assert await kept.url_of_session() is None and kept.reported[-1].state == "stopped"
     assert await kept.supervised.running(f"preview-{kept.project.slug}") is None
 
     # On demand it is back, at the same address.
@@ -106,17 +106,17 @@ async def test_a_killed_metro_is_started_again_and_a_crash_loop_ends_with_its_ca
             await asyncio.sleep(0.1)
     assert (await kept.until_row("running"))["metro_url"] == address.metro_url
     assert b"Look at" in await Phone(address.url).bundle()
-    assert kept.told == []
+    assert kept.reported == []
 
     budget = kept.reconciler._restarts[kept.project.slug]
     while budget.spend():
         pass
     os.kill(again.pid, signal.SIGKILL)
     assert (await kept.until_row("error"))["status"] == "error"
-    assert kept.told[-1].state == "failed" and "ended" in kept.told[-1].detail
+    assert kept.reported[-1].state == "failed" and "ended" in kept.reported[-1].detail
     assert await kept.url_of_session() is None
     await kept.reconcile()
-    assert len(kept.told) == 1
+    assert len(kept.reported) == 1
 
 
 @pytest.mark.expo

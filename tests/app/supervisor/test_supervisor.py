@@ -76,7 +76,7 @@ async def client_process(
     return process, (await process.stdout.readline()).decode().split()
 
 
-async def test_a_service_starts_once_and_its_facts_are_told(home: Home) -> None:
+async def test_a_service_starts_once_and_its_facts_are_reported(home: Home) -> None:
     async with await Supervisor.connect(home) as one, await Supervisor.connect(home) as two:
         assert one.pid == two.pid
         first = await one.start(sleeping(home, port=8081))
@@ -171,7 +171,7 @@ async def test_services_stop_in_reverse_order(home: Home) -> None:
     assert (home.root / "order").read_text().split() == ["third", "second", "first"]
 
 
-async def test_exits_are_told_to_every_client(home: Home) -> None:
+async def test_exits_are_reported_to_every_client(home: Home) -> None:
     async with await Supervisor.connect(home) as one, await Supervisor.connect(home) as two:
         exits = two.exits()
         await one.start(sleeping(home, "crash", "exit 7"))

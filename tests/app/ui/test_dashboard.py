@@ -208,8 +208,8 @@ async def test_enter_on_a_session_shows_it() -> None:
         await on.until(lambda: on.app.state.selected != SESSION)
         await on.until_no_text(URL)
         on.studio.tell(PreviewChanged(SESSION, preview()))
-        on.studio.tell(TroubleChanged("told after it"))
-        await on.until_text("told after it")
+        on.studio.tell(TroubleChanged("reported after it"))
+        await on.until_text("reported after it")
         assert URL not in on.text
     assert isinstance(on.studio.asked[0], SelectSession)
 

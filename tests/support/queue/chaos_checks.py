@@ -99,9 +99,9 @@ def _in_order(jobs: list[dict[str, Any]], events: list[Event], touched: set[UUID
     last: dict[UUID, int] = {}
     moved = set(touched)
     for event in events:
-        if told := _told(event):
-            first.setdefault(told[1], event.seq)
-            last[told[1]] = event.seq
+        if reported := _told(event):
+            first.setdefault(reported[1], event.seq)
+            last[reported[1]] = event.seq
         elif event.type == "error" and event.job_id and not event.data["will_retry"]:
             moved.add(event.job_id)
     line = [job for job in jobs if job["id"] not in moved and job["id"] in first]

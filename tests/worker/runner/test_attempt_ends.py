@@ -69,7 +69,7 @@ async def test_work_ends_at_once_when_its_events_are_refused(pool: Pool) -> None
     async with buffer, within(10):
         with pytest.raises(StoreError, match="no room for that"):
             await buffer.while_accepted(work())
-        assert cleaned_up.is_set(), "the work is over before its end is told"
+        assert cleaned_up.is_set(), "the work is over before its end is reported"
         buffer.emit(Message("after"))
         await buffer.flush()
     assert await texts(pool, job) == ["a timer for coffee", "before"]

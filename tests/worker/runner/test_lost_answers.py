@@ -1,4 +1,4 @@
-"""Connections cut between commit and answer: what was claimed unheard runs soon, and nothing runs twice."""
+"""Connections cut between commit and answer: a claim whose reply was lost runs soon, and nothing runs twice."""
 
 from __future__ import annotations
 
@@ -152,6 +152,6 @@ async def test_however_many_answers_are_lost_every_job_runs_once_and_in_order(
     assert proxy.cut > 3
     assert all(order == [str(n) for n in range(30)] for order in done.values())
     rows = await pool.fetch("select status, retry_count, attempt > 1 from coding_jobs")
-    told = Counter(map(tuple, rows))
-    assert {(status, retries) for status, retries, _ in told} == {("completed", 0)}
-    assert told["completed", 0, True] > 0, "some claims were lost"
+    reported = Counter(map(tuple, rows))
+    assert {(status, retries) for status, retries, _ in reported} == {("completed", 0)}
+    assert reported["completed", 0, True] > 0, "some claims were lost"

@@ -75,9 +75,11 @@ async def test_cancel_ends_a_running_build_and_all_its_processes(
         await until_row(
             pool, "select 1 from coding_jobs where id = $1 and status = 'cancelled'", job, seconds=5
         )
-        told = time.monotonic() - asked
+        reported = time.monotonic() - asked
         await until(lambda: not children_of(home, program), 5, "no child process is left")
-        print(f"cancelled after {told:.3f} s, no process left after {time.monotonic() - asked:.3f}")
+        print(
+            f"cancelled after {reported:.3f} s, no process left after {time.monotonic() - asked:.3f}"
+        )
         counted = await asyncio.to_thread(scrape, port)
         assert counted["mobvibe_jobs_claimed_total"] == 1
         assert counted["mobvibe_attempts_ended_total{cancelled}"] == 1
@@ -109,7 +111,7 @@ async def test_a_build_whose_events_are_refused_ends_then_and_not_when_it_is_pai
 async def test_a_stop_in_the_moment_of_completion_throws_nothing_away(
     home: Home, database_url: str, pool: Pool
 ) -> None:
-    """The project's lock holds the completion up while the worker is told to hand back at once."""
+    """The project's lock holds the completion up while the worker must hand back at once."""
     async with worker(home.root, database_url) as program, pool.acquire() as other:
         job = await under_way(pool)
         async with other.transaction():
@@ -120,8 +122,8 @@ async def test_a_stop_in_the_moment_of_completion_throws_nothing_away(
             )
             await until_row(pool, COMPLETING, seconds=120)
             program.process.send_signal(signal.SIGHUP)
-            told = time.monotonic()
-            while time.monotonic() - told < 1.5:
+            reported = time.monotonic()
+            while time.monotonic() - reported < 1.5:
                 assert await pool.fetchrow(COMPLETING), "the completion was given up"
                 await asyncio.sleep(0.05)
         await until_row(

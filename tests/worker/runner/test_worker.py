@@ -88,8 +88,8 @@ async def test_errors_worth_another_attempt_are_told_apart_from_the_others(
         if error in RETRIED:
             assert job.status == "pending" and job.run_at is not None, name
             continue
-        told = "RuntimeError" if name == "RuntimeError" else str(error)
-        assert job.status == "failed" and told in str(job.error), name
+        reported = "RuntimeError" if name == "RuntimeError" else str(error)
+        assert job.status == "failed" and reported in str(job.error), name
         session = await SessionStore(pool).get(job.session_id)
         assert session.status == "failed"
     assert (worker.tally.outcomes["retried"], worker.tally.outcomes["failed"]) == (2, 4)

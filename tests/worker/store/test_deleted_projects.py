@@ -43,7 +43,7 @@ async def test_waiting_jobs_rest_until_the_project_is_restored(
     await mark(pool, job, "active")
     await listening.fetchval("select 1")
     await listening.close()
-    assert len(heard) == 1 and str(urgent) in heard[0], "workers are told"
+    assert len(heard) == 1 and str(urgent) in heard[0], "workers are notified"
     ((first, _),) = await claimed(pool, slots=9)
     assert first.id == urgent
     assert (await queue.stats()).oldest_pending_seconds is not None

@@ -1,4 +1,4 @@
-"""Which errors are worth repeating, which never, and what a person is told of each."""
+"""Which errors are worth repeating, which never, and the message for each."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_server_that_went_away(error: Exception, is_safe_for_every_write: bool
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "reported"),
     [
         (pg.DiskFullError("no space"), StoreError),
         (pg.UniqueViolationError("duplicate key"), Conflict),
@@ -48,9 +48,9 @@ def test_a_server_that_went_away(error: Exception, is_safe_for_every_write: bool
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_is_never_repeated(error: Exception, told: type[MobvibeError]) -> None:
+def test_what_is_never_repeated(error: Exception, reported: type[MobvibeError]) -> None:
     assert not is_lost(error)
-    with pytest.raises(told) as caught, translated():
+    with pytest.raises(reported) as caught, translated():
         raise error
     assert not isinstance(caught.value, DatabaseUnreachable)
 

@@ -62,7 +62,7 @@ async def _head(pool: Pool, project: ProjectId) -> tuple[Revision, FileTree]:
 async def test_a_session_expires_without_a_live_job_only_and_a_prompt_revives_it(
     pool: Pool,
 ) -> None:
-    queue, upkeep = JobQueue(pool), RetentionStore(pool)
+    queue, retention = JobQueue(pool), RetentionStore(pool)
     idle, waiting, running, young = [await new_session(pool, f"App {n}") for n in range(4)]
     await queue.enqueue(running, "runs")
     ((_, attempt),) = await claimed(pool)
@@ -70,30 +70,30 @@ async def test_a_session_expires_without_a_live_job_only_and_a_prompt_revives_it
     for session in (idle, waiting, running):
         await _time_passes(pool, session)
 
-    assert await upkeep.expire_sessions() == 1
-    assert await upkeep.expire_sessions() == 0
+    assert await retention.expire_sessions() == 1
+    assert await retention.expire_sessions() == 0
     assert [await _status(pool, each) for each in (idle, waiting, running, young)] == [
         *("expired", "active", "active", "pending"),
     ]
     await Claims(pool).fail(attempt, "no", retry=False)
     await pool.execute("update coding_sessions set status = 'active' where id = $1", running)
-    assert await upkeep.expire_sessions() == 1
+    assert await retention.expire_sessions() == 1
 
     await queue.enqueue(idle, "one more thing")
     assert await _status(pool, idle) == "active"
-    assert await upkeep.expire_sessions() == 0
+    assert await retention.expire_sessions() == 0
 
 
 async def test_of_prompts_and_expiry_at_once_no_live_job_is_left_in_an_expired_session(
     pool: Pool,
 ) -> None:
-    queue, upkeep = JobQueue(pool), RetentionStore(pool)
+    queue, retention = JobQueue(pool), RetentionStore(pool)
     sessions = [await new_session(pool, f"App {n}") for n in range(30)]
     for session in sessions:
         await _time_passes(pool, session)
     await asyncio.gather(
         *(queue.enqueue(session, "go on") for session in sessions),
-        *(upkeep.expire_sessions(7) for _ in range(10)),
+        *(retention.expire_sessions(7) for _ in range(10)),
     )
     assert {await _status(pool, session) for session in sessions} == {"active"}
 
@@ -109,18 +109,18 @@ async def test_expiry_waits_for_nobody_and_leaves_alone_what_is_being_revived(po
 
 
 async def test_one_at_a_time(pool: Pool) -> None:
-    upkeep = RetentionStore(pool)
+    retention = RetentionStore(pool)
     async with pool.acquire() as connection, connection.transaction():
         assert await connection.fetchval("select public.expire_sessions()") == 0
-        assert await upkeep.expire_sessions() is None
-        assert await upkeep.forget_jobs(DAY) is None
-        assert await upkeep.forget_workers(DAY) is None
-        assert await upkeep.forget_events(DAY) is None
-    assert await upkeep.forget_jobs(DAY) == 0
+        assert await retention.expire_sessions() is None
+        assert await retention.forget_jobs(DAY) is None
+        assert await retention.forget_workers(DAY) is None
+        assert await retention.forget_events(DAY) is None
+    assert await retention.forget_jobs(DAY) == 0
 
 
 async def test_old_events_go_from_the_oldest_on_and_numbers_go_on(pool: Pool) -> None:
-    log, upkeep = EventLog(pool), RetentionStore(pool)
+    log, retention = EventLog(pool), RetentionStore(pool)
     old, live, recent, last = [await new_session(pool, f"App {n}") for n in range(4)]
     for session in (old, live, recent, last):
         await log.append(session, [Thinking(f"{n}", "1") for n in range(10)])
@@ -128,12 +128,12 @@ async def test_old_events_go_from_the_oldest_on_and_numbers_go_on(pool: Pool) ->
     for session, age in ((old, "3 days"), (live, "3 days"), (recent, "1 hour"), (last, "2 days")):
         await _time_passes(pool, session, age)
 
-    batch = await upkeep.forget_events(DAY, limit=4)
+    batch = await retention.forget_events(DAY, limit=4)
     assert batch is not None and (batch.count, batch.next is None) == (4, False)
     assert [event.seq for event in await log.read(old)] == [5, 6, 7, 8, 9, 10]
     place, counts = batch.next, []
     while place is not None:
-        batch = await upkeep.forget_events(DAY, limit=4, after=place)
+        batch = await retention.forget_events(DAY, limit=4, after=place)
         assert batch is not None
         counts.append(batch.count)
         place = batch.next
@@ -163,15 +163,15 @@ async def test_more_sessions_than_one_call_looks_at(pool: Pool) -> None:
 
 async def test_who_owns_no_table_forgets_no_events(database_url: str) -> None:
     async with await open_pool(f"{database_url}?role=service_role", size=1) as served:
-        upkeep = RetentionStore(served)
+        retention = RetentionStore(served)
         with pytest.raises(Denied):
-            await upkeep.forget_events(DAY)
-        assert await upkeep.expire_sessions() == 0
-        await Retention(upkeep, RetentionTimings(events=DAY)).forget()
+            await retention.forget_events(DAY)
+        assert await retention.expire_sessions() == 0
+        await Retention(retention, RetentionTimings(events=DAY)).forget()
 
 
 async def test_old_jobs_go_and_nothing_that_is_needed_with_them(pool: Pool) -> None:
-    queue, upkeep = JobQueue(pool), RetentionStore(pool)
+    queue, retention = JobQueue(pool), RetentionStore(pool)
     _, old = await _finished_job(pool, "3 days")
     kept_job, _ = await _finished_job(pool, "1 hour")
     waits = await queue.enqueue(old, "one more thing")
@@ -179,7 +179,7 @@ async def test_old_jobs_go_and_nothing_that_is_needed_with_them(pool: Pool) -> N
     revision, files = await _head(pool, project)
     events = await EventLog(pool).read(old)
 
-    assert await upkeep.forget_jobs(DAY) == 1
+    assert await retention.forget_jobs(DAY) == 1
     left = {row["id"] for row in await pool.fetch("select id from coding_jobs")}
     assert left == {kept_job, waits}
     assert await _head(pool, project) == (replace(revision, job_id=None), files)
@@ -209,9 +209,9 @@ async def test_a_round_keeps_what_is_kept_for_ever(pool: Pool) -> None:
         " ('left', 'h', 1, '1', 1, now() - interval '9 days', now() - interval '9 days'),"
         " ('new', 'h', 1, '1', 1, now(), null)"
     )
-    upkeep = Retention(RetentionStore(pool), RetentionTimings())
-    assert await upkeep.expire() == 1
-    await upkeep.forget()
+    retention = Retention(RetentionStore(pool), RetentionTimings())
+    assert await retention.expire() == 1
+    await retention.forget()
     assert (await JobQueue(pool).get(job)).status == "completed"
     assert await EventLog(pool).read(session)
     assert [row["id"] for row in await pool.fetch("select id from workers")] == ["new"]

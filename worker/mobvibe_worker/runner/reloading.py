@@ -28,19 +28,19 @@ def own_source() -> tuple[Path, ...]:
 
 
 class ReloadingWorker:
-    """Runs `command`, a worker, in a process of its own. SIGHUP makes it hand its jobs back and end."""
+    """Runs `command`, a worker, in a separate process. SIGHUP makes it hand its jobs back and end."""
 
     def __init__(
         self,
         command: Sequence[str],
         env: Mapping[str, str],
         folders: Sequence[Path],
-        say: Callable[[str], None],
+        on_line: Callable[[str], None],
     ) -> None:
         self._command = command
         self._env = env
         self._folders = folders
-        self._say = say
+        self._on_line = on_line
         self._stopping = asyncio.Event()
         self._child: GuardedProcess | None = None
 
@@ -66,12 +66,12 @@ class ReloadingWorker:
             while True:
                 code = await self._run_child(next_change)
                 if code is not None:
-                    self._say(f"the worker ended ({code}); it restarts after the next change")
+                    self._on_line(f"the worker ended ({code}); it restarts after the next change")
                     await asyncio.wait((next_change,))
                 changed = await next_change
                 if changed is None:
                     return await self._last_code(code)
-                self._say(f"{_names(changed)} changed: restarting the worker")
+                self._on_line(f"{_names(changed)} changed: restarting the worker")
                 await self._stop_child()
                 next_change = asyncio.create_task(_next(changes))
 

@@ -52,9 +52,9 @@ async def test_jobs_say_why_they_are_dead_and_where_they_run(
     running = await queue.enqueue(await new_session(pool), "an app")
     await claimed(pool, "laptop:7:abc")
 
-    told = await command("jobs")
-    assert told.process.returncode == 0, told.said
-    after = {line.split()[0]: told.words[n + 1] for n, line in enumerate(told.words[:-1])}
+    ran = await command("jobs")
+    assert ran.process.returncode == 0, ran.said
+    after = {line.split()[0]: ran.words[n + 1] for n, line in enumerate(ran.words[:-1])}
     assert after[str(dead)] == "    The key was refused. Set another."
     assert after[str(retried)] == "    tried 1 of 3 times: The model is overloaded."
     assert after[str(running)] == "    runs on laptop:7:abc"
@@ -70,10 +70,10 @@ async def test_all_dead_jobs_come_back_at_once(command: CommandLine, pool: Pool)
     cancelled = await JobQueue(pool).enqueue(await new_session(pool), "an app")
     await JobQueue(pool).cancel(cancelled)
 
-    told = await command("retry", "--all-dead", "--json")
-    assert told.process.returncode == 0, told.said
-    assert {one["job"]["id"] for one in told.objects} == set(map(str, dead))
-    assert {one["job"]["status"] for one in told.objects} == {"pending"}
+    ran = await command("retry", "--all-dead", "--json")
+    assert ran.process.returncode == 0, ran.said
+    assert {one["job"]["id"] for one in ran.objects} == set(map(str, dead))
+    assert {one["job"]["status"] for one in ran.objects} == {"pending"}
     stats = await JobQueue(pool).stats()
     assert (stats.pending, stats.failed, stats.cancelled) == (3, 0, 1)
     sessions = await pool.fetch("select status from coding_sessions")
@@ -96,36 +96,36 @@ async def test_all_dead_jobs_come_back_at_once(command: CommandLine, pool: Pool)
     await pool.execute("update projects set status = 'deleted' where id = $1", gone.project_id)
     kept = await command("retry", "--all-dead")
     assert "1 job(s) are still dead" in kept.said and "no job is dead" not in kept.said
-    told = await command("retry", str(gone.id))
-    assert told.process.returncode == 2 and "is deleted" in told.said
+    ran = await command("retry", str(gone.id))
+    assert ran.process.returncode == 2 and "is deleted" in ran.said
 
 
 async def test_one_job_is_retried_or_cancelled(command: CommandLine, pool: Pool) -> None:
     dead = await dead_job(pool)
-    told = await command("retry", str(dead), "--json")
-    assert told.objects == [{"job": {"id": str(dead), "status": "pending"}}]
-    told = await command("cancel", str(dead), "--json")
-    assert told.objects == [{"job": {"id": str(dead), "status": "cancelled"}}]
+    ran = await command("retry", str(dead), "--json")
+    assert ran.objects == [{"job": {"id": str(dead), "status": "pending"}}]
+    ran = await command("cancel", str(dead), "--json")
+    assert ran.objects == [{"job": {"id": str(dead), "status": "cancelled"}}]
     await command("retry", str(dead))
     await claimed(pool)
-    told = await command("cancel", str(dead))
-    assert f"{dead} is being cancelled" in told.said
+    ran = await command("cancel", str(dead))
+    assert f"{dead} is being cancelled" in ran.said
     assert (await JobQueue(pool).get(dead)).cancel_requested
 
 
 async def test_a_job_that_rests_says_why(command: CommandLine, pool: Pool) -> None:
     rests = await JobQueue(pool).enqueue(await new_session(pool), "an app")
     await pool.execute("update projects set status = 'deleted'")
-    told = await command("jobs")
-    assert "its project is deleted: it waits until that is restored" in told.said
+    ran = await command("jobs")
+    assert "its project is deleted: it waits until that is restored" in ran.said
     ((job,),) = [one.values() for one in (await command("jobs", "--json")).objects]
     assert (job["id"], job["project_status"]) == (str(rests), "deleted")
-    told = await command("cancel", str(rests))
-    assert f"{rests} is cancelled" in told.said
+    ran = await command("cancel", str(rests))
+    assert f"{rests} is cancelled" in ran.said
 
 
 async def test_wrong_use_is_refused(command: CommandLine, pool: Pool) -> None:
     for arguments in (("retry",), ("retry", str(uuid4()), "--all-dead"), ("retry", str(uuid4()))):
-        told = await command(*arguments)
-        assert told.process.returncode == 2, told.said
-        assert "Traceback" not in told.said
+        ran = await command(*arguments)
+        assert ran.process.returncode == 2, ran.said
+        assert "Traceback" not in ran.said

@@ -70,17 +70,17 @@ async def test_status_lists_the_workers_of_the_database(
     env = {"DATABASE_URL": database_url}
     async with worker(tmp_path / "other", database_url, "--concurrency", "2") as program:
         await until_row(pool, "select 1 from workers")
-        told = await run_program(tmp_path, "status", env=env)
-        assert told.process.returncode == 0, told.said
-        assert f":{program.process.pid} " in told.said
-        assert "idle  0/2 slots  version 0.1" in told.said
+        ran = await run_program(tmp_path, "status", env=env)
+        assert ran.process.returncode == 0, ran.said
+        assert f":{program.process.pid} " in ran.said
+        assert "idle  0/2 slots  version 0.1" in ran.said
         (status,) = (await run_program(tmp_path, "status", "--json", env=env)).objects
         (found,) = status["workers"]
         assert (found["pid"], found["is_lost"]) == (program.process.pid, False)
     assert "  worker " not in (await run_program(tmp_path, "status", env=env)).said
     gone = {"DATABASE_URL": database_url.rpartition("/")[0] + "/nothing"}
-    told = await run_program(tmp_path, "status", env=gone)
-    assert told.process.returncode == 0 and "workers: " in told.said, told.said
+    ran = await run_program(tmp_path, "status", env=gone)
+    assert ran.process.returncode == 0 and "workers: " in ran.said, ran.said
 
 
 async def test_the_dashboard_shows_who_works_also_on_a_small_screen() -> None:
