@@ -12,7 +12,7 @@ from asyncpg import Pool
 
 from mobvibe_worker.jobs import Attempt, JobId
 from mobvibe_worker.revisions import FileTree
-from mobvibe_worker.runner.outcome_writes import until_answered
+from mobvibe_worker.runner.attempt_end import until_answered
 from mobvibe_worker.runner.running_job import RunAttempt, RunningJob, WorkerTimings
 from mobvibe_worker.runner.worker import Worker
 from mobvibe_worker.store.claims import Claims, FinishedWork

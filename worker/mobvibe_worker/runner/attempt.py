@@ -17,10 +17,10 @@ from mobvibe_worker.events import Completion, Terminal
 from mobvibe_worker.home import Home
 from mobvibe_worker.jobs import Attempt, Job, RevisionId
 from mobvibe_worker.revisions import CheckReport, FileTree
+from mobvibe_worker.runner.attempt_end import until_answered
 from mobvibe_worker.runner.event_buffer import EventBuffer
 from mobvibe_worker.runner.failed_attempts import save_failed_attempt
 from mobvibe_worker.runner.ledger import AttemptLedger
-from mobvibe_worker.runner.outcome_writes import until_answered
 from mobvibe_worker.runner.running_job import RunningJob
 from mobvibe_worker.sanitize import Redactor
 from mobvibe_worker.store.claims import FinishedWork

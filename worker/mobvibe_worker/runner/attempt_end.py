@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from mobvibe_worker.errors import LeaseLost, MobvibeError, ModelUnavailable, StoreError
+from mobvibe_worker.errors import (
+    DatabaseUnreachable,
+    LeaseLost,
+    MobvibeError,
+    ModelUnavailable,
+    StoreError,
+)
 from mobvibe_worker.events import ErrorRaised
-from mobvibe_worker.runner.outcome_writes import STOPPED_SECONDS, until_answered
 from mobvibe_worker.runner.running_job import RunAttempt, RunningJob
 from mobvibe_worker.sanitize import Redactor, clean_text
 
 if TYPE_CHECKING:
     from mobvibe_worker.store.claims import Claims
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 0.5
+STOPPED_SECONDS = 5.0
+"""How long a stop waits for a write under way. Without it, work that is paid for would be done again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +115,30 @@ def remedy_of(error: MobvibeError, job: str, *, will_retry: bool) -> str:
     if isinstance(error, ModelUnavailable) and not will_retry:
         return f"Check the network and ANTHROPIC_BASE_URL, then run `mobvibe-tui retry {job}`."
     return error.remedy
+
+
+async def until_answered(call: Callable[[], Awaitable[T]]) -> T:
+    """Repeat a fenced write while the database is away.
+
+    If the caller is stopped meanwhile, it still gets the answer of a write that ends within `STOPPED_SECONDS`, and
+    CancelledError otherwise.
+    """
+    while True:
+        try:
+            return await _undisturbed(call)
+        except DatabaseUnreachable as away:
+            log.warning("waiting for the database: %s", away)
+            await asyncio.sleep(RETRY_SECONDS)
+
+
+async def _undisturbed(call: Callable[[], Awaitable[T]]) -> T:
+    writing = asyncio.ensure_future(call())
+    try:
+        return await asyncio.shield(writing)
+    except asyncio.CancelledError:
+        await asyncio.wait({writing}, timeout=STOPPED_SECONDS)
+        writing.cancel()
+        (answer,) = await asyncio.gather(writing, return_exceptions=True)
+        if isinstance(answer, BaseException):
+            raise
+        return answer
