@@ -17,7 +17,6 @@ from mobvibe_worker.events import Thinking
 from mobvibe_worker.jobs import SessionId
 from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.event_log import EventLog
-from mobvibe_worker.store.feed import follow
 
 SESSIONS = 4
 TEXT = "Now the timer gets its buttons: start, pause, and one to begin again from the top. " * 2
@@ -113,7 +112,7 @@ async def _reading(
     reader = _Reader()
 
     async def read() -> None:
-        async for events in follow(log, listener, session, after):
+        async for events in log.follow(listener, session, after):
             reader.take(events[-1].seq)
 
     task = asyncio.create_task(read(), name="bench-reader")

@@ -21,7 +21,6 @@ from mobvibe_worker.jobs import (
 )
 from mobvibe_worker.sanitize import clean_text
 from mobvibe_worker.store.connection.listener import Listener
-from mobvibe_worker.store.feed import follow
 from mobvibe_worker.store.projects import Project
 
 if TYPE_CHECKING:
@@ -136,13 +135,7 @@ class Conversations:
 
     def follow(self, session_id: SessionId, after: int = 0) -> AsyncIterator[list[Event]]:
         """The session's events from seq `after`, in order, without a gap, until cancelled."""
-        return follow(
-            self.stores.events,
-            self.listener,
-            session_id,
-            after=after,
-            poll_seconds=self.poll_seconds,
-        )
+        return self.stores.events.follow(self.listener, session_id, after, self.poll_seconds)
 
     async def _session(
         self, project_id: ProjectId, prompt: str, platform: Platform | None

@@ -24,7 +24,6 @@ from mobvibe_worker.jobs import JobId, SessionId
 from mobvibe_worker.processes.surroundings import allowed_environment
 from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.event_log import EventLog
-from mobvibe_worker.store.feed import follow
 from mobvibe_worker.store.job_queue import JobQueue
 from support.polling import patient
 from support.postgres.clusters import ClusterOfOurs
@@ -116,7 +115,7 @@ class Reader:
             with contextlib.suppress(TimeoutError):
                 reconnect = random.expovariate(1 / pace.reconnect)
                 async with asyncio.timeout(reconnect):  # noqa: TID251 (a pace, not a limit)
-                    async for events in follow(EventLog(pool), listener, self.session, after, 1.0):
+                    async for events in EventLog(pool).follow(listener, self.session, after, 1.0):
                         self.seen += events
 
     async def catch_up(self, pool: Pool) -> None:

@@ -15,7 +15,6 @@ from mobvibe_worker.jobs import SessionId
 from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.connection.pool import open_pool
 from mobvibe_worker.store.event_log import EventLog
-from mobvibe_worker.store.feed import follow
 from support.polling import until, within
 from support.postgres.database import new_session, running_job
 
@@ -33,7 +32,7 @@ async def _collect(
     log: EventLog, listener: Listener, session: SessionId, wanted: int, poll: float
 ) -> list[Event]:
     collected: list[Event] = []
-    async for events in follow(log, listener, session, poll_seconds=poll):
+    async for events in log.follow(listener, session, poll_seconds=poll):
         collected += events
         if len(collected) >= wanted:
             break
@@ -90,7 +89,7 @@ async def test_a_notification_wakes_the_feed_and_other_sessions_do_not(
     session, other = await new_session(pool), await new_session(pool)
     log = EventLog(pool)
     async with within(20), Listener(database_url) as listener:
-        feed = follow(log, listener, session, poll_seconds=3600)
+        feed = log.follow(listener, session, poll_seconds=3600)
         pending = asyncio.ensure_future(anext(feed))
         await until(lambda: listener.is_connected)
         await log.append(other, [Message("not yours")])
