@@ -19,7 +19,7 @@ from mobvibe_app.containers.failures import EngineUnavailable
 from mobvibe_app.supervisor.protocol import ServiceSpec
 from mobvibe_app.supervisor.restarts import RestartBudget
 from mobvibe_worker.errors import MobvibeError
-from mobvibe_worker.processes.launch import StopPolicy
+from mobvibe_worker.processes.guarded import StopPolicy
 from mobvibe_worker.processes.surroundings import allowed_environment
 
 _ENGINE_NAMES = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_CERT_PATH")

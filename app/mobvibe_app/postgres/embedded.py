@@ -24,7 +24,7 @@ from mobvibe_app.supervisor.protocol import RunningService, ServiceSpec
 from mobvibe_app.supervisor.service_log import ServiceLog
 from mobvibe_worker.errors import InputError, PortTaken, ServiceError
 from mobvibe_worker.home import Home
-from mobvibe_worker.processes.launch import StopPolicy
+from mobvibe_worker.processes.guarded import StopPolicy
 from mobvibe_worker.processes.locks import held
 from mobvibe_worker.processes.surroundings import allowed_environment
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mobvibe_worker.processes.launch import StopPolicy
+from mobvibe_worker.processes.guarded import StopPolicy
 
 PROTOCOL = 1
 """Grows when older clients and newer supervisors become incompatible."""

@@ -21,7 +21,7 @@ from mobvibe_app.supervisor.place import socket_path
 from mobvibe_app.supervisor.protocol import ServiceExit, ServiceSpec
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home
-from mobvibe_worker.processes.launch import StopPolicy
+from mobvibe_worker.processes.guarded import StopPolicy
 from mobvibe_worker.processes.surroundings import allowed_environment
 from support.polling import Programs, is_running, patient, until, until_gone
 

@@ -4,33 +4,48 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
+from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.processes.capture import Capture
-from mobvibe_worker.processes.launch import Launched, StopPolicy, is_group_alive, launch, send
 
-__all__ = ["DEVNULL", "PIPE", "Finished", "GuardedProcess", "StopPolicy", "run"]
+SignalName = Literal["INT", "TERM", "QUIT", "KILL", "HUP"]
 
 PIPE = subprocess.PIPE
 DEVNULL = subprocess.DEVNULL
+_GUARD = Path(__file__).with_name("guard.py")
 _CHUNK = 65_536
 _POLL_SECONDS = 0.02
 _LAST_OUTPUT_SECONDS = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class StopPolicy:
+    """How a child is ended: `signal` to its group or process, `then` after `grace` seconds, KILL at last."""
+
+    signal: SignalName = "TERM"
+    scope: Literal["group", "process"] = "group"
+    grace: float = 5.0
+    then: SignalName = "KILL"
+
+
 class GuardedProcess:
     """A running child. It ends when it is stopped, when this process ends, or by itself."""
 
-    def __init__(self, launched: Launched, stop: StopPolicy) -> None:
-        self.pid = launched.pid
+    def __init__(
+        self, guard: asyncio.subprocess.Process, lifeline: int, pid: int, stop: StopPolicy
+    ) -> None:
+        self.pid = pid
         self.stdout: asyncio.StreamReader | None = None
-        self._guard = launched.guard
-        self._lifeline: int | None = launched.lifeline
+        self._guard = guard
+        self._lifeline: int | None = lifeline
         self._policy = stop
         self._output: asyncio.BaseTransport | None = None
         self._ending = asyncio.create_task(self._end(), name=f"guard of {self.pid}")
@@ -59,7 +74,7 @@ class GuardedProcess:
         else:
             target = stdout
         try:
-            launched = await launch(argv, cwd=cwd, env=env, stdout=target, stop=policy)
+            launched = await _launch(argv, cwd=cwd, env=env, stdout=target, stop=policy)
         except BaseException:
             if reading is not None:
                 os.close(reading)
@@ -67,7 +82,7 @@ class GuardedProcess:
         finally:
             if target >= 0:
                 os.close(target)
-        process = cls(launched, policy)
+        process = cls(*launched, policy)
         if reading is not None:
             await process._read_from(reading)
         return process
@@ -118,12 +133,12 @@ class GuardedProcess:
         return code if code >= 0 else 128 - code
 
     async def _end_without_guard(self) -> None:
-        send(self.pid, self._policy.signal, is_group=self._policy.scope == "group")
+        _send(self.pid, self._policy.signal, is_group=self._policy.scope == "group")
         deadline = time.monotonic() + self._policy.grace
         # It is not our own child, so it cannot be waited for, only polled.
-        while is_group_alive(self.pid) and time.monotonic() < deadline:  # noqa: ASYNC110
+        while _is_group_alive(self.pid) and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(_POLL_SECONDS)
-        send(self.pid, "KILL", is_group=True)
+        _send(self.pid, "KILL", is_group=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,3 +191,108 @@ async def _drain(process: GuardedProcess, capture: Capture) -> None:
     assert process.stdout is not None
     while chunk := await process.stdout.read(_CHUNK):
         capture.add(chunk)
+
+
+async def _launch(
+    argv: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str], stdout: int, stop: StopPolicy
+) -> tuple[asyncio.subprocess.Process, int, int]:
+    """Start a guard and its child. Returns the guard, the write end of its lifeline, and the child's pid.
+
+    Raises ServiceError if the program or the folder does not exist.
+    """
+    if not cwd.is_dir():
+        raise _not_started(argv, f"the folder {cwd} does not exist")
+    report, report_end = os.pipe()
+    try:
+        guard, lifeline = await _start_guard(
+            argv, cwd=cwd, env=env, stdout=stdout, stop=stop, report_end=report_end
+        )
+    except BaseException as error:
+        os.close(report)
+        if isinstance(error, OSError):
+            raise _not_started(argv, error.strerror or str(error)) from error
+        raise
+    finally:
+        os.close(report_end)
+    try:
+        facts = await asyncio.to_thread(_read_report, report)
+    except BaseException:
+        os.close(lifeline)
+        raise
+    if "errno" in facts or "pid" not in facts:
+        os.close(lifeline)
+        await guard.wait()
+        reason = os.strerror(int(facts["errno"])) if "errno" in facts else "its guard failed"
+        raise _not_started(argv, reason)
+    return guard, lifeline, int(facts["pid"])
+
+
+async def _start_guard(
+    argv: Sequence[str | Path],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    stdout: int,
+    stop: StopPolicy,
+    report_end: int,
+) -> tuple[asyncio.subprocess.Process, int]:
+    """Start a guard that writes its report to `report_end`. Returns the guard and its lifeline."""
+    command = [sys.executable, "-I", "-S", str(_GUARD), *_options(stop, report_end), "--"]
+    stdin, lifeline = os.pipe()
+    try:
+        guard = await asyncio.create_subprocess_exec(
+            *command,
+            *map(str, argv),
+            stdin=stdin,
+            stdout=stdout,
+            stderr=subprocess.STDOUT,
+            cwd=cwd,
+            env=dict(env),
+            pass_fds=(report_end,),
+            start_new_session=True,
+        )
+    except BaseException:
+        os.close(lifeline)
+        raise
+    finally:
+        os.close(stdin)
+    return guard, lifeline
+
+
+def _send(pid: int, name: SignalName, *, is_group: bool) -> None:
+    """Send a signal to a process or a group, which may have ended already."""
+    try:
+        (os.killpg if is_group else os.kill)(pid, signal.Signals[f"SIG{name}"])
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def _is_group_alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def _options(policy: StopPolicy, report: int) -> list[str]:
+    given = {
+        "--signal": policy.signal,
+        "--scope": policy.scope,
+        "--grace": str(policy.grace),
+        "--then": policy.then,
+        "--report": str(report),
+    }
+    return [word for pair in given.items() for word in pair]
+
+
+def _read_report(fd: int) -> dict[str, str]:
+    with os.fdopen(fd) as report:
+        return dict(line.split() for line in report if line.strip())
+
+
+def _not_started(argv: Sequence[str | Path], reason: str) -> ServiceError:
+    return ServiceError(
+        f"{Path(argv[0]).name} could not be started: {reason}.",
+        f"Check that {argv[0]} is installed and can be run.",
+    )

@@ -12,7 +12,7 @@ from mobvibe_app.supervisor.client import Supervisor
 from mobvibe_app.supervisor.ports import is_listening
 from mobvibe_app.supervisor.protocol import RunningService, ServiceSpec
 from mobvibe_worker.home import Home
-from mobvibe_worker.processes.launch import StopPolicy
+from mobvibe_worker.processes.guarded import StopPolicy
 from mobvibe_worker.toolchain.metro import NODE_FLAGS, dev_server, metro_environment
 from mobvibe_worker.toolchain.node import Node
 from mobvibe_worker.toolchain.sdks import Sdk
