@@ -70,7 +70,7 @@ async def _counts_agree(pool: Pool, jobs: dict[UUID, dict[str, Any]]) -> None:
     assert stats == {status: counts[status] for status in stats}
 
 
-def _told(event: Event) -> tuple[str, UUID, int] | None:
+def _words_of(event: Event) -> tuple[str, UUID, int] | None:
     if event.type != "terminal":
         return None
     word, job, attempt = str(event.data["command"]).split()
@@ -99,7 +99,7 @@ def _in_order(jobs: list[dict[str, Any]], events: list[Event], touched: set[UUID
     last: dict[UUID, int] = {}
     moved = set(touched)
     for event in events:
-        if reported := _told(event):
+        if reported := _words_of(event):
             first.setdefault(reported[1], event.seq)
             last[reported[1]] = event.seq
         elif event.type == "error" and event.job_id and not event.data["will_retry"]:

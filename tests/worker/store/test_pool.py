@@ -55,7 +55,7 @@ async def test_health_is_one_round_trip_and_never_waits_for_ever(database_url: s
         await check_health(pool)
 
 
-async def test_twenty_work_at_once_and_the_next_one_is_told(database_url: str) -> None:
+async def test_twenty_work_at_once_and_the_next_one_gets_an_error(database_url: str) -> None:
     pool = await open_pool(database_url, command_seconds=0.3)
     try:
         held = [await pool.acquire() for _ in range(MOST_CONNECTIONS)]
