@@ -81,7 +81,7 @@ def _one_at_a_time(events: list[Event]) -> None:
     """Once another attempt of the project has begun, nothing more comes from the one before; none begins twice."""
     current: tuple[UUID, int] | None = None
     begun: set[tuple[UUID, int]] = set()
-    for word, job, attempt in filter(None, map(_told, events)):
+    for word, job, attempt in filter(None, map(_words_of, events)):
         if word == "start":
             assert (job, attempt) not in begun, f"{job} attempt {attempt} began twice"
             begun.add((job, attempt))
