@@ -1,4 +1,4 @@
--- Takes the line away: what is claimed or waiting keeps its flags.
+-- Drops the line. Jobs that are claimed or waiting keep their flags.
 
 drop trigger rests on public.projects;
 drop trigger emptied on public.coding_jobs;

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Environment:
-    """What one home runs on this machine. Everything ends when the last program that holds the home open is gone."""
+    """What one home runs on this machine. Everything ends with the last program that holds the home open."""
 
     def __init__(
         self, settings: AppSettings, services: Services, on_status: OnStatus | None = None

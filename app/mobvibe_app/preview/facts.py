@@ -109,7 +109,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class PreviewFacts:
-    """Times are Unix times, None if it has not happened since this Metro started."""
+    """Times are Unix times, None for what has not happened since this Metro started."""
 
     manifest_at: float | None = None
     page_at: float | None = None
@@ -128,7 +128,7 @@ class PreviewFacts:
     line_count: int = 0
     """The number of lines in all."""
     active_at: float = 0.0
-    """The last sign of a phone."""
+    """When a phone was last active."""
     usage: Usage | None = None
     ended: str | None = None
     """Why it no longer runs; empty if it was stopped on purpose, None while it runs."""
