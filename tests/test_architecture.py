@@ -7,10 +7,13 @@ import subprocess
 import sys
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
 
 import grimp
 import pytest
 
+import mobvibe_app
+import mobvibe_worker
 from support.polling import patient
 
 LONGEST_CHAIN = 13
@@ -88,6 +91,18 @@ def circle(graph: Imports) -> list[str]:
 @pytest.mark.parametrize("for_types", [False, True])
 def test_no_modules_import_each_other_in_a_circle(for_types: bool) -> None:
     assert circle(our_imports(for_types=for_types)) == []
+
+
+def test_every_module_is_in_the_graph() -> None:
+    """A folder without `__init__.py` would be left out of it, and of the import contracts."""
+    files = {
+        ".".join(path.relative_to(root.parent).with_suffix("").parts).removesuffix(".__init__")
+        for root in (
+            Path(str(package.__file__)).parent for package in (mobvibe_app, mobvibe_worker)
+        )
+        for path in root.rglob("*.py")
+    }
+    assert files == set(our_imports())
 
 
 def test_chains_of_imports_are_short() -> None:

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from textual.binding import Binding
 from textual.keys import format_key
 
 from mobvibe_app.studio.commands import Command as StudioCommand
 from mobvibe_app.studio.commands import RebuildService, RestartService, SeeAs
-from mobvibe_app.studio.state import BuildState
+
+if TYPE_CHECKING:
+    from mobvibe_app.studio.state import BuildState
 
 BUILD, PHONE, STREAM = "Build", "See it on the phone", "Read the stream"
 MOVE, HOME = "Move about", "Services and people"

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from rich.style import Style
 from rich.text import Text
 
-from mobvibe_app.ui.stream.buffer import Row, StreamBuffer
 from mobvibe_app.ui.stream.entries import Tone
+
+if TYPE_CHECKING:
+    from mobvibe_app.ui.stream.buffer import Row, StreamBuffer
 
 CLOCK_WIDTH = 9
 MARK_WIDTH = 3
