@@ -32,7 +32,7 @@ async def drawn_rows() -> list[list[Segment]]:
     from support.scripted_studio import ScriptedStudio, build_changes, services_up
 
     studio = ScriptedStudio([*services_up(), *build_changes()])
-    app = MobvibeApp(studio, version="0.1.0", model_label="demo: recorded, no cost")
+    app = MobvibeApp(lambda: studio, version="0.1.0", model_label="demo: recorded, no cost")
     async with app.run_test(size=(COLUMNS, ROWS)) as pilot:
         await pilot.pause(3)
         return [list(strip) for strip in app.screen._compositor.render_strips()]

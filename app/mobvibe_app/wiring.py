@@ -82,7 +82,6 @@ def build_dashboard(settings: AppSettings) -> MobvibeApp:
     from importlib.metadata import version
 
     from mobvibe_app.ui.app import MobvibeApp
-    from mobvibe_app.ui.deferred_feed import DeferredFeed
 
     def build_feed() -> Feed:
         from mobvibe_app.studio.feed import Feed
@@ -91,7 +90,7 @@ def build_dashboard(settings: AppSettings) -> MobvibeApp:
 
     label = settings.model if settings.has_model else "demo: recorded, no cost"
     return MobvibeApp(
-        DeferredFeed(build_feed),
+        build_feed,
         version=version("mobvibe-tui"),
         model_label=label,
         demos=demo_summaries(),

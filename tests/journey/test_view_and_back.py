@@ -96,7 +96,7 @@ async def test_back_is_as_if_one_had_never_left(own_home: Home, way: str) -> Non
     email = "grace@example.com"
     studio = build_studio(AppSettings(home=own_home.root, view_as=email if is_started_so else None))
     feed = Feed(studio, email if is_started_so else None)
-    app = MobvibeApp(feed, version="0", model_label="demo")
+    app = MobvibeApp(lambda: feed, version="0", model_label="demo")
     try:
         async with app.run_test(size=(120, 40)):
             looking = Looking(app, feed, studio)

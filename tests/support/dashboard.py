@@ -105,6 +105,8 @@ class Shown:
 @asynccontextmanager
 async def shown(studio: ScriptedStudio, size: tuple[int, int] = (120, 40)) -> AsyncIterator[Shown]:
     """The dashboard over this studio, in a terminal of that many columns and rows."""
-    app = MobvibeApp(studio, version="0.1.0", model_label="demo: recorded, no cost", demos=DEMOS)
+    app = MobvibeApp(
+        lambda: studio, version="0.1.0", model_label="demo: recorded, no cost", demos=DEMOS
+    )
     async with app.run_test(size=size, notifications=True) as pilot:
         yield Shown(app, studio, pilot)

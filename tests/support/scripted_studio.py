@@ -83,7 +83,7 @@ class ScriptedStudio:
         failure: Exception | None = None,
     ) -> None:
         self.asked: list[Command] = []
-        self.is_closed = False
+        self.is_started = self.is_closed = False
         self._refusal = refusal
         self._failure = failure
         self._queue: asyncio.Queue[Change] = asyncio.Queue()
@@ -97,6 +97,7 @@ class ScriptedStudio:
 
     async def changes(self) -> AsyncIterator[Change]:
         """See StudioPort."""
+        self.is_started = True
         while self._failure is None or not self._queue.empty():
             yield await self._queue.get()
         raise self._failure

@@ -13,7 +13,7 @@ from mobvibe_app.cli.serving import follow_preview, reported
 from mobvibe_app.settings import AppSettings
 from mobvibe_app.studio.commands import ReplayDemo, SubmitPrompt
 from mobvibe_app.studio.connected import Connected
-from mobvibe_app.studio.conversations import Submitted
+from mobvibe_app.studio.conversations import Submitted, order_of
 from mobvibe_app.wiring import build_studio
 from mobvibe_worker.errors import InputError, MobvibeError, ServiceError
 from mobvibe_worker.toolchain.sdks import sdk
@@ -38,7 +38,7 @@ async def run_job(settings: AppSettings, flags: argparse.Namespace, out: Output)
 
 async def _run(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
     studio = build_studio(settings)
-    order = studio.order(_command(flags))
+    order = order_of(_command(flags), settings, studio.demos)
     async with Race(studio) as race:
         connected = await race.first(studio.open(reported(out)))
         if connected is None:

@@ -30,6 +30,7 @@ from mobvibe_app.studio.commands import (
     WakePreview,
 )
 from mobvibe_app.studio.connected import Connected, View
+from mobvibe_app.studio.conversations import order_of
 from mobvibe_app.studio.preview_feed import PreviewFeed
 from mobvibe_app.studio.service_rows import is_shown, service_row
 from mobvibe_app.studio.studio import QUIT, Studio, ended
@@ -104,7 +105,7 @@ class Feed:
                 assert_never(command)
 
     async def _submit(self, command: SubmitPrompt | ReplayDemo) -> None:
-        order = self._studio.order(command)
+        order = order_of(command, self._studio.settings, self._studio.demos)
         submitted = await self._studio.connected.own.conversations.submit(order)
         if submitted.session_id != self._selected:
             await self._select(submitted.session_id)

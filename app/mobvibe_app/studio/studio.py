@@ -16,8 +16,6 @@ from mobvibe_app.studio.changes import (
     ServiceChanged,
     TroubleChanged,
 )
-from mobvibe_app.studio.commands import ReplayDemo, SubmitPrompt
-from mobvibe_app.studio.conversations import Order, order_of
 from mobvibe_app.studio.hosting import Hosting
 from mobvibe_worker.errors import DiskFull, InputError, MobvibeError, ServiceError, StoppedOnPurpose
 
@@ -52,9 +50,9 @@ class Studio:
     ) -> None:
         self.settings = settings
         self.maintenance = maintenance
+        self.demos = demos
         self._environment = environment
         self._connect = connect
-        self._demos = tuple(demos)
         self._stack = AsyncExitStack()
         self._connected: Connected | None = None
         self._dsn = ""
@@ -232,10 +230,6 @@ class Studio:
             else:
                 self._report(TroubleChanged(None))
                 return attempts
-
-    def order(self, command: SubmitPrompt | ReplayDemo) -> Order:
-        """What a command asks for, checked. Raises InputError."""
-        return order_of(command, self.settings, self._demos)
 
     def _change_connection(self, *, is_lost: bool) -> None:
         self._is_lost = is_lost

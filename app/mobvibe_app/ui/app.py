@@ -22,7 +22,7 @@ from textual.screen import Screen
 from textual.worker import Worker, WorkerState
 
 from mobvibe_app.studio.changes import DemoSummary, Noticed, TroubleChanged
-from mobvibe_app.studio.commands import CancelJob, Command, ReplayDemo, SeeAs, WakePreview
+from mobvibe_app.studio.commands import CancelJob, ReplayDemo, SeeAs, WakePreview
 from mobvibe_app.studio.state import BuildState, apply
 from mobvibe_app.ui.clipboard import copy_with_tool
 from mobvibe_app.ui.commands import COMMANDS, bindings, command, key, shown, shown_keys
@@ -36,7 +36,7 @@ from mobvibe_app.ui.screens.see_as import SeeAsScreen
 from mobvibe_app.ui.studio_port import StudioPort
 from mobvibe_app.ui.theme import DARK, own_themes
 from mobvibe_app.ui.widgets.too_small import LEAST_COLUMNS, LEAST_ROWS
-from mobvibe_worker.errors import MobvibeError
+from mobvibe_worker.errors import InputError, MobvibeError
 from mobvibe_worker.sanitize import clean_text
 
 TEXTUALS_DEFAULT = "textual-dark"
@@ -45,6 +45,8 @@ LEAVING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 class MobvibeApp(App[None]):
     """One dashboard over one studio. `run` closes the studio when the terminal has been given back.
+
+    `build_feed` runs in a thread after the first paint, because what it imports is slower than drawing the screen.
 
     A screen follows the state by `self.watch(self.app, "state", self.show)`.
     """
@@ -74,7 +76,7 @@ class MobvibeApp(App[None]):
 
     def __init__(
         self,
-        studio: StudioPort,
+        build_feed: Callable[[], StudioPort],
         *,
         version: str,
         model_label: str,
@@ -82,7 +84,8 @@ class MobvibeApp(App[None]):
     ) -> None:
         # Without colour an ansi theme loses even the code's black and white, so it is not native then.
         super().__init__(ansi_color=False if "NO_COLOR" in os.environ else None)
-        self._studio = studio
+        self._build_feed = build_feed
+        self._feed: StudioPort | None = None
         self._version = version
         self._demos = demos
         for theme in own_themes():
@@ -103,7 +106,8 @@ class MobvibeApp(App[None]):
             with self._leaving_on_signals():
                 await super().run_async(**options)
         finally:
-            await self._studio.close()
+            if self._feed is not None:
+                await self._feed.close()
 
     @contextmanager
     def _leaving_on_signals(self) -> Iterator[None]:
@@ -123,13 +127,11 @@ class MobvibeApp(App[None]):
         """Textual's own report shows local variables, which may hold secrets, and raw text."""
         self.panic(Text(clean_text(traceback.format_exc())))
 
-    def on_screen_ready(self) -> None:
-        self._follow()
-
     @work(exit_on_error=False, group="feed")
-    async def _follow(self) -> None:
+    async def on_screen_ready(self) -> None:
         try:
-            async for change in self._studio.changes():
+            self._feed = await asyncio.to_thread(self._build_feed)
+            async for change in self._feed.changes():
                 self.post_message(ChangeArrived(change))
         except MobvibeError as error:
             self._trouble(error.message, error.remedy)
@@ -157,20 +159,19 @@ class MobvibeApp(App[None]):
     def _trouble(self, message: str | None, remedy: str = "") -> None:
         self.post_message(ChangeArrived(TroubleChanged(message, remedy)))
 
-    def on_command_given(self, message: CommandGiven) -> None:
-        self._do(message.command, message.on_done)
-
     @work(exit_on_error=False, group="commands")
-    async def _do(self, command: Command, on_done: Callable[[], None] | None = None) -> None:
+    async def on_command_given(self, message: CommandGiven) -> None:
         """Have the studio do it; its MobvibeError becomes the banner."""
         try:
-            await self._studio.do(command)
+            if self._feed is None:
+                raise InputError("mobvibe-tui is still starting.", "Try again in a second.")
+            await self._feed.do(message.command)
         except MobvibeError as error:
             self._trouble(error.message, error.remedy)
         else:
             self._trouble(None)
-            if on_done is not None:
-                on_done()
+            if message.on_done is not None:
+                message.on_done()
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The commands of the palette: ours that are available now, then Textual's."""
@@ -198,7 +199,7 @@ class MobvibeApp(App[None]):
         if isinstance(does, str):
             await self.run_action(does, self._build)
         else:
-            self._do(does)
+            self.post_message(CommandGiven(does))
 
     def action_help(self) -> None:
         self.push_screen(HelpScreen(self._version))
@@ -231,18 +232,18 @@ class MobvibeApp(App[None]):
 
         def chosen(name: str | None) -> None:
             if name is not None:
-                self._do(ReplayDemo(name))
+                self.post_message(CommandGiven(ReplayDemo(name)))
 
         self.push_screen(DemosScreen(self._demos), chosen)
 
     def on_demo_chosen(self, message: DemoChosen) -> None:
-        self._do(ReplayDemo(message.name))
+        self.post_message(CommandGiven(ReplayDemo(message.name)))
 
     def action_cancel(self) -> None:
 
         def answered(is_yes: bool | None) -> None:
             if is_yes:
-                self._do(CancelJob())
+                self.post_message(CommandGiven(CancelJob()))
 
         consequence = "What it wrote so far is set aside; the phone keeps the last working version."
         self.push_screen(ConfirmScreen("Cancel this job?", consequence, "cancel it"), answered)
@@ -251,7 +252,7 @@ class MobvibeApp(App[None]):
 
         def answered(email: str | None) -> None:
             if email:
-                self._do(SeeAs(email))
+                self.post_message(CommandGiven(SeeAs(email)))
 
         self.push_screen(SeeAsScreen(), answered)
 
@@ -263,7 +264,7 @@ class MobvibeApp(App[None]):
     def action_wake_preview(self) -> None:
         known = self.state.preview_known
         if known is not None and known.facts.ended is not None:
-            self._do(WakePreview())
+            self.post_message(CommandGiven(WakePreview()))
 
     def action_copy_url(self) -> None:
         """Copy what is selected, else the preview's address."""

@@ -69,7 +69,9 @@ def main() -> None:
         refusal=InputError(HOSTILE, HOSTILE) if script == "hostile" else None,
         failure=RuntimeError(HOSTILE) if script == "raising" else None,
     )
-    app = MobvibeApp(studio, version="0.1.0", model_label="demo: recorded, no cost", demos=DEMOS)
+    app = MobvibeApp(
+        lambda: studio, version="0.1.0", model_label="demo: recorded, no cost", demos=DEMOS
+    )
     app.run()
     ending.write_text(f"closed={studio.is_closed} code={app.return_code}")
     sys.exit(app.return_code or 0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+import threading
 import time
 
 import pytest
@@ -20,7 +22,9 @@ from mobvibe_app.studio.changes import (
     TroubleChanged,
 )
 from mobvibe_app.studio.commands import CancelJob, ReplayDemo, SelectSession, SubmitPrompt
-from mobvibe_app.studio.state import BuildState
+from mobvibe_app.studio.state import BuildState, Trouble
+from mobvibe_app.ui.app import MobvibeApp
+from mobvibe_app.ui.messages import CommandGiven
 from mobvibe_app.ui.screens.build import SEEN_SECONDS, BuildScreen
 from mobvibe_app.ui.screens.confirm import ConfirmScreen
 from mobvibe_app.ui.screens.qr import QrScreen
@@ -29,6 +33,7 @@ from mobvibe_worker.errors import InputError
 from mobvibe_worker.events import Message
 from mobvibe_worker.jobs import PROMPT_LIMIT
 from support.dashboard import shown
+from support.polling import patient, until
 from support.scripted_studio import (
     DEMOS,
     SESSION,
@@ -59,6 +64,32 @@ async def test_while_postgres_starts_its_progress_is_shown() -> None:
     async with shown(ScriptedStudio([ServiceChanged(downloading)]), (80, 24)) as on:
         await on.until_text("binaries 62 %")
         await on.until_text("Starting")
+
+
+async def test_until_the_feed_is_built_commands_are_refused_and_quitting_opens_nothing() -> None:
+    is_building, may_end, has_ended = (threading.Event() for _ in range(3))
+    studio = ScriptedStudio(services_up())
+
+    def build_feed() -> ScriptedStudio:
+        is_building.set()
+        may_end.wait(patient(30))
+        has_ended.set()
+        return studio
+
+    app = MobvibeApp(build_feed, version="0.1.0", model_label="demo")
+    running = asyncio.create_task(app.run_async(headless=True, size=(120, 40)))
+    try:
+        await until(is_building.is_set)
+        app.post_message(CommandGiven(CancelJob()))
+        refused = Trouble("mobvibe-tui is still starting.", "Try again in a second.")
+        await until(lambda: app.state.trouble == refused)
+        app.exit()
+        await asyncio.wait_for(running, patient(10))
+    finally:
+        may_end.set()
+        running.cancel()
+    await until(has_ended.is_set)
+    assert not studio.asked and not studio.is_started and not studio.is_closed
 
 
 async def test_a_build_fills_every_panel() -> None:
