@@ -142,7 +142,7 @@ async def test_the_apps_console_becomes_events_and_two_homes_keep_their_addresse
     assert events[0] == {"text": "error: it broke", "author": "phone"}
     # An app that prints for ever fills no database.
     deadline = time.monotonic() + patient(30)
-    while "more than is kept" not in (await _phone_events(kept))[-1]["text"]:
+    while "more than is stored" not in (await _phone_events(kept))[-1]["text"]:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.2)
     assert len(await _phone_events(kept)) == MOST_LINES + 1
