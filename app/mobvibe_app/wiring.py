@@ -136,12 +136,12 @@ async def _connected(
         pool = await open_pool(dsn, application_name="mobvibe-tui", slow_seconds=slow)
         stack.push_async_callback(pool.close)
         listener = await stack.enter_async_context(Listener(settings.session_url(dsn)))
-        monitor = PreviewMonitor(environment.previews)
+        monitor = PreviewMonitor(environment.previews.of_sdk)
         stack.push_async_callback(monitor.close)
         stores, report = Stores(pool), environment.report
         mirror = HeadMirror(
             *(Home(settings.home), home_id, LOCAL_OWNER, stores),
-            *(environment.serve, listener, monitor, report),
+            *(environment.previews.serve, listener, monitor, report),
         )
         yield Connected(
             stores=stores,
@@ -149,7 +149,7 @@ async def _connected(
             mirror=mirror,
             reconciler=Reconciler(
                 mirror,
-                environment,
+                environment.previews,
                 timedelta(minutes=minutes) if minutes else None,
                 lambda: lan_address(settings.host),
             ),

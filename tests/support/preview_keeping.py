@@ -14,7 +14,7 @@ from asyncpg import Pool
 from mobvibe_app.preview.address import PreviewAddress
 from mobvibe_app.preview.head_mirror import HeadMirror
 from mobvibe_app.preview.monitor import PreviewMonitor
-from mobvibe_app.preview.providers.local import PreviewService
+from mobvibe_app.preview.providers.local import PreviewService, RunningPreview, running_previews
 from mobvibe_app.preview.providers.process import ProcessPreview
 from mobvibe_app.preview.reconcile import Reconciler
 from mobvibe_app.status import ServiceStatus
@@ -56,7 +56,7 @@ class Keeping:
         self.service = ProcessPreview(
             self.expo.home, self.supervised, self.expo.node, self.expo.sdk
         )
-        self.monitor = PreviewMonitor(self.previews)
+        self.monitor = PreviewMonitor(self.of_sdk)
         self.mirror = self.mirror_of(OURS)
         self.reconciler = Reconciler(self.mirror, self, timedelta(minutes=30), lambda: self.address)
 
@@ -76,13 +76,13 @@ class Keeping:
             self.reported.append,
         )
 
-    async def previews(self, version: int) -> PreviewService:
+    async def of_sdk(self, version: int) -> PreviewService:
         if self.fault is not None:
             raise self.fault
         return self.service
 
-    async def supervisor(self) -> Supervisor:
-        return self.supervised
+    async def running(self) -> list[RunningPreview]:
+        return await running_previews(self.supervised)
 
     async def serve(
         self, session_id: SessionId, slug: str, version: int, platform: Platform

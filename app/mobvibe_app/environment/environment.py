@@ -6,18 +6,15 @@ import asyncio
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from mobvibe_app.environment.previews import Previews
 from mobvibe_app.environment.starters import Starters
 from mobvibe_app.postgres.cluster import Cluster
-from mobvibe_app.preview.address import PreviewAddress, preview_address
-from mobvibe_app.preview.network import lan_address
-from mobvibe_app.preview.providers.local import PreviewService
 from mobvibe_app.settings import AppSettings
 from mobvibe_app.status import OnStatus, ServiceStatus
 from mobvibe_app.supervisor.client import Exits, Supervisor
 from mobvibe_app.supervisor.protocol import RunningService
 from mobvibe_worker.errors import InputError, MobvibeError, ServiceError, StoppedOnPurpose
 from mobvibe_worker.home import Home
-from mobvibe_worker.jobs import Platform, SessionId
 from mobvibe_worker.store.schema.migrations import MigrationRunner
 
 if TYPE_CHECKING:
@@ -40,8 +37,8 @@ class Environment:
         self._on_status: OnStatus = on_status or _ignore
         self.starters = Starters(self._home, self.report)
         self.services = services
+        self.previews = Previews(settings, services, self.starters, self.supervisor, self.report)
         self._postgres_words = ""
-        self._has_served = False
 
     async def start(self, on_status: OnStatus | None = None) -> str:
         """Start Postgres, for the first time or after `lost`, and return its address (a secret).
@@ -77,64 +74,6 @@ class Environment:
             raise
         detail = self._postgres_words or where(dsn)
         self._on_status(ServiceStatus("postgres", "healthy", detail, port=urlsplit(dsn).port))
-
-    async def warm(self, version: int) -> None:
-        """Fill the transform cache and build the Expo image in the background, so that first bundles take seconds.
-
-        Raises ServiceError.
-        """
-        starter, _ = await self.starters.get(version)
-        previews = await self.previews(version)
-        # Previews and checks in containers use the cache of their image.
-        is_used = previews.provider == "process" or self.settings.checks == "process"
-        if is_used and not starter.is_warm:
-            self._on_status(
-                ServiceStatus("starter", "starting", f"SDK {version}: warming the bundler")
-            )
-            await starter.warm()
-            self._on_status(ServiceStatus("starter", "healthy", f"SDK {version}"))
-        if not self._has_served:
-            words = f"starts with the first app ({previews.provider})"
-            self._on_status(ServiceStatus("preview", "waiting", words))
-
-    async def serve(
-        self, session_id: SessionId, slug: str, version: int, platform: Platform = "mobile"
-    ) -> PreviewAddress:
-        """Start the Metro of a project's served folder, or find it running. Raises ServiceError."""
-        starter, _ = await self.starters.get(version)
-        address = lan_address(self.settings.host)
-        self._on_status(ServiceStatus("preview", "starting", slug, project=slug))
-        try:
-            previews = await self.previews(version, is_launching=True)
-            served = await previews.start(slug, address=address, port=self.settings.preview_port)
-        except MobvibeError as error:
-            self._on_status(
-                ServiceStatus("preview", "failed", error.message, error.remedy, project=slug)
-            )
-            raise
-        words = f"{slug} ({previews.provider})"
-        self._on_status(ServiceStatus("preview", "healthy", words, port=served.port, project=slug))
-        self._has_served = True
-        return preview_address(
-            session_id,
-            slug,
-            address=address,
-            port=served.port,
-            sdk=starter.sdk,
-            provider=previews.provider,
-            platform=platform,
-        )
-
-    async def previews(self, version: int, *, is_launching: bool = False) -> PreviewService:
-        """The previews of an SDK's projects. The first call prepares what they need. Raises ServiceError.
-
-        With `is_launching` an image that was removed since is rebuilt, because a preview is about to start.
-        """
-        starter, node = await self.starters.get(version)
-        supervisor = await self.supervisor()
-        return await self.services.previews(
-            supervisor, starter, node, self._on_status, is_launching=is_launching
-        )
 
     def report(self, status: ServiceStatus) -> None:
         self._on_status(status)

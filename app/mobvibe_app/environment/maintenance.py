@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from mobvibe_app.environment.environment import Environment
 from mobvibe_app.preview.network import lan_address
-from mobvibe_app.preview.providers.local import RunningPreview, running_previews, service_name
+from mobvibe_app.preview.providers.local import RunningPreview, service_name
 from mobvibe_app.status import ServiceStatus
 from mobvibe_app.supervisor.choices import Choices
 from mobvibe_worker.errors import InputError
 from mobvibe_worker.home import Home
 from mobvibe_worker.toolchain.sdks import sdk_versions
+
+if TYPE_CHECKING:
+    from mobvibe_app.environment.environment import Environment
 
 POSTGRES: Final = "postgres"
 PREVIEW: Final = "preview"
@@ -26,6 +28,7 @@ class Maintenance:
         self._environment = environment
         self._settings = settings = environment.settings
         self._services = environment.services
+        self._previews = environment.previews
         self._home = Home(settings.home)
 
     async def restart(self, name: str) -> None:
@@ -66,13 +69,12 @@ class Maintenance:
         running = await self._running(PREVIEW if name == STARTER else name)
         versions = {preview.sdk for preview in running} or {self._settings.sdk}
         for version in sorted(versions):
-            starter, _ = await self._environment.starters.get(version)
             if name == STARTER:
+                starter, _ = await self._environment.starters.get(version)
                 starter.forget()
                 await self._environment.starters.get(version, is_fresh=True)
-            elif not await self._services.rebuild_previews(starter, self._environment.report):
-                starter.forget_warmth()
-                await self._environment.warm(version)
+            else:
+                await self._previews.rebuild(version)
         for preview in running:
             await self._serve_again(preview)
 
@@ -121,7 +123,7 @@ class Maintenance:
             self._environment.report(ServiceStatus(POSTGRES, "healthy", "rebuilt"))
 
     async def _serve_again(self, preview: RunningPreview) -> None:
-        previews = await self._environment.previews(preview.sdk, is_launching=True)
+        previews = await self._previews.of_sdk(preview.sdk, is_launching=True)
         await (await self._environment.supervisor()).stop(preview.name, quietly=True)
         address = lan_address(self._settings.host)
         port = self._settings.preview_port
@@ -129,7 +131,7 @@ class Maintenance:
 
     async def _running(self, name: str) -> list[RunningPreview]:
         self._require_preview(name)
-        running = await running_previews(await self._environment.supervisor())
+        running = await self._previews.running()
         return [preview for preview in running if name in (PREVIEW, preview.name)]
 
     async def _remove_starters(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Builds the services of a home, each in the mode picked for it: in containers or without an engine."""
+"""Runs Postgres and finds the container engine of a home, in the mode picked for each service."""
 
 from __future__ import annotations
 
@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING
 from mobvibe_app.environment.modes import Mode, Modes, Picked, Service
 from mobvibe_app.postgres.embedded import EmbeddedPostgres
 from mobvibe_app.postgres.variant import PostgresAddress, PostgresVariant
-from mobvibe_app.preview.providers.local import PreviewService
-from mobvibe_app.preview.providers.process import ProcessPreview
 from mobvibe_app.settings import AppSettings
-from mobvibe_app.status import OnStatus, ServiceStatus
+from mobvibe_app.status import OnStatus
 from mobvibe_app.supervisor.client import Supervisor
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home
-from mobvibe_worker.toolchain.node import Node
 from mobvibe_worker.toolchain.sandbox import Sandbox
 from mobvibe_worker.toolchain.starter import Starter
 
@@ -27,22 +24,21 @@ if TYPE_CHECKING:
 
 
 class Services:
-    """Postgres and the previews of one home. An engine is looked for only if something could use it."""
+    """Postgres and the container engine of one home. An engine is looked for only if something could use it."""
 
     def __init__(self, settings: AppSettings, home: Home) -> None:
         self._settings = settings
         self._home = home
         self.modes = Modes(home)
         self._engine: DockerEngine | None = None
-        self._picking = asyncio.Lock()
-        self._previews: dict[int, PreviewService] = {}
-        self._images: dict[int, ExpoImage] = {}
+        self.building = asyncio.Lock()
+        """Held to ensure an Expo image, because previews and checks share it."""
 
     async def postgres(
         self, supervisor: Supervisor, on_status: OnStatus
     ) -> tuple[PostgresAddress, str]:
         """Start Postgres; returns its address, and how it runs in words. Raises ServiceError."""
-        picked = await self._pick("postgres", self._settings.postgres)
+        picked = await self.pick("postgres")
         try:
             address = await (await self._variant(picked.mode, supervisor)).start(on_status)
         except ServiceError as error:
@@ -55,41 +51,42 @@ class Services:
 
     async def postgres_variant(self, supervisor: Supervisor) -> PostgresVariant:
         """Postgres as this home runs it, started or not. Raises ServiceError."""
-        picked = await self._pick("postgres", self._settings.postgres)
+        picked = await self.pick("postgres")
         return await self._variant(picked.mode, supervisor)
 
-    async def previews(
-        self,
-        supervisor: Supervisor,
-        starter: Starter,
-        node: Node,
-        on_status: OnStatus,
-        *,
-        is_launching: bool,
-    ) -> PreviewService:
-        """The previews of an SDK's projects. With `is_launching` an image that was removed since is rebuilt.
+    async def pick(self, service: Service) -> Picked:
+        """The mode of a service; the first engine that answers settles what was left open."""
+        wanted = self._settings.postgres if service == "postgres" else self._settings.preview
+        picked = self.modes.pick(service, wanted)
+        if picked is not None:
+            return picked
+        try:
+            await self.engine()
+        except ServiceError as error:
+            return Picked(self.modes.without_engine(service), error.message, False)
+        return Picked("docker", "a Docker engine answers", False)
 
-        Raises ServiceError.
-        """
-        async with self._picking:
-            version = starter.sdk.version
-            if version not in self._previews:
-                self._previews[version] = await self._make_previews(
-                    supervisor, starter, node, on_status
-                )
-            elif is_launching and version in self._images:
-                await self._images[version].ensure(on_status)
-            return self._previews[version]
+    async def engine(self) -> DockerEngine:
+        """The container engine. Raises ServiceError if none answers."""
+        if self._engine is None:
+            from mobvibe_app.containers.engine import DockerEngine
 
-    async def rebuild_previews(self, starter: Starter, on_status: OnStatus) -> bool:
-        """Rebuild the image of an SDK; False if its previews are processes. Raises ServiceError."""
-        async with self._picking:
-            picked = await self._pick("preview", self._settings.preview)
-            if picked.mode != "docker":
-                return False
-            image = self._image(await self._connect(), starter)
-            await image.ensure(on_status, is_fresh=True)
-            return True
+            self._engine = await asyncio.to_thread(DockerEngine.connect)
+            self.modes.remember_engine()
+        return self._engine
+
+    async def expo_image(self, starter: Starter) -> ExpoImage:
+        """The image that an SDK's previews and checks run in, which may not be built. Raises ServiceError."""
+        from mobvibe_app.preview.providers.expo_image import ExpoImage
+
+        return ExpoImage(
+            await self.engine(),
+            self.modes.home_id(),
+            starter.sdk,
+            starter.files("Warm-up", "warm-up"),
+            base=self._settings.expo_base_image,
+            ca_bundle=self._settings.ca_bundle,
+        )
 
     def sandbox(self, on_status: OnStatus) -> Sandbox | None:
         """What isolates the worker's checks; None if the settings want them as processes."""
@@ -112,22 +109,21 @@ class Services:
         """
         from mobvibe_app.checks.container import CheckImage
 
-        async with self._picking:
-            picked = await self._pick("preview", self._settings.preview)
+        async with self.building:
+            picked = await self.pick("preview")
             if picked.mode != "docker" and not is_wanted:
                 raise ServiceError(
                     f"Previews run as processes here ({picked.why}).",
                     "Set MOBVIBE_CHECKS=docker to run the checks in containers nevertheless.",
                 )
-            engine = await self._connect()
-            tag = await self._image(engine, starter).ensure(on_status)
-            return CheckImage(engine, self.modes.home_id(), tag)
+            tag = await (await self.expo_image(starter)).ensure(on_status)
+            return CheckImage(await self.engine(), self.modes.home_id(), tag)
 
     async def remove_images(self) -> tuple[str, ...]:
         """Remove the Expo images of this home that no container uses; returns their names. Raises ServiceError."""
         if not self.modes.has_used_engine():
             return ()
-        images, home_id = (await self._connect()).images, self.modes.home_id()
+        images, home_id = (await self.engine()).images, self.modes.home_id()
         removed = []
         for image in await asyncio.to_thread(images.labelled, home_id):
             if await asyncio.to_thread(images.remove, image.id):
@@ -138,66 +134,13 @@ class Services:
         """Remove everything that the engine keeps for this home; None if it never used one. Raises ServiceError."""
         if not self.modes.has_used_engine():
             return None
-        engine = await self._connect()
+        engine = await self.engine()
         return await asyncio.to_thread(engine.remove_labelled, self.modes.home_id())
 
     def close(self) -> None:
         if self._engine is not None:
             self._engine.close()
             self._engine = None
-
-    async def _make_previews(
-        self, supervisor: Supervisor, starter: Starter, node: Node, on_status: OnStatus
-    ) -> PreviewService:
-        picked = await self._pick("preview", self._settings.preview)
-        previews: PreviewService | None = None
-        if picked.mode == "docker":
-            try:
-                previews = await self._container_previews(supervisor, starter, on_status)
-            except ServiceError as error:
-                if picked.is_settled:
-                    raise
-                on_status(ServiceStatus("preview", "starting", f"process: {error.message}"))
-        if previews is None:
-            previews = ProcessPreview(self._home, supervisor, node, starter.sdk)
-        if picked.is_settled or previews.provider == "docker":
-            self.modes.remember("preview", previews.provider)
-        return previews
-
-    async def _container_previews(
-        self, supervisor: Supervisor, starter: Starter, on_status: OnStatus
-    ) -> PreviewService:
-        from mobvibe_app.preview.providers.container import ContainerPreview
-        from mobvibe_app.preview.providers.extra_packages import ExtraPackages
-
-        engine, home_id = await self._connect(), self.modes.home_id()
-        image = self._image(engine, starter)
-        tag = await image.ensure(on_status)
-        manifest = starter.files("Warm-up", "warm-up")["package.json"]
-        previews = ContainerPreview(
-            self._home,
-            supervisor,
-            starter.sdk,
-            engine,
-            home_id=home_id,
-            image=tag,
-            extra=ExtraPackages(engine, manifest, self._settings.ca_bundle, on_status),
-        )
-        await previews.remove_strays()
-        self._images[starter.sdk.version] = image
-        return previews
-
-    def _image(self, engine: DockerEngine, starter: Starter) -> ExpoImage:
-        from mobvibe_app.preview.providers.expo_image import ExpoImage
-
-        return ExpoImage(
-            engine,
-            self.modes.home_id(),
-            starter.sdk,
-            starter.files("Warm-up", "warm-up"),
-            base=self._settings.expo_base_image,
-            ca_bundle=self._settings.ca_bundle,
-        )
 
     async def _variant(self, mode: Mode, supervisor: Supervisor) -> PostgresVariant:
         if mode == "docker":
@@ -206,7 +149,7 @@ class Services:
             return PostgresContainer(
                 self._home,
                 supervisor,
-                await self._connect(),
+                await self.engine(),
                 self.modes.home_id(),
                 image=self._settings.postgres_image,
                 port=self._settings.postgres_port,
@@ -221,24 +164,6 @@ class Services:
                 "This home's Postgres is running in Docker.",
                 "Run `mobvibe-tui down` first, then start with --postgres embedded.",
             )
-
-    async def _pick(self, service: Service, wanted: str) -> Picked:
-        picked = self.modes.pick(service, wanted)
-        if picked is not None:
-            return picked
-        try:
-            await self._connect()
-        except ServiceError as error:
-            return Picked(self.modes.without_engine(service), error.message, False)
-        return Picked("docker", "a Docker engine answers", False)
-
-    async def _connect(self) -> DockerEngine:
-        if self._engine is None:
-            from mobvibe_app.containers.engine import DockerEngine
-
-            self._engine = await asyncio.to_thread(DockerEngine.connect)
-            self.modes.remember_engine()
-        return self._engine
 
 
 def _in_words(picked: Picked) -> str:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mobvibe_worker.store.stores import Stores
 
     Serve = Callable[[SessionId, str, int, Platform], Awaitable[PreviewAddress]]
-    """Environment.serve: (session, project's slug, SDK, platform) -> the address of the project's Metro."""
+    """Previews.serve: (session, project's slug, SDK, platform) -> the address of the project's Metro."""
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
-from mobvibe_app.preview.providers.local import running_previews, service_name
+from mobvibe_app.preview.providers.local import service_name
 from mobvibe_app.status import ServiceStatus
 from mobvibe_app.supervisor.restarts import RestartBudget
 from mobvibe_worker.errors import MobvibeError, NotFound
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from mobvibe_app.preview.head_mirror import HeadMirror
     from mobvibe_app.preview.monitor import PreviewMonitor
     from mobvibe_app.preview.providers.local import PreviewService, RunningPreview
-    from mobvibe_app.supervisor.client import Supervisor
     from mobvibe_worker.jobs import SessionId
     from mobvibe_worker.store.previews import Preview
     from mobvibe_worker.store.projects import Project
@@ -42,14 +41,14 @@ _SHOWN_LEVELS = {"error": "error: ", "warn": "warning: "}
 
 
 class PreviewsOfHome(Protocol):
-    """What runs in this home; Environment implements it."""
+    """What runs in this home; environment.previews.Previews implements it."""
 
-    async def previews(self, version: int) -> PreviewService:
+    async def of_sdk(self, version: int) -> PreviewService:
         """The previews of an SDK's projects. Raises ServiceError."""
         ...
 
-    async def supervisor(self) -> Supervisor:
-        """The home's supervisor. Raises ServiceError."""
+    async def running(self) -> list[RunningPreview]:
+        """The previews that run in this home now, in order of start. Raises ServiceError."""
         ...
 
 
@@ -61,7 +60,7 @@ class Reconciler:
     """
 
     mirror: HeadMirror
-    running: PreviewsOfHome
+    previews: PreviewsOfHome
     idle_after: timedelta | None
     address: Callable[[], str]
     _restarts: defaultdict[str, RestartBudget] = field(
@@ -94,7 +93,7 @@ class Reconciler:
 
     async def reconcile(self) -> None:
         """Update the registry to what runs, measure that, and stop idle previews. Raises MobvibeError."""
-        running = await running_previews(await self.running.supervisor())
+        running = await self.previews.running()
         unknown = {preview.slug: preview for preview in running}
         for row in await self._stores.previews.of_home(self.mirror.home_id):
             project = await self._stores.projects.get(row.project_id)
@@ -114,7 +113,7 @@ class Reconciler:
         url = f"http://{self.address()}:{preview.port}"
         if self._monitor.known(slug) is None or row.metro_url != url:
             await self.mirror.serve(project, row.session_id)
-        previews = await self.running.previews(project.sdk)
+        previews = await self.previews.of_sdk(project.sdk)
         usage = await previews.usage(slug)
         if usage is not None:
             self._monitor.measured(slug, usage)
@@ -158,14 +157,14 @@ class Reconciler:
             log.info("%s serves no project of this database", preview.name)
         if time.time() - preview.started_at > _SETTLED_SECONDS:
             log.warning("%s is stopped: it has no session here", preview.name)
-            await (await self.running.previews(preview.sdk)).stop(preview.slug)
+            await (await self.previews.of_sdk(preview.sdk)).stop(preview.slug)
 
     async def _stop_idle(self) -> None:
         if self.idle_after is None:
             return
         for row in await self._stores.previews.idle_of_home(self.mirror.home_id, self.idle_after):
             project = await self._stores.projects.get(row.project_id)
-            await (await self.running.previews(project.sdk)).stop(project.slug)
+            await (await self.previews.of_sdk(project.sdk)).stop(project.slug)
             self.mirror.forget(project)
             await self._stores.previews.stopped(row.container_id)
             await self._stores.sessions.unset_preview(row.session_id, row.container_id)

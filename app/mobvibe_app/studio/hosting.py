@@ -59,7 +59,7 @@ class Hosting:
 
     async def _warm(self) -> None:
         try:
-            await self._environment.warm(self._environment.settings.sdk)
+            await self._environment.previews.warm(self._environment.settings.sdk)
         except MobvibeError as error:
             self._report(ServiceStatus("starter", "failed", error.message, error.remedy))
             self._on_change(TroubleChanged(error.message, error.remedy))

@@ -183,7 +183,7 @@ async def test_a_preview_in_a_container_is_restarted_reported_when_removed_and_r
         starter, _ = await environment.starters.get(54)
         ServedFolder(home.sdk(54).served("app")).publish(starter.files("App", "app"))
         session = SessionId(uuid4())
-        shown = await environment.serve(session, "app", 54)
+        shown = await environment.previews.serve(session, "app", 54)
         home_id = Choices(home.choices).get("home_id")
         (before,) = engine.labelled(home_id)
         done = await run_program(home.root, "restart", "preview-app", "--json")
@@ -195,7 +195,7 @@ async def test_a_preview_in_a_container_is_restarted_reported_when_removed_and_r
         # Removed from under us: said, and made again when it is opened.
         engine.remove(after.name)
         await until(lambda: reported[-1].state == "failed", 30, "its end is reported")
-        assert (await environment.serve(session, "app", 54)).url == shown.url
+        assert (await environment.previews.serve(session, "app", 54)).url == shown.url
         assert b"Open up App.tsx" in await Phone(shown.url).bundle()
 
         # Its image taken away as well: built again.
@@ -206,7 +206,7 @@ async def test_a_preview_in_a_container_is_restarted_reported_when_removed_and_r
         ]
         assert not engine.labelled(home_id) and not engine.images.labelled(home_id)
         reported.clear()
-        again = await environment.serve(session, "app", 54)
+        again = await environment.previews.serve(session, "app", 54)
         assert "building" in {status.state for status in reported}
         assert b"Open up App.tsx" in await Phone(again.url).bundle()
         await environment.shut_down()

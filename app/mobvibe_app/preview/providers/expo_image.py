@@ -10,13 +10,16 @@ import threading
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mobvibe_app.containers.engine import DockerEngine
 from mobvibe_app.containers.spec import HOME_LABEL, SERVICE_LABEL
 from mobvibe_app.status import OnStatus, ServiceStatus
 from mobvibe_worker.errors import InputError, ServiceError
 from mobvibe_worker.revisions import FileTree
 from mobvibe_worker.toolchain.sdks import Sdk
+
+if TYPE_CHECKING:
+    from mobvibe_app.containers.engine import DockerEngine
 
 BUILD_SECONDS = 1200.0
 _STEP = re.compile(r"^Step (\d+)/(\d+) : (\w+)")
