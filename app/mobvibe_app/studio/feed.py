@@ -161,18 +161,27 @@ class Feed:
         async for connected in self._studio.connections():
             async with self._turning:
                 await self._look_away()
-                if connected is None:
-                    continue
-                is_first = self._view is None
-                try:
-                    self._view = await _view_of(connected, self._person)
-                except MobvibeError as error:
-                    self._trouble(error.message, error.remedy)
-                    continue
-                if is_first and self._view.email is not None:
-                    self._person = self._view.email
-                    self._emit(ViewChanged(self._view.email))
-                self._look_at(self._view)
+            while connected is not None and not await self._is_looking_at(connected):
+                await asyncio.sleep(RETRY_SECONDS)
+                if not self._studio.is_current(connected):
+                    break
+
+    async def _is_looking_at(self, connected: Connected) -> bool:
+        """Begin to show the person's view if nothing is shown yet. False if another attempt may help."""
+        async with self._turning:
+            if self._watching is not None:
+                return True
+            is_first = self._view is None
+            try:
+                self._view = await _view_of(connected, self._person)
+            except MobvibeError as error:
+                self._trouble(error.message, error.remedy)
+                return not error.is_worth_retrying
+            if is_first and self._view.email is not None:
+                self._person = self._view.email
+                self._emit(ViewChanged(self._view.email))
+            self._look_at(self._view)
+            return True
 
     def _look_at(self, view: View) -> None:
         self._watching = self._start(self._watch(view), "feed-overview")
@@ -182,6 +191,7 @@ class Feed:
     async def _look_away(self) -> None:
         await ended(self._watching)
         await ended(self._following)
+        self._watching = self._following = None
 
     async def _watch(self, view: View) -> None:
         while True:
@@ -208,6 +218,8 @@ class Feed:
             self._start_following(self._view, session_id)
 
     def _start_following(self, view: View, session_id: SessionId) -> None:
+        if self._following is not None:
+            self._following.cancel()
         self._following = self._start(self._follow(view, session_id), "feed-follow")
 
     async def _follow(self, view: View, session_id: SessionId) -> None:

@@ -178,6 +178,10 @@ class Studio:
             yield None if self._is_lost else self._connected
             await changed.wait()
 
+    def is_current(self, connected: Connected) -> bool:
+        """Whether this is what works on Postgres, and Postgres is there."""
+        return not self._is_lost and self._connected is connected
+
     async def _keep_alive(self) -> None:
         """Open the studio and restart what ends by itself, but never what a person stopped."""
         try:

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
-from mobvibe_app.settings import load_settings
+from mobvibe_app.environment.environment import Environment
+from mobvibe_app.environment.maintenance import Maintenance
+from mobvibe_app.settings import AppSettings, load_settings
 from mobvibe_app.studio.changes import (
     Change,
     EventsArrived,
     OverviewChanged,
     ServiceChanged,
     SessionSelected,
+    TroubleChanged,
     ViewChanged,
 )
 from mobvibe_app.studio.commands import ReplayDemo, SeeAs, SelectSession
+from mobvibe_app.studio.connected import Connected, View
 from mobvibe_app.studio.feed import Feed
+from mobvibe_app.studio.overview import Overview
 from mobvibe_app.studio.studio import Studio
-from mobvibe_app.wiring import build_studio
-from mobvibe_worker.errors import InputError
+from mobvibe_app.wiring import _connected, build_environment, build_studio
+from mobvibe_worker.errors import DatabaseUnreachable, InputError
 from mobvibe_worker.events import Message
 from mobvibe_worker.jobs import LOCAL_OWNER, SessionId
 from mobvibe_worker.store.seed import seed
@@ -62,14 +70,38 @@ class Client:
 
 
 @pytest.fixture
-async def studio(database_url: str, tmp_path: Path) -> AsyncIterator[Studio]:
-    """A studio of a home that has another client as its host, so that nothing is built here."""
+async def settings(database_url: str, tmp_path: Path) -> AsyncIterator[AppSettings]:
+    """The settings of a home that has another client as its host, so that nothing is built here."""
     await seed(database_url)
     home = tmp_path / "home"
     (home / "run").mkdir(parents=True)
     with FileLock(home / "run" / "host.lock"):
-        studio = build_studio(load_settings({"postgres": database_url, "home": str(home)}))
+        yield load_settings({"postgres": database_url, "home": str(home)})
+
+
+@pytest.fixture
+async def studio(settings: AppSettings) -> AsyncIterator[Studio]:
+    studio = build_studio(settings)
+    yield studio
+    await studio.close()
+
+
+@asynccontextmanager
+async def studio_seeing(
+    settings: AppSettings, see_as: Callable[[Connected, str], Awaitable[View]]
+) -> AsyncIterator[Studio]:
+    """A studio whose other views come from `see_as`."""
+
+    @asynccontextmanager
+    async def connect(dsn: str, environment: Environment) -> AsyncIterator[Connected]:
+        async with _connected(settings, True, dsn, environment) as connected:
+            yield replace(connected, see_as=partial(see_as, connected))
+
+    environment = build_environment(settings)
+    studio = Studio(settings, environment, Maintenance(environment), connect, ())
+    try:
         yield studio
+    finally:
         await studio.close()
 
 
@@ -115,3 +147,50 @@ async def test_two_feeds_of_one_studio_have_their_own_selection_person_and_end(
     await until(lambda: first.texts()[-1:] == ["still here"], 20)
     await first.feed.close()
     await first.reading
+
+
+async def test_a_view_that_cannot_be_read_at_first_is_shown_later(settings: AppSettings) -> None:
+    faults = [DatabaseUnreachable()]
+
+    async def see_as(connected: Connected, email: str) -> View:
+        if faults:
+            raise faults.pop()
+        return await connected.see_as(email)
+
+    async with studio_seeing(settings, see_as) as studio:
+        client = Client(studio, "grace@example.com")
+        await until(lambda: client.titles() == {"Plant diary", "Tip splitter"}, 20)
+        await client.feed.close()
+        await client.reading
+    troubles = [change.message for change in client.seen if isinstance(change, TroubleChanged)]
+    assert troubles == [DatabaseUnreachable().message, None]
+
+
+async def test_a_session_chosen_just_as_a_view_opens_is_the_only_one_followed(
+    settings: AppSettings,
+) -> None:
+    class Immediate(Overview):
+        async def watch(self, on_change: Callable[[OverviewChanged], None]) -> None:
+            on_change(newest)
+            await asyncio.Event().wait()
+
+    async def see_as(connected: Connected, email: str) -> View:
+        own = connected.own.overview
+        return replace(
+            connected.own, email=email, overview=Immediate(own.stores, own.listener, own.owner)
+        )
+
+    async with studio_seeing(settings, see_as) as studio:
+        client = Client(studio)
+        await until(lambda: studio.is_open, 20)
+        heron, osprey = await _two_sessions(studio)
+        newest = await studio.connected.own.overview.read()
+        await client.feed.do(SelectSession(heron))
+        await client.feed.do(SeeAs("grace@example.com"))
+        await client.feed.do(SelectSession(osprey))
+        await until(lambda: client.texts()[-1:] == ["about the Osprey"], 20)
+        assert client.selected() == osprey
+        followers = [task for task in asyncio.all_tasks() if task.get_name() == "feed-follow"]
+        assert len(followers) == 1
+        await client.feed.close()
+        await client.reading
