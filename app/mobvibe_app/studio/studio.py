@@ -62,6 +62,8 @@ class Studio:
         self._statuses: dict[ServiceName, ServiceStatus] = {}
         self._trouble = TroubleChanged(None)
         self._keeping: asyncio.Task[None] | None = None
+        self._closing = asyncio.Lock()
+        """Held while the studio closes. It opens again only after that."""
         self._hosting = Hosting(environment, self._report)
         self._hosting_task: asyncio.Task[None] | None = None
         self._hosting_ended = asyncio.Event()
@@ -86,7 +88,7 @@ class Studio:
 
     async def open(self, on_change: OnChange | None = None, *, as_host: bool = True) -> Connected:
         """Start Postgres, migrate its schema, and become the home's host. Raises MobvibeError if one cannot start."""
-        if on_change is not None:
+        if on_change is not None and on_change not in self._attached:
             self._attached.append(on_change)
         if as_host:
             self.become_host()
@@ -145,31 +147,40 @@ class Studio:
             ended.cancel()
 
     async def close(self) -> None:
-        """Stop the worker, hand back its jobs, give up the lease on the environment."""
-        await ended(self._keeping)
+        """Stop the worker, hand back its jobs, give up the lease on the environment. It can be opened again."""
+        async with self._closing:
+            await self._close()
+
+    async def _close(self) -> None:
+        keeping, self._keeping = self._keeping, None
+        await ended(keeping)
+        self._wants_to_host = False
         await self._end_hosting()
+        self._connected = None
         await self._stack.aclose()
         await self._environment.close()
+        self._statuses, self._trouble = {}, TroubleChanged(None)
 
     def attach(self, on_change: OnChange) -> None:
         """Report every change to `on_change`, beginning with what is known already.
 
-        From the first `attach` on, the studio opens itself and restarts what ends by itself, until the last `detach`.
+        With the first `attach` the studio opens itself, and it restarts what ends by itself until the last `detach`.
         """
         self._attached.append(on_change)
         for status in self._statuses.values():
             on_change(ServiceChanged(status))
         if self._trouble.message is not None:
             on_change(self._trouble)
-        if self._keeping is None:
+        if self._keeping is None or self._keeping.done():
             self._keeping = asyncio.create_task(self._keep_alive(), name="studio-keep-alive")
 
     async def detach(self, on_change: OnChange) -> None:
         """Report no more to `on_change`. When the last one has detached, the studio closes."""
         if on_change in self._attached:
             self._attached.remove(on_change)
-        if not self._attached:
-            await self.close()
+        async with self._closing:
+            if not self._attached:
+                await self._close()
 
     async def connections(self) -> AsyncIterator[Connected | None]:
         """What works on Postgres, now and after each loss and recovery; None while Postgres is not there."""
@@ -185,6 +196,8 @@ class Studio:
     async def _keep_alive(self) -> None:
         """Open the studio and restart what ends by itself, but never what a person stopped."""
         try:
+            async with self._closing:
+                pass
             if not await self._open_patiently():
                 return
             loop, attempts = asyncio.get_running_loop(), 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,11 +30,13 @@ from mobvibe_app.studio.feed import Feed
 from mobvibe_app.studio.overview import Overview
 from mobvibe_app.studio.studio import Studio
 from mobvibe_app.wiring import _connected, build_environment, build_studio
-from mobvibe_worker.errors import DatabaseUnreachable, InputError
+from mobvibe_worker.errors import DatabaseUnreachable, InputError, ServiceError
 from mobvibe_worker.events import Message
 from mobvibe_worker.jobs import LOCAL_OWNER, SessionId
 from mobvibe_worker.store.seed import seed
 from support.polling import until
+
+Connect = Callable[[str, Environment], AbstractAsyncContextManager[Connected]]
 
 
 class Client:
@@ -87,9 +89,18 @@ async def studio(settings: AppSettings) -> AsyncIterator[Studio]:
 
 
 @asynccontextmanager
-async def studio_seeing(
+async def studio_connecting(settings: AppSettings, connect: Connect) -> AsyncIterator[Studio]:
+    environment = build_environment(settings)
+    studio = Studio(settings, environment, Maintenance(environment), connect, ())
+    try:
+        yield studio
+    finally:
+        await studio.close()
+
+
+def studio_seeing(
     settings: AppSettings, see_as: Callable[[Connected, str], Awaitable[View]]
-) -> AsyncIterator[Studio]:
+) -> AbstractAsyncContextManager[Studio]:
     """A studio whose other views come from `see_as`."""
 
     @asynccontextmanager
@@ -97,12 +108,7 @@ async def studio_seeing(
         async with _connected(settings, True, dsn, environment) as connected:
             yield replace(connected, see_as=partial(see_as, connected))
 
-    environment = build_environment(settings)
-    studio = Studio(settings, environment, Maintenance(environment), connect, ())
-    try:
-        yield studio
-    finally:
-        await studio.close()
+    return studio_connecting(settings, connect)
 
 
 async def _two_sessions(studio: Studio) -> tuple[SessionId, SessionId]:
@@ -194,3 +200,60 @@ async def test_a_session_chosen_just_as_a_view_opens_is_the_only_one_followed(
         assert len(followers) == 1
         await client.feed.close()
         await client.reading
+
+
+def ends_with(client: Client, text: str) -> bool:
+    return client.texts()[-1:] == [text]
+
+
+async def test_a_studio_opens_again_for_the_next_feed(studio: Studio) -> None:
+    for last_words in ("one", "two"):
+        client = Client(studio)
+        await until(lambda: studio.is_open, 20)
+        heron, _ = await _two_sessions(studio)
+        await studio.connected.stores.events.append(heron, [Message(last_words)])
+        await client.feed.do(SelectSession(heron))
+        await until(partial(ends_with, client, last_words), 20)
+        assert client.services() >= {"postgres", "worker"}
+        await client.feed.close()
+        await client.reading
+        assert not studio.is_open
+
+
+async def test_a_feed_that_comes_while_the_last_one_goes_finds_the_studio_open(
+    studio: Studio,
+) -> None:
+    first = Client(studio)
+    await until(lambda: studio.is_open, 20)
+    closing = asyncio.create_task(first.feed.close())
+    await until(lambda: studio._closing.locked())
+    second = Client(studio)
+    await closing
+    await first.reading
+    await until(lambda: "postgres" in second.services(), 20)
+    await until(lambda: studio.is_open, 20)
+    await second.feed.close()
+    await second.reading
+
+
+async def test_a_feed_that_comes_after_a_failed_start_starts_it_again(
+    settings: AppSettings,
+) -> None:
+    faults = [ServiceError("It cannot start.")]
+
+    @asynccontextmanager
+    async def connect(dsn: str, environment: Environment) -> AsyncIterator[Connected]:
+        if faults:
+            raise faults.pop()
+        async with _connected(settings, True, dsn, environment) as connected:
+            yield connected
+
+    async with studio_connecting(settings, connect) as studio:
+        first = Client(studio)
+        await until(lambda: TroubleChanged("It cannot start.") in first.seen, 20)
+        second = Client(studio)
+        await until(lambda: studio.is_open, 20)
+        for client in (first, second):
+            await until(partial(client.seen.__contains__, TroubleChanged(None)), 20)
+            await client.feed.close()
+            await client.reading
