@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from mobvibe_app.preview.served_project import InStep, ServedProject
+from mobvibe_app.preview.served_project import InStep, Served, ServedProject
 from mobvibe_app.status import OnStatus, ServiceStatus
 from mobvibe_worker.errors import MobvibeError, NotFound, ServiceError, StoreError
 from mobvibe_worker.events import PreviewReady
@@ -38,30 +38,6 @@ WEB_SECONDS = 300.0
 """The longest time that the first bundle of a web page may take."""
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
-    """What this program serves of a project. `revision` is None if the folder may not show the head."""
-
-    session_id: SessionId
-    revision: RevisionId | None
-    address: PreviewAddress
-
-
-@dataclass(slots=True)
-class _Mirrored:
-    """One project on this machine. The lock makes those who open the same revision share one start."""
-
-    served_project: ServedProject
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    served: Served | None = None
-    trouble: str = ""
-    is_watched: bool = False
-
-    @property
-    def folder(self) -> ServedFolder:
-        return self.served_project.folder
-
-
 @dataclass(slots=True)
 class HeadMirror:
     """Every client of a home may `open` a preview. Only the home's host runs `run`."""
@@ -74,7 +50,7 @@ class HeadMirror:
     listener: Listener
     monitor: PreviewMonitor
     on_status: OnStatus
-    _projects: dict[ProjectId, _Mirrored] = field(default_factory=dict)
+    _projects: dict[ProjectId, ServedProject] = field(default_factory=dict)
 
     async def open(self, session_id: SessionId, *, again: bool = False) -> PreviewAddress | None:
         """Serve the head of the session's project, or return where it is served. None if it has no app yet.
@@ -89,7 +65,7 @@ class HeadMirror:
             if served is not None:
                 return served
             try:
-                shown = await mirrored.served_project.bring_to_head()
+                shown = await mirrored.bring_to_head()
                 if shown is None or shown.revision.source == "template":
                     return None
                 return await self._serve(project, session_id, shown.revision.id)
@@ -139,7 +115,7 @@ class HeadMirror:
         mirrored = self._mirrored(project)
         try:
             async with mirrored.lock:
-                shown = await mirrored.served_project.bring_to_head()
+                shown = await mirrored.bring_to_head()
                 if shown is not None:
                     await self._announce(project, shown, is_new=is_new)
             mirrored.trouble = ""
@@ -148,15 +124,12 @@ class HeadMirror:
 
     async def _watch(self, project: Project) -> None:
         mirrored = self._mirrored(project)
-        served = mirrored.served_project
         while True:
             try:
                 await asyncio.to_thread(mirrored.folder.root.mkdir, parents=True, exist_ok=True)
-                async for shown in served.watch():
-                    async with mirrored.lock:
-                        await self._announce(project, shown, is_new=True)
-                    mirrored.trouble = ""
-            except (MobvibeError, OSError) as error:
+                async for _ in mirrored.changes():
+                    await self._follow_head(project, is_new=False)
+            except OSError as error:
                 self._report_trouble(project, error)
             await self._follow_head(project, is_new=False)
             await asyncio.sleep(RETRY_SECONDS)
@@ -240,11 +213,10 @@ class HeadMirror:
             self._mirrored(project).served = Served(session_id, revision, address)
         return address
 
-    def _mirrored(self, project: Project) -> _Mirrored:
+    def _mirrored(self, project: Project) -> ServedProject:
         if project.id not in self._projects:
             folder = ServedFolder(self.home.sdk(project.sdk).served(project.slug))
-            served = ServedProject(project.id, folder, self.stores.revisions)
-            self._projects[project.id] = _Mirrored(served)
+            self._projects[project.id] = ServedProject(project.id, folder, self.stores.revisions)
         return self._projects[project.id]
 
 

@@ -1,4 +1,4 @@
-"""Keeps one project's served folder in step with its head revision, and the person's edits as revisions."""
+"""One project on this machine: its served folder in step with its head, the person's edits as revisions."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from watchfiles import Change, awatch
 
 from mobvibe_worker.errors import HeadMoved, ServiceError
 from mobvibe_worker.events import FileChange
-from mobvibe_worker.jobs import ProjectId
+from mobvibe_worker.jobs import ProjectId, RevisionId, SessionId
 from mobvibe_worker.revisions import FileTree, Revision
 from mobvibe_worker.store.revisions import RevisionStore
 from mobvibe_worker.workspace.publish import Edits, ServedFolder
+
+if TYPE_CHECKING:
+    from mobvibe_app.preview.address import PreviewAddress
 
 MOST_ROUNDS = 20
 SETTLE_MS = 300
@@ -28,39 +32,51 @@ class InStep:
     edits: tuple[FileChange, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What this program serves of a project. `revision` is None if the folder may not show the head."""
+
+    session_id: SessionId
+    revision: RevisionId | None
+    address: PreviewAddress
+
+
 @dataclass(slots=True)
 class ServedProject:
-    """Publishes heads into the folder, and commits what the person edits there."""
+    """Publishes heads into the folder, and commits what the person edits there.
+
+    Hold the lock from `bring_to_head` until the folder is served: those who open the same revision share one start.
+    """
 
     project_id: ProjectId
     folder: ServedFolder
     revisions: RevisionStore
-    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    served: Served | None = None
+    trouble: str = ""
+    """What was reported last."""
+    is_watched: bool = False
 
     async def bring_to_head(self) -> InStep | None:
         """Commit the person's edits, then publish the head. None if the project has no head yet.
 
         Raises WorkspaceError, StoreError.
         """
-        async with self._lock:
-            for _ in range(MOST_ROUNDS):
-                head = await self.revisions.head(self.project_id)
-                if head is None:
-                    return None
-                try:
-                    return await self._publish(*head)
-                except HeadMoved:
-                    continue
+        for _ in range(MOST_ROUNDS):
+            head = await self.revisions.head(self.project_id)
+            if head is None:
+                return None
+            try:
+                return await self._publish(*head)
+            except HeadMoved:
+                continue
         raise ServiceError(
             "The project's files change faster than they can be served.",
             "Stop what writes into the served folder, then try again.",
         )
 
-    async def watch(self) -> AsyncIterator[InStep]:
-        """Bring the folder to its head whenever something in it changes, and yield what the person had changed.
-
-        Ends when the folder is replaced by another one.
-        """
+    async def changes(self) -> AsyncIterator[None]:
+        """Yield whenever something in the folder changes. Ends when the folder is replaced by another one."""
         root = self.folder.root.resolve()
         watched = root.stat().st_ino
 
@@ -68,9 +84,7 @@ class ServedProject:
             return is_theirs(Path(path), root)
 
         async for _ in awatch(root, watch_filter=is_the_persons, debounce=SETTLE_MS):
-            shown = await self.bring_to_head()
-            if shown is not None and shown.edits:
-                yield shown
+            yield
             if not root.exists() or root.stat().st_ino != watched:
                 return
 
