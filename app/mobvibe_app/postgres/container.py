@@ -23,7 +23,7 @@ from mobvibe_app.supervisor.client import Supervisor
 from mobvibe_app.supervisor.ported import PortedService, WantedPort
 from mobvibe_app.supervisor.protocol import RunningService
 from mobvibe_app.supervisor.service_log import ServiceLog
-from mobvibe_worker.errors import PortTaken, ServiceError
+from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home
 from mobvibe_worker.processes.locks import held
 
@@ -109,6 +109,7 @@ class PostgresContainer:
             ),
             launch=self._launch,
             is_ready=self._is_ready,
+            is_port_taken=lambda printed: "the port is taken" in printed,
             failure=self._failure,
             ready_seconds=_READY_SECONDS,
         )
@@ -158,8 +159,6 @@ class PostgresContainer:
         return version
 
     def _failure(self, how: str, printed: str) -> ServiceError:
-        if "the port is taken" in printed:
-            return PortTaken("The port was taken just now.", "Try again.")
         lines = printed.strip().splitlines() or ["it printed nothing"]
         return ServiceError(
             f"Postgres {how}: {lines[-1][:400]}", f"See {self._log.path}, then try again."

@@ -22,7 +22,7 @@ from mobvibe_app.supervisor.client import Supervisor
 from mobvibe_app.supervisor.ported import PortedService, WantedPort
 from mobvibe_app.supervisor.protocol import RunningService, ServiceSpec
 from mobvibe_app.supervisor.service_log import ServiceLog
-from mobvibe_worker.errors import InputError, PortTaken, ServiceError
+from mobvibe_worker.errors import InputError, ServiceError
 from mobvibe_worker.home import Home
 from mobvibe_worker.processes.guarded import StopPolicy
 from mobvibe_worker.processes.locks import held
@@ -110,6 +110,7 @@ class EmbeddedPostgres:
             ),
             launch=lambda port, _: self._supervisor.start(self._spec(port)),
             is_ready=self._is_ready,
+            is_port_taken=lambda printed: "could not bind IPv4 address" in printed,
             failure=self._failure,
             ready_seconds=_READY_SECONDS,
         )
@@ -138,8 +139,6 @@ class EmbeddedPostgres:
         return note is not None and note.pid == running.pid and note.is_ready
 
     def _failure(self, how: str, printed: str) -> ServiceError:
-        if "could not bind IPv4 address" in printed:
-            return PortTaken("The port was taken just now.", "Try again.")
         return failure(f"Postgres {how}", printed, f"See {self._log.path}, then try again.")
 
     async def _ensure_database(self, port: int) -> str:

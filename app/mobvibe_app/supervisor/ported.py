@@ -64,8 +64,10 @@ class PortedService:
     """(port, size of the log in bytes) -> the started service, which may not be ready yet."""
     is_ready: Callable[[RunningService, int], Awaitable[bool]]
     """(service, size of the log before its start in bytes)."""
+    is_port_taken: Callable[[str], bool]
+    """Whether what it printed before it ended means that another program was faster."""
     failure: Callable[[str, str], ServiceError]
-    """(how it failed, what it printed) -> the error; PortTaken if another program was faster."""
+    """(how it failed, what it printed) -> the error."""
     ready_seconds: float
     is_stopped_when_late: bool = False
 
@@ -94,7 +96,7 @@ class PortedService:
 
     async def _wait_until_ready(self, running: RunningService, exits: Exits, log_size: int) -> None:
         ending = asyncio.create_task(exits.end_of(self.name), name=f"end of {self.name}")
-        how = "could not start"
+        is_late = False
         try:
             async with asyncio.timeout(self.ready_seconds):
                 while not ending.done():
@@ -102,7 +104,7 @@ class PortedService:
                         return
                     await asyncio.wait((ending,), timeout=_POLL_SECONDS)
         except TimeoutError:
-            how = "does not become ready"
+            is_late = True
             if self.is_stopped_when_late:
                 await self.supervisor.stop(self.name)
         finally:
@@ -110,4 +112,9 @@ class PortedService:
             await asyncio.gather(ending, return_exceptions=True)
         if self.supervisor.lost.is_set():
             raise ServiceError("The supervisor of the environment ended.", "Try again.")
-        raise self.failure(how, self.log.tail(log_size))
+        printed = self.log.tail(log_size)
+        if is_late:
+            raise self.failure("does not become ready", printed)
+        if self.is_port_taken(printed):
+            raise PortTaken("The port was taken just now.", "Try again.")
+        raise self.failure("could not start", printed)

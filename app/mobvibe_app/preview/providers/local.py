@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,7 +18,7 @@ from mobvibe_app.supervisor.client import Supervisor
 from mobvibe_app.supervisor.ported import PortedService, WantedPort
 from mobvibe_app.supervisor.protocol import RunningService
 from mobvibe_app.supervisor.service_log import ServiceLog
-from mobvibe_worker.errors import PortTaken, ServiceError
+from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home
 from mobvibe_worker.processes.locks import held
 from mobvibe_worker.toolchain.metro import MetroClient, last_words
@@ -179,7 +180,9 @@ class PreviewService(ABC):
                 self._prepared(project_slug, port, address, size)
             ),
             is_ready=self._is_ready,
-            failure=lambda how, printed: self._start_failure(project_slug, how, printed),
+            # Without a terminal, Expo ends instead of offering another port.
+            is_port_taken=lambda printed: _PORT_TAKEN.search(printed) is not None,
+            failure=partial(self._failure, project_slug),
             ready_seconds=_READY_SECONDS,
             is_stopped_when_late=True,
         )
@@ -196,12 +199,6 @@ class PreviewService(ABC):
 
     def _served(self, project_slug: str) -> ServedFolder:
         return ServedFolder(self._folder.served(project_slug))
-
-    def _start_failure(self, project_slug: str, how: str, printed: str) -> ServiceError:
-        # Without a terminal, Expo ends instead of offering another port.
-        if _PORT_TAKEN.search(printed):
-            return PortTaken("The port was taken just now.", "Try again.")
-        return self._failure(project_slug, how, printed)
 
     def _failure(self, project_slug: str, how: str, printed: str) -> ServiceError:
         words = last_words("\n".join(printed_lines(printed)))
