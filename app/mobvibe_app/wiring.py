@@ -125,8 +125,12 @@ async def _connected(
         Without an email it is the local owner's, the only one that can start builds in this home.
         """
         home = home_id if email is None else None
-        conversations = Conversations(stores, listener, owner, poll, home)
-        return View(email, conversations, Overview(stores, listener, owner, is_own=email is None))
+        return View(
+            email,
+            Conversations(stores, owner, home),
+            Overview(stores, listener, owner, is_own=email is None),
+            partial(stores.events.follow, listener, poll_seconds=poll),
+        )
 
     async def see_as(email: str) -> View:
         person = await stores.profiles.person(email)

@@ -60,7 +60,7 @@ class JobFollower:
         ended: Job | None = None
         try:
             async with asyncio.timeout(None) as limit:
-                async for events in self.connected.own.conversations.follow(
+                async for events in self.connected.own.follow(
                     self.submitted.session_id, self.submitted.after_seq
                 ):
                     for event in events:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from mobvibe_app.preview.reconcile import Reconciler
     from mobvibe_app.studio.conversations import Conversations
     from mobvibe_app.studio.overview import Overview
+    from mobvibe_worker.events import Event
+    from mobvibe_worker.jobs import SessionId
     from mobvibe_worker.store.stores import Stores
 
 
@@ -48,6 +50,8 @@ class View:
     """None is the home's owner."""
     conversations: Conversations
     overview: Overview
+    follow: Callable[[SessionId, int], AsyncIterator[list[Event]]]
+    """A session's events after this seq, each once and in order, until cancelled."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,15 @@
-"""Conversations about projects: a prompt becomes a job, and the session's events come back."""
+"""Conversations about projects: a prompt becomes a job of a session."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from mobvibe_app.studio.commands import ReplayDemo, SubmitPrompt
 from mobvibe_worker.errors import InputError, NotFound
-from mobvibe_worker.events import Event
 from mobvibe_worker.jobs import (
     JobId,
     Platform,
@@ -20,7 +19,6 @@ from mobvibe_worker.jobs import (
     checked_prompt,
 )
 from mobvibe_worker.sanitize import clean_text
-from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.projects import Project
 
 if TYPE_CHECKING:
@@ -115,9 +113,7 @@ class Conversations:
     """One person's sessions."""
 
     stores: Stores
-    listener: Listener
     owner: UserId
-    poll_seconds: float = 10.0
     home_id: str | None = None
     """The home that announces where the apps built from these prompts are served."""
 
@@ -132,10 +128,6 @@ class Conversations:
             session_id, order.prompt, recording=order.recording, budget_usd=order.budget_usd
         )
         return Submitted(session_id, job_id, project, after_seq)
-
-    def follow(self, session_id: SessionId, after: int = 0) -> AsyncIterator[list[Event]]:
-        """The session's events from seq `after`, in order, without a gap, until cancelled."""
-        return self.stores.events.follow(self.listener, session_id, after, self.poll_seconds)
 
     async def _session(
         self, project_id: ProjectId, prompt: str, platform: Platform | None

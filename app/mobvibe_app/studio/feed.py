@@ -231,7 +231,7 @@ class Feed:
                 preview = PreviewFeed(session_id, mirror, self._emit, self._take_status)
                 self._preview = preview
                 group.create_task(preview.run())
-            async for events in view.conversations.follow(session_id, self._last_seq):
+            async for events in view.follow(session_id, self._last_seq):
                 self._show_events(events)
                 # A preview_ready of another home has that home's address, so ours is also opened on completion.
                 if preview and any(each.type in ("preview_ready", "completion") for each in events):
