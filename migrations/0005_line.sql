@@ -178,6 +178,22 @@ begin
 end
 $$;
 
+-- One notification per statement, split to stay below Postgres's limit of 8,000 bytes, and never with content: it is a
+-- hint to look into the table, so losing one loses no data. The triggers of events (0003) notify through it as well.
+create function private.notify_in_pieces(p_channel text, p_items text[], p_open text, p_close text)
+returns void language plpgsql set search_path = '' as $$
+declare
+  first integer := 1;
+begin
+  while first <= cardinality(p_items) loop
+    perform pg_notify(
+      p_channel, p_open || array_to_string(p_items[first:first + 74], ',') || p_close
+    );
+    first := first + 75;
+  end loop;
+end
+$$;
+
 create function private.jobs_entered() returns trigger language plpgsql set search_path = '' as $$
 declare
   entered record;

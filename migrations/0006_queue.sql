@@ -439,6 +439,18 @@ begin
 end
 $$;
 
+create function private.notify_worker() returns trigger language plpgsql set search_path = '' as $$
+begin
+  perform pg_notify('worker_changed', new.id);
+  return null;
+end
+$$;
+create trigger notify_worker_came after insert on public.workers
+  for each row execute function private.notify_worker();
+create trigger notify_worker_went after update of gone_at on public.workers
+  for each row when ((new.gone_at is null) <> (old.gone_at is null))
+  execute function private.notify_worker();
+
 -- Seconds until a job falls due or a lease runs out; null when neither is in sight.
 create function public.next_due_seconds() returns double precision
 language sql stable set search_path = '' as $$

@@ -98,6 +98,16 @@ begin
 end
 $$;
 
+create function private.notify_head() returns trigger language plpgsql set search_path = '' as $$
+begin
+  perform pg_notify('project_head', new.id::text);
+  return null;
+end
+$$;
+create trigger notify_head after update of head_revision_id on public.projects
+  for each row when (new.head_revision_id is distinct from old.head_revision_id)
+  execute function private.notify_head();
+
 create function private.require_head(p_project uuid, p_base uuid) returns void
 language plpgsql set search_path = '' as $$
 begin

@@ -62,7 +62,7 @@ async def test_what_is_called_in_sql_exists(database_url: str) -> None:
 
 
 def test_every_notification_is_explained() -> None:
-    sql = _sql("0003_row_rules.sql", "0005_line.sql", "0006_queue.sql", "0008_notifications.sql")
+    sql = _sql("0003_row_rules.sql", *OF_THE_QUEUE, "0007_events_and_work.sql")
     sent = set(re.findall(r"(?:pg_notify|notify_in_pieces)\(\s*'(\w+)'", sql))
     listed = set(re.findall(r"^\| `(\w+)` \|", _section("Notifications"), re.MULTILINE))
     assert sent == listed and len(sent) == 5

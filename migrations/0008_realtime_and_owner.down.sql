@@ -1,5 +1,5 @@
--- Drops the triggers, removes our tables from the publication (or drops it, if 0008 created it), and deletes the local
--- owner with all their rows.
+-- Removes our tables from the publication (or drops it, if 0008 created it), and deletes the local owner with all their
+-- rows.
 
 delete from auth.users where id = '00000000-0000-4000-8000-000000000001';
 
@@ -26,10 +26,3 @@ begin
   end loop;
 end
 $$;
-
-drop trigger notify_worker_went on public.workers;
-drop trigger notify_worker_came on public.workers;
-drop trigger notify_head on public.projects;
-drop function private.notify_worker();
-drop function private.notify_head();
-drop function private.notify_in_pieces(text, text[], text, text);
