@@ -15,7 +15,7 @@ from mobvibe_app.preview.hints import PhoneRoute, hint_for
 from mobvibe_app.preview.log import POLL_SECONDS, PreviewLog
 from mobvibe_app.preview.network import find_route
 from mobvibe_app.preview.providers.local import PreviewService
-from mobvibe_worker.errors import ServiceError
+from mobvibe_worker.errors import MobvibeError, ServiceError
 
 log = logging.getLogger(__name__)
 
@@ -120,10 +120,11 @@ class PreviewMonitor:
                     events = watched.log.read() if watched.log else []
                     watched.move(apply(watched.known.facts, events))
                     await asyncio.sleep(POLL_SECONDS)
-        except ServiceError as error:
-            # The supervisor is gone. Opening the preview again also watches it again.
-            log.info("the preview of %s is no longer watched: %s", slug, error)
-            watched.move(replace(watched.known.facts, ended=error.message))
+        except (MobvibeError, OSError) as error:
+            # The supervisor is gone, for example. Opening the preview again also watches it again.
+            log.warning("the preview of %s is no longer watched: %s", slug, error)
+            message = error.message if isinstance(error, MobvibeError) else f"{error}."
+            watched.move(replace(watched.known.facts, ended=message))
         finally:
             if watched.cause is not None:
                 watched.cause.cancel()

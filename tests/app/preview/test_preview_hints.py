@@ -31,6 +31,7 @@ from mobvibe_app.preview.network import find_route, lan_address
 from mobvibe_app.preview.providers.local import PreviewService
 from mobvibe_app.preview.providers.process import ProcessPreview
 from mobvibe_app.supervisor.client import Supervisor
+from mobvibe_worker.errors import InputError
 from mobvibe_worker.jobs import SessionId
 from mobvibe_worker.workspace.publish import ServedFolder
 from support.expo import ExpoSdk
@@ -183,3 +184,16 @@ async def test_a_phone_that_stops_half_way_gets_a_reason(expo_sdk: ExpoSdk) -> N
         )
         await watches.close()
         await supervisor.shutdown()
+
+
+@pytest.mark.parametrize("fault", [OSError("No space left"), InputError("No such host.")])
+async def test_a_preview_that_can_no_longer_be_watched_is_known_to_have_ended(
+    fault: Exception,
+) -> None:
+    async def previews(version: int) -> PreviewService:
+        raise fault
+
+    monitor = PreviewMonitor(previews)
+    monitor.watch(PreviewAddress(SessionId(_ID), "exp://h:1", 54, "", "http://h:1", slug="blind"))
+    await until(lambda: (known := monitor.known("blind")) is not None and bool(known.facts.ended))
+    await monitor.close()
