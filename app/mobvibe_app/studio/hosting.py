@@ -60,9 +60,12 @@ class Hosting:
     async def _warm(self) -> None:
         try:
             await self._environment.previews.warm(self._environment.settings.sdk)
-        except MobvibeError as error:
-            self._report(ServiceStatus("starter", "failed", error.message, error.remedy))
-            self._on_change(TroubleChanged(error.message, error.remedy))
+        except (MobvibeError, OSError) as error:
+            message, remedy = f"The starter cannot be prepared: {error}.", "Try again."
+            if isinstance(error, MobvibeError):
+                message, remedy = error.message, error.remedy
+            self._report(ServiceStatus("starter", "failed", message, remedy))
+            self._on_change(TroubleChanged(message, remedy))
 
     def _report(self, status: ServiceStatus) -> None:
         self._on_change(ServiceChanged(status))
