@@ -14,11 +14,9 @@ from mobvibe_worker.home import Home
 
 
 @pytest.mark.expo
-async def test_a_file_in_the_starters_way_is_reported(tmp_path: Path) -> None:
+async def test_what_stands_in_the_starters_way_is_reported(tmp_path: Path) -> None:
     settings = load_settings({"home": str(tmp_path / "home")})
-    folder = Home(settings.home).sdk(settings.sdk).root
-    folder.parent.mkdir(parents=True)
-    folder.write_text("not a folder")
+    (Home(settings.home).sdk(settings.sdk).root / ".install.lock").mkdir(parents=True)
     environment = build_environment(settings)
     seen: list[Change] = []
     await Hosting(environment, seen.append)._warm()
