@@ -90,18 +90,19 @@ class HeadMirror:
         """Keep the projects of this home in step with their heads, until cancelled."""
         async with asyncio.TaskGroup() as group:
             async for payload in self.listener.subscribe(HEAD_CHANNEL):
-                for project in await self._with_new_heads(payload):
-                    group.create_task(self._follow_head(project, is_new=bool(payload)))
+                moved = _project_id(payload)
+                for project in await self._with_new_heads(moved):
+                    group.create_task(self._follow_head(project, is_new=moved is not None))
                     mirrored = self._mirrored(project)
                     if not mirrored.is_watched:
                         mirrored.is_watched = True
                         group.create_task(self._watch(project))
 
-    async def _with_new_heads(self, payload: str) -> list[Project]:
-        """The project that a notice names; after a gap in the notices all projects that are served here."""
+    async def _with_new_heads(self, moved: ProjectId | None) -> list[Project]:
+        """The project whose head moved; after a gap in the notices (None) all projects that are served here."""
         try:
-            if payload:
-                return [await self.stores.projects.get(ProjectId(UUID(payload)))]
+            if moved is not None:
+                return [await self.stores.projects.get(moved)]
             projects = await self.stores.projects.list(self.owner)
         except NotFound:
             return []
@@ -218,6 +219,14 @@ class HeadMirror:
             folder = ServedFolder(self.home.sdk(project.sdk).served(project.slug))
             self._projects[project.id] = ServedProject(project.id, folder, self.stores.revisions)
         return self._projects[project.id]
+
+
+def _project_id(payload: str) -> ProjectId | None:
+    """The project that a notice names. Any role can send one that names none, which counts as a gap."""
+    try:
+        return ProjectId(UUID(payload))
+    except ValueError:
+        return None
 
 
 async def _check_page(address: PreviewAddress) -> None:

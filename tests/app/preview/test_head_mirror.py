@@ -136,6 +136,21 @@ async def test_a_starter_of_long_ago_gets_no_metro_and_a_deleted_folder_a_new_on
         running.cancel()
 
 
+async def test_a_notice_that_names_no_project_does_not_end_the_host(
+    hosted: Hosted, database_url: str
+) -> None:
+    async with Listener(database_url) as listener:
+        running = asyncio.create_task(hosted.mirror(listener).run())
+        await until(lambda: listener.is_connected)
+        await hosted.pool.execute("select pg_notify('project_head', 'x')")
+        await edit(hosted, b"next")
+        await until(
+            lambda: running.done() or (hosted.folder.root / "App.tsx").read_bytes() == b"next"
+        )
+        assert not running.done()
+        running.cancel()
+
+
 async def finish(hosted: Hosted) -> None:
     """The job's attempt ends green, with a revision that the agent made."""
     revisions = RevisionStore(hosted.pool)
