@@ -8,5 +8,5 @@ drop function
   public.fail_job, public.complete_job, public.held_jobs, public.renew_jobs, public.claim_next_job, public.claim_jobs,
   public.enqueue_job;
 drop function
-  private.notify_worker, private.take_back, private.append_error, private.end_attempts, private.fence,
+  private.notify_worker, private.take_back, private.retriable, private.append_error, private.end_attempts, private.fence,
   private.locked_job, private.lock_lines, private.lock_line;

@@ -331,14 +331,11 @@ begin
 end
 $$;
 
--- Retries up to p_limit dead jobs, the longest dead first, and returns their ids; none means that no other can be
--- retried. Jobs of deleted projects stay dead. So do those that would open more sessions than their owner may have: of
--- an owner's closed sessions, as many reopen as there is room for.
-create function public.retry_all_dead(p_limit integer default 1000) returns setof uuid
-language plpgsql set search_path = '' as $$
-declare
-  dead uuid[];
-begin
+-- Up to p_limit dead jobs that can be retried, of p_among if it is given, the longest dead first. Jobs of deleted projects
+-- stay dead. So do those that would open more sessions than their owner may have: of an owner's closed sessions, as many
+-- reopen as there is room for.
+create function private.retriable(p_limit integer, p_among uuid[] default null) returns uuid[]
+language sql volatile set search_path = '' as $$
   with failed as (
     select
       j.id, j.user_id, j.session_id, j.completed_at,
@@ -347,7 +344,7 @@ begin
     from public.coding_jobs j
     join public.projects p on p.id = j.project_id and p.status <> 'deleted'
     join public.coding_sessions s on s.id = j.session_id
-    where j.status = 'failed'
+    where j.status = 'failed' and (p_among is null or j.id = any (p_among))
   ), placed as (
     select f.*, dense_rank() over (partition by f.user_id, f.is_open order by f.since, f.session_id) as place
     from failed f
@@ -359,17 +356,40 @@ begin
     where p.tier <> 'local' and p.sessions_limit is not null and p.id in (select f.user_id from failed f)
     group by p.id
   )
-  select array_agg(d.id) into dead from (
+  select array_agg(d.id) from (
     select j.id from placed j left join limited l on l.user_id = j.user_id
     where j.is_open or l.user_id is null or j.place <= l.room
     order by j.completed_at limit p_limit
-  ) d;
-  perform private.lock_lines(dead);
-  return query
-    update public.coding_jobs j
-    set status = 'pending', retry_count = 0, run_at = null, error = null
-    where j.id = any (dead) and j.status = 'failed'
-    returning j.id;
+  ) d
+$$;
+
+-- Retries up to p_limit dead jobs and returns their ids; none means that no other can be retried. What can be retried is
+-- decided again under the locks, so that a session that opens meanwhile keeps its owner's jobs dead, and no others.
+create function public.retry_all_dead(p_limit integer default 1000) returns setof uuid
+language plpgsql set search_path = '' as $$
+declare
+  dead uuid[];
+begin
+  loop
+    dead := private.retriable(p_limit);
+    if dead is null then
+      return;
+    end if;
+    perform private.lock_lines(dead);
+    perform from public.coding_sessions s
+    where s.id = any (array(select j.session_id from public.coding_jobs j where j.id = any (dead)))
+    order by s.id for no key update;
+    perform from public.profiles p
+    where p.id = any (array(select j.user_id from public.coding_jobs j where j.id = any (dead)))
+    order by p.id for no key update;
+    dead := private.retriable(p_limit, dead);
+    return query
+      update public.coding_jobs j
+      set status = 'pending', retry_count = 0, run_at = null, error = null
+      where j.id = any (dead) and j.status = 'failed'
+      returning j.id;
+    exit when found;
+  end loop;
 end
 $$;
 
@@ -500,8 +520,9 @@ declare
   verb text;
 begin
   foreach verb in array array[
-    'private.lock_lines', 'private.end_attempts', 'private.take_back', 'public.enqueue_job', 'public.claim_jobs',
-    'public.renew_jobs', 'public.held_jobs', 'public.retry_all_dead', 'public.reclaim_jobs', 'public.reclaim_worker'
+    'private.lock_lines', 'private.end_attempts', 'private.retriable', 'private.take_back', 'public.enqueue_job',
+    'public.claim_jobs', 'public.renew_jobs', 'public.held_jobs', 'public.retry_all_dead', 'public.reclaim_jobs',
+    'public.reclaim_worker'
   ] loop
     execute format('alter function %s set enable_seqscan = off', verb);
     execute format('alter function %s set plan_cache_mode = force_generic_plan', verb);

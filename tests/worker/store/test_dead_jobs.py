@@ -130,6 +130,36 @@ async def test_one_persons_limit_of_sessions_keeps_nobody_elses_jobs_dead(pool: 
     assert len(await claimed(pool, slots=9)) == 4
 
 
+async def test_a_session_that_opens_in_that_moment_keeps_only_its_owners_jobs_dead(
+    pool: Pool,
+) -> None:
+    queue = JobQueue(pool)
+    person = UserId(
+        await pool.fetchval(
+            "insert into auth.users (id, email) values (gen_random_uuid(), 'a@b.example') returning id"
+        )
+    )
+    project = (await ProjectStore(pool).create(person, "App", 54)).id
+    await pool.execute("update profiles set sessions_limit = 1 where id = $1", person)
+    closed = await pool.fetchval(
+        "insert into coding_sessions (project_id, status) values ($1, 'failed') returning id",
+        project,
+    )
+    other = await new_session(pool)
+    await pool.execute(
+        "insert into coding_jobs (session_id, prompt, status, completed_at)"
+        " select id, 'an app', 'failed', now() from unnest($1::uuid[]) as id",
+        [closed, other],
+    )
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("insert into coding_sessions (project_id) values ($1)", project)
+        retrying = asyncio.create_task(queue.retry_all_dead())
+        await until_row(pool, WAITS, seconds=10)
+    assert [(await queue.get(job)).session_id for job in await retrying] == [other]
+    assert await queue.retry_all_dead() == []
+    assert (await queue.stats()).failed == 1
+
+
 async def test_jobs_that_must_stay_dead_hide_no_others_however_many_they_are(pool: Pool) -> None:
     """The longest dead are a crowded person's, in sessions of their own, and two of a session that is open."""
     queue = JobQueue(pool)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import asyncpg
 import pytest
 from asyncpg import Pool
@@ -83,6 +85,17 @@ async def test_an_event_is_of_its_jobs_session(pool: Pool) -> None:
             await log.append(other, [Message("strange")], **more)
         await log.append(job.session_id, [Message("own")], **more)
     assert await log.read(other) == []
+
+
+async def test_ids_carry_the_time_at_which_they_were_made(pool: Pool) -> None:
+    """Postgres 18 has a function of its own for them; before that, it is ours."""
+    before = time.time()
+    ids = [await pool.fetchval("select private.uuid7()") for _ in range(300)]
+    assert len(set(ids)) == 300
+    assert {(one.version, one.variant) for one in ids} == {(7, "specified in RFC 4122")}
+    moments = [(one.int >> 80) / 1000 for one in ids]
+    assert moments == sorted(moments)
+    assert before - 0.1 <= moments[0] and moments[-1] <= time.time() + 0.1
 
 
 @pytest.mark.parametrize("way", ["one", "an insert"])
