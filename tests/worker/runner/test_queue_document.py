@@ -19,7 +19,7 @@ from mobvibe_worker.store.schema.migration_files import migrations_folder
 
 PAGE = (Path(__file__).parents[3] / "docs" / "queue.md").read_text()
 CODE = set(re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL)))
-OF_THE_QUEUE = ("0005_line.sql", "0006_queue.sql", "0009_upkeep.sql")
+OF_THE_QUEUE = ("0005_line.sql", "0006_queue.sql", "0009_retention.sql")
 OTHERS = {"append_events", "complete_attempt", "private.forget_events", "private.recount_jobs"}
 NOT_OF_THE_QUEUE = {
     "budget_usd",

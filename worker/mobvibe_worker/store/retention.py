@@ -1,4 +1,4 @@
-"""Expires sessions and deletes old rows, by the functions of migrations/0009_upkeep.sql."""
+"""Expires sessions and deletes old rows, by the functions of migrations/0009_retention.sql."""
 
 from __future__ import annotations
 

@@ -5,8 +5,8 @@
 -- worker. Expiry only frees a slot: a session with a live job stays open, and a new prompt revives an expired one. Head
 -- revisions, and everything that they need, are never deleted.
 
-create function private.may_keep_house() returns boolean language sql volatile set search_path = '' as $$
-  select pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended('mobvibe upkeep', 0))
+create function private.lock_retention() returns boolean language sql volatile set search_path = '' as $$
+  select pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended('mobvibe retention', 0))
 $$;
 
 -- Takes the project's lock, which every new job of the session needs, so that none can arrive between check and update.
@@ -17,7 +17,7 @@ declare
   one record;
   expired integer := 0;
 begin
-  if not private.may_keep_house() then
+  if not private.lock_retention() then
     return null;
   end if;
   for one in
@@ -56,7 +56,7 @@ language plpgsql set search_path = '' as $$
 declare
   forgotten integer;
 begin
-  if not private.may_keep_house() then
+  if not private.lock_retention() then
     return null;
   end if;
   delete from public.coding_jobs j
@@ -77,7 +77,7 @@ language plpgsql set search_path = '' as $$
 declare
   forgotten integer;
 begin
-  if not private.may_keep_house() then
+  if not private.lock_retention() then
     return null;
   end if;
   delete from public.workers w
@@ -108,7 +108,7 @@ declare
   looked_at integer := 0;
   deleted integer;
 begin
-  if not private.may_keep_house() then
+  if not private.lock_retention() then
     return;
   end if;
   forgotten := 0;
@@ -149,8 +149,8 @@ begin
 end
 $$;
 
-revoke all on function private.may_keep_house, private.forget_events from public;
-grant execute on function private.may_keep_house to service_role;
+revoke all on function private.lock_retention, private.forget_events from public;
+grant execute on function private.lock_retention to service_role;
 -- For the owner only, despite the earlier grant on all functions.
 revoke all on function private.recount_jobs() from service_role;
 revoke all on function public.expire_sessions, public.forget_jobs, public.forget_workers
