@@ -126,6 +126,28 @@ async def test_what_a_claim_brings_after_the_stop_is_handed_back(
     assert (found.attempt, found.retry_count, work.started) == (1, 0, [])
 
 
+async def test_what_cannot_be_handed_back_in_time_is_handed_back_at_the_end(
+    database_url: str, pool: Pool
+) -> None:
+    """The project is locked for longer than a worker that stops waits for its last claim."""
+    queue, work = JobQueue(pool), Endless()
+    job_id = await queue.enqueue(await new_session(pool), "an app")
+    proxy = CuttingProxy(holds=lambda answer: job_id.bytes in answer)
+    async with (
+        proxy.before(database_url) as proxied,
+        at_a_distance(database_url, proxied, work, slots=2) as worker,
+    ):
+        await until(lambda: proxy.held == 1, 10, "the job is claimed, the answer under way")
+        async with pool.acquire() as person, person.transaction():
+            await person.execute("select from projects for no key update")
+            worker.stop()
+            proxy.may_pass.set()
+            await until(lambda: worker.claimer.lost.are_suspected, 20, "it gave up waiting")
+        await until_status(pool, job_id, "pending")
+    found = await queue.get(job_id)
+    assert (found.attempt, found.retry_count, work.started) == (1, 0, [])
+
+
 async def test_however_many_answers_are_lost_every_job_runs_once_and_in_order(
     database_url: str, pool: Pool
 ) -> None:

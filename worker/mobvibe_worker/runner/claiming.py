@@ -97,5 +97,10 @@ class Claimer:
     async def _hand_back(self, job: Job) -> None:
         try:
             await self.claims.hand_back(Attempt(job.id, job.attempt, self.worker))
+        except asyncio.CancelledError:
+            self.lost.suspect()
+            raise
         except StoreError as error:
-            log.warning("job %s waits until its lease runs out: %s", job.id, error)
+            log.warning("job %s was not handed back: %s", job.id, error)
+            if isinstance(error, DatabaseUnreachable):
+                self.lost.suspect()

@@ -15,7 +15,7 @@ from uuid import uuid4
 from mobvibe_worker.errors import StoreError
 from mobvibe_worker.jobs import Attempt, Job, JobId, WorkerId
 from mobvibe_worker.runner.attempt_end import AttemptBorder
-from mobvibe_worker.runner.claiming import Claimer
+from mobvibe_worker.runner.claiming import RECONNECT_SECONDS, Claimer
 from mobvibe_worker.runner.event_buffer import EventBuffer
 from mobvibe_worker.runner.lease_renewal import LeaseRenewal
 from mobvibe_worker.runner.local_workers import LocalWorkers, ProcessIdentity
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-RECONNECT_SECONDS = 1.0
 CHECK_SECONDS = 1.0
 """How often running jobs are checked for cancellation and lost leases. Renewals are rarer."""
 LEAST_PAUSE = 0.25
