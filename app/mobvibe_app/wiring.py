@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from mobvibe_app.environment.environment import Environment
     from mobvibe_app.status import OnStatus
     from mobvibe_app.studio.connected import Connected
-    from mobvibe_app.studio.embedded_worker import EmbeddedWorker
     from mobvibe_app.studio.feed import Feed
     from mobvibe_app.studio.studio import Studio
     from mobvibe_app.ui.app import MobvibeApp
     from mobvibe_worker.jobs import UserId
+    from mobvibe_worker.runner.with_retention import WorkerWithRetention
     from mobvibe_worker.store.connection.listener import Listener
     from mobvibe_worker.toolchain.sandbox import Sandbox
 
@@ -166,12 +166,12 @@ async def _connected(
 
 def _worker(
     settings: AppSettings, dsn: str, pool: Pool, listener: Listener, sandbox: Sandbox | None
-) -> EmbeddedWorker:
-    from mobvibe_app.studio.embedded_worker import EmbeddedWorker
+) -> WorkerWithRetention:
     from mobvibe_worker.runner.wiring import build_retention, build_worker
+    from mobvibe_worker.runner.with_retention import WorkerWithRetention
 
     password = urlsplit(dsn).password
     masked = (dsn, unquote(password)) if password else (dsn,)
-    return EmbeddedWorker(
+    return WorkerWithRetention(
         build_worker(settings, pool, listener, masked, sandbox), build_retention(settings, pool)
     )

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import Any
 
 from mobvibe_worker.errors import InputError
 from mobvibe_worker.home import Home
 from mobvibe_worker.runner.metrics import serving_metrics
 from mobvibe_worker.runner.monitor import Reading, monitor
 from mobvibe_worker.runner.wiring import build_retention, build_worker
+from mobvibe_worker.runner.with_retention import WorkerWithRetention
 from mobvibe_worker.runner.worker import Worker
 from mobvibe_worker.settings import WorkerSettings
 from mobvibe_worker.store.connection.listener import Listener
@@ -54,7 +54,7 @@ async def run_headless(
             settings.monitor_interval_ms / 1000,
             on_reading or (lambda reading: on_line(reading.line())),
         )
-        await _run_beside(worker, monitoring, build_retention(settings, pool).run())
+        await WorkerWithRetention(worker, build_retention(settings, pool)).run(monitoring)
         on_line(f"worker {worker.id}: stopped{_handed_back(worker)}")
 
 
@@ -77,15 +77,6 @@ def _usable(settings: WorkerSettings, sandbox: Sandbox | None) -> str:
 def _handed_back(worker: Worker) -> str:
     jobs = worker.tally.outcomes["handed back"]
     return f", {jobs} job(s) handed back" if jobs else ""
-
-
-async def _run_beside(worker: Worker, *others: Coroutine[Any, Any, None]) -> None:
-    """Run the worker to its end, and the others until then."""
-    async with asyncio.TaskGroup() as group:
-        beside = [group.create_task(other) for other in others]
-        await worker.run()
-        for task in beside:
-            task.cancel()
 
 
 def _stop_on_signals(worker: Worker, drain_seconds: float, on_line: Callable[[str], None]) -> None:
