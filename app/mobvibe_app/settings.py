@@ -9,6 +9,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import SettingsConfigDict
 
 from mobvibe_worker.errors import InputError
+from mobvibe_worker.jobs import Provider
 from mobvibe_worker.settings import WorkerSettings
 
 
@@ -23,7 +24,7 @@ class AppSettings(WorkerSettings):
     """How Postgres runs if there is no DATABASE_URL."""
     postgres_image: str = "postgres:18"
     """The image of Postgres in a container: the official one, or one that takes the same variables."""
-    preview: Literal["auto", "docker", "process"] = "auto"
+    preview: Literal["auto", Provider] = "auto"
     """How previews run."""
     expo_base_image: str = "node:24-bookworm-slim"
     """The base of the Expo image: any image with Node and npm."""

@@ -21,6 +21,8 @@ WorkerId = NewType("WorkerId", str)
 JobStatus = Literal["pending", "processing", "completed", "failed", "cancelled"]
 SessionStatus = Literal["pending", "active", "paused", "completed", "failed", "expired"]
 Platform = Literal["web", "mobile"]
+Provider = Literal["docker", "process"]
+"""What runs previews. The table also accepts "railway", which no code writes."""
 
 # The local owner of a home: a seeded auth.users row (migrations), tier `local`.
 LOCAL_OWNER = UserId(UUID("00000000-0000-4000-8000-000000000001"))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from mobvibe_app.supervisor.choices import Choices
 from mobvibe_worker.home import Home
+from mobvibe_worker.jobs import Provider
 
 Service = Literal["postgres", "preview"]
-Mode = Literal["docker", "embedded", "process"]
+Mode = Literal["embedded", Provider]
 SERVICES: tuple[Service, ...] = ("postgres", "preview")
 _WITHOUT_ENGINE: dict[Service, Mode] = {"postgres": "embedded", "preview": "process"}
 _CHOICE = "modes"
@@ -80,4 +81,5 @@ class Modes:
 
 
 def _mode(name: str) -> Mode:
-    return "docker" if name == "docker" else "embedded" if name == "embedded" else "process"
+    modes: dict[str, Mode] = {mode: mode for mode in get_args(Mode)}
+    return modes.get(name, "process")

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-from mobvibe_worker.jobs import Platform, SessionId
-
-Provider = Literal["process", "docker"]
+from mobvibe_worker.jobs import Platform, Provider, SessionId
 
 
 @dataclass(frozen=True, slots=True)

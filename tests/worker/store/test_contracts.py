@@ -119,13 +119,16 @@ def test_a_job_has_columns_of_its_row_with_their_types() -> None:
         (revisions.RevisionSource, rows.ProjectRevisionsSource),
         (EventType, rows.SessionEventsEventType),
         (rules.ProjectStatus, rows.ProjectsStatus),
-        (rules.PreviewProvider, rows.PreviewContainersProvider),
         (rules.PreviewStatus, rows.PreviewContainersStatus),
         (rules.Tier, rows.ProfilesTier),
     ],
 )
 def test_the_products_words_are_the_databases(curated: object, generated: object) -> None:
     assert sorted(get_args(curated)) == sorted(get_args(generated))
+
+
+def test_the_table_of_previews_accepts_every_provider() -> None:
+    assert set(get_args(jobs.Provider)) <= set(get_args(rows.PreviewContainersProvider))
 
 
 def test_every_status_has_its_rule() -> None:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from mobvibe_worker.errors import NotFound
-from mobvibe_worker.jobs import ProjectId, SessionId, UserId
+from mobvibe_worker.jobs import ProjectId, Provider, SessionId, UserId
 from mobvibe_worker.store.connection.execute import Source, repeatable
 from mobvibe_worker.store.connection.rows import (
     PreviewContainersInsert,
@@ -16,7 +16,7 @@ from mobvibe_worker.store.connection.rows import (
     PreviewContainersUpdate,
 )
 from mobvibe_worker.store.connection.table import Page, Table
-from mobvibe_worker.store.rules import PreviewProvider, PreviewStatus
+from mobvibe_worker.store.rules import PreviewStatus
 from mobvibe_worker.store.tables import PREVIEWS, SESSIONS
 
 _BY_CONTAINER = Table("preview_containers", PreviewContainersRow, key="container_id")
@@ -26,7 +26,7 @@ _RUNNING = "status in ('starting', 'running')"
 _OF_HOME = "container_id like '%-' || $1 || '-preview-%'"
 
 
-def container_id(provider: PreviewProvider, home_id: str, slug: str) -> str:
+def container_id(provider: Provider, home_id: str, slug: str) -> str:
     """The unique name of a project's preview in one home; for Docker also the container's name."""
     return f"{'mobvibe' if provider == 'docker' else provider}-{home_id}-preview-{slug}"
 
@@ -39,7 +39,7 @@ class Preview:
     session_id: SessionId
     project_id: ProjectId
     user_id: UserId
-    provider: PreviewProvider
+    provider: str
     metro_url: str
     status: PreviewStatus
     last_activity_at: datetime
@@ -56,7 +56,7 @@ class PreviewRegistry:
         self,
         session_id: SessionId,
         project_id: ProjectId,
-        provider: PreviewProvider,
+        provider: Provider,
         container_id: str,
         metro_url: str,
         status: PreviewStatus,

@@ -11,7 +11,6 @@ from mobvibe_worker.jobs import SessionStatus
 
 Tier = Literal["free", "pro", "team", "local"]
 ProjectStatus = Literal["active", "archived", "deleted"]
-PreviewProvider = Literal["docker", "process", "railway"]
 PreviewStatus = Literal["starting", "running", "stopped", "error"]
 
 NAME_LIMIT = 200

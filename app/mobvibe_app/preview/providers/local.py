@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mobvibe_app.preview.address import Provider
 from mobvibe_app.preview.events import new_mark, printed_lines
 from mobvibe_app.preview.facts import Usage
 from mobvibe_app.preview.log import PreviewLog
@@ -20,6 +19,7 @@ from mobvibe_app.supervisor.protocol import RunningService
 from mobvibe_app.supervisor.service_log import ServiceLog
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home
+from mobvibe_worker.jobs import Provider
 from mobvibe_worker.processes.locks import held
 from mobvibe_worker.toolchain.metro import MetroClient, last_words
 from mobvibe_worker.toolchain.sdks import Sdk
