@@ -18,7 +18,7 @@ create table private.job_counts (
   jobs bigint not null
 ) with (fillfactor = 10, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0);
 comment on table private.job_counts is
-  'Jobs by status: the sum over all rows of a status. A writer updates a row that nobody has locked, or adds one.';
+  'Jobs by status: the sum over all rows of a status. A writer updates a row that is not locked, or adds one.';
 alter table private.job_counts enable row level security;
 grant select on private.job_counts to service_role;
 create policy service_all on private.job_counts for all to service_role using (true) with check (true);
