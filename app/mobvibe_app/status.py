@@ -26,6 +26,8 @@ class ServiceStatus:
     all_bytes: int | None = None
     project: str = ""
     """The slug of the project whose preview this is; empty for all of a home's previews."""
+    can_start_again: bool = False
+    """Whether a person can start this preview again, which ended or was stopped."""
 
 
 OnStatus = Callable[[ServiceStatus], None]

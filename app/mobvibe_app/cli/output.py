@@ -58,3 +58,5 @@ class Output:
             self.note(f"{status.name:<9} {status.state}{part}  {status.detail}".rstrip())
             if status.state == "failed" and status.remedy:
                 self.note(f"          {status.remedy}")
+            if status.can_start_again:
+                self.note("          Showing the project in `mobvibe-tui` starts it again.")

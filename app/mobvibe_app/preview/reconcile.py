@@ -142,8 +142,12 @@ class Reconciler:
         await self._stores.previews.stopped(row.container_id, "error" if cause else "stopped")
         await self._stores.sessions.unset_preview(row.session_id, row.container_id)
         if cause:
-            remedy = f"See `mobvibe-tui logs {service_name(slug)}`; p starts it again."
-            self.mirror.on_status(ServiceStatus("preview", "failed", cause, remedy, project=slug))
+            remedy = f"See `mobvibe-tui logs {service_name(slug)}`."
+            self.mirror.on_status(
+                ServiceStatus(
+                    "preview", "failed", cause, remedy, project=slug, can_start_again=True
+                )
+            )
 
     async def _register(self, preview: RunningPreview) -> None:
         """Serve what runs unregistered, which registers it; stop it if it has no session here."""
@@ -169,8 +173,12 @@ class Reconciler:
             await self._stores.previews.stopped(row.container_id)
             await self._stores.sessions.unset_preview(row.session_id, row.container_id)
             minutes = round(self.idle_after.total_seconds() / 60)
-            words = f"{project.slug}: no phone for {minutes} minutes; p starts it again"
-            self.mirror.on_status(ServiceStatus("preview", "stopped", words, project=project.slug))
+            words = f"{project.slug}: no phone for {minutes} minutes"
+            self.mirror.on_status(
+                ServiceStatus(
+                    "preview", "stopped", words, project=project.slug, can_start_again=True
+                )
+            )
 
     async def _store_console(self, since: float) -> None:
         """Append what the running apps print to their sessions; lines before `since` are stored already."""

@@ -153,7 +153,7 @@ class Feed:
         if self._person is not None:
             raise InputError(
                 f"This is what {self._person} sees: here nothing is changed.",
-                "Go back to your own view first (ctrl+p, My own view).",
+                "Go back to your own view first, with My own view in the palette.",
             )
 
     async def _look(self) -> None:

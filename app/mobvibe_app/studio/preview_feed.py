@@ -91,7 +91,7 @@ def _served(address: PreviewAddress | None) -> ServiceStatus:
 def _ended(slug: str, cause: str) -> ServiceStatus:
     if not cause:
         return ServiceStatus(
-            "preview", "stopped", f"{slug}: stopped; p starts it again", project=slug
+            "preview", "stopped", f"{slug}: stopped", project=slug, can_start_again=True
         )
-    remedy = f"See `mobvibe-tui logs preview-{slug}`; p starts it again."
-    return ServiceStatus("preview", "failed", cause, remedy, project=slug)
+    remedy = f"See `mobvibe-tui logs preview-{slug}`."
+    return ServiceStatus("preview", "failed", cause, remedy, project=slug, can_start_again=True)

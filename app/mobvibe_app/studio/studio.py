@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 RETRY_SECONDS = 2.0
 PAUSES_SECONDS = (0.5, 1.0, 2.0, 5.0)
 """The pauses before attempts to restart what ended by itself; the last one repeats."""
-QUIT = "Quit with q and start again; everything stored stays."
+QUIT = "Quit and start again; everything stored stays."
 STEADY_SECONDS = 30.0
 """After running this long, the pauses start over."""
 

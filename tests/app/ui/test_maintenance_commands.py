@@ -26,6 +26,14 @@ async def test_the_palette_restarts_and_rebuilds_services() -> None:
         await on.until(lambda: "Restart Postgres" not in on.commands)
 
 
+def test_a_preview_that_can_start_again_names_the_key_for_it() -> None:
+    stopped = ServiceStatus("preview", "stopped", "tips: stopped", can_start_again=True)
+    (line,) = service_lines(stopped, 60)
+    assert line.plain.endswith("tips: stopped; p starts it again")
+    failed = ServiceStatus("preview", "failed", "it ended", "See its log.", can_start_again=True)
+    assert service_lines(failed, 60)[-1].plain.strip() == "See its log; p starts it again."
+
+
 def test_a_build_shows_its_progress_as_a_pull_does() -> None:
     states: tuple[ServiceState, ...] = ("building", "downloading")
     for state in states:

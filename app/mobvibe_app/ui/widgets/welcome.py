@@ -52,7 +52,7 @@ def _headline(*, is_empty: bool, has_demos: bool) -> Content:
         ("Describe an app. Scan the code. It is on your phone.", "bold"),
         "\n\n",
         (shown("prompt"), "bold $text-accent"),
-        "  describe an app below, and press enter",
+        f"  describe an app below, and press {shown('prompt.send')}",
     )
     if not has_demos:
         return words

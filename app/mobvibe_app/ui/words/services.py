@@ -5,6 +5,7 @@ from __future__ import annotations
 from textual.content import Content
 
 from mobvibe_app.status import ServiceState, ServiceStatus
+from mobvibe_app.ui.commands import shown
 from mobvibe_app.ui.words.values import MUTED, one_line, shortened
 
 DOTS: dict[ServiceState, tuple[str, str]] = {
@@ -29,10 +30,19 @@ def state_words(status: ServiceStatus) -> str:
     words = one_line(status.detail) or ("" if status.state == "healthy" else status.state)
     if status.progress is not None and status.state in UNDER_WAY:
         words = f"{words} {round(status.progress * 100)} %".strip()
+    if status.can_start_again and status.state == "stopped":
+        words = f"{words}; {shown('qr')} starts it again"
     port = "" if status.port is None else f":{status.port}"
     if port and port not in words:
         words = f"{port} {words}".strip()
     return words or "ready"
+
+
+def remedy_words(status: ServiceStatus) -> str:
+    remedy = one_line(status.remedy)
+    if status.can_start_again:
+        return f"{remedy.removesuffix('.')}; {shown('qr')} starts it again."
+    return remedy
 
 
 def bar(progress: float, width: int) -> Content:
@@ -49,11 +59,12 @@ def service_lines(status: ServiceStatus, width: int) -> list[Content]:
     head = Content.assemble(dot(status), " ", (name, "bold" if status.state == "failed" else ""))
     lines = [head + Content.styled(shortened(words, width - 11), style)]
     if status.state == "failed":
-        reasons = [words, one_line(status.remedy)] if len(words) > width - 11 else [status.remedy]
+        remedy = remedy_words(status)
+        reasons = [words, remedy] if len(words) > width - 11 else [remedy]
         if reasons[0] == words:
             lines = [head]
         for text in filter(None, reasons):
-            lines.extend(Content(one_line(text)).stylize(style).wrap(max(width - 2, 10)))
+            lines.extend(Content(text).stylize(style).wrap(max(width - 2, 10)))
     elif status.progress is not None and status.state in UNDER_WAY:
         lines.append(Content("  ") + bar(status.progress, max(width - 2, 4)))
     return lines
