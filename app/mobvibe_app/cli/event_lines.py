@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mobvibe_app.studio.event_marks import CHANGE_MARKS, glyph
+from mobvibe_app.ui.words.event_marks import CHANGE_MARKS, glyph
 from mobvibe_worker.events import (
     Completion,
     ErrorRaised,

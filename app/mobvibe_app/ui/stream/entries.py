@@ -7,8 +7,8 @@ from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Literal
 
-from mobvibe_app.studio.event_marks import CHANGE_MARKS, glyph
 from mobvibe_app.ui.commands import shown
+from mobvibe_app.ui.words.event_marks import CHANGE_MARKS, glyph
 from mobvibe_app.ui.words.values import count, duration, money, one_line, shortened_path
 from mobvibe_worker.events import (
     Completion,

@@ -1,1 +1,1 @@
-"""Puts values into words for the screen."""
+"""Puts values into words and marks for the screen; the command line uses the marks."""
