@@ -20,7 +20,7 @@ begin
     select r.prrelid::regclass::text
     from pg_catalog.pg_publication p join pg_catalog.pg_publication_rel r on r.prpubid = p.oid
     where p.pubname = 'supabase_realtime'
-      and r.prrelid in ('public.coding_jobs'::regclass, 'public.session_events'::regclass)
+      and r.prrelid in (to_regclass('public.coding_jobs'), to_regclass('public.session_events'))
   loop
     execute 'alter publication supabase_realtime drop table ' || listed;
   end loop;

@@ -7,7 +7,10 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from urllib.parse import urlsplit
+
+import asyncpg
 
 from mobvibe_app.cli.output import Output
 from mobvibe_app.postgres.programs import copy_with_dump
@@ -97,21 +100,25 @@ async def reset(settings: AppSettings, flags: argparse.Namespace, out: Output) -
         what = f"Every project, session and event in {_place_of(dsn)}"
         if not flags.yes and not await _is_sure("reset", what, out):
             return 2
-        if not flags.without_export:
-            await _export(dsn, Home(settings.home), out)
         runner = MigrationRunner(dsn)
-        _print(out, await runner.clear(), "rolled back")
+        on_locked = None if flags.without_export else partial(_export, Home(settings.home), out)
+        taken_back = await runner.clear(on_locked)
+        if not taken_back:
+            out.note("nothing was deleted, as no migration is recorded in this database")
+        _print(out, taken_back, "rolled back")
         _print(out, await runner.migrate(), "applied")
         if flags.seed:
             await _seed(dsn, out)
     return 0
 
 
-async def _export(dsn: str, home: Home, out: Output) -> None:
+async def _export(
+    home: Home, out: Output, connection: asyncpg.Connection, tables: list[str]
+) -> None:
     """Raises ExportFailed, and then nothing may be deleted."""
     moment = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     try:
-        written = await export_projects(dsn, home.exports / moment)
+        written = await export_projects(connection, tables, home.exports / moment)
     except ExportFailed as error:
         raise ExportFailed(
             error.message,

@@ -10,10 +10,13 @@ from pathlib import Path
 from mobvibe_worker.errors import MigrationRefused
 
 _NAME = re.compile(r"(?P<version>\d{4})_(?P<name>[a-z0-9_]+?)(?P<down>\.down)?\.sql")
-_TABLE = re.compile(r"^create table (?:if not exists )?public\.(\w+)", re.IGNORECASE | re.MULTILINE)
+_TABLE = re.compile(
+    r"^create table (?:if not exists )?((?:public|private)\.\w+)", re.IGNORECASE | re.MULTILINE
+)
 _FUNCTION = re.compile(
     r"^create (?:or replace )?function public\.(\w+)", re.IGNORECASE | re.MULTILINE
 )
+_BLOCK = re.compile(r"^do \$\$\n.*?^\$\$;", re.IGNORECASE | re.MULTILINE | re.DOTALL)
 _NO_TRANSACTION = "-- mobvibe:no-transaction"
 
 
@@ -35,6 +38,21 @@ class MigrationFile:
         """Changes if the file is edited after it was applied."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
+    @property
+    def tables(self) -> frozenset[str]:
+        """The tables that it creates, as `public.NAME` or `private.NAME`."""
+        return frozenset(_TABLE.findall(self.text))
+
+    @property
+    def functions(self) -> frozenset[str]:
+        """The names of the functions of `public` that it creates."""
+        return frozenset(_FUNCTION.findall(self.text))
+
+    @property
+    def host_cleanup(self) -> list[str]:
+        """The blocks of its way down that drop what it created for the host, which carries the mark `mobvibe-shim`."""
+        return [block for block in _BLOCK.findall(self.down or "") if "'mobvibe-shim'" in block]
+
 
 def runs_by_itself(script: str) -> bool:
     """Whether the script asks to run outside a transaction."""
@@ -47,18 +65,16 @@ def migrations_folder() -> Path:
     return packaged if packaged.is_dir() else Path(__file__).parents[4] / "migrations"
 
 
-def our_tables(folder: Path | None = None) -> frozenset[str]:
+def our_tables() -> frozenset[str]:
     """The tables of `public` that the migrations create. The database may hold others."""
-    return _made(_TABLE, folder)
+    made = frozenset[str]().union(*(file.tables for file in read_migrations(migrations_folder())))
+    return frozenset(
+        name.removeprefix("public.") for name in made if name.startswith("public.")
+    )
 
 
-def our_functions(folder: Path | None = None) -> frozenset[str]:
-    return _made(_FUNCTION, folder)
-
-
-def _made(what: re.Pattern[str], folder: Path | None) -> frozenset[str]:
-    files = read_migrations(folder or migrations_folder())
-    return frozenset(name for file in files for name in what.findall(file.text))
+def our_functions() -> frozenset[str]:
+    return frozenset[str]().union(*(file.functions for file in read_migrations(migrations_folder())))
 
 
 def read_migrations(folder: Path) -> list[MigrationFile]:

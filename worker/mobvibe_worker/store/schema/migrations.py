@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import asyncpg
 
@@ -25,7 +25,7 @@ from mobvibe_worker.store.schema.migration_files import (
     read_migrations,
     runs_by_itself,
 )
-from mobvibe_worker.store.schema.wipe import wipe
+from mobvibe_worker.store.schema.wipe import find_tables, wipe
 
 _RESET = "`mobvibe-tui db reset` exports the projects' files, then starts with an empty database."
 LOCK_KEY = 0x6D6F6276
@@ -41,6 +41,7 @@ create table if not exists mobvibe_migrations.applied (
   applied_by text not null default current_user
 );
 """
+_IN_USE = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
 # What a failed `create index concurrently` leaves behind.
 _HALF_MADE = """
 select indexrelid::regclass::text as name from pg_catalog.pg_index where not indisvalid order by 1
@@ -57,6 +58,9 @@ class Applied:
     version: int
     name: str
     milliseconds: int
+
+
+OnLocked: TypeAlias = Callable[[asyncpg.Connection, list[str]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,23 +101,37 @@ class MigrationRunner:
             steps = [_way_down(files, row) for row in reversed(applied) if row["version"] > to]
             return [await _run(connection, file, "down") for file in steps]
 
-    async def clear(self) -> list[Applied]:
-        """Remove everything the migrations made, in one transaction, also if they were changed since.
+    async def clear(self, on_locked: OnLocked | None = None) -> list[Applied]:
+        """Remove what the recorded migrations made, in one transaction, also if they were changed since.
 
-        Returns what was taken back, the newest first. Raises MigrationFailed, MigrationRefused, DatabaseUnreachable.
+        `on_locked` gets the connection and our tables that exist once nobody else can change them; if it raises,
+        nothing is removed. Returns what was taken back, the newest first; without a recorded migration, nothing.
+        Raises MigrationFailed, MigrationRefused, SchemaTooNew, DatabaseUnreachable.
         """
+        by_version = {file.version: file for file in read_migrations(self._folder)}
         async with self._locked() as connection:
             applied = await _history(connection)
+            if not applied:
+                return []
+            newest = applied[-1]["version"]
+            if newest > max(by_version):
+                raise _too_new(newest, max(by_version))
+            files = [by_version[row["version"]] for row in applied if row["version"] in by_version]
             started = time.monotonic()
             try:
-                await wipe(connection)
+                async with connection.transaction():
+                    await connection.execute("set local lock_timeout = '5s'")
+                    if tables := await find_tables(connection, files):
+                        await connection.execute(
+                            f"lock table {', '.join(tables)} in access exclusive mode"
+                        )
+                    if on_locked:
+                        await on_locked(connection, tables)
+                    await wipe(connection, files)
             except asyncpg.PostgresError as error:
                 if is_lost(error):
                     raise
-                raise MigrationFailed(
-                    f"The database cannot be emptied: {str(error).rstrip('.')}.",
-                    "Nothing was deleted. Remove what is in the way, or use another database.",
-                ) from error
+                raise _not_emptied(error) from error
             took = round((time.monotonic() - started) * 1000)
         return [Applied(row["version"], row["name"], took) for row in reversed(applied)]
 
@@ -196,9 +214,7 @@ def _pending(files: list[MigrationFile], applied: list[asyncpg.Record]) -> list[
     by_version = {file.version: file for file in files}
     newest = max((row["version"] for row in applied), default=0)
     if newest > files[-1].version:
-        raise SchemaTooNew(
-            f"The database is at migration {newest:04}; this mobvibe-tui knows {files[-1].version:04}."
-        )
+        raise _too_new(newest, files[-1].version)
     for row in applied:
         file = by_version.get(row["version"])
         if file is None or file.name != row["name"]:
@@ -221,6 +237,26 @@ def _pending(files: list[MigrationFile], applied: list[asyncpg.Record]) -> list[
                 "Give it the next free number.",
             )
     return pending
+
+
+def _too_new(newest: int, known: int) -> SchemaTooNew:
+    return SchemaTooNew(
+        f"The database is at migration {newest:04}; this mobvibe-tui knows {known:04}."
+    )
+
+
+def _not_emptied(error: asyncpg.PostgresError) -> MigrationFailed:
+    if isinstance(error, _IN_USE):
+        return MigrationFailed(
+            "The database cannot be emptied while another program is using it.",
+            "Nothing was deleted. Close that program, then try again.",
+        )
+    # The detail names what depends on ours, one a line.
+    reason = "; ".join(str(error.detail or error.args[0]).splitlines()).rstrip(".")
+    return MigrationFailed(
+        f"The database cannot be emptied: {reason}.",
+        "Nothing was deleted. Remove what is in the way, or use another database.",
+    )
 
 
 def _way_down(files: dict[int, MigrationFile], row: asyncpg.Record) -> MigrationFile:
