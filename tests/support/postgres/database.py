@@ -14,7 +14,9 @@ from mobvibe_worker.jobs import LOCAL_OWNER, Attempt, Job, SessionId, WorkerId
 from mobvibe_worker.revisions import CHECK_NAMES, Check, CheckReport
 from mobvibe_worker.store.claims import Claims
 from mobvibe_worker.store.connection.pool import open_pool
+from mobvibe_worker.store.connection.user_view import Person
 from mobvibe_worker.store.job_queue import JobQueue
+from mobvibe_worker.store.profiles import ProfileStore
 from mobvibe_worker.store.projects import ProjectStore
 from mobvibe_worker.store.schema.migrations import MigrationRunner
 from mobvibe_worker.store.sessions import SessionStore
@@ -66,6 +68,12 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
     opened = await open_pool(database_url, size=10)
     yield opened
     await opened.close()
+
+
+async def signed_up(pool: Pool, email: str) -> Person:
+    """A new person, as the platform's own sign-up makes one."""
+    await pool.execute("insert into auth.users (email) values ($1)", email)
+    return await ProfileStore(pool).person(email)
 
 
 async def new_session(pool: Pool, name: str = "Coffee timer") -> SessionId:

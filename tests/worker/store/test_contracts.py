@@ -131,11 +131,6 @@ def test_the_table_of_previews_accepts_every_provider() -> None:
     assert set(get_args(jobs.Provider)) <= set(get_args(rows.PreviewContainersProvider))
 
 
-def test_every_status_has_its_rule() -> None:
-    assert set(rules.SESSION_CHANGES) == set(get_args(jobs.SessionStatus))
-    assert set(rules.PROJECT_CHANGES) == set(get_args(rules.ProjectStatus))
-
-
 @pytest.fixture(scope="session")
 def postgres_meta() -> Path:
     """Supabase's own generator, installed once per machine into the tests' cache."""

@@ -40,7 +40,7 @@ from mobvibe_worker.store.profiles import ProfileStore
 from mobvibe_worker.store.schema.migrations import MigrationRunner
 from mobvibe_worker.store.sessions import SessionStore
 from support.polling import patient, until, within
-from support.postgres.database import new_session
+from support.postgres.database import new_session, signed_up
 
 SUPABASE = "postgresql://u:hunter2secret@aws-0-eu.pooler.supabase.com:6543/postgres"
 
@@ -173,7 +173,7 @@ def _is_open() -> bool:
 async def test_a_real_transaction_pooler_breaks_nothing(pool: Pool, pooler_url: str) -> None:
     """A prepared statement is lost between two transactions there; our pool prepares none."""
     session = await new_session(pool)
-    ada = await ProfileStore(pool).create("ada@example.com")
+    ada = await signed_up(pool, "ada@example.com")
 
     first, second = await asyncpg.connect(pooler_url), await asyncpg.connect(pooler_url)
     prepared = await first.prepare("select $1::text")

@@ -8,14 +8,13 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from mobvibe_worker.errors import NotFound
 from mobvibe_worker.events import Payload, to_data
-from mobvibe_worker.jobs import Attempt, Job, JobId, ProjectId, RevisionId, WorkerId
+from mobvibe_worker.jobs import Attempt, Job, JobId, RevisionId, WorkerId
 from mobvibe_worker.revisions import CheckReport, FileTree
 from mobvibe_worker.store.connection.execute import Source, once, repeatable
 from mobvibe_worker.store.connection.rows import HeldJobsRow, RenewJobsRow
 from mobvibe_worker.store.connection.table import Table, each, only, only_or_none
-from mobvibe_worker.store.revisions import pack
+from mobvibe_worker.store.revisions import pack, project_of
 
 _COLUMNS = ", ".join(column.name for column in fields(Job))
 _RENEWED = Table("renew_jobs", RenewJobsRow, key="job_id")
@@ -104,7 +103,7 @@ class Claims:
         """
         if not work.report.is_green:
             raise ValueError("a job is completed with a green report only")
-        project_id = await self._project_of(attempt.job_id)
+        project_id = await project_of(self._source, attempt.job_id)
         packed = await pack(self._source, project_id, work.files)
         rows = await repeatable(
             self._source,
@@ -163,13 +162,6 @@ class Claims:
             self._source, "select public.reclaim_worker($1, $2)", worker, host_key
         )
         return [JobId(found) for found in each(rows, UUID)]
-
-    async def _project_of(self, job_id: JobId) -> ProjectId:
-        sql = "select j.project_id from public.coding_jobs j where j.id = $1"
-        found = only_or_none(await repeatable(self._source, sql, job_id), UUID)
-        if found is None:
-            raise NotFound(f"There is no job {job_id}.", "`mobvibe-tui jobs` lists them.")
-        return ProjectId(found)
 
 
 def _pairs(attempts: Sequence[Attempt]) -> tuple[list[JobId], list[int]]:

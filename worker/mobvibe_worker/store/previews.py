@@ -15,7 +15,7 @@ from mobvibe_worker.store.connection.rows import (
     PreviewContainersRow,
     PreviewContainersUpdate,
 )
-from mobvibe_worker.store.connection.table import Page, Table
+from mobvibe_worker.store.connection.table import Table
 from mobvibe_worker.store.rules import PreviewStatus
 from mobvibe_worker.store.tables import PREVIEWS, SESSIONS
 
@@ -78,21 +78,6 @@ class PreviewRegistry:
         changes = ("session_id", "project_id", "user_id", "metro_url", "status")
         await _BY_CONTAINER.put(self._source, values, changes, "last_activity_at = now()")
 
-    async def get(self, container_id: str) -> Preview:
-        """One preview. Raises NotFound."""
-        rows = await PREVIEWS.find(self._source, "container_id = $1", container_id)
-        if not rows:
-            raise NotFound(f"There is no preview {container_id!r}.")
-        return _preview(rows[0])
-
-    async def page(
-        self, user_id: UserId, *, cursor: str | None = None, limit: int = 50
-    ) -> Page[Preview]:
-        page = await PREVIEWS.page(
-            self._source, "user_id = $1", [user_id], cursor=cursor, limit=limit
-        )
-        return Page(tuple(map(_preview, page.items)), page.cursor)
-
     async def of_home(self, home_id: str) -> list[Preview]:
         rows = await PREVIEWS.find(self._source, f"{_OF_HOME} and {_RUNNING}", home_id)
         return [_preview(row) for row in rows]
@@ -106,15 +91,6 @@ class PreviewRegistry:
             " and (j.status in ('pending', 'processing') or j.updated_at > now() - $2::interval))"
         )
         rows = await PREVIEWS.find(self._source, condition, home_id, longer_than)
-        return [_preview(row) for row in rows]
-
-    async def idle(self, longer_than: timedelta, limit: int = 100) -> list[Preview]:
-        """Running previews that were unused for that long, the longest idle first."""
-        condition = (
-            "last_activity_at < now() - $1::interval and status in ('starting', 'running')"
-            " order by last_activity_at limit $2"
-        )
-        rows = await PREVIEWS.find(self._source, condition, longer_than, limit)
         return [_preview(row) for row in rows]
 
     async def measured(self, container_id: str, usage: Mapping[str, Any]) -> None:

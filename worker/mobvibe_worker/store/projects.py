@@ -9,15 +9,8 @@ from typing import cast
 from mobvibe_worker.errors import Conflict, InputError, NotFound
 from mobvibe_worker.jobs import ProjectId, RevisionId, UserId
 from mobvibe_worker.store.connection.execute import Source
-from mobvibe_worker.store.connection.rows import ProjectsInsert, ProjectsRow, ProjectsUpdate
-from mobvibe_worker.store.connection.table import Page
-from mobvibe_worker.store.rules import (
-    NAME_LIMIT,
-    PROJECT_CHANGES,
-    ProjectChanges,
-    ProjectStatus,
-    checked,
-)
+from mobvibe_worker.store.connection.rows import ProjectsInsert, ProjectsRow
+from mobvibe_worker.store.rules import NAME_LIMIT, ProjectStatus, checked
 from mobvibe_worker.store.tables import PROJECTS, sdk_of
 
 
@@ -37,7 +30,7 @@ class Project:
 
 
 class ProjectStore:
-    """Creates and finds projects. Deleted ones can be restored; `by_slug` and `list` leave them out."""
+    """Creates and finds projects. `by_slug` and `list` leave out deleted ones."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -86,65 +79,6 @@ class ProjectStore:
     async def list(self, user_id: UserId) -> builtins.list[Project]:
         condition = "user_id = $1 and status <> 'deleted' order by created_at desc, id desc"
         return [_project(row) for row in await PROJECTS.find(self._source, condition, user_id)]
-
-    async def page(
-        self,
-        user_id: UserId,
-        status: ProjectStatus = "active",
-        *,
-        cursor: str | None = None,
-        limit: int = 50,
-    ) -> Page[Project]:
-        condition = "user_id = $1 and status = $2"
-        page = await PROJECTS.page(
-            self._source, condition, [user_id, status], cursor=cursor, limit=limit
-        )
-        return Page(tuple(map(_project, page.items)), page.cursor)
-
-    async def update(self, project_id: ProjectId, changes: ProjectChanges) -> Project:
-        """Change what a person may change. Raises NotFound (even if only deleted), Denied."""
-        values: ProjectsUpdate = {}
-        if changes.name is not None:
-            values["name"] = changes.name
-        if changes.description is not None:
-            values["description"] = changes.description
-        if changes.expo_config is not None:
-            values["expo_config"] = dict(changes.expo_config)
-        row = await PROJECTS.update(self._source, project_id, values, "status <> 'deleted'")
-        if row is None:
-            raise NotFound(f"There is no project {project_id}.")
-        return _project(row)
-
-    async def archive(self, project_id: ProjectId) -> Project:
-        """Archive a project. Raises NotFound, Conflict."""
-        return await self._become(project_id, "archived")
-
-    async def delete(self, project_id: ProjectId) -> Project:
-        """Mark a project as deleted. Its slug becomes free, its revisions stay. Raises NotFound."""
-        return await self._become(project_id, "deleted")
-
-    async def restore(self, project_id: ProjectId) -> Project:
-        """Restore a deleted or archived project. Raises NotFound, Conflict if its slug is taken by now."""
-        try:
-            return await self._become(project_id, "active")
-        except Conflict as error:
-            if error.__cause__ is None:
-                raise
-            raise Conflict(
-                "Another project has this name by now.",
-                "Delete or rename that one first.",
-            ) from error
-
-    async def _become(self, project_id: ProjectId, status: ProjectStatus) -> Project:
-        before = [old for old, allowed in PROJECT_CHANGES.items() if status in allowed]
-        allowed = ", ".join(f"'{each}'" for each in [*before, status])
-        row = await PROJECTS.update(
-            self._source, project_id, {"status": status}, f"status in ({allowed})"
-        )
-        if row is None:
-            found = await self.get(project_id)
-            raise Conflict(f"A project that is {found.status} cannot become {status}.")
-        return _project(row)
 
 
 def _project(row: ProjectsRow) -> Project:

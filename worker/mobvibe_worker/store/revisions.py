@@ -15,7 +15,7 @@ from mobvibe_worker.store.connection.execute import Source, once, repeatable
 from mobvibe_worker.store.connection.rows import (
     ProjectRevisionsRow,
 )
-from mobvibe_worker.store.connection.table import Page, only
+from mobvibe_worker.store.connection.table import only
 from mobvibe_worker.store.tables import BLOBS, FILES, JOBS, REVISIONS
 
 
@@ -37,6 +37,14 @@ async def pack(source: Source, project_id: ProjectId, files: FileTree) -> Packed
     for known in await BLOBS.values(source, "sha256", condition, project_id, list(by_hash)):
         by_hash.pop(known, None)
     return PackedFiles(paths, hashes, list(by_hash.values()))
+
+
+async def project_of(source: Source, job_id: JobId) -> ProjectId:
+    """The project of a job. Raises NotFound."""
+    found = await JOBS.values(source, "project_id", "id = $1", job_id)
+    if not found:
+        raise NotFound(f"There is no job {job_id}.", "`mobvibe-tui jobs` lists them.")
+    return ProjectId(found[0])
 
 
 class RevisionStore:
@@ -64,14 +72,6 @@ class RevisionStore:
             raise NotFound(f"There is no revision {revision_id}.")
         return _revision(rows[0])
 
-    async def page(
-        self, project_id: ProjectId, *, cursor: str | None = None, limit: int = 50
-    ) -> Page[Revision]:
-        page = await REVISIONS.page(
-            self._source, "project_id = $1", [project_id], cursor=cursor, limit=limit
-        )
-        return Page(tuple(map(_revision, page.items)), page.cursor)
-
     async def files(self, revision_id: RevisionId) -> FileTree:
         """All files of a revision; none for an unknown one."""
         rows = await repeatable(
@@ -85,7 +85,7 @@ class RevisionStore:
 
     async def commit_template(self, attempt: Attempt, files: FileTree) -> Revision:
         """Commit the project's first files, or return the head if there is one. Raises LeaseLost."""
-        packed = await pack(self._source, await self._project_of(attempt), files)
+        packed = await pack(self._source, await project_of(self._source, attempt.job_id), files)
         rows = await repeatable(
             self._source,
             "select public.commit_template($1, $2, $3, $4, $5, $6) as id",
@@ -129,12 +129,6 @@ class RevisionStore:
             revision_id,
         )
         return await self.get(RevisionId(only(rows, UUID)))
-
-    async def _project_of(self, attempt: Attempt) -> ProjectId:
-        rows = await JOBS.find(self._source, "id = $1", attempt.job_id)
-        if not rows:
-            raise NotFound(f"There is no job {attempt.job_id}.")
-        return ProjectId(rows[0].project_id)
 
 
 def _path_and_content(record: Record) -> tuple[str, bytes]:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from asyncpg import Record
 
-from mobvibe_worker.errors import Conflict, NotFound
+from mobvibe_worker.errors import NotFound
 from mobvibe_worker.jobs import (
     JobId,
     Platform,
@@ -23,8 +23,7 @@ from mobvibe_worker.store.connection.rows import (
     CodingSessionsRow,
     CodingSessionsUpdate,
 )
-from mobvibe_worker.store.connection.table import Page, only
-from mobvibe_worker.store.rules import SESSION_CHANGES
+from mobvibe_worker.store.connection.table import only
 from mobvibe_worker.store.tables import JOBS, PROJECTS, SESSIONS, sdk_of
 
 _SUMMARIES = f"""
@@ -83,50 +82,6 @@ class SessionStore:
     async def get(self, session_id: SessionId) -> Session:
         """One session. Raises NotFound."""
         rows = await SESSIONS.find(self._source, "id = $1", session_id)
-        if not rows:
-            raise NotFound(f"There is no session {session_id}.")
-        return _session(rows[0])
-
-    async def page(
-        self, project_id: ProjectId, *, cursor: str | None = None, limit: int = 50
-    ) -> Page[Session]:
-        page = await SESSIONS.page(
-            self._source, "project_id = $1", [project_id], cursor=cursor, limit=limit
-        )
-        return Page(tuple(map(_session, page.items)), page.cursor)
-
-    async def expired(self, limit: int = 100) -> list[Session]:
-        """Open conversations that are due to expire, the earliest first."""
-        condition = (
-            "expires_at < now() and status in ('pending', 'active', 'paused')"
-            " order by expires_at limit $1"
-        )
-        return [_session(row) for row in await SESSIONS.find(self._source, condition, limit)]
-
-    async def change_status(self, session_id: SessionId, status: SessionStatus) -> Session:
-        """Change the status as SESSION_CHANGES allows. Idempotent. Raises NotFound, Conflict."""
-        before = [old for old, allowed in SESSION_CHANGES.items() if status in allowed]
-        allowed = ", ".join(f"'{each}'" for each in [*before, status])
-        row = await SESSIONS.update(
-            self._source, session_id, {"status": status}, f"status in ({allowed})"
-        )
-        if row is None:
-            found = await self.get(session_id)
-            raise Conflict(f"A session that is {found.status} cannot become {status}.")
-        return _session(row)
-
-    async def expire(self, session_id: SessionId) -> Session:
-        """Close a conversation. That frees its slot; nothing is deleted. Raises NotFound, Conflict."""
-        return await self.change_status(session_id, "expired")
-
-    async def restore(self, session_id: SessionId) -> Session:
-        """Reopen a conversation for a day. Raises NotFound, Conflict if no slot is free."""
-        sql = (
-            "update public.coding_sessions set status = 'active',"
-            " expires_at = greatest(expires_at, now() + interval '24 hours')"
-            f" where id = $1 returning {SESSIONS.columns()}"
-        )
-        rows = SESSIONS.read(await repeatable(self._source, sql, session_id))
         if not rows:
             raise NotFound(f"There is no session {session_id}.")
         return _session(rows[0])

@@ -213,20 +213,6 @@ class ProfilesRow:
     deleted_at: datetime | None
 
 
-class ProfilesUpdate(TypedDict, total=False):
-    """What an update of profiles may name."""
-
-    id: UUID
-    email: str | None
-    display_name: str
-    tier: ProfilesTier
-    sessions_limit: int | None
-    stripe_customer_id: str | None
-    created_at: datetime
-    updated_at: datetime
-    deleted_at: datetime | None
-
-
 @dataclass(frozen=True, slots=True)
 class ProjectBlobsRow:
     """A row of project_blobs."""
@@ -297,23 +283,6 @@ class ProjectsInsert(TypedDict):
     head_revision_id: NotRequired[UUID | None]
     created_at: NotRequired[datetime]
     updated_at: NotRequired[datetime]
-
-
-class ProjectsUpdate(TypedDict, total=False):
-    """What an update of projects may name."""
-
-    id: UUID
-    user_id: UUID
-    name: str
-    slug: str
-    description: str | None
-    template_id: str | None
-    expo_config: Any
-    sandbox_id: str | None
-    status: ProjectsStatus
-    head_revision_id: UUID | None
-    created_at: datetime
-    updated_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,31 +1,18 @@
-"""Reads and writes one table as generated row types, with keyset pagination."""
+"""Reads and writes one table as generated row types."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime
 from typing import Any, Generic, TypeVar
-from uuid import UUID
 
 from asyncpg import Record
 
-from mobvibe_worker.errors import InputError, SchemaTooOld
+from mobvibe_worker.errors import SchemaTooOld
 from mobvibe_worker.store.connection.execute import Source, once, repeatable
 
 R = TypeVar("R")
 T = TypeVar("T")
-LARGEST_PAGE = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """A page of results, the newest first. `cursor` asks for the next page; None on the last one."""
-
-    items: tuple[T, ...]
-    cursor: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,54 +73,12 @@ class Table(Generic[R]):
         sql = f"select {name} from public.{self.table} where {condition}"
         return [record[0] for record in await repeatable(source, sql, *arguments)]
 
-    async def update(
-        self, source: Source, key: Any, values: Mapping[str, Any], condition: str = "true"
-    ) -> R | None:
-        """Change a row and return it; None if it does not exist or the old row fails the condition."""
-        statement = self._changing(values, condition)
-        rows = self.read(await once(source, statement, key, *values.values()))
-        return rows[0] if rows else None
-
-    async def change(self, source: Source, key: Any, values: Mapping[str, Any]) -> R | None:
-        """Like `update`, but repeated while the server is unreachable, so only for idempotent changes."""
-        statement = self._changing(values, "true")
-        rows = self.read(await repeatable(source, statement, key, *values.values()))
-        return rows[0] if rows else None
-
-    def _changing(self, values: Mapping[str, Any], condition: str) -> str:
+    async def change(self, source: Source, key: Any, values: Mapping[str, Any]) -> None:
+        """Set columns of a row, if it exists. Only for idempotent changes: repeated while the server is unreachable."""
         names = self._known(values)
         changes = ", ".join(f"{name} = ${number}" for number, name in enumerate(names, 2))
-        return (
-            f"update public.{self.table} set {changes or f'{self.key} = {self.key}'}"
-            f" where {self.key} = $1 and {condition} returning {self.columns()}"
-        )
-
-    async def page(
-        self,
-        source: Source,
-        condition: str,
-        arguments: Sequence[Any],
-        *,
-        cursor: str | None,
-        limit: int,
-        order: str = "created_at",
-    ) -> Page[R]:
-        """Up to `limit` rows after the cursor, the newest by `order` first. Raises InputError for a wrong cursor."""
-        if not 1 <= limit <= LARGEST_PAGE:
-            raise InputError(f"A page has 1 to {LARGEST_PAGE} rows, not {limit}.")
-        given = list(arguments)
-        if cursor is not None:
-            given += _decoded(cursor)
-            condition += f" and ({order}, {self.key}) < (${len(given) - 1}, ${len(given)})"
-        found = await self.find(
-            source,
-            f"{condition} order by {order} desc, {self.key} desc limit {limit + 1}",
-            *given,
-        )
-        shown = tuple(found[:limit])
-        has_more = len(found) > limit
-        last = _encoded(shown[-1], order, self.key) if has_more else None
-        return Page(shown, last)
+        sql = f"update public.{self.table} set {changes} where {self.key} = $1"
+        await repeatable(source, sql, key, *values.values())
 
     def _names(self) -> tuple[str, ...]:
         return tuple(each.name for each in fields(self.kind))  # type: ignore[arg-type]
@@ -169,16 +114,3 @@ def _checked(value: object, kind: type[T]) -> T:
             f"A function of the database returned {type(value).__name__}, not {kind.__name__}."
         )
     return value
-
-
-def _encoded(row: object, order: str, key: str) -> str:
-    moment, last = getattr(row, order), getattr(row, key)
-    return base64.urlsafe_b64encode(f"{moment.isoformat()} {last}".encode()).decode()
-
-
-def _decoded(cursor: str) -> list[Any]:
-    try:
-        moment, _, last = base64.urlsafe_b64decode(cursor.encode()).decode().partition(" ")
-        return [datetime.fromisoformat(moment), UUID(last)]
-    except (binascii.Error, UnicodeError, ValueError):
-        raise InputError("The cursor is not valid.", "Start again at the first page.") from None

@@ -29,8 +29,8 @@ USED = frozenset(
         *("CodingJobsRow", "CodingJobsInsert"),
         *("CodingSessionsRow", "CodingSessionsInsert", "CodingSessionsUpdate"),
         *("PreviewContainersRow", "PreviewContainersInsert", "PreviewContainersUpdate"),
-        *("ProfilesRow", "ProfilesUpdate", "ProjectBlobsRow", "ProjectFilesRow"),
-        *("ProjectRevisionsRow", "ProjectsRow", "ProjectsInsert", "ProjectsUpdate"),
+        *("ProfilesRow", "ProjectBlobsRow", "ProjectFilesRow"),
+        *("ProjectRevisionsRow", "ProjectsRow", "ProjectsInsert"),
         *("SessionEventsRow", "WorkersRow", "WorkersInsert"),
         *("GetQueueStatsRow", "HeldJobsRow", "RenewJobsRow"),
     }

@@ -68,13 +68,13 @@ def migrations_folder() -> Path:
 def our_tables() -> frozenset[str]:
     """The tables of `public` that the migrations create. The database may hold others."""
     made = frozenset[str]().union(*(file.tables for file in read_migrations(migrations_folder())))
-    return frozenset(
-        name.removeprefix("public.") for name in made if name.startswith("public.")
-    )
+    return frozenset(name.removeprefix("public.") for name in made if name.startswith("public."))
 
 
 def our_functions() -> frozenset[str]:
-    return frozenset[str]().union(*(file.functions for file in read_migrations(migrations_folder())))
+    return frozenset[str]().union(
+        *(file.functions for file in read_migrations(migrations_folder()))
+    )
 
 
 def read_migrations(folder: Path) -> list[MigrationFile]:
