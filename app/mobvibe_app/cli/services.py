@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
+from mobvibe_app.cli.exporting import export
 from mobvibe_app.cli.output import Output
-from mobvibe_app.environment.maintenance import Maintenance
+from mobvibe_app.environment.maintenance import POSTGRES, Maintenance
 from mobvibe_app.preview.events import printed_lines
 from mobvibe_app.settings import AppSettings
 from mobvibe_app.wiring import build_environment
@@ -21,10 +23,12 @@ from mobvibe_worker.home import Home
 from mobvibe_worker.jobs import WorkerSummary
 from mobvibe_worker.sanitize import clean_text
 from mobvibe_worker.store.connection.pool import open_pool
+from mobvibe_worker.store.schema.migrations import MigrationRunner
 from mobvibe_worker.store.workers import WorkerRegistry
 
 MOST_BYTES = 200_000
 MOST_LINES = 200
+_WITHOUT_EXPORT = "reset without a copy by `mobvibe-tui down` and another try."
 
 
 async def up(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
@@ -157,12 +161,23 @@ async def rebuild(settings: AppSettings, flags: argparse.Namespace, out: Output)
 
 
 async def reset(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
-    """Delete the data of a service, so that it begins from nothing. Asks first."""
+    """Delete the data of a service, so that it begins from nothing. Asks first; exports the projects if it can."""
     async with _maintenance(settings, out) as maintenance:
         consequence = maintenance.consequence(flags.service)
+        dsn = None
+        if flags.service == POSTGRES:
+            dsn = await maintenance.database()
+            consequence += (
+                " Their files are exported first."
+                if dsn
+                else " Nothing can be exported, as Postgres does not run or answer."
+            )
         if not flags.yes and not await _is_sure(flags.service, consequence, out):
             out.note("nothing was changed")
             return 2
+        if dsn:
+            exporting = partial(export, Home(settings.home), out, _WITHOUT_EXPORT)
+            await MigrationRunner(dsn).read_locked(exporting)
         deleted = await maintenance.reset(flags.service)
     for one in deleted:
         out.note(f"deleted {one}")

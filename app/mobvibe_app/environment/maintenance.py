@@ -9,8 +9,9 @@ from mobvibe_app.preview.network import lan_address
 from mobvibe_app.preview.providers.local import RunningPreview, service_name
 from mobvibe_app.status import ServiceStatus
 from mobvibe_app.supervisor.choices import Choices
-from mobvibe_worker.errors import InputError
+from mobvibe_worker.errors import InputError, MobvibeError
 from mobvibe_worker.home import Home
+from mobvibe_worker.store.connection.pool import connect
 from mobvibe_worker.toolchain.sdks import sdk_versions
 
 if TYPE_CHECKING:
@@ -91,6 +92,17 @@ class Maintenance:
             if name == PREVIEW
             else "The preview's port, log and container are forgotten; the app itself stays."
         )
+
+    async def database(self) -> str | None:
+        """The address of this home's Postgres, a secret; None if it does not run or answer. Starts nothing."""
+        if not any(service.name == POSTGRES for service in await self._environment.running()):
+            return None
+        try:
+            dsn = self._settings.session_url(await self._environment.start())
+            await (await connect(dsn)).close()
+        except MobvibeError:
+            return None
+        return dsn
 
     async def reset(self, name: str) -> tuple[str, ...]:
         """Stop it and delete its data, so that the next start begins from nothing; returns what was deleted.

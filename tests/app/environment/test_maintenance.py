@@ -20,7 +20,9 @@ from mobvibe_app.supervisor.choices import Choices
 from mobvibe_app.wiring import build_environment
 from mobvibe_worker.errors import InputError
 from mobvibe_worker.home import Home
-from mobvibe_worker.jobs import SessionId
+from mobvibe_worker.jobs import LOCAL_OWNER, SessionId
+from mobvibe_worker.store.connection.pool import open_pool
+from mobvibe_worker.store.projects import ProjectStore
 from mobvibe_worker.workspace.publish import ServedFolder
 from support.containers.engine import BASE_IMAGE, POSTGRES_IMAGE
 from support.containers.expo_images import kept_image
@@ -97,6 +99,29 @@ async def test_a_reset_asks_then_begins_with_an_empty_database(home: Home) -> No
         dsn = await environment.start(lambda status: None)
         with pytest.raises(asyncpg.UndefinedTableError):
             await _rows(dsn)
+
+
+async def test_a_reset_exports_the_projects_of_a_running_server(home: Home) -> None:
+    async with _environment(home) as environment:
+        dsn = await environment.start(lambda status: None)
+        await environment.migrate(dsn)
+        pool = await open_pool(dsn)
+        try:
+            await ProjectStore(pool).create(LOCAL_OWNER, "Coffee timer", 54)
+        finally:
+            await pool.close()
+        asked = await run_program(home.root, "reset", "postgres")
+        assert "exported first" in asked.said
+        home.exports.write_text("in the way")
+        failed = await run_program(home.root, "reset", "postgres", "--yes")
+        assert failed.process.returncode == 3 and "Nothing was deleted" in failed.said
+        assert await _rows(dsn) == 1
+        home.exports.unlink()
+        done = await run_program(home.root, "reset", "postgres", "--yes")
+        assert done.process.returncode == 0 and "exported 1 project(s)" in done.said, done.said
+        assert list(home.exports.glob("*/coffee-timer.json"))
+    asked = await run_program(home.root, "reset", "postgres")
+    assert "Nothing can be exported" in asked.said
 
 
 @pytest.mark.parametrize(

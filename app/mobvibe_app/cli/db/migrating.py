@@ -6,24 +6,22 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
-from datetime import datetime
 from functools import partial
 from urllib.parse import urlsplit
 
-import asyncpg
-
+from mobvibe_app.cli.exporting import export
 from mobvibe_app.cli.output import Output
 from mobvibe_app.postgres.programs import copy_with_dump
 from mobvibe_app.settings import AppSettings
 from mobvibe_app.wiring import open_database
-from mobvibe_worker.errors import ExportFailed, InputError
+from mobvibe_worker.errors import InputError
 from mobvibe_worker.home import Home
-from mobvibe_worker.store.export import export_projects
 from mobvibe_worker.store.schema import rehearsal
 from mobvibe_worker.store.schema.migrations import Applied, MigrationRunner
 from mobvibe_worker.store.seed import seed as seed_database
 
 MOST_DIFFERENCES = 20
+_WITHOUT_EXPORT = "reset without a copy: `--without-export`."
 
 
 async def migrate(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
@@ -101,7 +99,11 @@ async def reset(settings: AppSettings, flags: argparse.Namespace, out: Output) -
         if not flags.yes and not await _is_sure("reset", what, out):
             return 2
         runner = MigrationRunner(dsn)
-        on_locked = None if flags.without_export else partial(_export, Home(settings.home), out)
+        on_locked = (
+            None
+            if flags.without_export
+            else partial(export, Home(settings.home), out, _WITHOUT_EXPORT)
+        )
         taken_back = await runner.clear(on_locked)
         if not taken_back:
             out.note("nothing was deleted, as no migration is recorded in this database")
@@ -110,40 +112,6 @@ async def reset(settings: AppSettings, flags: argparse.Namespace, out: Output) -
         if flags.seed:
             await _seed(dsn, out)
     return 0
-
-
-async def _export(
-    home: Home, out: Output, connection: asyncpg.Connection, tables: list[str]
-) -> None:
-    """Raises ExportFailed, and then nothing may be deleted."""
-    moment = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    try:
-        written = await export_projects(connection, tables, home.exports / moment)
-    except ExportFailed as error:
-        raise ExportFailed(
-            error.message,
-            "Nothing was deleted. Fix the cause, or reset without a copy: `--without-export`.",
-        ) from error
-    for lacking in written.lacking:
-        out.note(f"not exported: {lacking}")
-    folder = str(written.folder) if written.slugs else None
-    if out.is_json:
-        out.value(
-            {
-                "exported": {
-                    "folder": folder,
-                    "projects": written.slugs,
-                    "files": written.files,
-                    "lacking": written.lacking,
-                }
-            }
-        )
-    elif folder:
-        out.line(
-            f"exported {len(written.slugs)} project(s) with {written.files} file(s) to {folder}"
-        )
-    else:
-        out.line("there are no projects to export")
 
 
 async def seed(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:

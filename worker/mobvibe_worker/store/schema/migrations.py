@@ -108,32 +108,21 @@ class MigrationRunner:
         nothing is removed. Returns what was taken back, the newest first; without a recorded migration, nothing.
         Raises MigrationFailed, MigrationRefused, SchemaTooNew, DatabaseUnreachable.
         """
-        by_version = {file.version: file for file in read_migrations(self._folder)}
-        async with self._locked() as connection:
-            applied = await _history(connection)
+        started = time.monotonic()
+        async with self._tables_locked() as (connection, tables, applied):
             if not applied:
                 return []
-            newest = applied[-1]["version"]
-            if newest > max(by_version):
-                raise _too_new(newest, max(by_version))
-            files = [by_version[row["version"]] for row in applied if row["version"] in by_version]
-            started = time.monotonic()
-            try:
-                async with connection.transaction():
-                    await connection.execute("set local lock_timeout = '5s'")
-                    if tables := await find_tables(connection, files):
-                        await connection.execute(
-                            f"lock table {', '.join(tables)} in access exclusive mode"
-                        )
-                    if on_locked:
-                        await on_locked(connection, tables)
-                    await wipe(connection, files)
-            except asyncpg.PostgresError as error:
-                if is_lost(error):
-                    raise
-                raise _not_emptied(error) from error
-            took = round((time.monotonic() - started) * 1000)
+            if on_locked:
+                await on_locked(connection, tables)
+            await wipe(connection, self._files_of(applied))
+        took = round((time.monotonic() - started) * 1000)
         return [Applied(row["version"], row["name"], took) for row in reversed(applied)]
+
+    async def read_locked(self, on_locked: OnLocked) -> None:
+        """Await `on_locked` as `clear` does, and remove nothing. Raises what `clear` raises."""
+        async with self._tables_locked() as (connection, tables, applied):
+            if applied:
+                await on_locked(connection, tables)
 
     async def status(self) -> list[MigrationState]:
         """Every migration on disk or in the database, in order. Read-only."""
@@ -164,6 +153,34 @@ class MigrationRunner:
                     f"select exists (select from public.{table}{_SPARED.get(table, '')})"
                 )
             ]
+
+    @asynccontextmanager
+    async def _tables_locked(
+        self,
+    ) -> AsyncIterator[tuple[asyncpg.Connection, list[str], list[asyncpg.Record]]]:
+        """A transaction in which only this connection can use our tables, these tables, and the history."""
+        async with self._locked() as connection:
+            applied = await _history(connection)
+            try:
+                async with connection.transaction():
+                    await connection.execute("set local lock_timeout = '5s'")
+                    if tables := await find_tables(connection, self._files_of(applied)):
+                        await connection.execute(
+                            f"lock table {', '.join(tables)} in access exclusive mode"
+                        )
+                    yield connection, tables, applied
+            except asyncpg.PostgresError as error:
+                if is_lost(error):
+                    raise
+                raise _not_emptied(error) from error
+
+    def _files_of(self, applied: list[asyncpg.Record]) -> list[MigrationFile]:
+        """The files of the recorded versions. Raises SchemaTooNew."""
+        files = {file.version: file for file in read_migrations(self._folder)}
+        newest = max((row["version"] for row in applied), default=0)
+        if newest > max(files):
+            raise _too_new(newest, max(files))
+        return [files[row["version"]] for row in applied if row["version"] in files]
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[asyncpg.Connection]:
