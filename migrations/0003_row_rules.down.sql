@@ -27,7 +27,6 @@ drop function private.number_event();
 drop function private.require_job_of_project();
 drop function private.fill_from_project();
 drop function private.fill_from_session();
-drop function private.fill_session();
 drop function private.fill_project();
 drop function private.slug_from(text);
 drop function public.handle_new_user() cascade;

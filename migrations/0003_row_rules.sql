@@ -65,7 +65,9 @@ $$;
 create trigger fill before insert on public.projects
   for each row execute function private.fill_project();
 
-create function private.fill_session() returns trigger language plpgsql set search_path = '' as $$
+-- Sessions, revisions, blobs, files and turns take their user from their project; preview rows take project and user
+-- from their session.
+create function private.fill_from_project() returns trigger language plpgsql set search_path = '' as $$
 begin
   if new.user_id is null then
     select p.user_id into new.user_id from public.projects p where p.id = new.project_id;
@@ -74,9 +76,16 @@ begin
 end
 $$;
 create trigger fill before insert on public.coding_sessions
-  for each row execute function private.fill_session();
+  for each row execute function private.fill_from_project();
+create trigger fill before insert on public.project_revisions
+  for each row execute function private.fill_from_project();
+create trigger fill before insert on public.project_blobs
+  for each row execute function private.fill_from_project();
+create trigger fill before insert on public.project_files
+  for each row execute function private.fill_from_project();
+create trigger fill before insert on public.job_turns
+  for each row execute function private.fill_from_project();
 
--- Preview rows take project and user from their session; revisions, blobs, files and turns from their project.
 create function private.fill_from_session() returns trigger language plpgsql set search_path = '' as $$
 begin
   if new.project_id is null or new.user_id is null then
@@ -88,23 +97,6 @@ end
 $$;
 create trigger fill before insert on public.preview_containers
   for each row execute function private.fill_from_session();
-
-create function private.fill_from_project() returns trigger language plpgsql set search_path = '' as $$
-begin
-  if new.user_id is null then
-    select p.user_id into new.user_id from public.projects p where p.id = new.project_id;
-  end if;
-  return new;
-end
-$$;
-create trigger fill before insert on public.project_revisions
-  for each row execute function private.fill_from_project();
-create trigger fill before insert on public.project_blobs
-  for each row execute function private.fill_from_project();
-create trigger fill before insert on public.project_files
-  for each row execute function private.fill_from_project();
-create trigger fill before insert on public.job_turns
-  for each row execute function private.fill_from_project();
 
 -- The foreign key to the job keeps tenants apart. It is the only one, as every index of coding_jobs is updated with each
 -- job; these triggers check that the job belongs to the same project, and that of an event to the same session.
