@@ -113,7 +113,7 @@ async def test_a_database_of_changed_migrations_is_emptied(pool: Pool, database_
         "create view public.theirs as select * from public.get_queue_stats()",
         "create table public.theirs (id uuid default private.uuid7())",
         "create table public.rows (id int); create policy theirs on public.rows"
-        " using (private.may_keep_house())",
+        " using (private.first_in_line(null) is null)",
         "create table private.theirs (id int)",
         "create table mobvibe_migrations.theirs (id int)",
         "create table public.theirs (id uuid references auth.users)",
