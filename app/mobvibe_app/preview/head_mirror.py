@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mobvibe_app.preview.address import PreviewAddress
     from mobvibe_app.preview.monitor import PreviewMonitor
     from mobvibe_worker.home import Home
+    from mobvibe_worker.revisions import Revision
     from mobvibe_worker.store.connection.listener import Listener
     from mobvibe_worker.store.projects import Project
     from mobvibe_worker.store.stores import Stores
@@ -68,19 +69,21 @@ class HeadMirror:
                 shown = await mirrored.bring_to_head()
                 if shown is None or shown.revision.source == "template":
                     return None
-                return await self._serve(project, session_id, shown.revision.id)
+                started = await self._serve(project, session_id, shown.revision.id)
             except OSError as error:
                 raise ServiceError(
                     f"The preview of {project.slug} cannot start: {error}.",
                     "Check the served folder; the project itself is safe.",
                 ) from error
+        return await self._checked(project, started)
 
     async def serve(self, project: Project, session_id: SessionId) -> None:
         """Start the project's Metro, or find it running, and register it. Raises MobvibeError."""
         mirrored = self._mirrored(project)
         async with mirrored.lock:
             shown = mirrored.served.revision if mirrored.served else None
-            await self._serve(project, session_id, shown)
+            started = await self._serve(project, session_id, shown)
+        await self._checked(project, started)
 
     def forget(self, project: Project) -> None:
         """Note that the project's Metro was stopped, so that the next `open` starts it."""
@@ -117,8 +120,11 @@ class HeadMirror:
         try:
             async with mirrored.lock:
                 shown = await mirrored.bring_to_head()
-                if shown is not None:
-                    await self._announce(project, shown, is_new=is_new)
+                started = await self._serve_head(project, shown, is_new=is_new) if shown else None
+            if shown is not None and started is not None:
+                await self._checked(project, started)
+                async with mirrored.lock:
+                    await self._announce(project, shown.revision, started)
             mirrored.trouble = ""
         except (MobvibeError, OSError) as error:
             self._report_trouble(project, error)
@@ -148,28 +154,46 @@ class HeadMirror:
         said = f"{project.slug}: {message}"
         self.on_status(ServiceStatus("preview", "failed", said, remedy, project=project.slug))
 
-    async def _announce(self, project: Project, shown: InStep, *, is_new: bool) -> None:
-        """Append the person's edits; serve a revision that the agent made, and append its preview_ready once."""
+    async def _serve_head(self, project: Project, shown: InStep, *, is_new: bool) -> Served | None:
+        """Append the person's edits, and serve the head if it is to be announced or its Metro finds no file."""
         session_id = await self.stores.sessions.latest_of_project(project.id)
         if session_id is None:
-            return
+            return None
         if shown.edits:
             await self.stores.events.append(session_id, shown.edits)
-        revision = shown.revision
+        revision, started = shown.revision, None
         is_template = revision.source == "template"
         if self._mirrored(project).folder.is_replaced or (is_template and is_new):
-            await self._serve(project, session_id, revision.id, is_app=not is_template)
-        if revision.source != "agent":
-            return
-        if not await self.stores.sessions.is_at_home(session_id, self.home_id):
-            return
-        if await self.stores.events.has_preview_ready(session_id, str(revision.id)):
-            return
-        address = self._current(project, session_id, revision.id)
-        if address is None:
-            address = await self._serve(project, session_id, revision.id)
-        ready = PreviewReady(address.url, project.sdk, str(revision.id))
-        await self.stores.events.append(session_id, [ready], job_id=revision.job_id)
+            started = await self._serve(project, session_id, revision.id, is_app=not is_template)
+        if is_template:
+            return None
+        if started is None and await self._is_due(session_id, revision):
+            address = self._current(project, session_id, revision.id)
+            if address is not None:
+                return Served(session_id, revision.id, address)
+            started = await self._serve(project, session_id, revision.id)
+        return started
+
+    async def _is_due(self, session_id: SessionId, revision: Revision) -> bool:
+        """Whether this home is to announce the revision, which the agent made."""
+        return (
+            revision.source == "agent"
+            and await self.stores.sessions.is_at_home(session_id, self.home_id)
+            and not await self.stores.events.has_preview_ready(session_id, str(revision.id))
+        )
+
+    async def _announce(self, project: Project, revision: Revision, served: Served) -> None:
+        """Append the revision's preview_ready once."""
+        if await self._is_due(served.session_id, revision):
+            ready = PreviewReady(served.address.url, project.sdk, str(revision.id))
+            await self.stores.events.append(served.session_id, [ready], job_id=revision.job_id)
+
+    async def _checked(self, project: Project, started: Served) -> PreviewAddress:
+        """Check a web page, without the lock: it may take minutes, and new heads are published meanwhile."""
+        if started.address.platform == "web":
+            await _check_page(started.address)
+            self._mirrored(project).served = started
+        return started.address
 
     def _current(
         self, project: Project, session_id: SessionId, revision: RevisionId | None
@@ -178,6 +202,9 @@ class HeadMirror:
         mirrored = self._mirrored(project)
         served, folder = mirrored.served, mirrored.folder
         if served is None or revision is None or not folder.is_published or folder.is_replaced:
+            return None
+        # Another client of the home may have started Metro again, on another port.
+        if folder.port != urlsplit(served.address.metro_url).port:
             return None
         known = self.monitor.known(project.slug)
         if known is None or known.facts.ended is not None:
@@ -192,7 +219,7 @@ class HeadMirror:
         revision: RevisionId | None,
         *,
         is_app: bool = True,
-    ) -> PreviewAddress:
+    ) -> Served:
         """Start the project's Metro and register it. The session gets its address if there is an app to see.
 
         Only the session's own home writes the address to it: a phone may not reach another home.
@@ -208,11 +235,10 @@ class HeadMirror:
             await self.stores.sessions.set_preview(
                 session_id, address.metro_url, address.metro_url, name
             )
-        if is_app and session.platform == "web":
-            await _check_page(address)
-        if is_app:
-            self._mirrored(project).served = Served(session_id, revision, address)
-        return address
+        started = Served(session_id, revision, address)
+        if is_app and address.platform != "web":
+            self._mirrored(project).served = started
+        return started
 
     def _mirrored(self, project: Project) -> ServedProject:
         if project.id not in self._projects:

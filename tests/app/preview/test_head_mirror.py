@@ -13,6 +13,7 @@ import pytest
 from asyncpg import Pool
 
 from mobvibe_app.preview.address import PreviewAddress
+from mobvibe_app.preview.facts import PreviewFacts, PreviewKnown
 from mobvibe_app.preview.head_mirror import HeadMirror
 from mobvibe_app.preview.monitor import PreviewMonitor
 from mobvibe_app.preview.providers.local import PreviewService
@@ -46,13 +47,18 @@ class Hosted:
     folder: ServedFolder
     reported: list[ServiceStatus] = field(default_factory=list)
     served: list[str] = field(default_factory=list)
+    port: int = 8081
+    platform: Platform = "mobile"
 
     async def serve(
         self, session_id: SessionId, slug: str, version: int, platform: Platform
     ) -> PreviewAddress:
         self.served.append(slug)
-        self.folder.served_on(8081)
-        return PreviewAddress(session_id, "exp://h:8081", version, "57.0.0", "http://h:8081")
+        self.folder.served_on(self.port)
+        url, metro_url = f"exp://h:{self.port}", f"http://h:{self.port}"
+        return PreviewAddress(
+            session_id, url, version, "57.0.0", metro_url, slug=slug, platform=self.platform
+        )
 
     async def previews(self, version: int) -> PreviewService:
         raise ServiceError("Here no Metro runs.")
@@ -149,6 +155,61 @@ async def test_a_notice_that_names_no_project_does_not_end_the_host(
         )
         assert not running.done()
         running.cancel()
+
+
+async def test_what_another_client_restarted_on_another_port_is_opened_there(
+    hosted: Hosted, database_url: str
+) -> None:
+    class Running(PreviewMonitor):
+        """Finds every Metro running."""
+
+        def watch(self, address: PreviewAddress) -> None:
+            self.seen = PreviewKnown(address.slug, PreviewFacts())
+
+        def known(self, slug: str) -> PreviewKnown | None:
+            return self.seen
+
+    await edit(hosted, b"app")
+    async with Listener(database_url) as listener:
+        host, other = hosted.mirror(listener), hosted.mirror(listener)
+        for mirror in (host, other):
+            mirror.monitor = Running(hosted.previews)
+        before = await other.open(hosted.job.session_id)
+        assert await other.open(hosted.job.session_id) is before
+        hosted.port = 8082
+        after = await host.open(hosted.job.session_id)
+        assert after is not None and after.metro_url == "http://h:8082"
+        assert await other.open(hosted.job.session_id) == after
+
+
+async def test_a_head_is_published_while_a_page_is_checked(
+    hosted: Hosted, database_url: str
+) -> None:
+    asked = asyncio.Event()
+
+    async def never_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await reader.read()
+        writer.close()
+
+    await edit(hosted, b"app")
+    async with await asyncio.start_server(never_answer, "127.0.0.1") as server:
+        await hosted.pool.execute("update coding_sessions set platform = 'web'")
+        hosted.port, hosted.platform = server.sockets[0].getsockname()[1], "web"
+        async with Listener(database_url) as listener:
+            mirror = hosted.mirror(listener)
+            opening = asyncio.create_task(mirror.open(hosted.job.session_id))
+            async with within(20):
+                await asked.wait()
+            hosted.folder.served_on(None)
+            running = asyncio.create_task(mirror.run())
+            await until(lambda: listener.is_connected)
+            await edit(hosted, b"next")
+            await until(lambda: (hosted.folder.root / "App.tsx").read_bytes() == b"next")
+            assert not opening.done()
+            for task in (opening, running):
+                task.cancel()
+            await asyncio.gather(opening, running, return_exceptions=True)
 
 
 async def finish(hosted: Hosted) -> None:

@@ -136,6 +136,13 @@ class ServedFolder:
             self._port_path.write_text(f"{port} {self._inode()}", encoding="utf-8")
 
     @property
+    def port(self) -> int | None:
+        """The loopback port of the Metro that serves the folder; None if none does."""
+        with contextlib.suppress(FileNotFoundError, ValueError, IndexError):
+            return int(self._port_path.read_text(encoding="utf-8").split(maxsplit=1)[0])
+        return None
+
+    @property
     def is_replaced(self) -> bool:
         """Whether the folder was replaced since its Metro started, which therefore no longer finds any file."""
         try:
@@ -208,8 +215,7 @@ class ServedFolder:
 
     def _wait_for_metro(self, added: Iterable[str]) -> None:
         """Metro must know a file before another imports it, and drop the imports of a file before it is deleted."""
-        with contextlib.suppress(FileNotFoundError, ValueError, IndexError):
-            port = int(self._port_path.read_text(encoding="utf-8").split(maxsplit=1)[0])
+        if (port := self.port) is not None:
             MetroView(self.root, port).catch_up(added, seconds=_METRO_SECONDS)
 
     def _add(self, new: FileTree) -> None:
