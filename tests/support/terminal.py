@@ -74,12 +74,14 @@ class Terminal:
         self.resize(columns, rows)
         self.modes_before = termios.tcgetattr(self._fd)
         base = {"TERM": "xterm-256color", "COLORTERM": "truecolor", "LANG": "C.UTF-8"}
+        # Python's readline sets a size in the environment of the tests, which would win over the terminal's own.
+        given = {**base, **(env or {})}
         self.process = subprocess.Popen(
             [str(part) for part in command],
             stdin=child,
             stdout=child,
             stderr=child,
-            env={**base, **(env or {})},
+            env={name: value for name, value in given.items() if name not in ("COLUMNS", "LINES")},
             cwd=cwd,
             start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),

@@ -29,7 +29,7 @@ from support.containers.expo_images import kept_image
 from support.expo import ExpoSdk
 from support.expo import make_expo_home as make_expo_home
 from support.phone import Phone
-from support.polling import patient, until
+from support.polling import patient, within
 from support.program import run_program
 
 
@@ -194,7 +194,7 @@ async def test_postgres_in_a_container_is_restarted_rebuilt_and_reset(
 @pytest.mark.docker
 @pytest.mark.expo
 @pytest.mark.timeout(900)
-async def test_a_preview_in_a_container_is_restarted_reported_when_removed_and_reset(
+async def test_a_preview_in_a_container_is_restarted_replaced_when_removed_and_reset(
     engine: DockerEngine,
     make_expo_home: Callable[[int], Home],
     monkeypatch: pytest.MonkeyPatch,
@@ -217,9 +217,12 @@ async def test_a_preview_in_a_container_is_restarted_reported_when_removed_and_r
         assert after.name == before.name and after.id != before.id
         assert b"Open up App.tsx" in await Phone(shown.url).bundle()
 
-        # Removed from under us: said, and made again when it is opened.
+        # Removed by another program: seen to be gone, and made again when it is opened.
         engine.remove(after.name)
-        await until(lambda: reported[-1].state == "failed", 30, "its end is reported")
+        supervisor = await environment.supervisor()
+        async with within(30):
+            while await supervisor.running("preview-app") is not None:
+                await asyncio.sleep(0.1)
         assert (await environment.previews.serve(session, "app", 54)).url == shown.url
         assert b"Open up App.tsx" in await Phone(shown.url).bundle()
 
