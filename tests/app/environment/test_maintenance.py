@@ -221,7 +221,9 @@ async def test_a_preview_in_a_container_is_restarted_replaced_when_removed_and_r
         engine.remove(after.name)
         supervisor = await environment.supervisor()
         async with within(30):
-            while await supervisor.running("preview-app") is not None:
+            while True:
+                if await supervisor.running("preview-app") is None:
+                    break
                 await asyncio.sleep(0.1)
         assert (await environment.previews.serve(session, "app", 54)).url == shown.url
         assert b"Open up App.tsx" in await Phone(shown.url).bundle()
