@@ -29,6 +29,8 @@ from support.polling import patient
 from support.postgres.clusters import ClusterOfOurs
 from support.postgres.fake_clock import FakeClock
 
+LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What a connection of the test's own may raise when its server is killed in the middle of a call."""
 TESTS = Path(__file__).parents[2]
 ENQUEUERS = 4
 MOST_WAITING = 100
@@ -176,9 +178,7 @@ class Chaos:
             await asyncio.sleep(random.expovariate(1 / mean))
             try:
                 await thing()
-            except (DatabaseUnreachable, InputError, OSError) as error:
-                self.did[type(error).__name__] += 1
-            except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except (DatabaseUnreachable, InputError, OSError, *LOST) as error:
                 self.did[type(error).__name__] += 1
 
     async def _enqueue(self) -> None:
