@@ -27,7 +27,7 @@ pytestmark = pytest.mark.chaos
 async def test_full_said_reads_go_on_and_it_recovers(
     programs: Path, small_disk: Path, tmp_path: Path
 ) -> None:
-    """The tables' disk. Where the WAL's is full too, Postgres itself ends, and is started again by whoever runs it."""
+    """The tables' disk. If the disk of the write-ahead log is full too, Postgres ends and must be started again."""
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(BALLAST_BYTES))
     server = ClusterOfOurs(programs, small_disk / "cluster")

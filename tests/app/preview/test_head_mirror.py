@@ -241,7 +241,7 @@ async def test_only_the_home_of_a_session_announces_where_it_is_served(
             await announced(events, hosted)
             assert (await sessions.get(hosted.job.session_id)).metro_url == "http://h:8081"
         else:
-            # Whoever opens it here is served here, and the session's address stays the other home's.
+            # Opened here it is served here, and the session keeps the address of the other home.
             assert await mirror.open(hosted.job.session_id) is not None
             assert (await sessions.get(hosted.job.session_id)).metro_url is None
         assert await ready_urls(events, hosted) == (["exp://h:8081"] if is_ours else [])

@@ -1,4 +1,4 @@
-"""Remembered choices: whole or not at all, whoever writes at the same time."""
+"""Remembered choices: whole or absent, also if several programs write at the same time."""
 
 from __future__ import annotations
 
