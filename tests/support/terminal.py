@@ -21,10 +21,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import pyte
+import zxingcpp
 
 from support.polling import patient
 
@@ -222,21 +222,8 @@ class Terminal:
         return code
 
     def read_qr(self) -> str:
-        """The text of the QR code on the screen; empty if none can be read.
-
-        Like a person, it moves the camera closer if the first look fails.
-        """
-        image = self.pixels()
-        reader = cv2.QRCodeDetector()
-        for view in (image, _closer(image)):
-            for scale in (1, 2, 3):
-                size = (view.shape[1] * scale, view.shape[0] * scale)
-                text, _, _ = reader.detectAndDecode(
-                    cv2.resize(view, size, interpolation=cv2.INTER_NEAREST)
-                )
-                if text:
-                    return str(text)
-        return ""
+        """The text of the QR code on the screen; empty if none can be read."""
+        return next((found.text for found in zxingcpp.read_barcodes(self.pixels())), "")
 
     def pixels(self) -> npt.NDArray[np.uint8]:
         """The screen as rows x columns x BGR: each cell's background, and its block glyph in the foreground."""
@@ -283,11 +270,3 @@ def _colour(name: str, default: int) -> tuple[int, int, int]:
     else:
         value = 0x808080
     return value & 0xFF, value >> 8 & 0xFF, value >> 16
-
-
-def _closer(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """The part of the picture that holds its white cells; the whole picture if there are none."""
-    rows, columns = np.where((image == 0xFF).all(axis=2))
-    if not len(rows):
-        return image
-    return image[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
