@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import shutil
 import threading
+from pathlib import Path
 
 import docker
 import pytest
 
 from mobvibe_app.containers.engine import DockerEngine
+from mobvibe_app.preview.providers import expo_image
 from mobvibe_app.preview.providers.expo_image import ExpoImage
 from mobvibe_app.status import ServiceStatus
 from support.containers.engine import BASE_IMAGE
@@ -21,23 +24,36 @@ from support.polling import patient, until
 pytestmark = [pytest.mark.docker, pytest.mark.expo, pytest.mark.timeout(300)]
 
 
+def own_recipe(folder: Path) -> Path:
+    """The real recipe with a first step of its own, so that no later build goes on from what this one leaves."""
+    shutil.copytree(Path(expo_image.__file__).with_name("expo_image"), folder)
+    dockerfile = folder / "Dockerfile"
+    base = "FROM ${BASE_IMAGE}\n"
+    text = dockerfile.read_text()
+    assert base in text
+    dockerfile.write_text(text.replace(base, f"{base}ENV GIVEN_UP={secrets.token_hex(4)}\n"))
+    return folder
+
+
 async def test_a_build_that_is_cancelled_ends_within_seconds(
-    engine: DockerEngine, expo_sdk: ExpoSdk
+    engine: DockerEngine, expo_sdk: ExpoSdk, tmp_path: Path
 ) -> None:
-    files = expo_sdk.starter.files("Given up", f"given-up-{secrets.token_hex(4)}")
-    image = ExpoImage(engine, secrets.token_hex(4), expo_sdk.sdk, files, base=BASE_IMAGE)
+    files = expo_sdk.starter.files("Given up", "given-up")
+    recipe = own_recipe(tmp_path / "recipe")
+    home = secrets.token_hex(4)
+    image = ExpoImage(engine, home, expo_sdk.sdk, files, base=BASE_IMAGE, recipe=recipe)
     installing = asyncio.Event()
     loop = asyncio.get_running_loop()
     threads: list[threading.Thread] = []
 
     def hear(status: ServiceStatus) -> None:
         threads.append(threading.current_thread())
-        if "step 7" in status.detail:
+        if "step 8" in status.detail:
             loop.call_soon_threadsafe(installing.set)
 
     with contextlib.closing(docker.from_env()) as client:
         before = {found.id for found in client.containers.list()}
-        building = asyncio.create_task(image.ensure(hear, is_fresh=True))
+        building = asyncio.create_task(image.ensure(hear))
         await asyncio.wait_for(installing.wait(), patient(120))
         building.cancel()
         with pytest.raises(asyncio.CancelledError):

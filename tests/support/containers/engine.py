@@ -132,6 +132,8 @@ def engine_of_tests() -> Iterator[EngineOfTests]:
             patch.setenv("DOCKER_HOST", own.address)
             try:
                 own.start()
+                # A build follows the newest steps that match, also into those of one that was killed half-way.
+                _run("docker", "image", "prune", "--force")
                 yield EngineOfTests(own.address, own)
             finally:
                 own.stop()
