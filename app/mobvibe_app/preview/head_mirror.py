@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from uuid import UUID
+from weakref import WeakSet
 
-from mobvibe_app.preview.served_project import InStep, Served, ServedProject
+from mobvibe_app.preview.served_project import Served, ServedProject
 from mobvibe_app.status import OnStatus, ServiceStatus
 from mobvibe_worker.errors import MobvibeError, NotFound, ServiceError, StoreError
 from mobvibe_worker.events import PreviewReady
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from mobvibe_app.preview.monitor import PreviewMonitor
     from mobvibe_worker.home import Home
     from mobvibe_worker.revisions import Revision
-    from mobvibe_worker.store.connection.listener import Listener
+    from mobvibe_worker.store.connection.listener import Listener, Subscription
     from mobvibe_worker.store.projects import Project
     from mobvibe_worker.store.stores import Stores
 
@@ -52,6 +53,8 @@ class HeadMirror:
     monitor: PreviewMonitor
     on_status: OnStatus
     _projects: dict[ProjectId, ServedProject] = field(default_factory=dict)
+    _followers: WeakSet[Subscription] = field(default_factory=WeakSet)
+    """Those of `heads`: an `open` that failed is repeated once `run` has served the head."""
 
     async def open(self, session_id: SessionId, *, again: bool = False) -> PreviewAddress | None:
         """Serve the head of the session's project, or return where it is served. None if it has no app yet.
@@ -60,22 +63,43 @@ class HeadMirror:
         """
         session = await self.stores.sessions.get(session_id)
         project = await self.stores.projects.get(session.project_id)
-        mirrored = self._mirrored(project)
-        async with mirrored.lock:
-            served = None if again else self._current(project, session_id, project.head_revision_id)
-            if served is not None:
-                return served
+        async with self._mirrored(project).lock:
             try:
-                shown = await mirrored.bring_to_head()
-                if shown is None or shown.revision.source == "template":
+                head = await self._bring_to_head(project)
+                if head is None or head.source == "template":
                     return None
-                started = await self._serve(project, session_id, shown.revision.id)
+                served = None if again else self._current(project, session_id, head)
+                if served is not None:
+                    return served
+                started = await self._serve(project, session_id, head.id)
             except OSError as error:
                 raise ServiceError(
                     f"The preview of {project.slug} cannot start: {error}.",
                     "Check the served folder; the project itself is safe.",
                 ) from error
         return await self._checked(project, started)
+
+    async def heads(self, session_id: SessionId) -> AsyncIterator[RevisionId | None]:
+        """The head of the session's project, now and after each notice that it may have moved or is served now.
+
+        None if there is none yet or it cannot be read, which `open` reports.
+        """
+        notices = self.listener.subscribe(HEAD_CHANNEL)
+        self._followers.add(notices)
+        project = await self._project_of(session_id)
+        yield project.head_revision_id if project else None
+        async for payload in notices:
+            if project is None or _project_id(payload) in (None, project.id):
+                project = await self._project_of(session_id)
+                yield project.head_revision_id if project else None
+
+    async def _project_of(self, session_id: SessionId) -> Project | None:
+        try:
+            session = await self.stores.sessions.get(session_id)
+            return await self.stores.projects.get(session.project_id)
+        except StoreError as error:
+            log.info("the head of session %s cannot be read: %s", session_id, error)
+            return None
 
     async def serve(self, project: Project, session_id: SessionId) -> None:
         """Start the project's Metro, or find it running, and register it. Raises MobvibeError."""
@@ -119,12 +143,14 @@ class HeadMirror:
         mirrored = self._mirrored(project)
         try:
             async with mirrored.lock:
-                shown = await mirrored.bring_to_head()
-                started = await self._serve_head(project, shown, is_new=is_new) if shown else None
-            if shown is not None and started is not None:
+                head = await self._bring_to_head(project)
+                started = await self._serve_head(project, head, is_new=is_new) if head else None
+            if head is not None and started is not None:
                 await self._checked(project, started)
                 async with mirrored.lock:
-                    await self._announce(project, shown.revision, started)
+                    await self._announce(project, head, started)
+                for notices in self._followers:
+                    notices.push(str(project.id))
             mirrored.trouble = ""
         except (MobvibeError, OSError) as error:
             self._report_trouble(project, error)
@@ -154,21 +180,30 @@ class HeadMirror:
         said = f"{project.slug}: {message}"
         self.on_status(ServiceStatus("preview", "failed", said, remedy, project=project.slug))
 
-    async def _serve_head(self, project: Project, shown: InStep, *, is_new: bool) -> Served | None:
-        """Append the person's edits, and serve the head if it is to be announced or its Metro finds no file."""
+    async def _bring_to_head(self, project: Project) -> Revision | None:
+        """Publish the head, and append the person's edits to the project's newest session. None: no head yet."""
+        shown = await self._mirrored(project).bring_to_head()
+        if shown is not None and shown.edits:
+            session_id = await self.stores.sessions.latest_of_project(project.id)
+            if session_id is not None:
+                await self.stores.events.append(session_id, shown.edits)
+        return shown.revision if shown else None
+
+    async def _serve_head(
+        self, project: Project, revision: Revision, *, is_new: bool
+    ) -> Served | None:
+        """Serve the head if it is to be announced or its Metro finds no file."""
         session_id = await self.stores.sessions.latest_of_project(project.id)
         if session_id is None:
             return None
-        if shown.edits:
-            await self.stores.events.append(session_id, shown.edits)
-        revision, started = shown.revision, None
+        started = None
         is_template = revision.source == "template"
         if self._mirrored(project).folder.is_replaced or (is_template and is_new):
             started = await self._serve(project, session_id, revision.id, is_app=not is_template)
         if is_template:
             return None
         if started is None and await self._is_due(session_id, revision):
-            address = self._current(project, session_id, revision.id)
+            address = self._current(project, session_id, revision)
             if address is not None:
                 return Served(session_id, revision.id, address)
             started = await self._serve(project, session_id, revision.id)
@@ -196,12 +231,15 @@ class HeadMirror:
         return started.address
 
     def _current(
-        self, project: Project, session_id: SessionId, revision: RevisionId | None
+        self, project: Project, session_id: SessionId, revision: Revision
     ) -> PreviewAddress | None:
-        """The address of the session's preview if this program serves that revision already."""
+        """The address of the session's preview if this program serves that revision already.
+
+        What the person edits is served by the Metro that runs.
+        """
         mirrored = self._mirrored(project)
         served, folder = mirrored.served, mirrored.folder
-        if served is None or revision is None or not folder.is_published or folder.is_replaced:
+        if served is None or folder.is_replaced:
             return None
         # Another client of the home may have started Metro again, on another port.
         if folder.port != urlsplit(served.address.metro_url).port:
@@ -209,8 +247,8 @@ class HeadMirror:
         known = self.monitor.known(project.slug)
         if known is None or known.facts.ended is not None:
             return None
-        is_same = served.session_id == session_id and served.revision == revision
-        return served.address if is_same else None
+        is_shown = served.revision == revision.id or revision.source == "person"
+        return served.address if is_shown and served.session_id == session_id else None
 
     async def _serve(
         self,

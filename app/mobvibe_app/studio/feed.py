@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any, assert_never
 
 from mobvibe_app.status import ServiceName, ServiceStatus
@@ -35,7 +35,6 @@ from mobvibe_app.studio.preview_feed import PreviewFeed
 from mobvibe_app.studio.service_rows import is_shown, service_row
 from mobvibe_app.studio.studio import QUIT, Studio, ended
 from mobvibe_worker.errors import DatabaseUnreachable, InputError, MobvibeError, StoreError
-from mobvibe_worker.events import Event
 from mobvibe_worker.jobs import SessionId
 
 log = logging.getLogger(__name__)
@@ -224,22 +223,15 @@ class Feed:
 
     async def _follow(self, view: View, session_id: SessionId) -> None:
         """Show the session's events after the last one shown, and its preview if the view is the owner's."""
-        self._preview = preview = None
+        self._preview = None
         async with asyncio.TaskGroup() as group:
             if view.email is None:
                 mirror = self._studio.connected.mirror
-                preview = PreviewFeed(session_id, mirror, self._emit, self._take_status)
-                self._preview = preview
-                group.create_task(preview.run())
+                self._preview = PreviewFeed(session_id, mirror, self._emit, self._take_status)
+                group.create_task(self._preview.run())
             async for events in view.follow(session_id, self._last_seq):
-                self._show_events(events)
-                # A preview_ready of another home has that home's address, so ours is also opened on completion.
-                if preview and any(each.type in ("preview_ready", "completion") for each in events):
-                    preview.due()
-
-    def _show_events(self, events: Sequence[Event]) -> None:
-        self._last_seq = events[-1].seq
-        self._emit(EventsArrived(tuple(events)))
+                self._last_seq = events[-1].seq
+                self._emit(EventsArrived(tuple(events)))
 
     def _take(self, change: Change) -> None:
         if isinstance(change, TroubleChanged):

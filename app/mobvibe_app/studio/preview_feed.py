@@ -1,4 +1,4 @@
-"""The preview of a feed's selected session: opened when a revision is ready, followed, restarted on request."""
+"""The preview of a feed's selected session: opened for each head, followed, restarted on request."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mobvibe_app.preview.address import PreviewAddress
     from mobvibe_app.preview.facts import PreviewKnown
     from mobvibe_app.preview.head_mirror import HeadMirror
-    from mobvibe_worker.jobs import SessionId
+    from mobvibe_worker.jobs import RevisionId, SessionId
 
 
 class PreviewFeed:
@@ -30,11 +30,15 @@ class PreviewFeed:
         self._due = asyncio.Event()
         self._ended: str | None = None
         """Why the preview does not run; empty if it was stopped."""
+        self._head: RevisionId | None = None
+        """The head for which it was opened; None if that failed."""
+        self._is_waiting = False
+        """It was reported that there is no app yet."""
 
     async def run(self) -> None:
-        """Open the preview now and after each `due`, and report what is known of it, until cancelled."""
-        self._due.set()
+        """Open the preview now and whenever the head moved, and report what is known of it, until cancelled."""
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow_heads())
             following: asyncio.Task[None] | None = None
             while True:
                 await self._due.wait()
@@ -48,20 +52,26 @@ class PreviewFeed:
         try:
             address = await self._mirror.open(self._session_id, again=again)
         except MobvibeError as error:
+            self._head, self._is_waiting = None, False
             self._on_status(ServiceStatus("preview", "failed", error.message, error.remedy))
             return None
+        if address is None and self._is_waiting:
+            return None  # The template's Metro has been reported since.
+        self._is_waiting = address is None
         self._on_status(_served(address))
         self._on_change(PreviewChanged(self._session_id, address))
         return address
-
-    def due(self) -> None:
-        """Open the preview again, because another revision is ready."""
-        self._due.set()
 
     def wake(self) -> None:
         """Start it again if it was stopped. Idempotent."""
         if self._ended is not None:
             self._due.set()
+
+    async def _follow_heads(self) -> None:
+        async for head in self._mirror.heads(self._session_id):
+            if head is None or head != self._head:
+                self._head = head
+                self._due.set()
 
     async def _follow(self, slug: str) -> None:
         metro_url = ""

@@ -1,4 +1,4 @@
-"""The mirror keeps running if something blocks one served folder, and serves no more than is asked for."""
+"""The mirror survives a blocked folder, serves no more than is asked for, and its heads move what clients show."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import asyncio
 import shutil
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from asyncpg import Pool
@@ -19,6 +21,8 @@ from mobvibe_app.preview.monitor import PreviewMonitor
 from mobvibe_app.preview.providers.local import PreviewService
 from mobvibe_app.preview.served_project import is_theirs
 from mobvibe_app.status import ServiceStatus
+from mobvibe_app.studio.changes import Change, PreviewChanged
+from mobvibe_app.studio.preview_feed import PreviewFeed
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home
 from mobvibe_worker.jobs import LOCAL_OWNER, Attempt, Job, Platform, SessionId, WorkerId
@@ -47,12 +51,15 @@ class Hosted:
     folder: ServedFolder
     reported: list[ServiceStatus] = field(default_factory=list)
     served: list[str] = field(default_factory=list)
+    fault: ServiceError | None = None
     port: int = 8081
     platform: Platform = "mobile"
 
     async def serve(
         self, session_id: SessionId, slug: str, version: int, platform: Platform
     ) -> PreviewAddress:
+        if self.fault is not None:
+            raise self.fault
         self.served.append(slug)
         self.folder.served_on(self.port)
         url, metro_url = f"exp://h:{self.port}", f"http://h:{self.port}"
@@ -74,6 +81,64 @@ class Hosted:
             PreviewMonitor(self.previews),
             self.reported.append,
         )
+
+
+class Running(PreviewMonitor):
+    """Finds every Metro running, except the one that was stopped."""
+
+    def __init__(self, hosted: Hosted) -> None:
+        super().__init__(hosted.previews)
+        self._known: PreviewKnown | None = None
+        self._moved = asyncio.Event()
+
+    def watch(self, address: PreviewAddress) -> None:
+        self._move(PreviewKnown(address.slug, PreviewFacts()))
+
+    def stop(self, slug: str) -> None:
+        self._move(PreviewKnown(slug, PreviewFacts(ended="")))
+
+    def known(self, slug: str) -> PreviewKnown | None:
+        return self._known
+
+    async def follow(self, slug: str) -> AsyncIterator[PreviewKnown]:
+        while True:
+            moved = self._moved
+            if self._known is not None:
+                yield self._known
+            await moved.wait()
+
+    def _move(self, known: PreviewKnown) -> None:
+        self._known = known
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+
+@dataclass
+class Shown:
+    """What a client shows of the session's preview."""
+
+    changes: list[Change] = field(default_factory=list)
+    statuses: list[ServiceStatus] = field(default_factory=list)
+
+    def urls(self) -> list[str | None]:
+        previews = [each.preview for each in self.changes if isinstance(each, PreviewChanged)]
+        return [preview.url if preview else None for preview in previews]
+
+    def state(self) -> str | None:
+        return self.statuses[-1].state if self.statuses else None
+
+
+@asynccontextmanager
+async def showing(hosted: Hosted, mirror: HeadMirror) -> AsyncIterator[Shown]:
+    shown = Shown()
+    feed = PreviewFeed(hosted.job.session_id, mirror, shown.changes.append, shown.statuses.append)
+    running = asyncio.create_task(feed.run())
+    try:
+        yield shown
+        assert not running.done()
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 @pytest.fixture
@@ -160,20 +225,11 @@ async def test_a_notice_that_names_no_project_does_not_end_the_host(
 async def test_what_another_client_restarted_on_another_port_is_opened_there(
     hosted: Hosted, database_url: str
 ) -> None:
-    class Running(PreviewMonitor):
-        """Finds every Metro running."""
-
-        def watch(self, address: PreviewAddress) -> None:
-            self.seen = PreviewKnown(address.slug, PreviewFacts())
-
-        def known(self, slug: str) -> PreviewKnown | None:
-            return self.seen
-
     await edit(hosted, b"app")
     async with Listener(database_url) as listener:
         host, other = hosted.mirror(listener), hosted.mirror(listener)
         for mirror in (host, other):
-            mirror.monitor = Running(hosted.previews)
+            mirror.monitor = Running(hosted)
         before = await other.open(hosted.job.session_id)
         assert await other.open(hosted.job.session_id) is before
         hosted.port = 8082
@@ -246,6 +302,81 @@ async def test_only_the_home_of_a_session_announces_where_it_is_served(
             assert (await sessions.get(hosted.job.session_id)).metro_url is None
         assert await ready_urls(events, hosted) == (["exp://h:8081"] if is_ours else [])
         running.cancel()
+
+
+@pytest.mark.parametrize("is_host", [True, False])
+async def test_a_client_shows_every_head_and_metro_starts_once(
+    hosted: Hosted, database_url: str, is_host: bool
+) -> None:
+    await SessionStore(hosted.pool).take_home(hosted.job.session_id, OUR_HOME)
+    async with Listener(database_url) as listener:
+        mirror = hosted.mirror(listener)
+        mirror.monitor = Running(hosted)
+        running = asyncio.create_task(mirror.run() if is_host else asyncio.Event().wait())
+        async with showing(hosted, mirror) as shown:
+            await until(lambda: shown.urls() == [None] and listener.is_connected)
+            await finish(hosted)
+            await until(lambda: shown.urls() == [None, "exp://h:8081"])
+            if is_host:
+                await announced(EventLog(hosted.pool), hosted)
+            assert (hosted.folder.root / "App.tsx").read_bytes() == b"made"
+            await edit(hosted, b"edited")
+            await until(lambda: shown.urls() == [None, "exp://h:8081", "exp://h:8081"])
+            assert (hosted.folder.root / "App.tsx").read_bytes() == b"edited"
+            assert len(hosted.served) == 1
+            assert not running.done()
+        running.cancel()
+
+
+async def test_a_preview_that_failed_is_opened_again_once_the_host_serves_it(
+    hosted: Hosted, database_url: str
+) -> None:
+    await SessionStore(hosted.pool).take_home(hosted.job.session_id, OUR_HOME)
+    async with Listener(database_url) as listener:
+        mirror = hosted.mirror(listener)
+        mirror.monitor = Running(hosted)
+        async with showing(hosted, mirror) as shown:
+            await until(lambda: shown.urls() == [None] and listener.is_connected)
+            hosted.fault = ServiceError("It cannot start.")
+            await finish(hosted)
+            await until(lambda: shown.state() == "failed")
+            hosted.fault = None
+            running = asyncio.create_task(mirror.run())
+            await until(lambda: shown.urls() == [None, "exp://h:8081"])
+            assert len(hosted.served) == 1
+            running.cancel()
+
+
+async def test_a_gap_in_the_notices_repeats_a_failed_start_but_restarts_nothing(
+    hosted: Hosted, database_url: str
+) -> None:
+    async with Listener(database_url) as listener:
+        mirror = hosted.mirror(listener)
+        monitor = mirror.monitor = Running(hosted)
+        async with showing(hosted, mirror) as shown:
+            await until(lambda: shown.urls() == [None] and listener.is_connected)
+            hosted.fault = ServiceError("It cannot start.")
+            await finish(hosted)
+            await until(lambda: shown.state() == "failed")
+            hosted.fault = None
+            await hosted.pool.execute("select pg_notify('project_head', '')")
+            await until(lambda: shown.urls() == [None, "exp://h:8081"])
+            (slug,) = hosted.served
+            monitor.stop(slug)
+            await until(lambda: shown.state() == "stopped")
+            hosted.port = 8082
+            heads = mirror.heads(hosted.job.session_id)
+            seen = [await anext(heads)]
+            for payload in ("", str(uuid4())) * 20:
+                await hosted.pool.execute("select pg_notify('project_head', $1)", payload)
+            # One for the subscription itself, and one for each gap; another project's head is none of ours.
+            seen += [await anext(heads) for _ in range(1 + 20)]
+            assert len(set(seen)) == 1
+            assert (shown.state(), len(hosted.served)) == ("stopped", 1)
+            hosted.port = 8083
+            await edit(hosted, b"edited")
+            await until(lambda: shown.urls()[-1] == "exp://h:8083")
+            assert "exp://h:8082" not in shown.urls()
 
 
 async def announced(events: EventLog, hosted: Hosted) -> None:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from support.postgres.database import database_url, empty_database, template_database
+from support.postgres.database import database_url, empty_database, pool, template_database
 
-__all__ = ["database_url", "empty_database", "template_database"]
+__all__ = ["database_url", "empty_database", "pool", "template_database"]

@@ -10,15 +10,20 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from asyncpg import Pool
 from filelock import FileLock
 
 from mobvibe_app.environment.environment import Environment
 from mobvibe_app.environment.maintenance import Maintenance
+from mobvibe_app.preview.address import PreviewAddress
+from mobvibe_app.preview.monitor import PreviewMonitor
+from mobvibe_app.preview.providers.local import PreviewService
 from mobvibe_app.settings import AppSettings, load_settings
 from mobvibe_app.studio.changes import (
     Change,
     EventsArrived,
     OverviewChanged,
+    PreviewChanged,
     ServiceChanged,
     SessionSelected,
     TroubleChanged,
@@ -32,9 +37,10 @@ from mobvibe_app.studio.studio import Studio
 from mobvibe_app.wiring import _connected, build_environment, build_studio
 from mobvibe_worker.errors import DatabaseUnreachable, InputError, ServiceError
 from mobvibe_worker.events import Message
-from mobvibe_worker.jobs import LOCAL_OWNER, SessionId
+from mobvibe_worker.jobs import LOCAL_OWNER, Platform, SessionId
 from mobvibe_worker.store.seed import seed
 from support.polling import until
+from support.postgres.database import claimed
 
 Connect = Callable[[str, Environment], AbstractAsyncContextManager[Connected]]
 
@@ -153,6 +159,40 @@ async def test_two_feeds_of_one_studio_have_their_own_selection_person_and_end(
     await until(lambda: first.texts()[-1:] == ["still here"], 20)
     await first.feed.close()
     await first.reading
+
+
+async def test_a_moved_head_opens_the_preview_of_the_selected_session(
+    studio: Studio, pool: Pool
+) -> None:
+    async def serve(
+        session_id: SessionId, slug: str, version: int, platform: Platform
+    ) -> PreviewAddress:
+        return PreviewAddress(session_id, "exp://h:8081", version, "", "http://h:8081", slug=slug)
+
+    async def previews(version: int) -> PreviewService:
+        raise ServiceError("Here no Metro runs.")
+
+    def urls() -> list[str | None]:
+        shown = [change.preview for change in client.seen if isinstance(change, PreviewChanged)]
+        return [preview.url if preview else None for preview in shown]
+
+    client = Client(studio)
+    await until(lambda: studio.is_open, 20)
+    mirror, stores = studio.connected.mirror, studio.connected.stores
+    mirror.serve_folder, mirror.monitor = serve, PreviewMonitor(previews)
+    heron, _ = await _two_sessions(studio)
+    await stores.queue.enqueue(heron, "a heron")
+    (attempt,) = [
+        attempt for job, attempt in await claimed(pool, slots=100) if job.session_id == heron
+    ]
+    starter = await stores.revisions.commit_template(attempt, {"App.tsx": b"starter"})
+    await client.feed.do(SelectSession(heron))
+    await until(lambda: urls()[-1:] == [None], 20)
+    # No event tells of this revision.
+    await stores.revisions.commit_person(starter.project_id, starter.id, {"App.tsx": b"app"})
+    await until(lambda: urls()[-1:] == ["exp://h:8081"], 20)
+    await client.feed.close()
+    await client.reading
 
 
 async def test_a_view_that_cannot_be_read_at_first_is_shown_later(settings: AppSettings) -> None:
