@@ -19,8 +19,8 @@ from mobvibe_app.wiring import build_environment, build_studio
 from mobvibe_worker.errors import StoreError
 from mobvibe_worker.events import Message
 from mobvibe_worker.jobs import SessionId
-from mobvibe_worker.store.connection.execute import repeatable
 from mobvibe_worker.store.connection.pool import open_pool
+from mobvibe_worker.store.connection.sql import repeatable
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.seed import seed
 from support.polling import until

@@ -20,7 +20,7 @@ from mobvibe_worker.runner.worker import Worker
 from mobvibe_worker.store.claims import FinishedWork
 from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.connection.pool import open_pool
-from mobvibe_worker.store.connection.table import each
+from mobvibe_worker.store.connection.sql import each
 from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.schema.migrations import MigrationRunner
 from mobvibe_worker.store.stores import Stores

@@ -23,7 +23,6 @@ from mobvibe_worker.jobs import LOCAL_OWNER
 from mobvibe_worker.sanitize import Redactor
 from mobvibe_worker.settings import WorkerSettings
 from mobvibe_worker.store.connection import query_log
-from mobvibe_worker.store.connection.execute import repeatable
 from mobvibe_worker.store.connection.failures import translated
 from mobvibe_worker.store.connection.listener import CATCH_UP, Listener
 from mobvibe_worker.store.connection.pool import (
@@ -33,6 +32,7 @@ from mobvibe_worker.store.connection.pool import (
     open_pool,
 )
 from mobvibe_worker.store.connection.pool import SUPABASE_TRANSACTION_PORT as POOLER_PORT
+from mobvibe_worker.store.connection.sql import repeatable
 from mobvibe_worker.store.connection.user_view import Person, UserView
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.job_queue import JobQueue

@@ -11,9 +11,16 @@ from uuid import UUID
 from mobvibe_worker.events import Payload, to_data
 from mobvibe_worker.jobs import Attempt, Job, JobId, RevisionId, WorkerId
 from mobvibe_worker.revisions import CheckReport, FileTree
-from mobvibe_worker.store.connection.execute import Source, once, repeatable
 from mobvibe_worker.store.connection.rows import HeldJobsRow, RenewJobsRow
-from mobvibe_worker.store.connection.table import Table, each, only, only_or_none
+from mobvibe_worker.store.connection.sql import (
+    Source,
+    Table,
+    each,
+    once,
+    only,
+    only_or_none,
+    repeatable,
+)
 from mobvibe_worker.store.revisions import pack, project_of
 
 _COLUMNS = ", ".join(column.name for column in fields(Job))

@@ -10,9 +10,8 @@ from uuid import UUID, uuid4
 from mobvibe_worker.errors import DatabaseUnreachable
 from mobvibe_worker.events import Event, Payload, to_data
 from mobvibe_worker.jobs import Attempt, JobId, SessionId
-from mobvibe_worker.store.connection.execute import Source, repeatable
 from mobvibe_worker.store.connection.listener import Listener, Subscription
-from mobvibe_worker.store.connection.table import only
+from mobvibe_worker.store.connection.sql import Source, only, repeatable
 from mobvibe_worker.store.tables import EVENTS
 
 log = logging.getLogger(__name__)

@@ -11,9 +11,8 @@ from asyncpg import Record
 
 from mobvibe_worker.errors import NotFound
 from mobvibe_worker.jobs import Job, JobId, JobStatus, QueueStats, SessionId, checked_prompt
-from mobvibe_worker.store.connection.execute import Source, once, repeatable
 from mobvibe_worker.store.connection.rows import GetQueueStatsRow
-from mobvibe_worker.store.connection.table import Table, each, only
+from mobvibe_worker.store.connection.sql import Source, Table, each, once, only, repeatable
 
 _COLUMNS = ", ".join(column.name for column in fields(Job))
 _STATS = Table("get_queue_stats", GetQueueStatsRow)

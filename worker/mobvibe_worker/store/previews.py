@@ -9,13 +9,12 @@ from typing import Any
 
 from mobvibe_worker.errors import NotFound
 from mobvibe_worker.jobs import ProjectId, Provider, SessionId, UserId
-from mobvibe_worker.store.connection.execute import Source, repeatable
 from mobvibe_worker.store.connection.rows import (
     PreviewContainersInsert,
     PreviewContainersRow,
     PreviewContainersUpdate,
 )
-from mobvibe_worker.store.connection.table import Table
+from mobvibe_worker.store.connection.sql import Source, Table, repeatable
 from mobvibe_worker.store.rules import PreviewStatus
 from mobvibe_worker.store.tables import PREVIEWS, SESSIONS
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mobvibe_worker.errors import NotFound
 from mobvibe_worker.jobs import UserId
-from mobvibe_worker.store.connection.execute import Source, repeatable
+from mobvibe_worker.store.connection.sql import Source, repeatable
 from mobvibe_worker.store.connection.user_view import Person
 from mobvibe_worker.store.tables import PROFILES
 

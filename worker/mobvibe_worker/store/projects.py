@@ -8,8 +8,8 @@ from typing import cast
 
 from mobvibe_worker.errors import Conflict, InputError, NotFound
 from mobvibe_worker.jobs import ProjectId, RevisionId, UserId
-from mobvibe_worker.store.connection.execute import Source
 from mobvibe_worker.store.connection.rows import ProjectsInsert, ProjectsRow
+from mobvibe_worker.store.connection.sql import Source
 from mobvibe_worker.store.rules import NAME_LIMIT, ProjectStatus, checked
 from mobvibe_worker.store.tables import PROJECTS, sdk_of
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from mobvibe_worker.store.connection.execute import Source, repeatable
-from mobvibe_worker.store.connection.table import only_or_none
+from mobvibe_worker.store.connection.sql import Source, only_or_none, repeatable
 
 OLDEST = datetime(1, 1, 1, tzinfo=UTC)
 FIRST_ID = UUID(int=0)

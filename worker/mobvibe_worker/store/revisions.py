@@ -11,11 +11,10 @@ from asyncpg import Record
 from mobvibe_worker.errors import NotFound
 from mobvibe_worker.jobs import Attempt, JobId, ProjectId, RevisionId
 from mobvibe_worker.revisions import FileTree, Revision
-from mobvibe_worker.store.connection.execute import Source, once, repeatable
 from mobvibe_worker.store.connection.rows import (
     ProjectRevisionsRow,
 )
-from mobvibe_worker.store.connection.table import only
+from mobvibe_worker.store.connection.sql import Source, once, only, repeatable
 from mobvibe_worker.store.tables import BLOBS, FILES, JOBS, REVISIONS
 
 

@@ -33,7 +33,7 @@ from mobvibe_worker.store.connection.rows import (
     CodingSessionsRow,
     ProjectsInsert,
 )
-from mobvibe_worker.store.connection.table import Table, only
+from mobvibe_worker.store.connection.sql import Table, only
 from mobvibe_worker.store.rules import SESSIONS_LIMIT, ProjectStatus, Tier
 from mobvibe_worker.store.tables import JOBS, PROJECTS, SESSIONS
 

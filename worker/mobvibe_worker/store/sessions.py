@@ -17,13 +17,12 @@ from mobvibe_worker.jobs import (
     SessionSummary,
     UserId,
 )
-from mobvibe_worker.store.connection.execute import Source, repeatable
 from mobvibe_worker.store.connection.rows import (
     CodingSessionsInsert,
     CodingSessionsRow,
     CodingSessionsUpdate,
 )
-from mobvibe_worker.store.connection.table import only
+from mobvibe_worker.store.connection.sql import Source, only, repeatable
 from mobvibe_worker.store.tables import JOBS, PROJECTS, SESSIONS, sdk_of
 
 _SUMMARIES = f"""

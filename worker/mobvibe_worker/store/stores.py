@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mobvibe_worker.store.claims import Claims
-from mobvibe_worker.store.connection.execute import Source
+from mobvibe_worker.store.connection.sql import Source
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.previews import PreviewRegistry

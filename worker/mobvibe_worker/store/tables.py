@@ -14,7 +14,7 @@ from mobvibe_worker.store.connection.rows import (
     SessionEventsRow,
     WorkersRow,
 )
-from mobvibe_worker.store.connection.table import Table
+from mobvibe_worker.store.connection.sql import Table
 
 PROFILES = Table("profiles", ProfilesRow)
 PROJECTS = Table("projects", ProjectsRow)

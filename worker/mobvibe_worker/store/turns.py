@@ -7,8 +7,7 @@ from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
 from mobvibe_worker.jobs import Attempt, JobId, UserId
-from mobvibe_worker.store.connection.execute import Source, repeatable
-from mobvibe_worker.store.connection.table import only
+from mobvibe_worker.store.connection.sql import Source, only, repeatable
 
 _SMALLEST = Decimal("0.000001")
 

@@ -10,8 +10,8 @@ from itertools import groupby
 from asyncpg import Record
 
 from mobvibe_worker.jobs import JobId, WorkerId, WorkerSummary, WorkLine
-from mobvibe_worker.store.connection.execute import Source, repeatable
 from mobvibe_worker.store.connection.rows import WorkersInsert
+from mobvibe_worker.store.connection.sql import Source, repeatable
 from mobvibe_worker.store.tables import JOBS, PROJECTS, WORKERS
 
 LOST_AFTER = timedelta(seconds=30)
