@@ -63,9 +63,10 @@ class HeadMirror:
         """
         session = await self.stores.sessions.get(session_id)
         project = await self.stores.projects.get(session.project_id)
-        async with self._mirrored(project).lock:
+        mirrored = self._mirrored(project)
+        async with mirrored.lock:
             try:
-                head = await self._bring_to_head(project)
+                head = await mirrored.bring_to_head()
                 if head is None or head.source == "template":
                     return None
                 served = None if again else self._current(project, session_id, head)
@@ -143,7 +144,7 @@ class HeadMirror:
         mirrored = self._mirrored(project)
         try:
             async with mirrored.lock:
-                head = await self._bring_to_head(project)
+                head = await mirrored.bring_to_head()
                 started = await self._serve_head(project, head, is_new=is_new) if head else None
             if head is not None and started is not None:
                 await self._checked(project, started)
@@ -179,15 +180,6 @@ class HeadMirror:
         log.warning("the served folder of %s: %s", project.slug, error)
         said = f"{project.slug}: {message}"
         self.on_status(ServiceStatus("preview", "failed", said, remedy, project=project.slug))
-
-    async def _bring_to_head(self, project: Project) -> Revision | None:
-        """Publish the head, and append the person's edits to the project's newest session. None: no head yet."""
-        shown = await self._mirrored(project).bring_to_head()
-        if shown is not None and shown.edits:
-            session_id = await self.stores.sessions.latest_of_project(project.id)
-            if session_id is not None:
-                await self.stores.events.append(session_id, shown.edits)
-        return shown.revision if shown else None
 
     async def _serve_head(
         self, project: Project, revision: Revision, *, is_new: bool
@@ -281,7 +273,7 @@ class HeadMirror:
     def _mirrored(self, project: Project) -> ServedProject:
         if project.id not in self._projects:
             folder = ServedFolder(self.home.sdk(project.sdk).served(project.slug))
-            self._projects[project.id] = ServedProject(project.id, folder, self.stores.revisions)
+            self._projects[project.id] = ServedProject(project.id, folder, self.stores)
         return self._projects[project.id]
 
 

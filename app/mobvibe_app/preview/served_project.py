@@ -1,4 +1,4 @@
-"""One project on this machine: its served folder in step with its head, the person's edits as revisions."""
+"""One project on this machine: its served folder in step with its head, the person's edits as revisions and events."""
 
 from __future__ import annotations
 
@@ -14,22 +14,14 @@ from mobvibe_worker.errors import HeadMoved, ServiceError
 from mobvibe_worker.events import FileChange
 from mobvibe_worker.jobs import ProjectId, RevisionId, SessionId
 from mobvibe_worker.revisions import FileTree, Revision
-from mobvibe_worker.store.revisions import RevisionStore
 from mobvibe_worker.workspace.publish import Edits, ServedFolder
 
 if TYPE_CHECKING:
     from mobvibe_app.preview.address import PreviewAddress
+    from mobvibe_worker.store.stores import Stores
 
 MOST_ROUNDS = 20
 SETTLE_MS = 300
-
-
-@dataclass(frozen=True, slots=True)
-class InStep:
-    """The head that the folder shows now, and what the person had changed before it."""
-
-    revision: Revision
-    edits: tuple[FileChange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +42,20 @@ class ServedProject:
 
     project_id: ProjectId
     folder: ServedFolder
-    revisions: RevisionStore
+    stores: Stores
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     served: Served | None = None
     trouble: str = ""
     """What was reported last."""
     is_watched: bool = False
 
-    async def bring_to_head(self) -> InStep | None:
-        """Commit the person's edits, then publish the head. None if the project has no head yet.
+    async def bring_to_head(self) -> Revision | None:
+        """Commit the person's edits, then publish the head and return it. None if the project has no head yet.
 
         Raises WorkspaceError, StoreError.
         """
         for _ in range(MOST_ROUNDS):
-            head = await self.revisions.head(self.project_id)
+            head = await self.stores.revisions.head(self.project_id)
             if head is None:
                 return None
             try:
@@ -88,17 +80,19 @@ class ServedProject:
             if not root.exists() or root.stat().st_ino != watched:
                 return
 
-    async def _publish(self, revision: Revision, files: FileTree) -> InStep:
+    async def _publish(self, revision: Revision, files: FileTree) -> Revision:
         edits = await asyncio.to_thread(self.folder.edits)
-        changes: tuple[FileChange, ...] = ()
-        if edits is not None:
-            edited = edits.over(files)
-            if edited != files:
-                changes = _changes(edits, files)
-                revision = await self.revisions.commit_person(self.project_id, revision.id, edited)
-                files = edited
-        await asyncio.to_thread(self.folder.publish, files, str(revision.id))
-        return InStep(revision, changes)
+        edited = edits.over(files) if edits else files
+        if edited != files:
+            revision = await self.stores.revisions.commit_person(
+                self.project_id, revision.id, edited
+            )
+        await asyncio.to_thread(self.folder.publish, edited, str(revision.id))
+        if edits and edited != files:
+            session_id = await self.stores.sessions.latest_of_project(self.project_id)
+            if session_id is not None:
+                await self.stores.events.append(session_id, _changes(edits, files))
+        return revision
 
 
 def _changes(edits: Edits, before: FileTree) -> tuple[FileChange, ...]:

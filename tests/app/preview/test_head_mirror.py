@@ -24,6 +24,7 @@ from mobvibe_app.status import ServiceStatus
 from mobvibe_app.studio.changes import Change, PreviewChanged
 from mobvibe_app.studio.preview_feed import PreviewFeed
 from mobvibe_worker.errors import ServiceError
+from mobvibe_worker.events import FileChange
 from mobvibe_worker.home import Home
 from mobvibe_worker.jobs import LOCAL_OWNER, Attempt, Job, Platform, SessionId, WorkerId
 from mobvibe_worker.store.claims import Claims, FinishedWork
@@ -377,6 +378,23 @@ async def test_a_gap_in_the_notices_repeats_a_failed_start_but_restarts_nothing(
             await edit(hosted, b"edited")
             await until(lambda: shown.urls()[-1] == "exp://h:8083")
             assert "exp://h:8082" not in shown.urls()
+
+
+async def test_an_edit_that_opening_finds_becomes_a_revision_and_an_event(
+    hosted: Hosted, database_url: str
+) -> None:
+    session_id = hosted.job.session_id
+    await edit(hosted, b"app")
+    async with Listener(database_url) as listener:
+        mirror = hosted.mirror(listener)
+        mirror.monitor = Running(hosted)
+        first = await mirror.open(session_id)
+        (hosted.folder.root / "App.tsx").write_bytes(b"edited")
+        assert await mirror.open(session_id) is first
+    head = await RevisionStore(hosted.pool).head(hosted.job.project_id)
+    assert head is not None and head[1] == {"App.tsx": b"edited"}
+    events = await EventLog(hosted.pool).read(session_id)
+    assert [event.payload for event in events[-1:]] == [FileChange("App.tsx", "modified")]
 
 
 async def announced(events: EventLog, hosted: Hosted) -> None:
