@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from dataclasses import replace
 
 import pytest
@@ -102,6 +104,18 @@ async def test_a_hint_stands_in_the_dialog_and_never_in_the_codes_place(
         assert URL.rpartition(":")[2] in screen.text
         dialog = screen.app.screen.query_one("#qr-dialog").region
         assert dialog.width <= size[0] and dialog.height <= size[1]
+
+
+async def test_the_stream_rests_below_a_dialog_in_a_small_window() -> None:
+    async with shown(ScriptedStudio(BUILT), WIDE) as screen:
+        await screen.until_text("8081")
+        await screen.pilot.resize_terminal(36, 22)
+        await screen.press("v")
+        await screen.until_screen(QrScreen)
+        await screen.until_text("exp://")
+        before = time.process_time()
+        await asyncio.sleep(1.0)
+        assert time.process_time() - before < 0.5
 
 
 async def test_a_new_app_can_be_one_for_browsers() -> None:

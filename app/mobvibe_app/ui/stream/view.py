@@ -227,11 +227,9 @@ class StreamView(ScrollView, can_focus=True):
             self.virtual_size = size
 
     def _stay_at_end(self) -> None:
-        """Go to the end, and again once the new length has been laid out."""
+        """Go to the end. A new length arrives as a resize once it is laid out, which goes there again."""
         if self.is_following:
             self.scroll_end(animate=False, immediate=True, force=True, x_axis=False)
-            if self.max_scroll_y < len(self._buffer.rows) - self.size.height:
-                self.call_after_refresh(self._stay_at_end)
 
     def _lay_out(self) -> None:
         rows, top = self._buffer.rows, self.scroll_offset.y
