@@ -1,9 +1,10 @@
-"""Writes npm's lock of every Expo SDK anew: `make locks`, after a change of sdks.toml."""
+"""Rewrites npm's lock of every Expo SDK: `make locks`, after a change of sdks.toml."""
 
 from __future__ import annotations
 
 import asyncio
 import tempfile
+import tomllib
 from pathlib import Path
 
 from mobvibe_worker.toolchain import sdks
@@ -22,10 +23,11 @@ async def lock(version: int, folder: Path) -> bytes:
     (tarball,) = folder.glob("*.tgz")
     starter = starter_tree(extract_template(tarball), sdk)
     (folder / "package.json").write_bytes(starter["package.json"])
+    table = tomllib.loads(Path(sdks.__file__).with_name("sdks.toml").read_text(encoding="utf-8"))
     wanted = ("--package-lock-only", "--omit-lockfile-registry-resolved")
     await run_npm(
         node,
-        ("install", *wanted, f"--before={sdks.sdks_as_of().isoformat()}"),
+        ("install", *wanted, f"--before={table['as_of'].isoformat()}"),
         cwd=folder,
         time_limit=_LOCK_SECONDS,
     )

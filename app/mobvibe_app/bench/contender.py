@@ -1,4 +1,4 @@
-"""What every measured queue can do."""
+"""The operations that every measured queue offers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class Watcher(Protocol):
-    """Is notified of each job by its tag, which is all that a job's code does."""
+    """Receives the tag of each job when it starts; a job's code does nothing else."""
 
     def on_start(self, tag: int) -> None:
         """The job's code has started."""
@@ -36,9 +36,9 @@ class Contender(Protocol):
         ...
 
     async def unfinished(self) -> int:
-        """How many jobs are not stored as done."""
+        """The number of jobs that are not stored as done."""
         ...
 
     async def clear(self) -> None:
-        """Delete all jobs that were not there from the beginning, and what they left in other tables."""
+        """Delete the jobs that were added since the start, and their rows in other tables."""
         ...

@@ -1,4 +1,4 @@
-"""What was measured, as rounds, their medians, and ratios to other queues."""
+"""The measured figures: rounds, their medians, and ratios to other queues."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 MOST_BATCHES = 500
 PAUSE_SECONDS = 0.02
-"""The pause between two batches, so that other work goes on."""
+"""The pause between two batches, so that other work can run."""
 WORKERS_KEPT = timedelta(days=7)
 
 

@@ -7,7 +7,6 @@ import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +65,6 @@ def sdk_versions() -> tuple[int, ...]:
     table = _read_table()
     offered = sorted(int(name) for name in table if name.isdigit())
     return tuple(sorted(offered, key=lambda version: version != table["default"]))
-
-
-def sdks_as_of() -> date:
-    """The date whose releases the lock files were made from."""
-    day: date = _read_table()["as_of"]
-    return day
 
 
 def _read_table() -> dict[str, Any]:
