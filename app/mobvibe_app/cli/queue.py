@@ -134,7 +134,7 @@ async def _retry_all(queue: JobQueue, out: Output) -> None:
             _report(out, job_id, "pending")
         retried |= batch
     if retried:
-        out.note(f"{len(retried)} job(s) wait again: they run {WHERE}")
+        out.note(f"{len(retried)} job(s) are back in the queue; they run {WHERE}")
     if still_dead := (await queue.stats()).failed:
         out.note(f"{still_dead} job(s) are still dead; `mobvibe-tui retry JOB` says why")
     elif not retried:

@@ -105,7 +105,7 @@ class Services:
     ) -> CheckImage:
         """The image that checks run in, built if the engine lacks it.
 
-        Raises ServiceError if there is no engine, or previews do without one and the image is not `is_wanted`.
+        Raises ServiceError if there is no engine, or if previews run as processes and the image is not `is_wanted`.
         """
         from mobvibe_app.checks.container import CheckImage
 

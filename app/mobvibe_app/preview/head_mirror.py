@@ -54,7 +54,7 @@ class HeadMirror:
     on_status: OnStatus
     _projects: dict[ProjectId, ServedProject] = field(default_factory=dict)
     _followers: WeakSet[Subscription] = field(default_factory=WeakSet)
-    """Those of `heads`: an `open` that failed is repeated once `run` has served the head."""
+    """The subscriptions of `heads`, notified once `run` has served a head, so that a failed `open` is repeated."""
 
     async def open(self, session_id: SessionId, *, again: bool = False) -> PreviewAddress | None:
         """Serve the head of the session's project, or return where it is served. None if it has no app yet.
@@ -81,7 +81,7 @@ class HeadMirror:
         return await self._checked(project, started)
 
     async def heads(self, session_id: SessionId) -> AsyncIterator[RevisionId | None]:
-        """The head of the session's project, now and after each notice that it may have moved or is served now.
+        """The head of the session's project, now and whenever it may have moved or was served.
 
         None if there is none yet or it cannot be read, which `open` reports.
         """

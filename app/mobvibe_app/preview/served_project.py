@@ -72,10 +72,10 @@ class ServedProject:
         root = self.folder.root.resolve()
         watched = root.stat().st_ino
 
-        def is_the_persons(_: Change, path: str) -> bool:
-            return is_theirs(Path(path), root)
+        def is_edit(_: Change, path: str) -> bool:
+            return may_be_edited(Path(path), root)
 
-        async for _ in awatch(root, watch_filter=is_the_persons, debounce=SETTLE_MS):
+        async for _ in awatch(root, watch_filter=is_edit, debounce=SETTLE_MS):
             yield
             if not root.exists() or root.stat().st_ino != watched:
                 return
@@ -102,7 +102,7 @@ def _changes(edits: Edits, before: FileTree) -> tuple[FileChange, ...]:
     return changed + tuple(FileChange(path, "deleted") for path in sorted(edits.deleted))
 
 
-def is_theirs(path: Path, root: Path) -> bool:
-    """Whether a path may be the person's, and not what Metro keeps beside the project's files."""
+def may_be_edited(path: Path, root: Path) -> bool:
+    """Whether a path may be one of the project's files, and not one that Metro keeps beside them."""
     inside = path.relative_to(root) if path.is_relative_to(root) else path
     return not any(part.startswith(".expo") or part == "node_modules" for part in inside.parts)

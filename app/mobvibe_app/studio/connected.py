@@ -56,7 +56,7 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """What works on Postgres."""
+    """The objects that use the database."""
 
     stores: Stores
     own: View

@@ -33,13 +33,11 @@ from mobvibe_app.studio.connected import Connected, View
 from mobvibe_app.studio.conversations import order_of
 from mobvibe_app.studio.preview_feed import PreviewFeed
 from mobvibe_app.studio.service_rows import is_shown, service_row
-from mobvibe_app.studio.studio import QUIT, Studio, ended
+from mobvibe_app.studio.studio import QUIT, RETRY_SECONDS, Studio, ended
 from mobvibe_worker.errors import DatabaseUnreachable, InputError, MobvibeError, StoreError
 from mobvibe_worker.jobs import SessionId
 
 log = logging.getLogger(__name__)
-
-RETRY_SECONDS = 2.0
 
 
 class Feed:
@@ -151,7 +149,7 @@ class Feed:
     def _require_own_view(self) -> None:
         if self._person is not None:
             raise InputError(
-                f"This is what {self._person} sees: here nothing is changed.",
+                f"You are viewing as {self._person}; this view is read-only.",
                 "Go back to your own view first, with My own view in the palette.",
             )
 

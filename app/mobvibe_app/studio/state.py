@@ -236,7 +236,7 @@ def _activity(payload: Payload | None) -> str:
         case Terminal(outcome=None):
             return _line(payload.command)
         case Terminal(outcome="failed"):
-            return _line(f"mending: {payload.command}")
+            return _line(f"fixing: {payload.command}")
         case FileChange():
             return _line(f"writing {payload.path.rsplit('/', 1)[-1]}")
         case ErrorRaised():

@@ -1,4 +1,4 @@
-"""One running mobvibe-tui: its environment, what works on Postgres, and everyone who looks at it."""
+"""One running mobvibe-tui: its environment, the objects that use the database, and the feeds that show it."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Studio:
 
     @property
     def connected(self) -> Connected:
-        """What works on Postgres. Raises InputError while it is still starting."""
+        """The objects that use the database. Raises InputError while Postgres is still starting."""
         if self._connected is None:
             raise InputError("Postgres is still starting.", "Try again in a moment.")
         return self._connected
@@ -95,7 +95,7 @@ class Studio:
         return await self._reconnect()
 
     async def _reconnect(self) -> Connected:
-        """Start Postgres if it does not run. What works on it is replaced only if its address has changed."""
+        """Start Postgres if it does not run. The objects that use it are replaced only if its address has changed."""
         if self._hosting_ended.is_set():
             await self._end_hosting()
         dsn = await self._environment.start(lambda status: self._report(ServiceChanged(status)))
@@ -183,14 +183,14 @@ class Studio:
                 await self._close()
 
     async def connections(self) -> AsyncIterator[Connected | None]:
-        """What works on Postgres, now and after each loss and recovery; None while Postgres is not there."""
+        """The objects that use the database, now and after each loss or recovery; None while it is lost."""
         while True:
             changed = self._connection_changed
             yield None if self._is_lost else self._connected
             await changed.wait()
 
     def is_current(self, connected: Connected) -> bool:
-        """Whether this is what works on Postgres, and Postgres is there."""
+        """Whether these objects are still in use and Postgres is reachable."""
         return not self._is_lost and self._connected is connected
 
     async def _keep_alive(self) -> None:

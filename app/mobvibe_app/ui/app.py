@@ -229,7 +229,6 @@ class MobvibeApp(App[None]):
             await self.action_quit()
 
     def action_demos(self) -> None:
-
         def chosen(name: str | None) -> None:
             if name is not None:
                 self.post_message(CommandGiven(ReplayDemo(name)))
@@ -240,7 +239,6 @@ class MobvibeApp(App[None]):
         self.post_message(CommandGiven(ReplayDemo(message.name)))
 
     def action_cancel(self) -> None:
-
         def answered(is_yes: bool | None) -> None:
             if is_yes:
                 self.post_message(CommandGiven(CancelJob()))
@@ -249,7 +247,6 @@ class MobvibeApp(App[None]):
         self.push_screen(ConfirmScreen("Cancel this job?", consequence, "cancel it"), answered)
 
     def action_see_as(self) -> None:
-
         def answered(email: str | None) -> None:
             if email:
                 self.post_message(CommandGiven(SeeAs(email)))

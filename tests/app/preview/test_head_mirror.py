@@ -19,7 +19,7 @@ from mobvibe_app.preview.facts import PreviewFacts, PreviewKnown
 from mobvibe_app.preview.head_mirror import HeadMirror
 from mobvibe_app.preview.monitor import PreviewMonitor
 from mobvibe_app.preview.providers.local import PreviewService
-from mobvibe_app.preview.served_project import is_theirs
+from mobvibe_app.preview.served_project import may_be_edited
 from mobvibe_app.status import ServiceStatus
 from mobvibe_app.studio.changes import Change, PreviewChanged
 from mobvibe_app.studio.preview_feed import PreviewFeed
@@ -413,6 +413,6 @@ async def ready_urls(events: EventLog, hosted: Hosted) -> list[str]:
 
 def test_a_home_inside_a_package_or_a_cache_is_watched_too() -> None:
     root = Path("/x/node_modules/.expo-homes/served/tips")
-    assert is_theirs(root / "App.tsx", root)
-    assert not is_theirs(root / ".expo" / "x", root)
-    assert not is_theirs(root / "node_modules" / "x", root)
+    assert may_be_edited(root / "App.tsx", root)
+    assert not may_be_edited(root / ".expo" / "x", root)
+    assert not may_be_edited(root / "node_modules" / "x", root)

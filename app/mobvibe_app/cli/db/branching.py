@@ -15,7 +15,7 @@ from mobvibe_worker.store.schema.branches import Branch, Branches
 async def branch(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
     if (flags.name == "drop") != (flags.dropped is not None):
         raise InputError(
-            "That is not how branches are named.",
+            "Name exactly one branch.",
             "Use `db branch NAME`, `db branch list` or `db branch drop NAME`.",
         )
     async with open_database(settings, out.status) as dsn:

@@ -84,7 +84,7 @@ class PreviewService(ABC):
         """Start the service that serves a folder. It may not answer yet. Raises ServiceError, PortTaken."""
 
     async def has_port(self, running: RunningService) -> bool:
-        """Whether it is this preview that listens on its port, and not a faster program."""
+        """Whether this preview listens on its port, and not another program that was faster."""
         return True
 
     @abstractmethod

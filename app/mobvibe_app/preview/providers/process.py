@@ -47,7 +47,7 @@ class ProcessPreview(PreviewService):
         return await self._supervisor.start(spec)
 
     async def has_port(self, running: RunningService) -> bool:
-        """Whether this Metro has its port: between the choice of the port and its use another one may take it."""
+        """Whether this Metro listens on its port, which another program may have taken since it was chosen."""
         return await asyncio.to_thread(is_listening, running.pid, running.facts["port"])
 
     async def usage(self, project_slug: str) -> Usage | None:

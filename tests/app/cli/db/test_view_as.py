@@ -84,7 +84,7 @@ async def test_a_view_holds_what_that_person_sees(watch: Open) -> None:
     assert arrived.events[0].session_id in [each.id for each in overview.sessions]
 
     for command in (SubmitPrompt("an app"), ReplayDemo("tip-splitter"), CancelJob()):
-        with pytest.raises(InputError, match=r"what grace@example\.com sees: here nothing is"):
+        with pytest.raises(InputError, match=r"viewing as grace@example\.com; this view is"):
             await seen.feed.do(command)
 
 

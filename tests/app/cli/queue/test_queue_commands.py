@@ -89,7 +89,7 @@ async def test_all_dead_jobs_come_back_at_once(command: CommandLine, pool: Pool)
         session,
     )
     many = await command("retry", "--all-dead")
-    assert "1005 job(s) wait again" in many.said and "still dead" not in many.said
+    assert "1005 job(s) are back in the queue" in many.said and "still dead" not in many.said
     assert (await JobQueue(pool).stats()).failed == 0
 
     gone = await JobQueue(pool).get(await dead_job(pool))
