@@ -1,4 +1,4 @@
-"""A home with a prepared SDK and everything else still to be made, ended after the tests that share it."""
+"""A home for each module: its SDK is prepared, and nothing else exists yet."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from support.expo import make_expo_home as make_expo_home
 
 @pytest.fixture(scope="module")
 def home(make_expo_home: Callable[[int], Home]) -> Iterator[Home]:
-    """The module's home. Whatever a failed test left running in it is ended."""
-    made = make_expo_home(54)
-    yield made
-    asyncio.run(_end(made))
+    """The module's home. Ends what a failed test left running in it."""
+    home = make_expo_home(54)
+    yield home
+    asyncio.run(_end(home))
 
 
 async def _end(home: Home) -> None:
@@ -29,14 +29,14 @@ async def _end(home: Home) -> None:
 
 
 def processes_of(home: Home) -> list[str]:
-    """The command lines of everything that runs in, or for, this home."""
+    """The command lines of all processes that run in this home or name it."""
     found = []
     for process in psutil.process_iter(["pid", "cmdline", "status"]):
         try:
             words = [*(process.info["cmdline"] or ()), process.cwd()]
         except (psutil.NoSuchProcess, psutil.AccessDenied, FileNotFoundError):
             continue
-        is_ours = any(str(home.root) in word for word in words)
-        if is_ours and process.info["status"] != psutil.STATUS_ZOMBIE:
+        is_of_home = any(str(home.root) in word for word in words)
+        if is_of_home and process.info["status"] != psutil.STATUS_ZOMBIE:
             found.append(f"{process.pid} {' '.join(words)[:200]}")
     return found

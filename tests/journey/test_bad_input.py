@@ -1,4 +1,4 @@
-"""Bad input gets one clear sentence with what to do next, its exit code, and loses nothing."""
+"""Bad input gets one clear sentence that says what to do next, has its own exit code, and loses nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def taken_port() -> Iterator[int]:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (("run", "--demo", "nope"), 2, "There are: "),
         (("run", ""), 2, "The prompt is empty."),
@@ -57,12 +57,12 @@ def taken_port() -> Iterator[int]:
         (("db", "status", "--postgres", f"mysql://u:{SECRET}@127.0.0.1/x"), 2, "not the address"),
     ],
 )
-async def test_it_says_what_to_do_next(
-    tmp_path: Path, arguments: tuple[str, ...], code: int, said: str
+async def test_bad_arguments_are_refused_with_what_to_do_next(
+    tmp_path: Path, arguments: tuple[str, ...], code: int, message: str
 ) -> None:
     program = await run_program(tmp_path / "home", *arguments)
     assert program.process.returncode == code, program.said
-    assert said in program.said
+    assert message in program.said
     assert "Traceback" not in program.said
     assert SECRET not in program.said
 
@@ -73,22 +73,21 @@ async def test_a_json_run_that_cannot_start_still_ends_with_one_result(tmp_path:
     assert (await program.result())["status"] == "failed"
 
 
-async def test_what_is_asked_of_a_real_home(tmp_path: Path) -> None:
-    """An unknown project, job or session: the answers come from the database."""
+async def test_an_unknown_project_job_session_or_version_is_refused(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
-    nobody = "00000000-0000-4000-8000-00000000dead"
-    async with await Supervisor.connect(home):  # One lease for all of them.
-        for arguments, said in (
+    unknown = "00000000-0000-4000-8000-00000000dead"
+    async with await Supervisor.connect(home):  # Keeps Postgres running for all commands.
+        for arguments, message in (
             (("run", "--demo", "tip-splitter", "--project", "nope"), "There is no project 'nope'"),
             (("run", "--demo", "tip-splitter-dark"), "Run that first"),
-            (("retry", nobody), "There is no job"),
-            (("cancel", nobody), "There is no job"),
-            (("events", nobody), "There is no session"),
+            (("retry", unknown), "There is no job"),
+            (("cancel", unknown), "There is no job"),
+            (("events", unknown), "There is no session"),
             (("db", "rollback", "--to", "99"), "There is no version 99"),
         ):
             program = await run_program(home.root, *arguments)
             assert program.process.returncode == 2, program.said
-            assert said in program.said
+            assert message in program.said
 
 
 async def test_a_fixed_port_that_is_taken_names_its_holder(tmp_path: Path, taken_port: int) -> None:
@@ -118,7 +117,7 @@ async def test_a_schema_newer_than_the_program_is_refused(tmp_path: Path) -> Non
 
 
 @pytest.mark.expo
-async def test_the_first_install_without_a_network_is_said_and_can_be_repeated(
+async def test_a_first_install_without_a_network_fails_clearly_and_leaves_no_packages(
     tmp_path: Path,
 ) -> None:
     offline = {

@@ -1,4 +1,4 @@
-"""kill -9 in the middle of a job: nothing is left running, and the job completes once, from a clean revision."""
+"""A program killed in the middle of a job leaves nothing running, and the job completes once, from a clean revision."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def test_a_killed_job_runs_again_and_completes_once(home: Home) -> None:
     killed = await Program.start(home.root, "run", "--demo", "tip-splitter", "--json", env=slow)
     event = await killed.until_event(lambda event: event["type"] == "file_change")
     await killed.kill()
-    await until(lambda: not processes_of(home), 60, "nothing outlives the last client")
+    await until(lambda: not processes_of(home), 60, "nothing runs after the last client")
 
     other = await run_program(home.root, "run", "--demo", "pomodoro", "--json", env=QUICK_LEASE)
     assert (await other.result())["status"] == "completed"
@@ -30,7 +30,7 @@ async def test_a_killed_job_runs_again_and_completes_once(home: Home) -> None:
     assert [one["seq"] for one in stored.events] == list(range(1, len(stored.events) + 1))
 
     if not any(one["type"] == "completion" for one in ours):
-        # The other program went as soon as its own job was done; this one takes the handed back job.
+        # The other program ended as soon as its own job was done; this one runs the reclaimed job.
         again = await run_program(
             home.root, "run", "--demo", "tip-splitter-dark", "--json", env=QUICK_LEASE
         )
@@ -62,7 +62,7 @@ async def test_ctrl_c_cancels_the_job_and_leaves_the_last_green_revision(home: H
     assert (kept / "App.tsx").exists()
 
 
-async def test_the_environment_killed_under_a_run_is_said_in_a_sentence(home: Home) -> None:
+async def test_a_run_whose_environment_is_stopped_fails_without_a_traceback(home: Home) -> None:
     slow = {"MOBVIBE_DEMO_PACE": "1"}
     program = await Program.start(home.root, "run", "--demo", "pomodoro", "--json", env=slow)
     await program.until_event(lambda event: event["type"] == "file_change")

@@ -1,4 +1,4 @@
-"""The dashboard as a person meets it: a pseudo-terminal, keys, and a camera that reads the QR from the cells."""
+"""The dashboard in a pseudo-terminal, used with keys; the QR code is read from the cells, as a camera does."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PAINT_SECONDS = 5.0
 
 
 def dashboard(home: Home, columns: int, rows: int) -> Terminal:
-    """The program in a terminal of that size."""
+    """Start the dashboard in a terminal of this size."""
     return Terminal(
         (sys.executable, "-m", "mobvibe_app"),
         columns=columns,
@@ -33,7 +33,7 @@ def dashboard(home: Home, columns: int, rows: int) -> Terminal:
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(80, 24), (120, 40)])
-async def test_a_demo_is_picked_built_and_scanned(home: Home, columns: int, rows: int) -> None:
+async def test_a_demo_can_be_picked_built_and_scanned(home: Home, columns: int, rows: int) -> None:
     with dashboard(home, columns, rows) as terminal:
         await asyncio.to_thread(terminal.wait_for, "mobvibe", PAINT_SECONDS)
         await asyncio.to_thread(terminal.wait_for, re.compile("recorded build|Done in"), 60)
@@ -62,7 +62,7 @@ async def test_a_demo_is_picked_built_and_scanned(home: Home, columns: int, rows
     await until(lambda: not processes_of(home), 60, "nothing is left running")
 
 
-async def test_quit_and_start_again_shows_the_same_picture(home: Home) -> None:
+async def test_a_restarted_dashboard_shows_the_same_build_and_code(home: Home) -> None:
     with dashboard(home, 120, 40) as terminal:
         await asyncio.to_thread(terminal.wait_for, re.compile("Done in"), 60)
         await asyncio.to_thread(terminal.wait_for_qr, 60)
@@ -74,11 +74,11 @@ async def test_quit_and_start_again_shows_the_same_picture(home: Home) -> None:
 
 
 async def _pick(terminal: Terminal) -> None:
-    """Replay the second demo, the pomodoro timer, from the empty screen's list or from the picker."""
+    """Replay the second demo, the pomodoro timer, from the list on the empty screen or from the picker."""
     if "recorded build" not in terminal.text:
         terminal.press("d")
         await asyncio.to_thread(terminal.wait_for, "habit tracker", 60)
     terminal.press("down")
     terminal.press("enter")
-    # An earlier build's "Done in" may be on the screen: only a running one is the picked one.
+    # An earlier build's "Done in" may still be on the screen, so wait until the picked one runs.
     await asyncio.to_thread(terminal.wait_for, "1 running", 60)

@@ -1,4 +1,4 @@
-"""From a prompt to the running app with everything in containers, and nothing left of it afterwards."""
+"""From a prompt to the running app with every service in a container; `down --all` then leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def test_a_demo_reaches_a_phone_and_down_all_leaves_nothing(
     phone = Phone(result["url"])
     assert b"Split the bill, keep the friends." in await phone.bundle()
 
-    # What was chosen once is kept to without being asked for.
+    # The second run uses the modes of the first one without naming them.
     async with phone:
         second = await run_program(
             home.root, "run", "--demo", "tip-splitter-dark", "--json", env=ours
@@ -47,10 +47,10 @@ async def test_a_demo_reaches_a_phone_and_down_all_leaves_nothing(
     assert {service["facts"]["mode"] for service in services} == {"docker"}
     ports = {service["facts"]["port"] for service in services}
     assert urlsplit(result["url"]).port in ports
-    said = (await run_program(home.root, "logs", f"preview-{result['project']}")).said
-    assert "Bundled" in said
+    logs = await run_program(home.root, "logs", f"preview-{result['project']}")
+    assert "Bundled" in logs.said
 
-    # --keep goes on serving until the environment is taken away from under it.
+    # --keep serves the app until the environment stops.
     home_id = Choices(home.choices).get("home_id")
     down = await run_program(home.root, "down", "--all", "--json", env=ours)
     assert down.process.returncode == 0, down.said
@@ -68,7 +68,7 @@ async def test_a_demo_reaches_a_phone_and_down_all_leaves_nothing(
     await until(lambda: not processes_of(home), 20, "nothing is left running")
 
 
-async def test_an_engine_that_is_gone_never_shows_an_empty_database(
+async def test_an_unreachable_engine_is_an_error_and_not_an_empty_database(
     engine: DockerEngine, tmp_path: Path
 ) -> None:
     home = Home(tmp_path / "home")

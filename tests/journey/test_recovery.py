@@ -1,4 +1,4 @@
-"""Postgres or the supervisor killed under an open dashboard: it comes back, and goes on where it was."""
+"""An open dashboard recovers after Postgres or the supervisor was killed, and continues where it stopped."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ RECOVERY_SECONDS = 40.0
 
 
 class Screen:
-    """What an open dashboard showed."""
+    """Records what an open dashboard shows."""
 
     def __init__(self, home: Home) -> None:
         self.studio: Studio = build_studio(AppSettings(home=home.root))
@@ -49,41 +49,39 @@ class Screen:
         self.rows: dict[str, ServiceStatus] = {}
 
     async def read(self) -> None:
-        """Note every change until the feed is closed."""
+        """Record every change until the feed is closed."""
         async for change in self.feed.changes():
             self.reported.append(change)
             if isinstance(change, ServiceChanged):
                 self.rows[change.status.name] = change.status
 
     def overviews(self) -> int:
-        """How many overviews came."""
+        """The number of overviews since the last clear."""
         return sum(isinstance(change, OverviewChanged) for change in self.reported)
 
     def seqs(self, session: SessionId) -> list[int]:
-        """The seqs of a session's events, as often as they came."""
+        """The seqs of a session's events in order of arrival, repeats included."""
         batches = [change.events for change in self.reported if isinstance(change, EventsArrived)]
         return [event.seq for events in batches for event in events if event.session_id == session]
 
     def troubles(self) -> list[str | None]:
-        """What the banner said, None where it went."""
+        """The banner's messages in order; None each time it disappeared."""
         return [change.message for change in self.reported if isinstance(change, TroubleChanged)]
 
     def row(self, name: str) -> str:
-        """The state of a service."""
         return self.rows[name].state
 
     def detail(self, name: str) -> str:
-        """The words about a service; empty before there are any."""
+        """The details of a service; empty if none were reported yet."""
         return self.rows[name].detail if name in self.rows else ""
 
-    async def say(self, session: SessionId, text: str) -> None:
-        """Append an event to a session."""
+    async def append(self, session: SessionId, text: str) -> None:
         await self.studio.connected.stores.events.append(session, [Message(text)])
 
 
 @asynccontextmanager
 async def dashboard(home: Home) -> AsyncIterator[Screen]:
-    """An open dashboard without its screen."""
+    """An open dashboard, without drawing its screen."""
     screen = Screen(home)
     reading = asyncio.create_task(screen.read())
     try:
@@ -95,11 +93,11 @@ async def dashboard(home: Home) -> AsyncIterator[Screen]:
 
 
 async def session_with_an_event(screen: Screen) -> SessionId:
-    """A selected session whose one event is shown."""
+    """Create a session with one event, select it, and wait until the event is shown."""
     stores = screen.studio.connected.stores
     project = await stores.projects.create(LOCAL_OWNER, "Kept", 54)
     session = await stores.sessions.create(project.id, "kept", platform="mobile")
-    await screen.say(session, "before")
+    await screen.append(session, "before")
     await screen.feed.do(SelectSession(session))
     await until(lambda: screen.seqs(session) == [1], 40, "the first event")
     screen.reported.clear()
@@ -107,7 +105,7 @@ async def session_with_an_event(screen: Screen) -> SessionId:
 
 
 @pytest.mark.parametrize("victim", ["postgres", "postgres, another port", "supervisor"])
-async def test_what_was_killed_comes_back(home: Home, victim: str) -> None:
+async def test_the_dashboard_recovers_after_a_kill(home: Home, victim: str) -> None:
     async with dashboard(home) as screen:
         session = await session_with_an_event(screen)
         if victim == "postgres, another port":
@@ -115,17 +113,17 @@ async def test_what_was_killed_comes_back(home: Home, victim: str) -> None:
         os.kill(await pid_of(home, victim.partition(",")[0]), signal.SIGKILL)
         killed = time.monotonic()
         await until(lambda: screen.overviews() > 0, RECOVERY_SECONDS, "a new overview")
-        print(f"{victim}: back after {time.monotonic() - killed:.1f} s")
+        print(f"{victim}: recovered after {time.monotonic() - killed:.1f} s")
         assert screen.row("postgres") == "healthy"
         assert any("ended by itself" in (message or "") for message in screen.troubles())
         assert screen.troubles()[-1] is None
-        await screen.say(session, "after")
+        await screen.append(session, "after")
         await until(lambda: bool(screen.seqs(session)), RECOVERY_SECONDS, "the next event")
         assert screen.seqs(session) == [2]
         await until(lambda: screen.row("worker") == "healthy", RECOVERY_SECONDS, "the worker")
 
 
-async def test_what_was_stopped_on_purpose_stays_so(home: Home) -> None:
+async def test_an_environment_stopped_on_purpose_stays_stopped(home: Home) -> None:
     async with dashboard(home) as screen:
         other = await Supervisor.attach(home)
         assert other is not None
@@ -139,9 +137,9 @@ async def test_what_was_stopped_on_purpose_stays_so(home: Home) -> None:
             await asyncio.sleep(0.1)
 
 
-async def test_the_rows_tell_what_runs_and_the_selected_project(home: Home) -> None:
+async def test_the_rows_show_the_selected_project_and_the_running_jobs(home: Home) -> None:
     async with dashboard(home) as screen:
-        await until(lambda: screen.studio.is_host, 40, "the host's part")
+        await until(lambda: screen.studio.is_host, 40, "being the host")
         session = await session_with_an_event(screen)
         await screen.feed.do(SelectSession(session))
         await until(lambda: screen.detail("preview") == "starts with the first build", 40)
@@ -157,7 +155,7 @@ async def test_the_rows_tell_what_runs_and_the_selected_project(home: Home) -> N
 
 
 async def pid_of(home: Home, victim: str) -> int:
-    """The process to kill."""
+    """The process id of Postgres or of the supervisor."""
     if victim == "postgres":
         return int((home.postgres / "data" / "postmaster.pid").read_text().splitlines()[0])
     supervisor = await Supervisor.attach(home)

@@ -1,4 +1,4 @@
-"""From a prompt to the running app, headless: the program, its result line, and a phone that opens the URL."""
+"""A headless run, from a prompt to the running app: its events, its result line, and a phone that opens the URL."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ OWN_TEXT = b"Split the bill, keep the friends."
 CHANGED_TEXT = "MIDNIGHT EDITION"
 
 
-async def test_a_demo_reaches_a_phone_and_a_second_one_changes_it_live(home: Home) -> None:
+async def test_a_demo_reaches_a_phone_and_a_second_demo_changes_the_app_live(home: Home) -> None:
     first = await Program.start(home.root, "run", "--demo", "tip-splitter", "--keep", "--json")
     result = await first.result()
     assert result["status"] == "completed", result
     assert result["checks"]["green"] is True and result["checks"]["sandboxed"] is False
     assert result["cost_usd"] == 0
 
-    _the_mistake_was_caught_before_completion(first)
-    _events_are_without_a_gap(first)
+    _assert_the_mistake_was_fixed_before_completion(first)
+    _assert_events_have_no_gap(first)
 
     phone = Phone(result["url"])
     assert phone.address == f"{lan_address(None)}:{urlsplit(result['url']).port}"
     for platform in ("ios", "android"):
-        await _opens(Phone(result["url"], platform))
+        await _assert_it_opens(Phone(result["url"], platform))
 
     async with phone:
         second = await run_program(home.root, "run", "--demo", "tip-splitter-dark", "--json")
@@ -45,34 +45,34 @@ async def test_a_demo_reaches_a_phone_and_a_second_one_changes_it_live(home: Hom
 
     seen = "opened the app: bundle"
     await until(lambda: any(seen in line for line in first.words), 20, seen)
-    assert first.process.returncode is None, "--keep goes on serving"
+    assert first.process.returncode is None, "--keep must continue to serve the app"
     assert await first.interrupt() == 0
     await until(lambda: not processes_of(home), 60, "nothing is left running")
 
 
-def _the_mistake_was_caught_before_completion(program: Program) -> None:
+def _assert_the_mistake_was_fixed_before_completion(program: Program) -> None:
     kinds = [
         (event["type"], event["data"].get("outcome"))
         for event in program.events
         if event["type"] in ("terminal", "completion", "file_change")
     ]
     red = kinds.index(("terminal", "failed"))
-    mend = kinds.index(("file_change", None), red)
+    fix = kinds.index(("file_change", None), red)
     done = kinds.index(("completion", None))
-    assert red < mend < done
-    assert ("terminal", "failed") not in kinds[mend:]
+    assert red < fix < done
+    assert ("terminal", "failed") not in kinds[fix:]
     (completion,) = program.events_of("completion")
     assert completion["data"]["report"]["green"] is True
 
 
-def _events_are_without_a_gap(program: Program) -> None:
+def _assert_events_have_no_gap(program: Program) -> None:
     numbers = [event["seq"] for event in program.events]
     assert numbers == list(range(1, len(numbers) + 1))
     assert program.events[0]["data"]["author"] == "person"
     assert program.events[-1]["type"] == "preview_ready"
 
 
-async def _opens(phone: Phone) -> None:
+async def _assert_it_opens(phone: Phone) -> None:
     manifest = await phone.manifest()
     assert manifest["runtimeVersion"] == "exposdk:54.0.0"
     assert urlsplit(manifest["launchAsset"]["url"]).netloc == phone.address
@@ -82,7 +82,7 @@ async def _opens(phone: Phone) -> None:
     assert OWN_TEXT in bundle
 
 
-async def test_events_and_jobs_are_read_back(home: Home) -> None:
+async def test_stored_events_and_jobs_can_be_read_afterwards(home: Home) -> None:
     listed = await run_program(home.root, "jobs", "--json")
     job = listed.objects[0]["job"]
     assert job["status"] == "completed"
@@ -93,7 +93,7 @@ async def test_events_and_jobs_are_read_back(home: Home) -> None:
     assert "\x1b" not in json.dumps(stored.events)
 
 
-async def test_an_edit_made_by_hand_while_a_job_runs_is_kept_and_merged(home: Home) -> None:
+async def test_a_persons_edit_during_a_job_is_kept_and_merged(home: Home) -> None:
     serving = await Program.start(home.root, "run", "--demo", "tip-splitter", "--keep", "--json")
     built = await serving.result()
     served = home.sdk(54).served(built["project"])

@@ -1,4 +1,4 @@
-"""A worker by itself, beside an engine of containers: it seals its checks off too, and says so."""
+"""A standalone worker with a container engine also sandboxes its checks, and records that it did."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.expo, pytest.mark.docker, pytest.mark.timeout(900)]
 JOB_SECONDS = 600.0
 
 
-async def test_its_checks_run_in_a_container(
+async def test_a_standalone_worker_runs_its_checks_in_a_container(
     engine: DockerEngine, home: Home, pool: Pool, database_url: str
 ) -> None:
     ours = {"DATABASE_URL": database_url, "MOBVIBE_EXPO_BASE_IMAGE": BASE_IMAGE}
@@ -42,9 +42,9 @@ async def test_its_checks_run_in_a_container(
         )
         assert report["green"] is True and report["sandboxed"] is True
         commands = await pool.fetch(
-            "select data ->> 'command' as said from session_events where job_id = $1", job
+            "select data ->> 'command' as command from session_events where job_id = $1", job
         )
-        assert "check types (sandboxed)" in {row["said"] for row in commands}
+        assert "check types (sandboxed)" in {row["command"] for row in commands}
         worker.process.send_signal(signal.SIGTERM)
         assert await worker.ended(60) == 0
         home_id = Choices(home.choices).get("home_id")

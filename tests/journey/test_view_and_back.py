@@ -1,4 +1,4 @@
-"""The dashboard through one person's row-level security and back: real studio, real worker, real Postgres."""
+"""The dashboard switches to another person's view and back to the owner's, on a real studio, worker and Postgres."""
 
 from __future__ import annotations
 
@@ -33,50 +33,49 @@ GRACES, HERS = {"Tip splitter", "Plant diary"}, "Round every"
 pytestmark = [pytest.mark.expo, pytest.mark.timeout(300)]
 
 
-class Looking:
-    """An open dashboard, and what its screen holds."""
+class OpenDashboard:
+    """An open dashboard and what its screen shows."""
 
     def __init__(self, app: MobvibeApp, feed: Feed, studio: Studio) -> None:
         self.app, self.feed, self.studio = app, feed, studio
 
     @property
     def screen(self) -> BuildScreen:
-        """The main screen."""
         found = self.app.screen_stack[0]
         assert isinstance(found, BuildScreen)
         return found
 
     def titles(self) -> set[str]:
-        """The apps in the panel of sessions."""
+        """The apps listed in the panel of sessions."""
         return {each.title for each in self.app.state.sessions}
 
     def top(self) -> str:
-        """The line at the top."""
+        """The text of the top bar."""
         return self.screen.query_one(TopBar).render().plain
 
     def shows(self, word: str) -> bool:
-        """Whether the stream has this word in sight."""
+        """Whether the visible part of the stream contains this word."""
         stream = self.screen.query_one(StreamView)
         return any(word in stream.render_line(y).text for y in range(stream.size.height))
 
     def command(self, title: str) -> Callable[[], object] | None:
-        """What the palette does under this name."""
+        """The palette's action with this title; None if the palette has none."""
         commands = self.app.get_system_commands(self.app.screen)
         return next((each.callback for each in commands if each.title == title), None)
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
-        """Wait while the screen goes on."""
+        """Wait for the condition; on failure report what the screen shows."""
         await until(condition, 60, lambda: f"{what}: {self.top()} {self.titles()}")
 
 
 @pytest.fixture
 def own_home(make_expo_home: Callable[[int], Home]) -> Home:
-    """A home that no other test looks at."""
+    """A home for this test alone."""
     return make_expo_home(54)
 
 
 async def prepared(home: Home) -> tuple[Environment, Pool, SessionId]:
-    """Postgres up, with some people in it and one session of our own."""
+    """Start Postgres, seed it with people, and add a session of the local owner."""
     environment = build_environment(AppSettings(home=home.root))
     dsn = await environment.start(lambda status: None)
     await environment.migrate(dsn)
@@ -88,43 +87,52 @@ async def prepared(home: Home) -> tuple[Environment, Pool, SessionId]:
     return environment, pool, session
 
 
-@pytest.mark.parametrize("way", ["started as a person", "from the palette"])
-async def test_back_is_as_if_one_had_never_left(own_home: Home, way: str) -> None:
+@pytest.mark.parametrize("is_from_start", [True, False], ids=["from the start", "from the palette"])
+async def test_the_owners_view_is_complete_after_another_persons_view(
+    own_home: Home, is_from_start: bool
+) -> None:
     environment, pool, mine = await prepared(own_home)
     log = EventLog(pool)
-    is_started_so = way == "started as a person"
     email = "grace@example.com"
-    studio = build_studio(AppSettings(home=own_home.root, view_as=email if is_started_so else None))
-    feed = Feed(studio, email if is_started_so else None)
+    studio = build_studio(AppSettings(home=own_home.root, view_as=email if is_from_start else None))
+    feed = Feed(studio, email if is_from_start else None)
     app = MobvibeApp(lambda: feed, version="0", model_label="demo")
     try:
         async with app.run_test(size=(120, 40)):
-            looking = Looking(app, feed, studio)
-            if not is_started_so:
-                await looking.until(lambda: looking.titles() == {"My own app"}, "our own view")
-                await looking.until(lambda: looking.shows("heron"), "our own events")
+            dashboard = OpenDashboard(app, feed, studio)
+            if not is_from_start:
+                await dashboard.until(
+                    lambda: dashboard.titles() == {"My own app"}, "the owner's view"
+                )
+                await dashboard.until(lambda: dashboard.shows("heron"), "the owner's events")
                 await feed.do(SeeAs(email))
-            await looking.until(lambda: f"as {email}" in looking.top(), "whose view it is")
-            await looking.until(lambda: looking.titles() == GRACES, "her apps")
-            await looking.until(lambda: looking.shows(HERS), "her events")
-            assert not looking.shows("heron") and studio.is_host is not is_started_so
+            await dashboard.until(
+                lambda: f"as {email}" in dashboard.top(), "the person's email at the top"
+            )
+            await dashboard.until(lambda: dashboard.titles() == GRACES, "her apps")
+            await dashboard.until(lambda: dashboard.shows(HERS), "her events")
+            assert not dashboard.shows("heron") and studio.is_host is not is_from_start
             with pytest.raises(InputError):
                 await feed.do(ReplayDemo("tip-splitter"))
 
-            back = looking.command("My own view")
+            back = dashboard.command("My own view")
             assert back is not None
             back()
-            await looking.until(lambda: "as grace" not in looking.top(), "that it is ours")
-            await looking.until(lambda: looking.titles() == {"My own app"}, "our own apps")
-            await looking.until(lambda: looking.shows("heron"), "our events")
-            assert not looking.shows(HERS)
-            await looking.until(lambda: studio.is_host, "the host's part")
+            await dashboard.until(
+                lambda: "as grace" not in dashboard.top(), "the owner's view at the top"
+            )
+            await dashboard.until(lambda: dashboard.titles() == {"My own app"}, "the owner's apps")
+            await dashboard.until(lambda: dashboard.shows("heron"), "the owner's events")
+            assert not dashboard.shows(HERS)
+            await dashboard.until(lambda: studio.is_host, "being the host")
             await log.append(mine, [Message("osprey")])
-            await looking.until(lambda: looking.shows("osprey"), "the next event")
-            assert looking.shows("heron") and not looking.shows(HERS)
-            assert looking.command("My own view") is None
+            await dashboard.until(lambda: dashboard.shows("osprey"), "the next event")
+            assert dashboard.shows("heron") and not dashboard.shows(HERS)
+            assert dashboard.command("My own view") is None
             await feed.do(CancelJob())
-            await looking.until(lambda: bool(app._notifications), "that no job was left")
+            await dashboard.until(
+                lambda: bool(app._notifications), "the notice that there is no job"
+            )
     finally:
         await feed.close()
         await pool.close()
