@@ -1,4 +1,4 @@
-"""Homes with a cluster, gone after each test with all that ran in them, and programs that a test may kill."""
+"""A home with a Postgres cluster for each test, shut down afterwards, and programs that a test may kill."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from support.polling import Programs
 
 @pytest.fixture(scope="session")
 def made_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """A home with a cluster, made by our own code; its Postgres does not run."""
+    """A home whose Postgres cluster was created by our own code and does not run."""
     home = Home(tmp_path_factory.mktemp("made"))
 
     async def make() -> None:
@@ -33,7 +33,7 @@ def made_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 @pytest.fixture
 async def home(made_home: Home, tmp_path: Path) -> AsyncIterator[Home]:
-    """A copy of that home; whatever runs in it is gone afterwards."""
+    """A copy of that home, shut down after the test."""
     home = Home(tmp_path / "home")
     shutil.copytree(made_home.root, home.root, symlinks=True)
     Choices(home.choices).remember_port("postgres", pick_port(None))
@@ -46,7 +46,7 @@ async def home(made_home: Home, tmp_path: Path) -> AsyncIterator[Home]:
 
 @pytest.fixture
 async def programs() -> AsyncIterator[Programs]:
-    """Programs that the test starts and may kill; none is left afterwards."""
+    """Programs that the test starts and may kill; those that still run are killed afterwards."""
     programs = Programs()
     yield programs
     await programs.kill_all()

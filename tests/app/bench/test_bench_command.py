@@ -1,4 +1,4 @@
-"""`mobvibe-tui bench --quick`: it runs, on a server of its own, and every figure is a number."""
+"""`mobvibe-tui bench --quick` runs on its own server, and every figure is a number."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ async def _bench(home: Path, *arguments: str) -> tuple[str, str]:
 @pytest.mark.parametrize(
     ("what", "scenario"), [("queue", "pick-up latency, 10 slot(s), p50"), ("events", "append 100")]
 )
-async def test_a_quick_run_says_its_figures(tmp_path: Path, what: str, scenario: str) -> None:
+async def test_a_quick_run_prints_its_figures(tmp_path: Path, what: str, scenario: str) -> None:
     home = tmp_path / "home"
-    out, said = await _bench(home, what, "--quick", "--json")
+    out, err = await _bench(home, what, "--quick", "--json")
     figures: list[dict[str, Any]] = [json.loads(line)["bench"] for line in out.splitlines()]
     assert any(figure["scenario"].startswith(scenario) for figure in figures), out
     assert all(figure["median"] > 0 and len(figure["rounds"]) == 1 for figure in figures)
-    assert "round 1 of 1" in said
-    assert not home.exists(), "the person's home is left alone"
+    assert "round 1 of 1" in err
+    assert not home.exists(), "the person's home must not be touched"
 
 
-async def test_it_measures_on_a_named_server_and_leaves_nothing_there(
+async def test_a_run_on_a_named_server_leaves_no_database_behind(
     tmp_path: Path, postgres_server: str
 ) -> None:
     url = f"{postgres_server}/postgres"
@@ -54,7 +54,7 @@ async def test_it_measures_on_a_named_server_and_leaves_nothing_there(
     await connection.close()
 
 
-def test_ratios_say_how_much_better_ours_is() -> None:
+def test_a_ratio_above_one_means_that_ours_is_better() -> None:
     figures = Figures()
     for value in (10.0, 30.0, 20.0):
         figures.add("claim", "mobvibe", "jobs/s", value)

@@ -1,4 +1,4 @@
-"""The frames between us and a check container, however they are cut, and whatever comes in their place."""
+"""The frames of a check container are read correctly from any chunks, and invalid data is refused."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _STDOUT, _STDERR = 1, 2
 
 
 def printed(source: int, data: bytes) -> bytes:
-    """As the engine passes on what a container prints."""
+    """A container's output as the engine wraps it for its client."""
     return struct.pack(">BxxxI", source, len(data)) + data
 
 
-def test_frames_arrive_whole_however_they_are_cut() -> None:
+def test_frames_are_complete_whatever_the_size_of_the_chunks() -> None:
     frames = [Frame(1, "data", b"a" * 300), Frame(70_000, "data"), Frame(1, "end", b"0")]
     sent = b"".join(frame.encoded() for frame in frames)
     stream = b"".join(printed(_STDOUT, sent[at : at + 7]) for at in range(0, len(sent), 7))
@@ -30,7 +30,7 @@ def test_frames_arrive_whole_however_they_are_cut() -> None:
         assert got == frames
 
 
-def test_errors_are_kept_apart_and_short() -> None:
+def test_stderr_is_kept_separate_and_short() -> None:
     reader = FrameReader()
     assert reader.feed(printed(_STDERR, b"x" * 50_000 + b" the end")) == []
     assert len(reader.errors) < 5_000 and reader.errors.endswith(b" the end")
@@ -41,6 +41,6 @@ def test_errors_are_kept_apart_and_short() -> None:
     "hostile",
     [b"\0\0\0\1?\0\0\0\1x", b"\0\0\0\1D" + struct.pack(">I", LARGEST_FRAME + 1), b"GET / HTTP/1.1"],
 )
-def test_what_is_no_frame_is_refused(hostile: bytes) -> None:
+def test_invalid_frames_are_refused(hostile: bytes) -> None:
     with pytest.raises(BadFrame):
         FrameReader().feed(printed(_STDOUT, hostile))

@@ -1,4 +1,4 @@
-"""What a command says while services start: enough to follow, not a line for every package."""
+"""A command reports the progress of starting services without printing a line for every package."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from mobvibe_app.cli.output import Output
 from mobvibe_app.status import ServiceState, ServiceStatus
 
 
-def said(
-    capsys: pytest.CaptureFixture[str], *reported: tuple[ServiceState, str, float | None]
+def reported_lines(
+    capsys: pytest.CaptureFixture[str], *statuses: tuple[ServiceState, str, float | None]
 ) -> list[str]:
     out = Output(is_json=True)
-    for state, detail, progress in reported:
+    for state, detail, progress in statuses:
         out.status(ServiceStatus("starter", state, detail, progress=progress))
     printed = capsys.readouterr()
     assert not printed.out
     return printed.err.splitlines()
 
 
-def test_a_download_is_reported_once_a_tenth(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = said(
+def test_a_download_is_reported_every_ten_percent(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = reported_lines(
         capsys,
         *[("downloading", f"{number} of 500 packages", number / 500) for number in range(501)],
         ("healthy", "SDK 54", None),
@@ -30,10 +30,12 @@ def test_a_download_is_reported_once_a_tenth(capsys: pytest.CaptureFixture[str])
     assert lines[-1] == "starter   healthy  SDK 54"
 
 
-def test_steps_without_a_known_end_are_all_reported(capsys: pytest.CaptureFixture[str]) -> None:
+def test_steps_without_a_percentage_are_each_reported_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     steps: list[tuple[ServiceState, str, float | None]] = [
         ("starting", "making the database, once", None),
         ("starting", "migrations", None),
         ("starting", "migrations", None),
     ]
-    assert len(said(capsys, *steps)) == 2
+    assert len(reported_lines(capsys, *steps)) == 2

@@ -1,4 +1,4 @@
-"""mobvibe-tui db, as a person runs it."""
+"""`mobvibe-tui db` as a person runs it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OURS = len(list(migrations_folder().glob("*.down.sql")))
 
 @dataclass(frozen=True)
 class Finished:
-    """What a command printed and how it ended."""
+    """What a command printed, and its exit code."""
 
     code: int
     out: str
@@ -50,7 +50,9 @@ async def db(tmp_path: Path, url: str, *arguments: str, stdin: str = "", **env: 
     return Finished(process.returncode or 0, out.decode(), err.decode())
 
 
-async def test_migrate_seed_verify_reset(tmp_path: Path, empty_database: str) -> None:
+async def test_a_database_is_migrated_seeded_verified_reset_and_rolled_back(
+    tmp_path: Path, empty_database: str
+) -> None:
     up = await db(tmp_path, empty_database, "migrate", "--on-branch", "--json")
     assert up.code == 0, up.err
     states = [value["migration"]["state"] for value in up.values]
@@ -99,7 +101,7 @@ async def test_migrate_seed_verify_reset(tmp_path: Path, empty_database: str) ->
     assert gone.code == 0, gone.err
     assert (await db(tmp_path, empty_database, "migrate")).code == 0
     empty = await db(tmp_path, empty_database, "rollback", "--to", "0")
-    assert empty.code == 0, "without rows there is nothing to ask about"
+    assert empty.code == 0, "no rows would be lost, so no confirmation is needed"
 
 
 async def test_reset_deletes_nothing_if_the_export_fails(tmp_path: Path, database_url: str) -> None:
@@ -128,7 +130,7 @@ async def test_reset_deletes_nothing_if_the_export_fails(tmp_path: Path, databas
 
 
 async def test_a_copy_that_cannot_be_written_says_why(database_url: str) -> None:
-    """psql ends first, and pg_dump may have written its last by then."""
+    """psql ends first, and pg_dump may already have written all its output by then."""
     await seed(database_url)
     for _ in range(6):
         with pytest.raises(BranchRefused, match="already exists"):
@@ -136,7 +138,9 @@ async def test_a_copy_that_cannot_be_written_says_why(database_url: str) -> None
 
 
 @pytest.mark.terminal
-def test_reset_asks_and_takes_only_the_word(tmp_path: Path, database_url: str) -> None:
+def test_reset_asks_for_confirmation_and_accepts_only_its_word(
+    tmp_path: Path, database_url: str
+) -> None:
     for typed, code in (("yes", 2), ("reset", 0)):
         with Terminal(
             [sys.executable, "-m", "mobvibe_app", "db", "reset"],
@@ -151,10 +155,8 @@ def test_reset_asks_and_takes_only_the_word(tmp_path: Path, database_url: str) -
             assert ("rolled back" in terminal.text) is (code == 0)
 
 
-async def test_a_database_in_use_is_branched_all_the_same(
-    tmp_path: Path, database_url: str
-) -> None:
-    """With somebody connected the server refuses a copy; pg_dump makes one, and no password is in sight."""
+async def test_a_database_in_use_can_be_branched(tmp_path: Path, database_url: str) -> None:
+    """The server cannot copy a database that has connections, so pg_dump does. No command line shows the password."""
     await db(tmp_path, database_url, "seed")
     held = await asyncpg.connect(database_url)
     try:
@@ -199,7 +201,9 @@ async def test_a_database_in_use_is_branched_all_the_same(
     assert wrong.code == 2 and "branch drop NAME" in wrong.err
 
 
-async def test_contracts_and_a_pooler(tmp_path: Path, database_url: str) -> None:
+async def test_contracts_are_checked_and_a_pooler_needs_a_direct_url(
+    tmp_path: Path, database_url: str
+) -> None:
     assert (await db(tmp_path, database_url, "contracts", "--check")).code == 0
     connection = await asyncpg.connect(database_url)
     try:
@@ -227,5 +231,5 @@ async def test_contracts_and_a_pooler(tmp_path: Path, database_url: str) -> None
         ("postgresql://h/d", {"PGHOST": "h", "PGPORT": "5432", "PGDATABASE": "d"}),
     ],
 )
-def test_an_address_becomes_variables(dsn: str, expected: dict[str, str]) -> None:
+def test_an_address_becomes_libpq_variables(dsn: str, expected: dict[str, str]) -> None:
     assert libpq_environment(dsn) == expected

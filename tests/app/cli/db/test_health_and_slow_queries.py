@@ -1,4 +1,4 @@
-"""What the program tells of the database's health, and where a dashboard's slow queries can be read."""
+"""The doctor reports the database's health, and a log keeps the dashboard's slow queries."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from support.polling import within
 from support.terminal import Terminal
 
 
-async def said(url: str, home: Path, *arguments: str) -> str:
-    """What a command printed on stdout."""
+async def stdout_of(url: str, home: Path, *arguments: str) -> str:
+    """Run a command on the database and return its stdout."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "mobvibe_app", *arguments),
         stdout=asyncio.subprocess.PIPE,
@@ -28,24 +28,26 @@ async def said(url: str, home: Path, *arguments: str) -> str:
     return out.decode()
 
 
-async def test_the_doctor_asks_a_database_of_the_persons_own(
+async def test_the_doctor_checks_the_database_of_a_given_address(
     database_url: str, tmp_path: Path
 ) -> None:
     async def finding(url: str) -> dict[str, object]:
-        lines = (await said(url, tmp_path / "h", "doctor", "--json")).splitlines()
+        lines = (await stdout_of(url, tmp_path / "h", "doctor", "--json")).splitlines()
         found = {each["name"]: each for each in (json.loads(line)["finding"] for line in lines)}
         postgres: dict[str, object] = found["postgres"]
         return postgres
 
-    well = await finding(database_url)
-    assert well["is_fine"] and "answers in" in str(well["detail"])
-    nowhere = await finding("postgresql://u:hunter2secret@127.0.0.1:1/x")
-    assert not nowhere["is_fine"] and "Nothing listens at 127.0.0.1:1" in str(nowhere["detail"])
-    assert nowhere["remedy"] and "hunter2" not in str(nowhere)
+    healthy = await finding(database_url)
+    assert healthy["is_fine"] and "answers in" in str(healthy["detail"])
+    unreachable = await finding("postgresql://u:hunter2secret@127.0.0.1:1/x")
+    assert not unreachable["is_fine"] and "Nothing listens at 127.0.0.1:1" in str(
+        unreachable["detail"]
+    )
+    assert unreachable["remedy"] and "hunter2" not in str(unreachable)
 
 
 @pytest.mark.terminal
-async def test_a_dashboards_slow_queries_are_kept_without_their_values(
+async def test_a_dashboards_slow_queries_are_logged_without_their_values(
     database_url: str, tmp_path: Path
 ) -> None:
     await seed(database_url)
@@ -58,6 +60,6 @@ async def test_a_dashboards_slow_queries_are_kept_without_their_values(
         await asyncio.to_thread(terminal.wait_for, "Shift planner")
         terminal.press("q")
         assert await asyncio.to_thread(terminal.wait_for_exit) == 0
-    kept = await said(database_url, tmp_path / "h", "logs", "queries")
-    assert "slow: " in kept and "from public.profiles p where lower(p.email)" in kept
-    assert "str(16)" in kept and "kofi" not in kept
+    logged = await stdout_of(database_url, tmp_path / "h", "logs", "queries")
+    assert "slow: " in logged and "from public.profiles p where lower(p.email)" in logged
+    assert "str(16)" in logged and "kofi" not in logged

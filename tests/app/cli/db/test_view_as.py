@@ -1,4 +1,4 @@
-"""`--as EMAIL`: the dashboard through one person's row-level security, and nothing of anybody else's."""
+"""`--as EMAIL` shows the dashboard under one person's row-level security, without other people's rows."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ Open = Callable[..., "Watched"]
 
 
 class Watched:
-    """A feed, and what came out of it."""
+    """A feed and the changes it reports."""
 
     def __init__(self, feed: Feed) -> None:
         self.feed = feed
         self._changes = feed.changes()
 
     async def next(self, kind: type[C]) -> C:
-        """The next change of that kind."""
+        """Wait for the next change of this kind, and skip the others."""
         async with within(20):
             async for change in self._changes:
                 if isinstance(change, kind):
@@ -60,7 +60,7 @@ def settings_for(url: str, home: Path, **more: str) -> AppSettings:
 
 @pytest.fixture
 async def watch(database_url: str, tmp_path: Path) -> AsyncIterator[Open]:
-    """Opens feeds as a person, closed after the test."""
+    """Opens feeds as a given person; they are closed after the test."""
     await seed(database_url)
     feeds: list[Feed] = []
 
@@ -74,7 +74,7 @@ async def watch(database_url: str, tmp_path: Path) -> AsyncIterator[Open]:
         await feed.close()
 
 
-async def test_a_view_holds_what_that_person_sees(watch: Open) -> None:
+async def test_a_view_holds_only_that_persons_rows_and_is_read_only(watch: Open) -> None:
     seen = watch("GRACE@example.com")
     assert (await seen.next(ViewChanged)).email == "grace@example.com"
     overview = await seen.next(OverviewChanged)
@@ -92,7 +92,7 @@ async def test_another_persons_session_shows_nothing_and_a_view_can_be_changed(w
     seen = watch("ada@example.com")
     first = await seen.next(OverviewChanged)
     with pytest.raises(NotFound):
-        await seen.feed.do(SeeAs("nobody@example.com"))
+        await seen.feed.do(SeeAs("unknown@example.com"))
     await seen.feed.do(SeeAs("kofi@example.com"))
     assert (await seen.next(ViewChanged)).email == "kofi@example.com"
     assert [each.title for each in (await seen.next(OverviewChanged)).sessions] == ["Shift planner"]
@@ -103,19 +103,19 @@ async def test_another_persons_session_shows_nothing_and_a_view_can_be_changed(w
             await seen.next(EventsArrived)
 
 
-async def test_an_unknown_email_is_said_and_shows_nobodys_rows(watch: Open) -> None:
-    seen = watch("nobody@example.com")
+async def test_an_unknown_email_is_reported_and_shows_no_rows(watch: Open) -> None:
+    seen = watch("unknown@example.com")
     while (trouble := await seen.next(TroubleChanged)).message is None:
         pass
-    assert "nobody@example.com" in trouble.message and "db seed" in trouble.remedy
+    assert "unknown@example.com" in trouble.message and "db seed" in trouble.remedy
     with pytest.raises(TimeoutError):
         async with within(0.5):
             await seen.next(OverviewChanged)
-    with pytest.raises(InputError, match=r"what nobody@example\.com sees"):
+    with pytest.raises(InputError, match=r"what unknown@example\.com sees"):
         await seen.feed.do(ReplayDemo("tip-splitter"))
 
 
-async def plainly(url: str, home: Path, email: str) -> tuple[int, str, str]:
+async def plain_lines(url: str, home: Path, email: str) -> tuple[int, str, str]:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "mobvibe_app", "--as", email, "--json"),
         stdout=asyncio.subprocess.PIPE,
@@ -126,12 +126,14 @@ async def plainly(url: str, home: Path, email: str) -> tuple[int, str, str]:
     return process.returncode or 0, out.decode(), err.decode()
 
 
-async def test_plain_lines_as_a_person(database_url: str, tmp_path: Path) -> None:
+async def test_without_a_terminal_a_persons_view_is_printed(
+    database_url: str, tmp_path: Path
+) -> None:
     await seed(database_url)
-    code, out, err = await plainly(database_url, tmp_path / "h", "kofi@example.com")
+    code, out, err = await plain_lines(database_url, tmp_path / "h", "kofi@example.com")
     assert code == 0, err
     overview = json.loads(out)["overview"]
     assert [each["project"] for each in overview["sessions"]] == ["shift-planner"]
     assert overview["queue"]["completed"] == 2
-    code, out, err = await plainly(database_url, tmp_path / "h", "nobody@example.com")
-    assert code == 2 and not out and "No person has the email 'nobody@example.com'" in err
+    code, out, err = await plain_lines(database_url, tmp_path / "h", "unknown@example.com")
+    assert code == 2 and not out and "No person has the email 'unknown@example.com'" in err

@@ -1,4 +1,4 @@
-"""Commands and panels of the queue, on a migrated database of each test's own."""
+"""Commands and panels of the queue run on a migrated database, a new one for each test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""jobs, retry and cancel from the command line: what is dead and why, and how it comes back."""
+"""The commands `jobs`, `retry` and `cancel` show why a job failed or waits, retry it, or cancel it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ from support.program import Program, run_program
 
 
 class CommandLine:
-    """`mobvibe-tui ...` on the test's database."""
+    """Runs `mobvibe-tui ...` on the test's database."""
 
     def __init__(self, home: Path, database_url: str) -> None:
         self._home = home
         self._env = {"DATABASE_URL": database_url}
 
     async def __call__(self, *arguments: str) -> Program:
-        """Run it to its end."""
         return await run_program(self._home, *arguments, env=self._env)
 
 
@@ -41,7 +40,7 @@ async def dead_job(pool: Pool, reason: str = "The key was refused.") -> JobId:
     return job.id
 
 
-async def test_jobs_say_why_they_are_dead_and_where_they_run(
+async def test_jobs_are_listed_with_why_they_failed_and_where_they_run(
     command: CommandLine, pool: Pool
 ) -> None:
     dead = await dead_job(pool, "The key was\x1b[31m refused.\nSet another.")
@@ -65,7 +64,9 @@ async def test_jobs_say_why_they_are_dead_and_where_they_run(
     assert jobs[str(running)]["worker"] == "laptop:7:abc"
 
 
-async def test_all_dead_jobs_come_back_at_once(command: CommandLine, pool: Pool) -> None:
+async def test_retry_all_dead_makes_all_retriable_jobs_wait_again(
+    command: CommandLine, pool: Pool
+) -> None:
     dead = [await dead_job(pool) for _ in range(3)]
     cancelled = await JobQueue(pool).enqueue(await new_session(pool), "an app")
     await JobQueue(pool).cancel(cancelled)
@@ -92,15 +93,15 @@ async def test_all_dead_jobs_come_back_at_once(command: CommandLine, pool: Pool)
     assert "1005 job(s) are back in the queue" in many.said and "still dead" not in many.said
     assert (await JobQueue(pool).stats()).failed == 0
 
-    gone = await JobQueue(pool).get(await dead_job(pool))
-    await pool.execute("update projects set status = 'deleted' where id = $1", gone.project_id)
-    kept = await command("retry", "--all-dead")
-    assert "1 job(s) are still dead" in kept.said and "no job is dead" not in kept.said
-    ran = await command("retry", str(gone.id))
+    closed = await JobQueue(pool).get(await dead_job(pool))
+    await pool.execute("update projects set status = 'deleted' where id = $1", closed.project_id)
+    refused = await command("retry", "--all-dead")
+    assert "1 job(s) are still dead" in refused.said and "no job is dead" not in refused.said
+    ran = await command("retry", str(closed.id))
     assert ran.process.returncode == 2 and "is deleted" in ran.said
 
 
-async def test_one_job_is_retried_or_cancelled(command: CommandLine, pool: Pool) -> None:
+async def test_one_job_can_be_retried_or_cancelled(command: CommandLine, pool: Pool) -> None:
     dead = await dead_job(pool)
     ran = await command("retry", str(dead), "--json")
     assert ran.objects == [{"job": {"id": str(dead), "status": "pending"}}]
@@ -113,18 +114,20 @@ async def test_one_job_is_retried_or_cancelled(command: CommandLine, pool: Pool)
     assert (await JobQueue(pool).get(dead)).cancel_requested
 
 
-async def test_a_job_that_rests_says_why(command: CommandLine, pool: Pool) -> None:
-    rests = await JobQueue(pool).enqueue(await new_session(pool), "an app")
+async def test_a_job_of_a_deleted_project_is_listed_with_why_it_waits(
+    command: CommandLine, pool: Pool
+) -> None:
+    waiting = await JobQueue(pool).enqueue(await new_session(pool), "an app")
     await pool.execute("update projects set status = 'deleted'")
     ran = await command("jobs")
     assert "its project is deleted: it waits until that is restored" in ran.said
     ((job,),) = [one.values() for one in (await command("jobs", "--json")).objects]
-    assert (job["id"], job["project_status"]) == (str(rests), "deleted")
-    ran = await command("cancel", str(rests))
-    assert f"{rests} is cancelled" in ran.said
+    assert (job["id"], job["project_status"]) == (str(waiting), "deleted")
+    ran = await command("cancel", str(waiting))
+    assert f"{waiting} is cancelled" in ran.said
 
 
-async def test_wrong_use_is_refused(command: CommandLine, pool: Pool) -> None:
+async def test_invalid_retries_are_refused(command: CommandLine, pool: Pool) -> None:
     for arguments in (("retry",), ("retry", str(uuid4()), "--all-dead"), ("retry", str(uuid4()))):
         ran = await command(*arguments)
         assert ran.process.returncode == 2, ran.said

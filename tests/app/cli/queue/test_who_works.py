@@ -1,4 +1,4 @@
-"""Who works on a database: in the overview, on the screen, and in `mobvibe-tui status`."""
+"""The workers of a database are listed in the overview, on the screen and by `mobvibe-tui status`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def _registered(pool: Pool, name: str, silent: str = "0 s", gone: str | No
     )
 
 
-async def test_workers_are_busy_idle_or_lost(pool: Pool) -> None:
+async def test_workers_are_listed_as_busy_idle_or_lost(pool: Pool) -> None:
     await _registered(pool, "idle", "9 s")
     await _registered(pool, "busy")
     await _registered(pool, "silent", "31 s")
@@ -78,12 +78,12 @@ async def test_status_lists_the_workers_of_the_database(
         (found,) = status["workers"]
         assert (found["pid"], found["is_lost"]) == (program.process.pid, False)
     assert "  worker " not in (await run_program(tmp_path, "status", env=env)).said
-    gone = {"DATABASE_URL": database_url.rpartition("/")[0] + "/nothing"}
-    ran = await run_program(tmp_path, "status", env=gone)
+    missing = {"DATABASE_URL": database_url.rpartition("/")[0] + "/nothing"}
+    ran = await run_program(tmp_path, "status", env=missing)
     assert ran.process.returncode == 0 and "workers: " in ran.said, ran.said
 
 
-async def test_the_dashboard_shows_who_works_also_on_a_small_screen() -> None:
+async def test_a_small_dashboard_shows_the_workers_too() -> None:
     studio = ScriptedStudio([*services_up(), overview("processing")])
     async with shown(studio, (80, 24)) as on:
         await on.until(lambda: on.app.state.is_overview_known)
@@ -105,13 +105,13 @@ def test_a_worker_fits_its_panel(width: int) -> None:
     assert len(lines) == (4 if width >= 56 else 7)
 
 
-def test_what_a_worker_says_of_itself_cannot_drive_the_terminal() -> None:
+def test_a_workers_own_words_cannot_drive_the_terminal() -> None:
     evil = replace(BUSY, host="\x1b]0;x\x07[red]a\nb", version="\x1b[2J", work=())
     (line,) = workers_lines((evil,), 100, NOW)
     assert "\x1b" not in line.plain and "\x07" not in line.plain and "\n" not in line.plain
     assert "[red]a b" in line.plain
 
 
-def test_of_many_workers_the_first_are_shown() -> None:
+def test_only_the_first_of_many_workers_are_shown() -> None:
     lines = [line.plain for line in workers_lines((BUSY,) * 9, 80, NOW)]
     assert len(lines) == 7 and lines[-1].strip() == "and 3 more"
