@@ -1,4 +1,4 @@
-"""Which engine is spoken to: by DOCKER_HOST, by context; one that cannot be reached is named."""
+"""DOCKER_HOST or a Docker context selects the engine, and an error names one that cannot be reached."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
         ("tcp://127.0.0.1:1", "No Docker engine answers at"),
     ],
 )
-def test_a_wrong_docker_host_is_named(host: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_names_a_wrong_docker_host(
+    host: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DOCKER_HOST", host)
     with pytest.raises(EngineUnavailable) as refused:
         DockerEngine.connect()
@@ -31,7 +33,7 @@ def test_a_wrong_docker_host_is_named(host: str, why: str, monkeypatch: pytest.M
     assert "--postgres embedded --preview process" in refused.value.remedy
 
 
-def test_a_socket_of_others_is_refused_with_the_way_in(engine: DockerEngine) -> None:
+def test_a_socket_without_permission_is_refused_with_what_to_do(engine: DockerEngine) -> None:
     if os.geteuid() != 0 or not engine.address.startswith("unix:"):
         pytest.skip("needs root and an engine on a socket")
     os.seteuid(65534)
@@ -43,7 +45,7 @@ def test_a_socket_of_others_is_refused_with_the_way_in(engine: DockerEngine) -> 
     assert "group docker" in refused.value.remedy
 
 
-def test_contexts_lead_to_the_engine_and_one_that_leads_nowhere_is_named(
+def test_a_context_selects_the_engine_and_an_unknown_one_is_named(
     engine: DockerEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))

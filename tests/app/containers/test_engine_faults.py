@@ -1,4 +1,4 @@
-"""What goes wrong with an engine: each fault a clear status with a way on, and well again once it is over."""
+"""Each fault of an engine is a status that says what to do next, and the service recovers once the fault is over."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _NO_NETWORK = ("--iptables=false", "--ip-forward=false", "--ip-masq=false", f"--
 
 
 class Postgres:
-    """A home whose Postgres runs in a container of `image`; everything of it is gone afterwards."""
+    """A home whose Postgres runs in a container of `image`. `remove` deletes everything of it."""
 
     def __init__(self, root: Path, image: str, mode: str = "docker") -> None:
         self.home = Home(root)
@@ -61,7 +61,7 @@ class Postgres:
     async def start(self) -> str:
         return await self.environment.start()
 
-    async def gone(self) -> None:
+    async def remove(self) -> None:
         await self.environment.close()
         await self.environment.shut_down()
         await self.environment.remove_all()
@@ -81,13 +81,13 @@ async def _run(*argv: str) -> None:
     assert await process.wait() == 0, argv
 
 
-async def _keep_a_row(dsn: str) -> None:
+async def _add_a_row(dsn: str) -> None:
     connection = await asyncpg.connect(dsn)
     await connection.execute("create table kept as select 7 as n")
     await connection.close()
 
 
-async def test_a_pull_tells_its_bytes_and_an_image_that_is_no_postgres_is_refused(
+async def test_a_pull_reports_its_bytes_and_an_image_without_postgres_is_refused(
     engine: DockerEngine, image_registry: ImageRegistry, tmp_path: Path
 ) -> None:
     with _client() as client:
@@ -102,11 +102,11 @@ async def test_a_pull_tells_its_bytes_and_an_image_that_is_no_postgres_is_refuse
     assert sum(_LAYERS) <= (pulled[-1].all_bytes or 0) < 1.01 * sum(_LAYERS)
     assert image in pulled[-1].detail and "MB" in pulled[-1].detail
     assert postgres.reported[-1].state == "failed"
-    await postgres.gone()
+    await postgres.remove()
     assert engine.images.remove(image)
 
 
-async def test_offline_an_image_that_is_missing_is_said_and_a_container_goes_on_without_its_own(
+async def test_offline_a_missing_image_is_reported_but_an_existing_container_starts(
     engine: DockerEngine, image_registry: ImageRegistry, tmp_path: Path
 ) -> None:
     image = image_registry.name("postgres:18")
@@ -118,12 +118,12 @@ async def test_offline_an_image_that_is_missing_is_said_and_a_container_goes_on_
         missing.reported[-1].state == "failed"
         and "--postgres embedded" in missing.reported[-1].remedy
     )
-    await missing.gone()
+    await missing.remove()
 
     with _client() as client:
         assert client.images.get(POSTGRES_IMAGE).tag(image)
     postgres = Postgres(tmp_path / "home", image)
-    await _keep_a_row(await postgres.start())
+    await _add_a_row(await postgres.start())
     await postgres.environment.shut_down()
     assert engine.images.remove(image)
     assert await kept(await postgres.start()) == 7
@@ -131,10 +131,10 @@ async def test_offline_an_image_that_is_missing_is_said_and_a_container_goes_on_
         "its image is missing, but its container is there" in one.detail
         for one in postgres.reported
     )
-    await postgres.gone()
+    await postgres.remove()
 
 
-async def test_where_this_machine_chooses_it_goes_on_without_the_image(
+async def test_in_auto_mode_a_missing_image_means_embedded_postgres(
     engine: DockerEngine, tmp_path: Path
 ) -> None:
     postgres = Postgres(tmp_path / "home", "127.0.0.1:1/nothing:1", mode="auto")
@@ -142,27 +142,27 @@ async def test_where_this_machine_chooses_it_goes_on_without_the_image(
     assert postgres.reported[-1].state == "healthy"
     assert "embedded (The image 127.0.0.1:1/nothing:1 is not here" in postgres.reported[-1].detail
     assert postgres.environment.services.modes.settled() == {"postgres": "embedded"}
-    await postgres.gone()
+    await postgres.remove()
 
 
-async def test_a_container_removed_from_under_a_running_postgres_is_reported_and_recreated(
+async def test_a_removed_postgres_container_is_reported_and_recreated(
     engine: DockerEngine, tmp_path: Path
 ) -> None:
     postgres = Postgres(tmp_path / "home", POSTGRES_IMAGE)
-    await _keep_a_row(await postgres.start())
+    await _add_a_row(await postgres.start())
     lost = asyncio.create_task(postgres.environment.lost())
     engine.remove(postgres.container)
     assert "Postgres ended by itself" in (await asyncio.wait_for(lost, patient(30))).message
     assert await kept(await postgres.start()) == 7
-    await postgres.gone()
+    await postgres.remove()
 
 
-async def test_a_port_that_was_stolen_is_left_to_its_owner(
+async def test_postgres_moves_if_another_program_took_its_port(
     engine: DockerEngine, tmp_path: Path
 ) -> None:
     postgres = Postgres(tmp_path / "home", POSTGRES_IMAGE)
     dsn = await postgres.start()
-    await _keep_a_row(dsn)
+    await _add_a_row(dsn)
     port = (await postgres.environment.running())[0].facts["port"]
     await postgres.environment.shut_down()
     with socket.socket() as thief:
@@ -172,16 +172,16 @@ async def test_a_port_that_was_stolen_is_left_to_its_owner(
         again = await postgres.start()
         assert f":{port}/" not in again
         assert await kept(again) == 7
-    await postgres.gone()
+    await postgres.remove()
 
 
 @pytest.fixture
 def own_dockerd(
     tmp_path: Path, engine: DockerEngine, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., OwnEngine]]:
-    """Starts a second dockerd, on a bridge of its own (if configured to have none, it removes the first one's).
+    """Starts a second dockerd and points DOCKER_HOST to it.
 
-    DOCKER_HOST leads to it.
+    It gets its own bridge, because a dockerd without one removes the bridge of the first.
     """
     if os.geteuid() != 0 or not shutil.which("dockerd") or not shutil.which("ip"):
         assert os.environ.get("CI") not in ("1", "true"), "needs root, dockerd and iproute2"
@@ -203,12 +203,12 @@ def own_dockerd(
     for own in started:
         own.stop()
         own.remove()
-        # One that was killed leaves its data mounted on itself.
+        # A killed dockerd leaves its data folder mounted on itself.
         for folder in (tmp_path / "data", tmp_path / "data" / "overlay2"):
             subprocess.run(("umount", "--lazy", folder), capture_output=True, check=False)
 
 
-async def test_a_full_disk_of_the_engine_is_said(
+async def test_a_full_disk_of_the_engine_is_reported(
     own_dockerd: Callable[..., OwnEngine],
     engine: DockerEngine,
     image_registry: ImageRegistry,
@@ -228,13 +228,13 @@ async def test_a_full_disk_of_the_engine_is_said(
         failed = postgres.reported[-1]
         assert failed.state == "failed" and "docker system prune" in failed.remedy
         assert "--postgres embedded" in failed.remedy
-        await postgres.gone()
+        await postgres.remove()
     finally:
         await _run("umount", "--lazy", str(disk))
 
 
 @pytest.mark.parametrize("doing", ["pull", "build"])
-async def test_an_engine_that_dies_in_the_middle_is_said(
+async def test_an_engine_that_dies_during_a_pull_or_build_is_reported(
     doing: str,
     own_dockerd: Callable[..., OwnEngine],
     engine: DockerEngine,
@@ -259,13 +259,13 @@ async def test_an_engine_that_dies_in_the_middle_is_said(
     dying.close()
 
 
-def test_an_engine_that_cannot_see_this_machine_s_folders_says_so(
+def test_an_engine_that_cannot_see_this_machines_folders_is_refused(
     own_dockerd: Callable[..., OwnEngine], tmp_path: Path
 ) -> None:
-    """By its address it is local, as an engine in a virtual machine or behind a tunnel is."""
+    """Its address is local, like that of an engine in a virtual machine or behind a tunnel."""
     served = tmp_path / "home" / "served"
     served.mkdir(parents=True)
-    # Its own view of the home is another, empty file system.
+    # Hide the home from this engine behind an empty file system.
     hide = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"')
     address = f"tcp://127.0.0.1:{pick_port(None)}"
     own_dockerd(tmp_path / "data", address=address, before=(*hide, str(served.parent)))
@@ -281,7 +281,7 @@ def test_an_engine_that_cannot_see_this_machine_s_folders_says_so(
         engine.close()
 
 
-async def test_an_engine_of_another_machine_is_refused_before_anything_is_made(
+async def test_an_engine_on_another_machine_is_refused_before_anything_is_created(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settled = Postgres(tmp_path / "home", POSTGRES_IMAGE)
@@ -290,8 +290,8 @@ async def test_an_engine_of_another_machine_is_refused_before_anything_is_made(
         with pytest.raises(EngineUnavailable, match="is on another machine") as refused:
             await settled.start()
         assert address in refused.value.message and "unset DOCKER_HOST" in refused.value.remedy
-    await settled.gone()
+    await settled.remove()
     chosen = Postgres(tmp_path / "auto", POSTGRES_IMAGE, mode="auto")
     await chosen.environment.migrate(await chosen.start())
     assert "is on another machine" in chosen.reported[-1].detail
-    await chosen.gone()
+    await chosen.remove()

@@ -1,4 +1,4 @@
-"""compose.yaml brings up the same Postgres that the program makes by itself, and seals off the rest."""
+"""compose.yaml creates the same Postgres container as the program, and sandboxes every service."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SAME = ("CapDrop", "CapAdd", "SecurityOpt", "PidsLimit", "PortBindings", "Privi
 
 
 def _facts(attrs: Mapping[str, Any]) -> dict[str, Any]:
-    """What must be the same, of a container as the engine describes it."""
+    """The properties of a container that must be the same, from the engine's description."""
     labels = attrs["Config"]["Labels"]
     variables = dict(entry.split("=", 1) for entry in attrs["Config"]["Env"])
     host = {name: attrs["HostConfig"][name] for name in _SAME}
@@ -39,7 +39,7 @@ def _facts(attrs: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-async def test_compose_and_the_program_make_the_same_postgres(
+async def test_compose_and_the_program_create_the_same_postgres(
     engine: DockerEngine, composed: Composed, tmp_path: Path
 ) -> None:
     composed.run("up", "-d", "postgres")
@@ -51,7 +51,7 @@ async def test_compose_and_the_program_make_the_same_postgres(
         await _until_it_answers(composed.dsn)
         composed.run("down")
 
-        # The volume stays, and the program takes it for its own.
+        # The volume stays, and the program adopts it.
         home = Home(tmp_path / "home")
         home.prepare()
         parts = PostgresParts(home, engine, composed.id, POSTGRES_IMAGE)
@@ -78,17 +78,17 @@ async def _until_it_answers(dsn: str) -> None:
             return
 
 
-def test_every_service_is_sealed_and_labelled(composed: Composed) -> None:
+def test_every_service_is_sandboxed_and_labelled(composed: Composed) -> None:
     assert set(composed.run("config", "--services").split()) == {
         "postgres",
         "migrate",
         "worker",
         "preview",
     }
-    said = composed.run("config")
-    assert said.count("no-new-privileges") == 4 == said.count("cap_drop:")
-    assert said.count(f"dev.mobvibe.home: {composed.id}") == 7
-    assert not any(words in said for words in ("privileged", "docker.sock", "network_mode"))
-    # Each of the previews' five ports is open at that address alone.
-    said = composed.run("config", more={"MOBVIBE_HOST": "192.0.2.7"})
-    assert said.count("192.0.2.7") == 6
+    config = composed.run("config")
+    assert config.count("no-new-privileges") == 4 == config.count("cap_drop:")
+    assert config.count(f"dev.mobvibe.home: {composed.id}") == 7
+    assert not any(words in config for words in ("privileged", "docker.sock", "network_mode"))
+    # MOBVIBE_HOST is the only address on which the previews' five ports are open.
+    config = composed.run("config", more={"MOBVIBE_HOST": "192.0.2.7"})
+    assert config.count("192.0.2.7") == 6

@@ -1,4 +1,4 @@
-"""One service restarted, rebuilt or reset while those who use it go on."""
+"""One service is restarted, rebuilt or reset; its clients keep running."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ from support.program import run_program
 
 @asynccontextmanager
 async def _environment(
-    home: Home, tell: Callable[[ServiceStatus], None] = lambda status: None
+    home: Home, on_status: Callable[[ServiceStatus], None] = lambda status: None
 ) -> AsyncIterator[Environment]:
-    environment = build_environment(AppSettings(home=home.root), tell)
+    environment = build_environment(AppSettings(home=home.root), on_status)
     try:
         yield environment
     finally:
@@ -65,7 +65,7 @@ async def _pid(environment: Environment) -> int:
     return running.pid
 
 
-async def test_a_restart_keeps_rows_and_address_and_no_client_takes_it_for_the_end(
+async def test_a_restart_keeps_the_rows_the_address_and_the_clients(
     home: Home,
 ) -> None:
     async with _environment(home) as environment, _environment(home) as other:
@@ -82,7 +82,7 @@ async def test_a_restart_keeps_rows_and_address_and_no_client_takes_it_for_the_e
         lost.cancel()
 
 
-async def test_a_reset_asks_then_begins_with_an_empty_database(home: Home) -> None:
+async def test_a_reset_asks_for_confirmation_then_empties_the_database(home: Home) -> None:
     async with _environment(home) as environment:
         dsn = await environment.start(lambda status: None)
         await _add_row(dsn)
@@ -134,7 +134,7 @@ async def test_a_reset_exports_the_projects_of_a_running_server(home: Home) -> N
         (("reset", "postgres", "--postgres", "postgresql://a:b@127.0.0.1:1/c"), "does not run"),
     ],
 )
-async def test_what_cannot_be_cared_for_is_said(
+async def test_maintenance_that_is_impossible_is_refused_with_the_reason(
     home: Home, arguments: tuple[str, ...], why: str
 ) -> None:
     refused = await run_program(home.root, *arguments, "--json")
@@ -142,7 +142,7 @@ async def test_what_cannot_be_cared_for_is_said(
     assert why in refused.said
 
 
-async def test_a_starter_is_forgotten_and_a_preview_s_port_too(tmp_path: Path) -> None:
+async def test_a_reset_of_a_preview_deletes_its_port_and_log(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     home.prepare()
     async with _environment(home) as environment:
@@ -157,7 +157,7 @@ async def test_a_starter_is_forgotten_and_a_preview_s_port_too(tmp_path: Path) -
 
 
 @pytest.mark.docker
-async def test_postgres_in_a_container_is_restarted_rebuilt_and_reset(
+async def test_postgres_in_a_container_can_be_restarted_rebuilt_and_reset(
     engine: DockerEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = Home(tmp_path / "home")
@@ -194,7 +194,7 @@ async def test_postgres_in_a_container_is_restarted_rebuilt_and_reset(
 @pytest.mark.docker
 @pytest.mark.expo
 @pytest.mark.timeout(900)
-async def test_a_preview_in_a_container_is_restarted_replaced_when_removed_and_reset(
+async def test_a_preview_in_a_container_can_be_restarted_replaced_and_reset(
     engine: DockerEngine,
     make_expo_home: Callable[[int], Home],
     monkeypatch: pytest.MonkeyPatch,
@@ -217,7 +217,7 @@ async def test_a_preview_in_a_container_is_restarted_replaced_when_removed_and_r
         assert after.name == before.name and after.id != before.id
         assert b"Open up App.tsx" in await Phone(shown.url).bundle()
 
-        # Removed by another program: seen to be gone, and made again when it is opened.
+        # Another program removes it; the supervisor notices, and opening it recreates it.
         engine.remove(after.name)
         supervisor = await environment.supervisor()
         async with within(30):
@@ -228,7 +228,7 @@ async def test_a_preview_in_a_container_is_restarted_replaced_when_removed_and_r
         assert (await environment.previews.serve(session, "app", 54)).url == shown.url
         assert b"Open up App.tsx" in await Phone(shown.url).bundle()
 
-        # Its image taken away as well: built again.
+        # A reset also deletes its image, which is then built again.
         deleted = await Maintenance(environment).reset("preview")
         assert [one.partition(":")[0] for one in deleted] == [
             "the port and the log of preview-app",

@@ -1,4 +1,4 @@
-"""A home's previews, whichever supervisor runs them."""
+"""A home's previews continue under a new supervisor."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from support.expo import expo_sdk as expo_sdk
 
 
 @pytest.mark.expo
-async def test_previews_run_under_the_supervisor_that_follows_a_lost_one(expo_sdk: ExpoSdk) -> None:
-    elsewhere = SecretStr("postgresql://somebody@127.0.0.1:1/nothing")
+async def test_previews_use_the_new_supervisor_after_the_old_one_was_lost(
+    expo_sdk: ExpoSdk,
+) -> None:
+    elsewhere = SecretStr("postgresql://someone@127.0.0.1:1/nothing")
     home = expo_sdk.home.root
     environment = build_environment(
         AppSettings(home=home, preview="process", database_url=elsewhere)

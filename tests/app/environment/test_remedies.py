@@ -1,4 +1,4 @@
-"""What the program tells a person to run exists."""
+"""Every command that the program recommends exists."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SOURCES = [
 ]
 
 
-def test_every_command_in_backticks_is_one_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_in_backticks_exists(capsys: pytest.CaptureFixture[str]) -> None:
     named = {
         (file.name, command)
         for file in SOURCES

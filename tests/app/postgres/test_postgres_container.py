@@ -1,4 +1,4 @@
-"""Postgres in a container: its rows outlive whatever happens to it, and what it refuses is said."""
+"""Postgres in a container keeps its rows whatever happens to the container, and explains what it refuses."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def test_postgres_keeps_its_rows_whatever_happens_to_its_container(
     ports = found.attrs["NetworkSettings"]["Ports"]["5432/tcp"]
     assert [port["HostIp"] for port in ports] == ["127.0.0.1"]
 
-    # Its keeper killed: the container runs on, and is adopted as it is.
+    # After its keeper was killed the container still runs, and the next start adopts it.
     running = await containers.supervisor.running("postgres")
     assert running is not None
     os.kill(running.pid, 9)
@@ -42,7 +42,7 @@ async def test_postgres_keeps_its_rows_whatever_happens_to_its_container(
     assert containers.client.containers.get(postgres.container).id == found.id
     assert await kept(address.dsn) == 7
 
-    # The container removed: the rows are in the volume.
+    # After the container was removed the rows are still in the volume.
     await postgres.stop()
     stopped = containers.client.containers.get(postgres.container)
     assert stopped.attrs["State"]["ExitCode"] == 0
@@ -61,7 +61,7 @@ async def test_postgres_recovers_from_a_kill(containers: Containers) -> None:
     await until_kept(address.dsn)
 
 
-async def test_a_volume_of_another_major_is_refused_with_the_way_out(
+async def test_a_volume_of_another_major_version_is_refused_with_what_to_do(
     containers: Containers,
 ) -> None:
     postgres = containers.postgres()
@@ -73,7 +73,7 @@ async def test_a_volume_of_another_major_is_refused_with_the_way_out(
     assert containers.engine.labelled(containers.home_id) == ()
 
 
-async def test_a_fixed_port_that_is_taken_and_an_image_that_cannot_be_had_are_said(
+async def test_a_taken_fixed_port_and_an_unavailable_image_are_reported(
     containers: Containers,
 ) -> None:
     with socket.socket() as other:

@@ -1,4 +1,4 @@
-"""Embedded Postgres: made once, shared, gone with its last client, and nothing committed is lost."""
+"""Embedded Postgres is created once, shared by all clients, ends with the last one, and loses no committed row."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ from support.polling import Programs, is_running, patient, until, until_gone
 from support.postgres.embedded import CLIENT, ask, client_process, servers_on, start
 
 
-async def test_first_start(tmp_path: Path) -> None:
+async def test_the_first_start_creates_a_private_server_with_the_right_settings(
+    tmp_path: Path,
+) -> None:
     home = Home(tmp_path / "home")
     reported: list[ServiceStatus] = []
     async with await Supervisor.connect(home) as supervisor:
@@ -46,7 +48,7 @@ async def test_first_start(tmp_path: Path) -> None:
     assert not (home.postgres / "data" / "postmaster.pid").exists()
 
 
-async def test_next_start_is_fast_and_keeps_the_port(home: Home) -> None:
+async def test_the_next_start_is_fast_and_keeps_the_port(home: Home) -> None:
     ports = set()
     for _ in range(2):
         started = time.monotonic()
@@ -58,7 +60,7 @@ async def test_next_start_is_fast_and_keeps_the_port(home: Home) -> None:
     assert len(ports) == 1
 
 
-async def test_kill_of_every_client_loses_nothing_and_leaves_nothing(
+async def test_killing_every_client_loses_no_row_and_leaves_no_process(
     programs: Programs, home: Home
 ) -> None:
     clients = [
@@ -79,7 +81,7 @@ async def test_kill_of_every_client_loses_nothing_and_leaves_nothing(
         assert await ask(await start(home, supervisor), "select sum(n) from kept") == 42
 
 
-async def test_kill_of_the_supervisor_and_the_server_loses_nothing(home: Home) -> None:
+async def test_killing_the_supervisor_and_the_server_loses_no_row(home: Home) -> None:
     async with await Supervisor.connect(home) as supervisor:
         address = await start(home, supervisor)
         connection = await asyncpg.connect(address.dsn)
@@ -96,8 +98,10 @@ async def test_kill_of_the_supervisor_and_the_server_loses_nothing(home: Home) -
         assert not any(map(is_running, pids))
 
 
-async def test_a_busy_client_does_not_keep_the_server(programs: Programs, home: Home) -> None:
-    """A backend in the middle of a statement is ended by the fast shutdown."""
+async def test_a_busy_connection_does_not_keep_the_server_running(
+    programs: Programs, home: Home
+) -> None:
+    """The fast shutdown ends a backend in the middle of a statement."""
     process, (supervisor, server, _) = await client_process(programs, home, "select 1")
     async with await Supervisor.connect(home) as handle:
         address = await start(home, handle)
@@ -116,7 +120,7 @@ def titles(home: Home) -> list[str]:
     return [" ".join(psutil.Process(pid).cmdline()) for pid in servers_on(home)]
 
 
-async def test_eight_clients_at_once_make_one_cluster(programs: Programs, tmp_path: Path) -> None:
+async def test_eight_clients_at_once_create_one_cluster(programs: Programs, tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     clients = await asyncio.gather(*(client_process(programs, home, "select 1") for _ in range(8)))
     assert len({tuple(facts) for _, facts in clients}) == 1
@@ -127,8 +131,8 @@ async def test_eight_clients_at_once_make_one_cluster(programs: Programs, tmp_pa
     await until_gone(pids)
 
 
-async def test_a_half_made_cluster_is_replaced(programs: Programs, tmp_path: Path) -> None:
-    """The client is killed in the middle of initdb: the guard ends initdb, the next start begins anew."""
+async def test_an_incomplete_cluster_is_replaced(programs: Programs, tmp_path: Path) -> None:
+    """If the client is killed during initdb, the guard ends initdb and the next start creates a new cluster."""
     home = Home(tmp_path / "home")
     process = await programs.start(sys.executable, "-c", CLIENT, str(home.root), "select 1")
     await until(lambda: bool(list(home.postgres.glob("data.partial*/PG_VERSION"))))
@@ -144,11 +148,13 @@ def partials_of(home: Home) -> list[Path]:
     return list(home.postgres.glob("data.partial*"))
 
 
-async def test_a_foreign_postmaster_pid_is_no_server(programs: Programs, home: Home) -> None:
-    """After a reboot the pid in the note may be any program's: here one that must not be harmed."""
+async def test_a_postmaster_pid_of_another_program_is_ignored(
+    programs: Programs, home: Home
+) -> None:
+    """After a reboot the pid in postmaster.pid may belong to any program, which must not be killed."""
     other = await programs.start("sleep", "600")
-    note = home.postgres / "data" / "postmaster.pid"
-    note.write_text(f"{other.pid}\n{note.parent}\n1\n5432\n\n127.0.0.1\n  1 2\nready\n")
+    pid_file = home.postgres / "data" / "postmaster.pid"
+    pid_file.write_text(f"{other.pid}\n{pid_file.parent}\n1\n5432\n\n127.0.0.1\n  1 2\nready\n")
     async with await Supervisor.connect(home) as supervisor:
         assert await ask(await start(home, supervisor), "select 1") == 1
     assert other.returncode is None
@@ -156,15 +162,17 @@ async def test_a_foreign_postmaster_pid_is_no_server(programs: Programs, home: H
     await other.wait()
 
 
-async def test_a_server_that_is_not_ours_is_waited_for(programs: Programs, home: Home) -> None:
-    """Somebody started the cluster by hand; once that server ends, ours takes over."""
+async def test_a_start_waits_for_a_server_that_was_started_by_hand(
+    programs: Programs, home: Home
+) -> None:
+    """Once that server ends, ours starts on the same cluster."""
     cluster = Cluster(home)
     by_hand = await programs.start(
         *(*cluster.program("postgres"), "-D", str(cluster.data), "-c", "listen_addresses="),
         *("-c", f"unix_socket_directories={home.run}"),
         stderr=asyncio.subprocess.DEVNULL,
     )
-    await until(lambda: (note := cluster.pid_file()) is not None and note.is_ready)
+    await until(lambda: (found := cluster.pid_file()) is not None and found.is_ready)
     async with await Supervisor.connect(home) as supervisor:
         starting = asyncio.create_task(start(home, supervisor))
         await asyncio.wait((starting,), timeout=0.3)

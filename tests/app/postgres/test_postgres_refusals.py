@@ -1,4 +1,4 @@
-"""What embedded Postgres cannot use is said in a sentence with a way out, and left as it is."""
+"""What embedded Postgres cannot use is left unchanged, and the error says what to do next."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from support.postgres.embedded import CLIENT, start
         ("global/pg_control", "is not a complete Postgres cluster"),
     ],
 )
-async def test_another_folder_is_refused_and_left_alone(
+async def test_an_unusable_cluster_is_refused_and_left_unchanged(
     home: Home, change: str, message: str
 ) -> None:
     name, _, content = change.partition("=")
@@ -51,23 +51,23 @@ async def test_another_folder_is_refused_and_left_alone(
     assert sorted((home.postgres / "data").rglob("*")) == before
 
 
-async def test_a_port_taken_by_another_program(home: Home) -> None:
+async def test_a_taken_port_is_refused_if_fixed_and_replaced_if_remembered(home: Home) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        kept = other.getsockname()[1]
-        Choices(home.choices).remember_port("postgres", kept)
+        taken = other.getsockname()[1]
+        Choices(home.choices).remember_port("postgres", taken)
         async with await Supervisor.connect(home) as supervisor:
             with pytest.raises(ServiceError) as caught:
-                await start(home, supervisor, port=kept)
-            assert f"Port {kept}" in caught.value.message
+                await start(home, supervisor, port=taken)
+            assert f"Port {taken}" in caught.value.message
             assert f"(pid {os.getpid()})" in caught.value.message
             address = await start(home, supervisor)
-            assert address.port != kept
+            assert address.port != taken
             assert Choices(home.choices).ports()["postgres"] == address.port
 
 
-async def test_a_server_that_cannot_start_says_why(home: Home) -> None:
+async def test_a_server_that_cannot_start_is_reported_with_the_reason(home: Home) -> None:
     (home.postgres / "data" / "postgresql.conf").write_text("shared_buffers = nonsense\n")
     async with await Supervisor.connect(home) as supervisor:
         with pytest.raises(ServiceError, match="shared_buffers") as caught:
@@ -75,7 +75,7 @@ async def test_a_server_that_cannot_start_says_why(home: Home) -> None:
     assert str(home.logs / "postgres.log") in caught.value.remedy
 
 
-async def test_a_lost_or_wrong_password_is_said(home: Home) -> None:
+async def test_a_lost_or_wrong_password_is_reported(home: Home) -> None:
     file = home.secrets / "postgres-password"
     file.write_text("wrong\n")
     async with await Supervisor.connect(home) as supervisor:
@@ -91,8 +91,8 @@ async def test_a_lost_or_wrong_password_is_said(home: Home) -> None:
 @pytest.mark.skipif(
     os.geteuid() != 0 or sys.platform != "linux", reason="only root needs namespaces"
 )
-def test_a_machine_without_user_namespaces_is_said(tmp_path: Path) -> None:
-    """A namespace of our own in which no further one may be made, as Docker's seccomp default has it."""
+def test_a_machine_without_user_namespaces_is_reported(tmp_path: Path) -> None:
+    """Runs in a namespace that allows no further ones, like Docker's default seccomp profile."""
     inside = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
     finished = subprocess.run(
         [
@@ -108,7 +108,7 @@ def test_a_machine_without_user_namespaces_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="mounts a small disk")
-def test_a_full_disk_is_said_before_anything_is_made(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_before_anything_is_created(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     script = f'mount -t tmpfs -o size=50m none {disk} && exec "$@"'
