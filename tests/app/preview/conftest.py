@@ -1,4 +1,4 @@
-"""The preview host runs on a real Postgres."""
+"""Previews are mirrored and registered on a real Postgres."""
 
 from __future__ import annotations
 

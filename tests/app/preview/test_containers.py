@@ -1,4 +1,4 @@
-"""Containers on a real engine: what a phone gets, what is sealed off, what survives, what is left behind."""
+"""Previews in containers of a real engine reach phones, are sandboxed, survive kills and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Previews:
     def serve(
         self, slug: str, text: str, packages: Mapping[str, str] | None = None, first: str = ""
     ) -> ServedFolder:
-        """The starter's app with that text, `first` before its code, and `packages` asked for."""
+        """Publish the starter's app with this text, with `first` before its code and with more `packages`."""
         folder = ServedFolder(self.home.sdk(self.expo.sdk.version).served(slug))
         files = dict(self.expo.starter.files(slug, slug))
         app = first + files["App.tsx"].decode().replace("Open up App.tsx", text)
@@ -79,7 +79,7 @@ async def previews(containers: Containers, expo_sdk: ExpoSdk) -> Previews:
 
 
 @pytest.mark.expo
-async def test_two_projects_reach_a_phone_and_an_edit_follows(
+async def test_two_projects_and_later_edits_reach_phones(
     previews: Previews, containers: Containers
 ) -> None:
     for slug in ("one", "two"):
@@ -99,16 +99,16 @@ async def test_two_projects_reach_a_phone_and_an_edit_follows(
     async with Phone(f"exp://{previews.host}:{one.port}") as phone:
         await asyncio.to_thread(previews.serve, "one", "Edited on this machine")
         await phone.sees("Edited on this machine")
-        await _is_watched(previews, "one")
+        await _assert_phone_is_reported(previews, "one")
     assert await previews.service.start("one", address=previews.host) == one
-    _is_sealed_off(containers, "one")
+    _assert_is_sandboxed(containers, "one")
     await previews.service.stop("one")
     names = [found.name for found in containers.engine.labelled(containers.home_id)]
     assert names == [f"mobvibe-{containers.home_id}-preview-two"]
 
 
-async def _is_watched(previews: Previews, slug: str) -> None:
-    """The container's own log tells of the phone, and the engine counts what it takes."""
+async def _assert_phone_is_reported(previews: Previews, slug: str) -> None:
+    """The container's log reports the phone, and the engine counts the container's resources."""
     log = await previews.service.events(slug)
     assert log is not None
     facts = PreviewFacts()
@@ -121,8 +121,8 @@ async def _is_watched(previews: Previews, slug: str) -> None:
     assert usage.sent_bytes is not None and usage.sent_bytes > 1_000
 
 
-def _is_sealed_off(containers: Containers, slug: str) -> None:
-    """Asked of the engine, and tried from inside."""
+def _assert_is_sandboxed(containers: Containers, slug: str) -> None:
+    """Checks the engine's settings, and tries from inside the container."""
     name = f"mobvibe-{containers.home_id}-preview-{slug}"
     container = containers.client.containers.get(name)
     host = container.attrs["HostConfig"]
@@ -135,14 +135,14 @@ def _is_sealed_off(containers: Containers, slug: str) -> None:
         "id -u; for f in /srv/app/x /srv/node_modules/x /etc/x /root/x; do touch $f && echo wrote; done; "
         "ls /var/run/docker.sock; env; grep CapEff /proc/self/status; grep NoNewPrivs /proc/self/status"
     )
-    said = container.exec_run(["sh", "-c", script]).output.decode()
-    assert said.splitlines()[0] != "0" and "wrote" not in said
-    assert "CapEff:\t0000000000000000" in said and "NoNewPrivs:\t1" in said
-    assert not any(word in said for word in ("ANTHROPIC", "DATABASE_URL", "POSTGRES", "MOBVIBE"))
+    output = container.exec_run(["sh", "-c", script]).output.decode()
+    assert output.splitlines()[0] != "0" and "wrote" not in output
+    assert "CapEff:\t0000000000000000" in output and "NoNewPrivs:\t1" in output
+    assert not any(word in output for word in ("ANTHROPIC", "DATABASE_URL", "POSTGRES", "MOBVIBE"))
 
 
 @pytest.mark.expo
-async def test_one_that_began_without_a_network_is_opened_once_there_is_one(
+async def test_a_preview_started_without_a_network_opens_to_phones_once_there_is_one(
     previews: Previews, containers: Containers
 ) -> None:
     previews.serve("opened", "Open to phones")
@@ -155,7 +155,7 @@ async def test_one_that_began_without_a_network_is_opened_once_there_is_one(
 
 
 @pytest.mark.expo
-async def test_a_project_s_own_packages_are_in_its_container_and_in_the_next_one(
+async def test_a_projects_own_packages_are_in_its_first_and_later_containers(
     previews: Previews, containers: Containers
 ) -> None:
     code = "import escape from 'escape-string-regexp';\nconsole.log(escape('a.b'));\n"
@@ -179,7 +179,7 @@ async def test_a_project_s_own_packages_are_in_its_container_and_in_the_next_one
 
 
 @pytest.mark.expo
-async def test_a_killed_preview_comes_back_and_a_stolen_port_is_left_to_its_owner(
+async def test_a_killed_preview_restarts_and_one_whose_port_was_taken_moves(
     previews: Previews, containers: Containers
 ) -> None:
     previews.serve("hit", "Still here")
@@ -190,7 +190,7 @@ async def test_a_killed_preview_comes_back_and_a_stolen_port_is_left_to_its_owne
     await _until_bundled(f"exp://{previews.host}:{served.port}", b"Still here")
     await previews.service.stop("hit")
     with socket.socket() as other:
-        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # phones were there just now
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # phones used it just now
         other.bind(("0.0.0.0", served.port))
         other.listen()
         moved = await previews.service.start("hit", address=previews.host)
@@ -200,7 +200,7 @@ async def test_a_killed_preview_comes_back_and_a_stolen_port_is_left_to_its_owne
 
 
 @pytest.mark.expo
-async def test_what_a_killed_client_left_is_replaced_or_removed(
+async def test_a_container_left_by_a_killed_client_is_replaced_or_removed(
     previews: Previews, containers: Containers
 ) -> None:
     previews.serve("left", "Left behind")
@@ -226,7 +226,7 @@ async def _until_bundled(url: str, text: bytes, seconds: float = 90.0) -> None:
             await asyncio.sleep(0.2)
 
 
-async def test_exactly_what_a_home_made_is_removed(containers: Containers) -> None:
+async def test_only_what_a_home_created_is_removed(containers: Containers) -> None:
     engine, other = containers.engine, secrets.token_hex(4)
     for home in (containers.home_id, other):
         labels = {HOME_LABEL: home}
@@ -248,14 +248,14 @@ async def test_exactly_what_a_home_made_is_removed(containers: Containers) -> No
 
 @dataclass
 class _Foreign:
-    """What somebody else made beside ours: named much like it, without our label."""
+    """A container, volume and network of another program, named like ours but without our label."""
 
     container: docker.models.containers.Container
     volume: docker.models.volumes.Volume
     network: docker.models.networks.Network
 
     def remove(self) -> None:
-        """All of it is still there."""
+        """Remove all of it; an error if any of it is missing."""
         self.container.remove(force=True)
         self.volume.remove()
         self.network.remove()
@@ -279,7 +279,7 @@ def _make_foreign(client: docker.DockerClient, name: str) -> _Foreign:
 
 
 @pytest.mark.expo
-async def test_a_restarted_daemon_brings_back_what_ran(
+async def test_services_run_again_after_the_daemon_restarts(
     previews: Previews, containers: Containers, engine_of_tests: EngineOfTests
 ) -> None:
     if engine_of_tests.own is None:

@@ -1,4 +1,4 @@
-"""The Expo image on a real engine: built again where it is gone, refused where its base cannot do."""
+"""The Expo image on a real engine is rebuilt if it was removed, and refused if its base image does not suit."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from support.containers.engine import BASE_IMAGE
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
 
-def test_an_image_that_was_removed_is_built_again_and_one_of_earlier_inputs_goes(
+def test_a_removed_image_is_rebuilt_and_one_of_older_inputs_is_deleted(
     engine: DockerEngine, tmp_path: Path
 ) -> None:
-    """With a Dockerfile that takes a second."""
+    """Uses a Dockerfile that builds in a second."""
     (tmp_path / "Dockerfile").write_text(
         "ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nCOPY package.json /\n"
     )

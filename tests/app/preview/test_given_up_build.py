@@ -1,4 +1,4 @@
-"""A build that nobody waits for any more ends, so that the program can end too."""
+"""A cancelled image build ends, so that the program can end too."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.expo, pytest.mark.timeout(300)]
 
 
 def own_recipe(folder: Path) -> Path:
-    """The real recipe with a first step of its own, so that no later build goes on from what this one leaves."""
+    """Copy the real recipe and add a unique first step, so that no later build reuses this one's layers."""
     shutil.copytree(Path(expo_image.__file__).with_name("expo_image"), folder)
     dockerfile = folder / "Dockerfile"
     base = "FROM ${BASE_IMAGE}\n"
@@ -46,20 +46,22 @@ async def test_a_build_that_is_cancelled_ends_within_seconds(
     loop = asyncio.get_running_loop()
     threads: list[threading.Thread] = []
 
-    def hear(status: ServiceStatus) -> None:
+    def on_status(status: ServiceStatus) -> None:
         threads.append(threading.current_thread())
         if "step 8" in status.detail:
             loop.call_soon_threadsafe(installing.set)
 
     with contextlib.closing(docker.from_env()) as client:
         before = {found.id for found in client.containers.list()}
-        building = asyncio.create_task(image.ensure(hear))
+        building = asyncio.create_task(image.ensure(on_status))
         await asyncio.wait_for(installing.wait(), patient(120))
         building.cancel()
         with pytest.raises(asyncio.CancelledError):
             await building
-        heard = len(threads)
+        reported = len(threads)
         await until(
-            lambda: {found.id for found in client.containers.list()} <= before, 40, "it ended"
+            lambda: {found.id for found in client.containers.list()} <= before,
+            40,
+            "the build's containers are gone",
         )
-    assert len(threads) == heard and engine.images.find(image.tag) is None
+    assert len(threads) == reported and engine.images.find(image.tag) is None

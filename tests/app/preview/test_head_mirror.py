@@ -1,4 +1,4 @@
-"""The mirror survives a blocked folder, serves no more than is asked for, and its heads move what clients show."""
+"""The mirror survives a blocked folder, starts only needed previews, and moves clients to each new head."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ STARTER = {"App.tsx": b"starter"}
 
 @dataclass
 class Hosted:
-    """A host of a home whose Metros are only counted."""
+    """A project of a home whose starts of Metro are only counted."""
 
     home: Home
     pool: Pool
@@ -69,7 +69,7 @@ class Hosted:
         )
 
     async def previews(self, version: int) -> PreviewService:
-        raise ServiceError("Here no Metro runs.")
+        raise ServiceError("No Metro runs here.")
 
     def mirror(self, listener: Listener) -> HeadMirror:
         return HeadMirror(
@@ -85,7 +85,7 @@ class Hosted:
 
 
 class Running(PreviewMonitor):
-    """Finds every Metro running, except the one that was stopped."""
+    """Reports every Metro as running until `stop` is called."""
 
     def __init__(self, hosted: Hosted) -> None:
         super().__init__(hosted.previews)
@@ -116,7 +116,7 @@ class Running(PreviewMonitor):
 
 @dataclass
 class Shown:
-    """What a client shows of the session's preview."""
+    """The session's preview as a client shows it."""
 
     changes: list[Change] = field(default_factory=list)
     statuses: list[ServiceStatus] = field(default_factory=list)
@@ -144,7 +144,7 @@ async def showing(hosted: Hosted, mirror: HeadMirror) -> AsyncIterator[Shown]:
 
 @pytest.fixture
 async def hosted(pool: Pool, tmp_path: Path) -> AsyncIterator[Hosted]:
-    """A project with a starter as its head, published."""
+    """A project whose head, the starter, is published."""
     job, attempt = await running_job(pool)
     await RevisionStore(pool).commit_template(attempt, STARTER)
     project = await ProjectStore(pool).get(job.project_id)
@@ -161,7 +161,7 @@ async def edit(hosted: Hosted, text: bytes) -> None:
     await revisions.commit_person(hosted.job.project_id, head[0].id, {"App.tsx": text})
 
 
-async def test_a_folder_in_the_way_is_reported_and_the_host_goes_on(
+async def test_a_blocked_folder_is_reported_and_the_host_continues(
     hosted: Hosted, database_url: str
 ) -> None:
     records = hosted.folder.root.parent / ".published"
@@ -184,7 +184,7 @@ async def test_a_folder_in_the_way_is_reported_and_the_host_goes_on(
         running.cancel()
 
 
-async def test_a_starter_of_long_ago_gets_no_metro_and_a_deleted_folder_a_new_one(
+async def test_an_unopened_project_starts_no_metro_and_a_replaced_folder_restarts_one(
     hosted: Hosted, database_url: str
 ) -> None:
     async with Listener(database_url) as listener:
@@ -223,7 +223,7 @@ async def test_a_notice_that_names_no_project_does_not_end_the_host(
         running.cancel()
 
 
-async def test_what_another_client_restarted_on_another_port_is_opened_there(
+async def test_a_preview_that_another_client_moved_to_another_port_is_opened_there(
     hosted: Hosted, database_url: str
 ) -> None:
     await edit(hosted, b"app")
@@ -270,7 +270,7 @@ async def test_a_head_is_published_while_a_page_is_checked(
 
 
 async def finish(hosted: Hosted) -> None:
-    """The job's attempt ends green, with a revision that the agent made."""
+    """Complete the job's attempt with a green revision by the agent."""
     revisions = RevisionStore(hosted.pool)
     head = await revisions.head(hosted.job.project_id)
     assert head is not None
@@ -281,7 +281,7 @@ async def finish(hosted: Hosted) -> None:
 
 
 @pytest.mark.parametrize("is_ours", [True, False])
-async def test_only_the_home_of_a_session_announces_where_it_is_served(
+async def test_only_the_home_of_a_session_announces_its_address(
     hosted: Hosted, database_url: str, is_ours: bool
 ) -> None:
     sessions, events = SessionStore(hosted.pool), EventLog(hosted.pool)
@@ -291,14 +291,14 @@ async def test_only_the_home_of_a_session_announces_where_it_is_served(
         running = asyncio.create_task(mirror.run())
         await until(lambda: listener.is_connected)
         await finish(hosted)
-        # The files are brought up to date in every home; where they are served is one home's word.
+        # Every home publishes the files, but only the session's home announces the address.
         await until(lambda: (hosted.folder.root / "App.tsx").read_bytes() == b"made")
         if is_ours:
             await until(lambda: bool(hosted.served))
             await announced(events, hosted)
             assert (await sessions.get(hosted.job.session_id)).metro_url == "http://h:8081"
         else:
-            # Opened here it is served here, and the session keeps the address of the other home.
+            # This home serves what it opens, and leaves the session's address to the other home.
             assert await mirror.open(hosted.job.session_id) is not None
             assert (await sessions.get(hosted.job.session_id)).metro_url is None
         assert await ready_urls(events, hosted) == (["exp://h:8081"] if is_ours else [])
@@ -306,7 +306,7 @@ async def test_only_the_home_of_a_session_announces_where_it_is_served(
 
 
 @pytest.mark.parametrize("is_host", [True, False])
-async def test_a_client_shows_every_head_and_metro_starts_once(
+async def test_a_client_shows_every_head_with_one_start_of_metro(
     hosted: Hosted, database_url: str, is_host: bool
 ) -> None:
     await SessionStore(hosted.pool).take_home(hosted.job.session_id, OUR_HOME)
@@ -348,7 +348,7 @@ async def test_a_preview_that_failed_is_opened_again_once_the_host_serves_it(
             running.cancel()
 
 
-async def test_a_gap_in_the_notices_repeats_a_failed_start_but_restarts_nothing(
+async def test_a_gap_in_the_notices_repeats_a_failed_start_but_not_a_stopped_preview(
     hosted: Hosted, database_url: str
 ) -> None:
     async with Listener(database_url) as listener:
@@ -370,7 +370,7 @@ async def test_a_gap_in_the_notices_repeats_a_failed_start_but_restarts_nothing(
             seen = [await anext(heads)]
             for payload in ("", str(uuid4())) * 20:
                 await hosted.pool.execute("select pg_notify('project_head', $1)", payload)
-            # One for the subscription itself, and one for each gap; another project's head is none of ours.
+            # One for the subscription itself and one for each gap, but none for another project's head.
             seen += [await anext(heads) for _ in range(1 + 20)]
             assert len(set(seen)) == 1
             assert (shown.state(), len(hosted.served)) == ("stopped", 1)
@@ -380,7 +380,7 @@ async def test_a_gap_in_the_notices_repeats_a_failed_start_but_restarts_nothing(
             assert "exp://h:8082" not in shown.urls()
 
 
-async def test_an_edit_that_opening_finds_becomes_a_revision_and_an_event(
+async def test_an_edit_found_on_opening_becomes_a_revision_and_an_event(
     hosted: Hosted, database_url: str
 ) -> None:
     session_id = hosted.job.session_id
@@ -398,7 +398,7 @@ async def test_an_edit_that_opening_finds_becomes_a_revision_and_an_event(
 
 
 async def announced(events: EventLog, hosted: Hosted) -> None:
-    """Wait for the first address."""
+    """Wait until the session's events announce an address."""
     deadline = time.monotonic() + patient(10)
     while not await ready_urls(events, hosted):
         assert time.monotonic() < deadline
@@ -406,12 +406,12 @@ async def announced(events: EventLog, hosted: Hosted) -> None:
 
 
 async def ready_urls(events: EventLog, hosted: Hosted) -> list[str]:
-    """The addresses that the session's events tell."""
+    """The addresses that the session's events announce."""
     found = await events.read(hosted.job.session_id)
     return [event.data["url"] for event in found if event.type == "preview_ready"]
 
 
-def test_a_home_inside_a_package_or_a_cache_is_watched_too() -> None:
+def test_a_home_inside_a_package_or_cache_folder_is_watched_too() -> None:
     root = Path("/x/node_modules/.expo-homes/served/tips")
     assert may_be_edited(root / "App.tsx", root)
     assert not may_be_edited(root / ".expo" / "x", root)

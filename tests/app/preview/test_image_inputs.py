@@ -1,4 +1,4 @@
-"""What goes into an image or a container without an engine being asked: nothing secret, nothing half."""
+"""The inputs of an image or container hold no secret and nothing incomplete; no engine is needed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NO_ENGINE = cast(DockerEngine, None)
         ("https://[broken", True),
     ],
 )
-def test_a_registry_s_secret_stays_out_of_an_image_s_history(
+def test_a_registrys_secret_stays_out_of_an_images_history(
     registry: str, is_passed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("npm_config_registry", raising=False)
@@ -35,15 +35,13 @@ def test_a_registry_s_secret_stays_out_of_an_image_s_history(
 
 
 @pytest.mark.parametrize("manifest", [b"[" * 90_000, b"\xff", b"[]", b'{"dependencies": 1}'])
-async def test_a_manifest_that_cannot_be_read_asks_for_no_packages(
-    manifest: bytes, tmp_path: Path
-) -> None:
+async def test_an_unreadable_manifest_adds_no_packages(manifest: bytes, tmp_path: Path) -> None:
     (tmp_path / "package.json").write_bytes(manifest)
     extra = ExtraPackages(NO_ENGINE, b"{}", None, lambda status: None)
     assert await extra.image("the-sdk-s", tmp_path) == "the-sdk-s"
 
 
-def test_a_password_that_a_full_disk_cut_short_is_made_anew(tmp_path: Path) -> None:
+def test_a_password_that_a_full_disk_cut_short_is_recreated(tmp_path: Path) -> None:
     home = Home(tmp_path)
     home.prepare()
     parts = PostgresParts(home, NO_ENGINE, "cafe", "postgres:18")

@@ -1,4 +1,4 @@
-"""What a real Metro says of phones, builds and the running app, and how a hostile log is read."""
+"""A real Metro's log reports phones, builds and the app's console, and a hostile log does no harm."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Watched:
         self.facts = PreviewFacts()
 
     async def until(self, what: str, seconds: float = 60.0) -> PreviewFacts:
-        """Read on until the expression over `facts` holds."""
+        """Read the log until this expression about `facts` is true."""
         async with within(seconds):
             while not eval(what, {"facts": self.facts}):
                 self.facts = apply(self.facts, self.log.read())
@@ -49,7 +49,7 @@ class Watched:
 
 
 def watched_folders(pid: int) -> int:
-    """How many folders a process and its children watch."""
+    """The number of folders that a process and its children watch."""
     family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     infos = [info for one in family for info in Path(f"/proc/{one.pid}/fdinfo").iterdir()]
     return sum(info.read_text().count("inotify wd") for info in infos)
@@ -57,7 +57,7 @@ def watched_folders(pid: int) -> int:
 
 @pytest.mark.expo
 @pytest.mark.timeout(600)
-async def test_a_phone_is_seen_from_its_first_question_to_its_last_word(
+async def test_a_phone_is_followed_from_its_first_request_until_it_disconnects(
     previews: ProcessPreview, expo_sdk: ExpoSdk
 ) -> None:
     folder = ServedFolder(expo_sdk.folder.served("seen"))
@@ -67,7 +67,7 @@ async def test_a_phone_is_seen_from_its_first_question_to_its_last_word(
     log = await previews.events("seen")
     assert log is not None
     watched = Watched(log)
-    # Publishing asks Metro for single files, and a start asks for a manifest: neither is a phone.
+    # Publishing requests single files from Metro, and a start requests a manifest; neither counts as a phone.
     await asyncio.to_thread(folder.publish, {**files, "more.ts": b"export const more = 1;\n"})
     watched.facts = apply(watched.facts, log.read())
     assert watched.facts == PreviewFacts()
@@ -114,15 +114,15 @@ def test_only_marked_lines_of_a_known_shape_are_events() -> None:
     endless = '{"at": 1, "is": "building", "done": 1e999, "total": 2}'
     for line in (endless, "[" * 60_000):
         assert parse_event(mark + line, mark) is None
-    said = {"at": 2, "is": "said", "level": "\x1b[2J", "text": "a\x1b[31mb\u202ec" + "x" * 9_000}
-    event = parse_event(mark + json.dumps(said), mark)
+    console = {"at": 2, "is": "said", "level": "\x1b[2J", "text": "a\x1b[31mb\u202ec" + "x" * 9_000}
+    event = parse_event(mark + json.dumps(console), mark)
     assert isinstance(event, ConsoleLine) and event.level == "log"
     assert event.text.startswith("abcx") and len(event.text) < 5_000
     broken = {"at": 3, "is": "broken", "platform": "", "message": "m", "file": "f", "line": "9"}
     assert parse_event(mark + json.dumps(broken), mark) == Broken(3.0, "", "m", "f", None)
 
 
-def test_a_log_is_read_from_its_offset_in_whole_lines_and_after_a_rotation(tmp_path: Path) -> None:
+def test_a_log_is_read_in_whole_lines_from_an_offset_and_after_a_rotation(tmp_path: Path) -> None:
     path, mark = tmp_path / "log", "@m "
     line = '@m {"at": %d, "is": "went", "number": %d}\n'
     path.write_text(line % (1, 1))

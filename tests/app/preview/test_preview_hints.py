@@ -1,4 +1,4 @@
-"""Why a phone shows nothing: from facts and time alone, and on a real Metro with a phone that stops half-way."""
+"""Hints explain why a phone shows nothing, from facts and time alone and on a real Metro."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def hint(
     address: str = "192.168.1.20",
     route: PhoneRoute | None = None,
 ) -> Hint | None:
-    """The hint `waited` seconds after the last event; without one, after the code was shown."""
+    """The hint `waited` seconds after the last event, or after the code was shown if there is no event."""
     facts = apply(PreviewFacts(), events)
     shown_at = events[-1].at if events else 0.0
     return hint_for(
@@ -70,7 +70,7 @@ def key(found: Hint | None) -> str | None:
     return found.key if found else None
 
 
-def test_each_hint_comes_when_it_can_be_known_and_has_its_page() -> None:
+def test_each_hint_appears_as_soon_as_it_can_be_known_and_has_a_page() -> None:
     silent = SILENT_SECONDS + 1
     assert key(hint(waited=UNREACHED_SECONDS - 1)) is None
     assert key(hint(waited=UNREACHED_SECONDS)) == "not-reached"
@@ -101,16 +101,16 @@ def test_a_preview_that_ended_has_no_hint() -> None:
     assert found is None
 
 
-def test_the_interface_of_an_address_is_found() -> None:
+def test_the_route_of_an_address_names_its_interface_and_any_vpn() -> None:
     assert find_route("127.0.0.1").interface.startswith("lo")
     assert find_route("100.101.1.1").is_vpn
     assert not find_route(socket.gethostname()).is_vpn
 
 
-def test_run_tells_only_what_is_new() -> None:
-    first = PreviewKnown("x", PreviewFacts(), Hint("not-reached", "Nobody.", "Look."))
+def test_run_prints_only_what_is_new() -> None:
+    first = PreviewKnown("x", PreviewFacts(), Hint("not-reached", "Unreached.", "Look."))
     assert news(None, first) == [
-        "hint: Nobody.",
+        "hint: Unreached.",
         "      Look.",
         "      see docs/phone/not-reached.md",
     ]
@@ -135,7 +135,7 @@ class Home:
 
 @pytest.mark.expo
 @pytest.mark.timeout(300)
-async def test_a_phone_that_stops_half_way_gets_a_reason(expo_sdk: ExpoSdk) -> None:
+async def test_a_phone_that_stops_before_the_app_opens_gets_a_hint(expo_sdk: ExpoSdk) -> None:
     host = lan_address()
     async with await Supervisor.connect(expo_sdk.home) as supervisor:
         service = ProcessPreview(expo_sdk.home, supervisor, expo_sdk.node, expo_sdk.sdk)
@@ -145,11 +145,11 @@ async def test_a_phone_that_stops_half_way_gets_a_reason(expo_sdk: ExpoSdk) -> N
         served = await service.start("hinted", address=host)
         url = f"exp://{host}:{served.port}"
         address = PreviewAddress(SessionId(_ID), url, 54, "SDK 54", served.metro_url, slug="hinted")
-        watches = PreviewMonitor(Home(service).previews)
-        watches.watch(address)
+        monitor = PreviewMonitor(Home(service).previews)
+        monitor.watch(address)
 
         def current() -> str | None:
-            known = watches.known("hinted")
+            known = monitor.known("hinted")
             return key(known.hint) if known else None
 
         await until(lambda: current() == "not-reached", UNREACHED_SECONDS + 10)
@@ -173,21 +173,21 @@ async def test_a_phone_that_stops_half_way_gets_a_reason(expo_sdk: ExpoSdk) -> N
                 except AssertionError:
                     await asyncio.sleep(0.1)
                 await asyncio.sleep(0.3)
-        # Another Metro begins with nothing known; a stopped one is known to be.
+        # A stopped Metro is known to have ended, and nothing is known of a new one.
         await service.stop("hinted")
         await until(
-            lambda: (known := watches.known("hinted")) is not None and known.facts.ended == ""
+            lambda: (known := monitor.known("hinted")) is not None and known.facts.ended == ""
         )
         await service.start("hinted", address=host)
         await until(
-            lambda: (known := watches.known("hinted")) is not None and known.facts == PreviewFacts()
+            lambda: (known := monitor.known("hinted")) is not None and known.facts == PreviewFacts()
         )
-        await watches.close()
+        await monitor.close()
         await supervisor.shutdown()
 
 
 @pytest.mark.parametrize("fault", [OSError("No space left"), InputError("No such host.")])
-async def test_a_preview_that_can_no_longer_be_watched_is_known_to_have_ended(
+async def test_a_preview_that_can_no_longer_be_watched_counts_as_ended(
     fault: Exception,
 ) -> None:
     async def previews(version: int) -> PreviewService:

@@ -1,4 +1,4 @@
-"""Previews on the real Metro: what a phone gets, while revisions are published and programs are killed."""
+"""Previews on the real Metro serve phones while revisions are published and programs are killed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.expo, pytest.mark.timeout(600)]
 
 
 class Previews:
-    """The previews of this run's home, with what they serve."""
+    """The previews of the run's home, and the projects that they serve."""
 
     def __init__(self, expo: ExpoSdk, supervisor: Supervisor) -> None:
         self.expo = expo
@@ -65,7 +65,7 @@ def family(pid: int) -> list[int]:
     return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
 
 
-async def test_a_phone_opens_two_projects_at_once(previews: Previews) -> None:
+async def test_phones_open_two_projects_at_once(previews: Previews) -> None:
     for slug in ("one", "two"):
         previews.serve(slug, f"This is {slug}")
     one = await previews.processes.start("one", address=previews.host)
@@ -88,13 +88,13 @@ async def test_a_phone_opens_two_projects_at_once(previews: Previews) -> None:
     back = await previews.processes.start("one", address=previews.host)
     # A program of another test may have taken the port meanwhile.
     assert back.port == one.port or not is_free(one.port)
-    # Ctrl+C, kill -9, a closed terminal: the last lease's end is the end of every Metro.
+    # However the last client ends, every Metro ends with it.
     pids = [*family(two.pid)]
     await previews.supervisor.shutdown()
     await until_gone(pids)
 
 
-async def test_no_poll_ever_gets_an_error_while_revisions_are_published(
+async def test_no_request_fails_while_revisions_are_published(
     previews: Previews,
 ) -> None:
     folder = previews.serve("busy", "Revision zero")
@@ -113,7 +113,7 @@ async def test_no_poll_ever_gets_an_error_while_revisions_are_published(
     polling = asyncio.create_task(poll())
     base = previews.tree("busy", "x")["App.tsx"].decode()
     for turn in range(1, 13):
-        # Each one adds a file and imports it, and drops the one before: in a new folder, in nested ones, at the top.
+        # Each revision imports a new file (in a new folder, in nested ones or at the top) and drops the one before.
         name = (f"part{turn}", f"folder{turn}/part", f"deep{turn}/er/part")[turn % 3]
         part = f"export const label = 'Revision number {turn}';\n".encode()
         app = f"import {{ label }} from './{name}';\nconsole.log(label);\n{base}".encode()
@@ -134,7 +134,9 @@ async def _until_served(url: str, text: str, polling: asyncio.Task[None]) -> Non
             await asyncio.sleep(0.02)
 
 
-async def test_a_taken_port_is_told_or_gone_round(previews: Previews) -> None:
+async def test_a_fixed_port_that_is_taken_is_refused_and_can_be_used_once_free(
+    previews: Previews,
+) -> None:
     previews.serve("ports", "Ports")
     with socket.create_server(("0.0.0.0", 0)) as other:
         taken = other.getsockname()[1]
@@ -146,8 +148,10 @@ async def test_a_taken_port_is_told_or_gone_round(previews: Previews) -> None:
     assert fixed.port == taken
 
 
-async def test_a_metro_that_takes_the_port_first_is_not_taken_for_ours(previews: Previews) -> None:
-    """Two homes choose the same free port, and each Metro needs seconds until it listens."""
+async def test_another_homes_metro_on_the_chosen_port_is_not_mistaken_for_ours(
+    previews: Previews,
+) -> None:
+    """Two homes may choose the same free port, because a Metro needs seconds until it listens."""
     previews.serve("raced", "Raced")
     port = pick_port(None, host="0.0.0.0")
     Choices(previews.expo.home.choices).remember_port("preview-raced", port)
@@ -173,13 +177,15 @@ async def test_a_metro_that_takes_the_port_first_is_not_taken_for_ours(previews:
     assert manifest["extra"]["expoClient"]["slug"] == "raced"
 
 
-async def test_a_preview_that_dies_says_why(previews: Previews, expo_sdk: ExpoSdk) -> None:
+async def test_a_preview_that_dies_or_cannot_start_is_reported_with_the_reason(
+    previews: Previews, expo_sdk: ExpoSdk
+) -> None:
     previews.serve("dying", "Dying")
     served = await previews.processes.start("dying", address=previews.host)
     ending = asyncio.create_task(previews.processes.ended("dying"))
     await asyncio.sleep(0)
     pids = family(served.pid)
-    # Answers come in the order of the questions: when this one is here, `ended` waits.
+    # Replies arrive in the order of the requests, so after this one `ended` is waiting.
     await previews.supervisor.status()
     os.kill(served.pid, signal.SIGKILL)
     async with within(20):
@@ -192,11 +198,11 @@ async def test_a_preview_that_dies_says_why(previews: Previews, expo_sdk: ExpoSd
     assert "preview-dying.log" in refused.value.remedy
 
 
-async def test_another_projects_metro_does_not_hold_a_publish_up(previews: Previews) -> None:
+async def test_another_projects_metro_does_not_delay_a_publish(previews: Previews) -> None:
     previews.serve("mine", "Mine")
     other = previews.serve("other", "Other")
     served = await previews.processes.start("mine", address=previews.host)
-    # A fresh Metro's first answer takes seconds on a busy machine; that is not what is measured.
+    # A new Metro's first reply takes seconds on a busy machine and must not count.
     await Phone(f"exp://{previews.host}:{served.port}").bundle()
     other.served_on(served.port)
     MetroView(other.root, served.port).write_marker()

@@ -1,4 +1,4 @@
-"""The registry follows reality on a real Metro and a real Postgres, whichever side lost what."""
+"""The registry of previews is reconciled with a real Metro and a real Postgres, whichever of them lost its state."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ THEIRS = "bbbb2222"
 
 @pytest.mark.expo
 @pytest.mark.timeout(300)
-async def test_the_registry_follows_what_runs(
+async def test_the_registry_follows_the_running_preview(
     keeping: Callable[[Platform], Awaitable[Keeping]],
 ) -> None:
     kept = await keeping("mobile")
     assert await kept.reconcile() is None
     address = await kept.mirror.open(kept.session_id)
     assert address is not None and await kept.url_of_session() == address.metro_url
-    # What is served already is not started, published or registered a second time.
+    # A preview that runs is not started, published or registered a second time.
     assert await kept.mirror.open(kept.session_id) == address and kept.serves == 1
     row = await kept.until_row("running")
     usage = row["resource_usage"]
     assert usage["memory_bytes"] > 50_000_000 and usage["network_rx_bytes"] is None
 
-    # A row that was lost is written again, and says the same.
+    # A deleted row is written again with the same values.
     await kept.pool.execute("delete from preview_containers")
     assert (await kept.until_row("running"))["metro_url"] == address.metro_url
 
-    # Another network, another address: without a new Metro, in the row and in the session.
+    # On another network the row and the session get the new address; Metro keeps running.
     kept.address = "127.0.0.2"
     assert (await kept.until_row("running"))["metro_url"] == f"http://127.0.0.2:{port_of(address)}"
     assert await kept.url_of_session() == f"http://127.0.0.2:{port_of(address)}"
@@ -59,7 +59,7 @@ async def test_the_registry_follows_what_runs(
     kept.address = HOST
     await kept.until_row("running")
 
-    # A phone is activity; without one for half an hour, and without a job, it is stopped.
+    # A phone counts as activity. After half an hour without a phone or a job the preview is stopped.
     await kept.pool.execute(
         "update preview_containers set last_activity_at = now() - interval '1 day'"
     )
@@ -79,7 +79,7 @@ async def test_the_registry_follows_what_runs(
     assert await kept.url_of_session() is None and kept.reported[-1].state == "stopped"
     assert await kept.supervised.running(f"preview-{kept.project.slug}") is None
 
-    # On demand it is back, at the same address.
+    # Opening it starts it again at the same address.
     again = await kept.mirror.open(kept.session_id)
     assert again == address and await kept.url_of_session() == address.metro_url
     assert (await kept.until_row("running"))["status"] == "running"
@@ -87,7 +87,7 @@ async def test_the_registry_follows_what_runs(
 
 @pytest.mark.expo
 @pytest.mark.timeout(300)
-async def test_a_killed_metro_is_started_again_and_a_crash_loop_ends_with_its_cause(
+async def test_a_killed_metro_is_restarted_and_a_crash_loop_ends_with_its_cause(
     keeping: Callable[[Platform], Awaitable[Keeping]],
 ) -> None:
     kept = await keeping("mobile")
@@ -121,7 +121,7 @@ async def test_a_killed_metro_is_started_again_and_a_crash_loop_ends_with_its_ca
 
 @pytest.mark.expo
 @pytest.mark.timeout(300)
-async def test_the_apps_console_becomes_events_and_two_homes_keep_their_addresses_apart(
+async def test_the_apps_console_becomes_events_and_two_homes_keep_separate_rows(
     keeping: Callable[[Platform], Awaitable[Keeping]],
 ) -> None:
     kept = await keeping("mobile")
@@ -130,17 +130,17 @@ async def test_the_apps_console_becomes_events_and_two_homes_keep_their_addresse
     running = asyncio.create_task(kept.reconciler.run())
     async with Phone(address.url) as phone:
         assert phone._socket is not None
-        said = {"type": "log", "level": "error", "data": ["it \x1b[31mbroke"]}
+        printed = {"type": "log", "level": "error", "data": ["it \x1b[31mbroke"]}
         async with within(30):
             while not (events := await _phone_events(kept)):
-                await phone._socket.send(json.dumps(said))
+                await phone._socket.send(json.dumps(printed))
                 await asyncio.sleep(0.2)
         for number in range(3 * MOST_LINES):
-            said = {"type": "log", "level": "log", "data": [f"line {number}"]}
-            await phone._socket.send(json.dumps(said))
+            printed = {"type": "log", "level": "log", "data": [f"line {number}"]}
+            await phone._socket.send(json.dumps(printed))
             await asyncio.sleep(0.06)
     assert events[0] == {"text": "error: it broke", "author": "phone"}
-    # An app that prints for ever fills no database.
+    # An app that prints endlessly does not fill the database.
     deadline = time.monotonic() + patient(30)
     while "more than is stored" not in (await _phone_events(kept))[-1]["text"]:
         assert time.monotonic() < deadline
@@ -148,7 +148,7 @@ async def test_the_apps_console_becomes_events_and_two_homes_keep_their_addresse
     assert len(await _phone_events(kept)) == MOST_LINES + 1
     running.cancel()
 
-    # Another home opens the same session: it has a row of its own, and the session's address stays ours.
+    # If another home opens the same session it gets its own row, and the session keeps our address.
     theirs = kept.mirror_of(THEIRS)
     assert await theirs.open(kept.session_id) == address
     assert await kept.row(THEIRS) is not None and await kept.row() is not None
@@ -163,7 +163,7 @@ async def test_the_apps_console_becomes_events_and_two_homes_keep_their_addresse
 
 @pytest.mark.expo
 @pytest.mark.timeout(300)
-async def test_a_web_session_is_served_as_a_page_with_its_script(
+async def test_a_web_session_is_served_as_a_page_with_a_script(
     keeping: Callable[[Platform], Awaitable[Keeping]],
 ) -> None:
     import httpx2
@@ -174,10 +174,10 @@ async def test_a_web_session_is_served_as_a_page_with_its_script(
     session = await SessionStore(kept.pool).get(kept.session_id)
     assert session.webview_url == address.metro_url
     untouched = PreviewKnown(kept.project.slug, PreviewFacts(), None, address.metro_url)
-    # Its first bundle was our own question: nobody has it open, and nothing is being built.
+    # The program itself requested the first bundle; no browser has the page open, and no build is running.
     await until(lambda: '"is":"built"' in kept.service.log(kept.project.slug).read_text(), 20)
-    watched = kept.monitor
-    await until(lambda: watched.known(kept.project.slug) == untouched, 20)
+    monitor = kept.monitor
+    await until(lambda: monitor.known(kept.project.slug) == untouched, 20)
     async with httpx2.AsyncClient(trust_env=False, timeout=patient(120)) as browser:
         page = await browser.get(session.webview_url, headers={"accept": "text/html"})
         assert page.status_code == 200 and "<script" in page.text
@@ -189,7 +189,7 @@ async def test_a_web_session_is_served_as_a_page_with_its_script(
 
 @pytest.mark.expo
 @pytest.mark.timeout(300)
-async def test_a_preview_that_could_not_be_watched_for_a_while_is_known_again(
+async def test_a_preview_that_could_not_be_watched_for_a_while_is_watched_again(
     keeping: Callable[[Platform], Awaitable[Keeping]],
 ) -> None:
     kept = await keeping("mobile")
