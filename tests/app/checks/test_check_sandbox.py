@@ -100,7 +100,7 @@ async def test_a_sandbox_reaches_no_network_no_home_and_no_secret(
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://someone:very-secret@127.0.0.1/app")
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-very-secret")
-    root = expo_sdk.stage("sealed")
+    root = expo_sdk.stage("sandbox-limits")
     (expo_sdk.home.secrets / "postgres").write_text("very-secret")
     server = await asyncio.start_server(lambda reader, writer: writer.close(), "0.0.0.0", 0)
     port = server.sockets[0].getsockname()[1]
@@ -264,7 +264,7 @@ async def test_checks_without_a_sandbox_log_a_warning_or_are_refused(
     engine: DockerEngine, expo_sdk: ExpoSdk, caplog: pytest.LogCaptureFixture
 ) -> None:
     missing = CheckImage(engine, secrets.token_hex(4), "mobvibe-no-such-image:1")
-    root = expo_sdk.stage("unsealed")
+    root = expo_sdk.stage("unsandboxed")
     started = time.monotonic()
     async with StagedCommands(
         root, expo_sdk.starter, sandbox_of(missing, is_required=False)

@@ -1,4 +1,4 @@
-"""A studio on a real Postgres."""
+"""Studios run on a real Postgres."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several feeds look at one studio at once, each with its own selection and as its own person."""
+"""Several feeds share one studio, each with its own selection and person."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Connect = Callable[[str, Environment], AbstractAsyncContextManager[Connected]]
 
 
 class Client:
-    """A feed, and everything that came out of it."""
+    """A feed and every change that it reported."""
 
     def __init__(self, studio: Studio, person: str | None = None) -> None:
         self.feed = Feed(studio, person)
@@ -58,28 +58,27 @@ class Client:
             self.seen.append(change)
 
     def titles(self) -> set[str]:
-        """The sessions of its newest overview."""
+        """The titles of the sessions in its newest overview."""
         overviews = [change for change in self.seen if isinstance(change, OverviewChanged)]
         return {each.title for each in overviews[-1].sessions} if overviews else set()
 
     def selected(self) -> SessionId | None:
-        """The session that it shows."""
         chosen = [change for change in self.seen if isinstance(change, SessionSelected)]
         return chosen[-1].session_id if chosen else None
 
     def texts(self) -> list[object]:
-        """What was said in the sessions that it showed."""
+        """The texts of all events that it showed."""
         batches = [change.events for change in self.seen if isinstance(change, EventsArrived)]
         return [event.data.get("text") for events in batches for event in events]
 
     def services(self) -> set[str]:
-        """The services whose state it knows."""
+        """The services whose status it reported."""
         return {each.status.name for each in self.seen if isinstance(each, ServiceChanged)}
 
 
 @pytest.fixture
 async def settings(database_url: str, tmp_path: Path) -> AsyncIterator[AppSettings]:
-    """The settings of a home that has another client as its host, so that nothing is built here."""
+    """The settings of a home whose host is another client, so that no service starts here."""
     await seed(database_url)
     home = tmp_path / "home"
     (home / "run").mkdir(parents=True)
@@ -127,7 +126,7 @@ async def _two_sessions(studio: Studio) -> tuple[SessionId, SessionId]:
     return sessions[0], sessions[1]
 
 
-async def test_two_feeds_of_one_studio_have_their_own_selection_person_and_end(
+async def test_two_feeds_of_one_studio_have_their_own_selection_and_person(
     studio: Studio,
 ) -> None:
     first, second = Client(studio), Client(studio)
@@ -170,7 +169,7 @@ async def test_a_moved_head_opens_the_preview_of_the_selected_session(
         return PreviewAddress(session_id, "exp://h:8081", version, "", "http://h:8081", slug=slug)
 
     async def previews(version: int) -> PreviewService:
-        raise ServiceError("Here no Metro runs.")
+        raise ServiceError("No Metro runs here.")
 
     def urls() -> list[str | None]:
         shown = [change.preview for change in client.seen if isinstance(change, PreviewChanged)]
@@ -188,7 +187,7 @@ async def test_a_moved_head_opens_the_preview_of_the_selected_session(
     starter = await stores.revisions.commit_template(attempt, {"App.tsx": b"starter"})
     await client.feed.do(SelectSession(heron))
     await until(lambda: urls()[-1:] == [None], 20)
-    # No event tells of this revision.
+    # No event announces this revision.
     await stores.revisions.commit_person(starter.project_id, starter.id, {"App.tsx": b"app"})
     await until(lambda: urls()[-1:] == ["exp://h:8081"], 20)
     await client.feed.close()
@@ -212,7 +211,7 @@ async def test_a_view_that_cannot_be_read_at_first_is_shown_later(settings: AppS
     assert troubles == [DatabaseUnreachable().message, None]
 
 
-async def test_a_session_chosen_just_as_a_view_opens_is_the_only_one_followed(
+async def test_only_the_session_chosen_while_a_view_opens_is_followed(
     settings: AppSettings,
 ) -> None:
     class Immediate(Overview):
@@ -248,20 +247,20 @@ def ends_with(client: Client, text: str) -> bool:
 
 
 async def test_a_studio_opens_again_for_the_next_feed(studio: Studio) -> None:
-    for last_words in ("one", "two"):
+    for text in ("one", "two"):
         client = Client(studio)
         await until(lambda: studio.is_open, 20)
         heron, _ = await _two_sessions(studio)
-        await studio.connected.stores.events.append(heron, [Message(last_words)])
+        await studio.connected.stores.events.append(heron, [Message(text)])
         await client.feed.do(SelectSession(heron))
-        await until(partial(ends_with, client, last_words), 20)
+        await until(partial(ends_with, client, text), 20)
         assert client.services() >= {"postgres", "worker"}
         await client.feed.close()
         await client.reading
         assert not studio.is_open
 
 
-async def test_a_feed_that_comes_while_the_last_one_goes_finds_the_studio_open(
+async def test_a_feed_opened_while_the_last_one_closes_finds_the_studio_open(
     studio: Studio,
 ) -> None:
     first = Client(studio)
@@ -269,7 +268,7 @@ async def test_a_feed_that_comes_while_the_last_one_goes_finds_the_studio_open(
     closing = asyncio.create_task(first.feed.close())
     for _ in range(
         100_000
-    ):  # Every turn of the loop, as the studio may close faster than a poll looks.
+    ):  # Check on every turn of the loop: the studio may close faster than a poll notices.
         if studio._closing.locked():
             break
         await asyncio.sleep(0)
@@ -283,7 +282,7 @@ async def test_a_feed_that_comes_while_the_last_one_goes_finds_the_studio_open(
     await second.reading
 
 
-async def test_a_feed_that_comes_after_a_failed_start_starts_it_again(
+async def test_a_feed_opened_after_a_failed_start_starts_the_studio_again(
     settings: AppSettings,
 ) -> None:
     faults = [ServiceError("It cannot start.")]

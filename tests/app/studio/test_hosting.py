@@ -1,4 +1,4 @@
-"""The host's part goes on if the starter cannot be prepared, and says why."""
+"""The host continues if the starter cannot be prepared, and reports why."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mobvibe_worker.home import Home
 
 
 @pytest.mark.expo
-async def test_what_stands_in_the_starters_way_is_reported(tmp_path: Path) -> None:
+async def test_a_blocked_starter_is_reported(tmp_path: Path) -> None:
     settings = load_settings({"home": str(tmp_path / "home")})
     (Home(settings.home).sdk(settings.sdk).root / ".install.lock").mkdir(parents=True)
     environment = build_environment(settings)

@@ -1,4 +1,4 @@
-"""One writer of the services' rows: what is shown of each status, and of which project."""
+"""Which statuses the services' rows show, of which project, and in which words."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from mobvibe_app.status import ServiceStatus
 from mobvibe_app.studio.service_rows import is_shown, service_row
 
 
-def test_of_the_previews_only_the_selected_projects_and_failures_are_shown() -> None:
+def test_only_the_selected_projects_preview_and_failed_ones_are_shown() -> None:
     ours = ServiceStatus("preview", "starting", "heron", project="heron")
     assert is_shown(ours, "heron") and is_shown(ours, None)
     assert not is_shown(ours, "osprey")
@@ -15,7 +15,7 @@ def test_of_the_previews_only_the_selected_projects_and_failures_are_shown() -> 
     assert is_shown(ServiceStatus("postgres", "healthy"), "osprey")
 
 
-def test_the_worker_says_what_runs_and_a_preview_which_project_it_serves() -> None:
+def test_the_worker_shows_how_many_jobs_run_and_a_preview_its_project() -> None:
     worker = ServiceStatus("worker", "healthy", "waits for jobs")
     assert service_row(worker, 0) == worker and service_row(worker, None) == worker
     assert service_row(worker, 2).detail == "2 running"

@@ -1,4 +1,4 @@
-"""How each change moves the panels' state on."""
+"""How each change updates the state of the panels."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from support.scripted_studio import (
 
 
 def after(*changes: Change) -> BuildState:
-    """The state after these changes."""
+    """The state after these changes, from an empty one."""
     state = BuildState()
     for change in changes:
         state = apply(state, change)
@@ -43,7 +43,7 @@ def arrived(*payloads: Payload) -> EventsArrived:
     return EventsArrived(tuple(event(seq, each) for seq, each in enumerate(payloads, 1)))
 
 
-def test_a_build_ends_with_its_files_its_cost_and_the_served_revision() -> None:
+def test_a_finished_build_has_its_files_its_cost_and_the_served_revision() -> None:
     state = after(SessionSelected(SESSION), arrived(*build_payloads()))
 
     assert state.progress is not None
@@ -53,7 +53,7 @@ def test_a_build_ends_with_its_files_its_cost_and_the_served_revision() -> None:
     assert (state.last_seq, state.preview_seq) == (18, 18)
 
 
-def test_events_that_come_again_or_belong_elsewhere_change_nothing() -> None:
+def test_repeated_events_and_those_of_another_session_change_nothing() -> None:
     events = arrived(*build_payloads())
     state = after(SessionSelected(SESSION), events)
     other = Event(
@@ -76,7 +76,7 @@ def test_a_failed_attempt_changed_no_file_and_a_new_prompt_starts_a_new_list() -
     assert again.progress is not None and again.progress.prompt == "b"
 
 
-def test_files_that_came_and_went_within_one_job_are_not_listed() -> None:
+def test_files_created_and_deleted_within_one_job_are_not_listed() -> None:
     state = after(
         SessionSelected(SESSION),
         arrived(
@@ -90,7 +90,7 @@ def test_files_that_came_and_went_within_one_job_are_not_listed() -> None:
     assert list(state.files.values()) == [FileLine("c.ts", "created", 4, 0)]
 
 
-def test_another_attempt_goes_on_and_a_cancelled_job_is_over() -> None:
+def test_a_retried_job_is_still_running_and_a_cancelled_one_is_over() -> None:
     retried = after(
         SessionSelected(SESSION), arrived(Message("a", "person"), ErrorRaised("x", will_retry=True))
     )
@@ -104,7 +104,7 @@ def test_another_attempt_goes_on_and_a_cancelled_job_is_over() -> None:
     assert cancelled.progress is not None and cancelled.progress.phase == "cancelled"
 
 
-def test_selecting_a_session_forgets_the_one_before() -> None:
+def test_selecting_a_session_clears_the_previous_one() -> None:
     state = after(
         SessionSelected(SESSION), arrived(*build_payloads()), PreviewChanged(SESSION, preview())
     )
@@ -123,7 +123,7 @@ def test_services_keep_their_order_and_their_newest_status() -> None:
     assert state.services[0] == failed
 
 
-def test_what_runs_and_what_only_waits_are_told_apart() -> None:
+def test_a_running_job_is_unfinished_and_a_completed_one_is_not() -> None:
     running = after(SessionSelected(SESSION), overview("processing"))
     done = after(SessionSelected(SESSION), overview("completed"))
 
@@ -131,14 +131,14 @@ def test_what_runs_and_what_only_waits_are_told_apart() -> None:
     assert not done.is_anything_running and not done.is_job_unfinished
 
 
-def test_trouble_comes_and_goes() -> None:
+def test_trouble_appears_and_disappears() -> None:
     state = after(TroubleChanged("Gone.", "Wait."))
 
     assert state.trouble == Trouble("Gone.", "Wait.")
     assert apply(state, TroubleChanged(None)).trouble is None
 
 
-def test_values_of_a_wrong_type_are_no_facts() -> None:
+def test_values_of_a_wrong_type_are_ignored() -> None:
     odd = Event(
         SESSION, 1, JOB, "file_change", {"path": 5, "change": []}, event(1, Thinking("")).created_at
     )
@@ -148,7 +148,7 @@ def test_values_of_a_wrong_type_are_no_facts() -> None:
     assert not state.files
 
 
-def test_a_long_history_does_not_slow_the_next_event_down() -> None:
+def test_a_long_history_does_not_slow_down_the_next_event() -> None:
     thoughts = [
         event(seq, Thinking("x" * 50, str(seq)), job=JobId(JOB)) for seq in range(1, 20_001)
     ]

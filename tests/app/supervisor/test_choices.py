@@ -1,4 +1,4 @@
-"""Remembered choices: whole or absent, also if several programs write at the same time."""
+"""Remembered choices are complete or absent, even if several programs write at the same time."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from mobvibe_app.supervisor.choices import Choices
 from mobvibe_worker.errors import ServiceError
+from support.polling import patient
 
 
 def remember_many(path: Path, start: int) -> None:
@@ -16,7 +17,7 @@ def remember_many(path: Path, start: int) -> None:
         Choices(path).remember_port(f"preview:{number}", number)
 
 
-def test_what_is_remembered_is_read_by_the_next(tmp_path: Path) -> None:
+def test_choices_are_remembered_in_the_file(tmp_path: Path) -> None:
     path = tmp_path / "choices.json"
     assert Choices(path).read() == {} and Choices(path).get("postgres") is None
     Choices(path).remember("postgres", "embedded")
@@ -25,14 +26,14 @@ def test_what_is_remembered_is_read_by_the_next(tmp_path: Path) -> None:
     assert Choices(path).ports() == {"postgres": 15432}
 
 
-def test_a_port_belongs_to_one_service(tmp_path: Path) -> None:
+def test_a_port_belongs_to_the_last_service_that_took_it(tmp_path: Path) -> None:
     choices = Choices(tmp_path / "choices.json")
     choices.remember_port("preview:one", 8081)
     choices.remember_port("preview:two", 8081)
     assert choices.ports() == {"preview:two": 8081}
 
 
-def test_four_processes_at_once_lose_nothing(tmp_path: Path) -> None:
+def test_four_processes_writing_at_once_lose_nothing(tmp_path: Path) -> None:
     path = tmp_path / "choices.json"
     spawn = multiprocessing.get_context("spawn")
     writers = [
@@ -42,14 +43,14 @@ def test_four_processes_at_once_lose_nothing(tmp_path: Path) -> None:
     for writer in writers:
         writer.start()
     for writer in writers:
-        writer.join(60)
+        writer.join(patient(60))
         assert writer.exitcode == 0
     assert len(Choices(path).ports()) == 200
     assert not list(tmp_path.glob(".choices-*"))
 
 
 @pytest.mark.parametrize("content", ['{"ports": ', "[]", '{"ports": 3}'])
-def test_a_damaged_file_is_said_and_kept(tmp_path: Path, content: str) -> None:
+def test_a_damaged_file_is_reported_and_kept(tmp_path: Path, content: str) -> None:
     path = tmp_path / "choices.json"
     path.write_text(content)
     with pytest.raises(ServiceError, match="cannot be read") as caught:

@@ -1,4 +1,4 @@
-"""A service with a port goes on to the next one only if it ended because the port was taken."""
+"""A service with a port tries the next one only if it ended because the port was taken."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ async def test_a_service_that_ends_because_its_port_is_taken_tries_the_next_ones
     assert len(set(talker.ports)) == len(talker.ports) > 1
 
 
-async def test_a_late_service_that_prints_such_words_is_started_once(
+async def test_a_service_that_prints_the_same_words_but_is_only_late_starts_once(
     home: Home, supervisor: Supervisor
 ) -> None:
     talker = Talker(home, supervisor, f"echo {WORDS}; exec sleep 600", 1)

@@ -1,4 +1,4 @@
-"""The budget of restarts."""
+"""The budget of automatic restarts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The supervisor: leases per client, nothing left behind, one for however many start it."""
+"""The supervisor is started once for all clients, ends with the last one, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ asyncio.run(main())
 
 @pytest.fixture
 async def home(tmp_path: Path) -> AsyncIterator[Home]:
-    """A home whose supervisor, if any, is gone afterwards."""
+    """A home. Its supervisor, if there is one, is shut down afterwards."""
     home = Home(tmp_path / "home")
     yield home
     supervisor = await Supervisor.attach(home)
@@ -94,7 +94,7 @@ async def test_a_service_starts_once_and_its_facts_are_reported(home: Home) -> N
     assert not socket_path(home).exists()
 
 
-async def test_kill_of_the_last_client_ends_everything(programs: Programs, home: Home) -> None:
+async def test_killing_the_last_client_ends_everything(programs: Programs, home: Home) -> None:
     clients = [await client_process(programs, home, name) for name in ("sleep", "other", "sleep")]
     supervisors, services = (
         {int(facts[0]) for _, facts in clients},
@@ -113,7 +113,7 @@ async def test_kill_of_the_last_client_ends_everything(programs: Programs, home:
     await until_gone(everything)
 
 
-async def test_kill_of_the_supervisor_ends_the_services_and_is_noticed(home: Home) -> None:
+async def test_killing_the_supervisor_ends_its_services_and_is_noticed(home: Home) -> None:
     async with await Supervisor.connect(home) as supervisor:
         exits = supervisor.exits()
         stubborn = "trap '' TERM; while :; do sleep 0.1; done"
@@ -140,8 +140,8 @@ async def test_eight_clients_at_once_share_one_supervisor(programs: Programs, ho
     await until_gone([int(clients[0][1][0]), int(clients[0][1][1])])
 
 
-async def test_coming_while_it_ends_meets_a_new_one(home: Home) -> None:
-    """The one before is kept from ending for half a second by a service that does not want to stop."""
+async def test_a_client_that_connects_while_the_supervisor_ends_gets_a_new_one(home: Home) -> None:
+    """A service that ignores SIGTERM delays the end of the old supervisor by half a second."""
     first = await Supervisor.connect(home)
     slow = await first.start(sleeping(home, "slow", "trap '' TERM; while :; do sleep 0.1; done"))
     await first.close()
@@ -152,13 +152,13 @@ async def test_coming_while_it_ends_meets_a_new_one(home: Home) -> None:
         assert not (await second.start(sleeping(home, "slow"))).already
 
 
-async def test_coming_and_going_a_lot_never_fails(home: Home) -> None:
-    async def come_and_go() -> None:
+async def test_connecting_and_leaving_many_times_never_fails(home: Home) -> None:
+    async def connect_and_leave() -> None:
         for _ in range(8):
             async with await Supervisor.connect(home) as supervisor:
                 assert (await supervisor.start(sleeping(home))).pid > 0
 
-    await asyncio.gather(*(come_and_go() for _ in range(4)))
+    await asyncio.gather(*(connect_and_leave() for _ in range(4)))
 
 
 async def test_services_stop_in_reverse_order(home: Home) -> None:
@@ -195,7 +195,7 @@ async def test_a_hold_outlives_the_clients_until_release(home: Home) -> None:
     await until_gone([running.pid, attached.pid])
 
 
-async def test_what_cannot_start_is_said(home: Home) -> None:
+async def test_a_service_that_cannot_start_is_reported(home: Home) -> None:
     async with await Supervisor.connect(home) as supervisor:
         spec = ServiceSpec("gone", ("/no/such",), home.root, home.logs / "gone.log", {})
         with pytest.raises(ServiceError, match="could not be started: No such file") as caught:
@@ -204,7 +204,7 @@ async def test_what_cannot_start_is_said(home: Home) -> None:
         assert (await supervisor.status()).services == ()
 
 
-async def test_nonsense_on_the_socket_harms_nobody(home: Home) -> None:
+async def test_invalid_data_on_the_socket_affects_no_other_client(home: Home) -> None:
     async with await Supervisor.connect(home) as supervisor:
         reader, writer = await asyncio.open_unix_connection(str(socket_path(home)))
         await reader.readline()
@@ -214,7 +214,7 @@ async def test_nonsense_on_the_socket_harms_nobody(home: Home) -> None:
         answers = [await reader.readline() for _ in range(4)]
         assert all(b"was not understood" in answer for answer in answers)
         writer.write(b"x" * 2_000_000)
-        with contextlib.suppress(ConnectionResetError):  # as good an end as a plain one
+        with contextlib.suppress(ConnectionResetError):  # an end as good as a clean one
             assert await reader.read() == b""
         writer.close()
         assert (await supervisor.status()).clients == 1
@@ -231,7 +231,7 @@ async def test_the_socket_is_private_even_for_a_long_home(tmp_path: Path) -> Non
     await until_gone([supervisor.pid])
 
 
-async def test_a_socket_folder_of_another_is_refused(
+async def test_a_socket_folder_open_to_other_users_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -241,7 +241,7 @@ async def test_a_socket_folder_of_another_is_refused(
         await Supervisor.connect(Home(tmp_path / ("long-" * 30) / "home"))
 
 
-async def test_a_home_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+async def test_an_unwritable_home_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ServiceError, match="cannot be written") as caught:
         await Supervisor.connect(Home(tmp_path / "file" / "home"))
@@ -263,7 +263,7 @@ async def test_the_environment_of_a_service_is_in_no_command_line(home: Home) ->
         assert secret not in "".join(file.read_text() for file in home.logs.iterdir())
 
 
-async def test_it_starts_fast_and_imports_only_the_standard_library(home: Home) -> None:
+async def test_the_supervisor_starts_fast_and_imports_only_the_standard_library(home: Home) -> None:
     started = time.monotonic()
     async with await Supervisor.connect(home) as supervisor:
         assert time.monotonic() - started < patient(2.0)
@@ -272,7 +272,7 @@ async def test_it_starts_fast_and_imports_only_the_standard_library(home: Home) 
             assert "site-packages" not in maps.read_text()
 
 
-async def test_a_stale_socket_file_is_no_supervisor(home: Home) -> None:
+async def test_a_stale_socket_file_is_replaced(home: Home) -> None:
     home.prepare()
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(socket_path(home)))

@@ -1,4 +1,4 @@
-"""The dashboard over a scripted studio, for a pseudo-terminal: `python scripted_dashboard.py SCRIPT FILE`."""
+"""Runs the dashboard on a scripted studio in a terminal: `python scripted_dashboard.py SCRIPT FILE`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HOSTILE = "app/(tabs)/[id].tsx a[/b]c [red]x[/red] \x1b]0;PWNED\x07\x1b[2J\x9b31
 
 
 def hostile_changes() -> list[Change]:
-    """Text that would drive a careless terminal, everywhere where text comes from outside."""
+    """Text that would drive a careless terminal, in every place that shows text from outside."""
     payloads: tuple[Payload, ...] = (
         Message(HOSTILE, "person"),
         Thinking(HOSTILE, "1"),
@@ -54,7 +54,7 @@ def hostile_changes() -> list[Change]:
 
 
 def main() -> None:
-    """Run the named script; write to the second argument's file how it ended."""
+    """Run the named script, then write to FILE how it ended."""
     script, ending = sys.argv[1], Path(sys.argv[2])
     changes: list[Change] = {
         "empty": [*services_up(), empty_overview()],

@@ -1,4 +1,4 @@
-"""The table of commands: it alone holds the keys, and bindings, footer, help and palette follow it."""
+"""The table of commands alone holds the keys; bindings, footer, help and palette follow it."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from support.polling import until
 from support.scripted_studio import ScriptedStudio, build_changes, overview, services_up
 
 APP = Path(mobvibe_app.ui.__file__).parents[1]
-LEAST_ROOM = 65
-"""Cells of a line of the help at 80 columns."""
+HELP_CELLS = 65
+"""The cells of a help line in 80 columns."""
 PLAIN_WORDS = {
     "ui/words/values.py": {"d", "h"},
     "preview/monitor.py": {"end"},
     "studio/conversations.py": {"i"},
 }
-"""Words that are also keys: units of time, the name of a task, what a person writes."""
+"""Keys that are also plain words in these files."""
 
 
 def test_every_command_has_a_row_in_the_help() -> None:
     lines = help_table(KEYS).plain.splitlines()
-    assert max(map(len, lines)) <= LEAST_ROOM
+    assert max(map(len, lines)) <= HELP_CELLS
     rows = {tuple(row.split()) for row in lines}
 
     for command in COMMANDS:
@@ -47,7 +47,7 @@ def test_every_command_has_a_row_in_the_help() -> None:
         assert first in row, command.id
 
 
-async def test_every_command_is_in_the_palette_while_it_acts() -> None:
+async def test_every_command_is_in_the_palette_if_it_can_act() -> None:
     built = [*services_up(), *build_changes()]
     async with shown(ScriptedStudio(built)) as on:
 
@@ -92,7 +92,7 @@ def test_no_key_is_written_outside_the_table(path: Path) -> None:
     if name == "ui/commands.py":
         return
     names = {key for each in KEYS for key in (*each.keys.split(","), *shown_keys(each))}
-    # These are also plain words; a text that names such a key would name others too.
+    # Some keys are also plain words; a text that names such a key would name other keys too.
     keys = names - {"", "/", "up", "down"} - PLAIN_WORDS.get(name, set())
     tree = ast.parse(path.read_text())
     called = {
@@ -107,7 +107,7 @@ def test_no_key_is_written_outside_the_table(path: Path) -> None:
 
 
 def _texts(tree: ast.Module) -> Iterator[str]:
-    """The strings of a module but its docstrings; what an f-string inserts is one word with what touches it."""
+    """The strings of a module without its docstrings. An f-string's inserted value joins the words that it touches."""
     skipped: set[int] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Expr):
@@ -134,7 +134,7 @@ def _moved(command: Command) -> Command:
 
 
 class MovedApp(App[None]):
-    """An app over the table with one key moved."""
+    """An app that uses the table with one changed key."""
 
     BINDINGS = [*bindings(map(_moved, COMMANDS))]  # noqa: RUF012
 
@@ -143,15 +143,15 @@ class MovedApp(App[None]):
         self.asked: list[str] = []
 
     def compose(self) -> ComposeResult:
-        """Only the footer."""
+        """Show only the footer."""
         yield Footer()
 
     def action_command(self, command_id: str) -> None:
-        """Keep what was asked for."""
+        """Record the command."""
         self.asked.append(command_id)
 
 
-async def test_a_key_moved_in_the_table_moves_in_bindings_footer_and_help() -> None:
+async def test_a_key_changed_in_the_table_changes_in_bindings_footer_and_help() -> None:
     app = MovedApp()
     async with app.run_test(size=(160, 10)) as pilot:
         await pilot.press("d", "f6")

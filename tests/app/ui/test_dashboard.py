@@ -1,4 +1,4 @@
-"""The dashboard over a scripted studio: what it shows, what it asks of the studio, where the keys go."""
+"""The dashboard on a scripted studio: what it shows, which commands it sends, and what the keys do."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ from support.scripted_studio import (
 BUILT = [*services_up(), *build_changes()]
 
 
-async def test_the_first_screen_says_how_to_begin_and_replays_a_build() -> None:
+async def test_the_first_screen_explains_the_start_and_replays_a_build() -> None:
     async with shown(ScriptedStudio([*services_up(), empty_overview()])) as on:
         await on.until_text("Describe an app. Scan the code.")
         await on.until_text("demo: recorded, no cost")
@@ -129,22 +129,22 @@ async def test_a_refused_prompt_stays_and_the_banner_says_what_to_do() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [("  \n ", "The prompt is empty."), ("x" * (PROMPT_LIMIT + 1), "20,001 / 20,000")],
 )
-async def test_an_empty_or_too_long_prompt_is_not_sent(text: str, said: str) -> None:
+async def test_an_empty_or_too_long_prompt_is_not_sent(text: str, message: str) -> None:
     async with shown(ScriptedStudio(BUILT)) as on:
         await on.until_text("On the phone")
         await on.write()
         on.prompt.text = text
         await on.press("enter")
-        await on.until_text(said)
+        await on.until_text(message)
         await on.until_text("✖ The prompt")
         assert on.prompt.text == text
     assert not on.studio.asked
 
 
-async def test_earlier_prompts_come_back_and_the_draft_after_them() -> None:
+async def test_up_recalls_an_earlier_prompt_and_down_the_draft() -> None:
     async with shown(ScriptedStudio(BUILT)) as on:
         await on.until_text("On the phone")
         await on.write(*"draft", "up")
@@ -153,7 +153,7 @@ async def test_earlier_prompts_come_back_and_the_draft_after_them() -> None:
         await on.until(lambda: on.prompt.text == "draft")
 
 
-async def test_the_stream_follows_until_one_scrolls_up() -> None:
+async def test_the_stream_follows_new_events_until_scrolled_up() -> None:
     many = tuple(event(seq, Message(f"row {seq}")) for seq in range(1, 201))
     start = [*services_up(), overview(), SessionSelected(SESSION), EventsArrived(many)]
     async with shown(ScriptedStudio(start), (80, 24)) as on:
@@ -170,7 +170,7 @@ async def test_the_stream_follows_until_one_scrolls_up() -> None:
         await on.until_text("the last")
 
 
-async def test_search_marks_and_walks_and_n_means_new_again_afterwards() -> None:
+async def test_n_walks_the_matches_and_after_the_search_starts_a_new_app() -> None:
     async with shown(ScriptedStudio(BUILT)) as on:
         await on.until_text("On the phone")
         await on.search("types")
@@ -185,7 +185,7 @@ async def test_search_marks_and_walks_and_n_means_new_again_afterwards() -> None
         await on.until(lambda: on.prompt.is_for_new_app and on.prompt.has_focus)
 
 
-async def test_selected_text_has_no_gutter_and_joins_what_was_wrapped() -> None:
+async def test_selected_text_has_no_gutter_and_joins_wrapped_lines() -> None:
     long = Message("alpha beta gamma delta " * 6, "person")
     start: list[Change] = [
         overview(),
@@ -198,7 +198,7 @@ async def test_selected_text_has_no_gutter_and_joins_what_was_wrapped() -> None:
     assert text == long.text.strip() + "\nend"
 
 
-async def test_what_is_dragged_over_is_selected_and_copied_without_the_clock() -> None:
+async def test_text_selected_with_the_mouse_is_copied_without_the_clock() -> None:
     async with shown(ScriptedStudio(BUILT), (200, 40)) as on:
         await on.until_text("On the phone")
         await on.pilot.mouse_down(StreamView, offset=(13, 1))
@@ -209,7 +209,7 @@ async def test_what_is_dragged_over_is_selected_and_copied_without_the_clock() -
         await on.until(lambda: on.app.clipboard == "A habit tracker")
 
 
-async def test_cancel_asks_first() -> None:
+async def test_cancel_asks_for_confirmation() -> None:
     async with shown(ScriptedStudio([*services_up(), *build_changes()[:3]])) as on:
         await on.until_text("x Cancel")
         await on.press("x")
@@ -222,7 +222,7 @@ async def test_cancel_asks_first() -> None:
         await on.until_asked(CancelJob())
 
 
-async def test_keys_that_do_not_act_are_not_offered() -> None:
+async def test_the_footer_omits_keys_that_would_do_nothing() -> None:
     async with shown(ScriptedStudio([*services_up(), empty_overview()])) as on:
         await on.until_text("Replay")
         await on.until(lambda: "Demos" in on.footer)
@@ -248,7 +248,7 @@ async def test_enter_on_a_session_shows_it() -> None:
 async def test_p_shows_the_code_beside_the_stream_or_as_a_dialog() -> None:
     async with shown(ScriptedStudio(BUILT)) as on:
         await on.until_text(URL)
-        # Pressed while it slides in, the key leaves it there, however slow the machine is.
+        # While the panel slides in, the key does not close it, however slow the machine is.
         on.build.slid_in_at = math.inf
         await on.press("p")
         on.studio.tell(TroubleChanged("pressed"))
@@ -292,7 +292,7 @@ async def test_narrow_tabs_show_one_panel_each() -> None:
         await on.until_text("On the phone")
 
 
-async def test_zoom_and_back() -> None:
+async def test_z_maximizes_the_stream_and_escape_restores_it() -> None:
     async with shown(ScriptedStudio(BUILT)) as on:
         await on.until_text("On the phone")
         await on.press("z")
@@ -314,7 +314,7 @@ async def test_quitting_asks_only_while_a_job_runs() -> None:
         await on.until(lambda: not on.app.is_running)
 
 
-async def test_trouble_is_a_banner_that_goes_when_it_is_over() -> None:
+async def test_trouble_is_a_banner_that_disappears_once_it_is_over() -> None:
     async with shown(
         ScriptedStudio([*BUILT, TroubleChanged("Postgres does not answer.", "Wait.")])
     ) as on:
@@ -325,7 +325,7 @@ async def test_trouble_is_a_banner_that_goes_when_it_is_over() -> None:
 
 
 class SecondScreen(Screen[None]):
-    """Another screen over the same state."""
+    """Another screen of the same state."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -336,7 +336,7 @@ class SecondScreen(Screen[None]):
         self.watch(self.app, "state", self.show)
 
     def show(self, state: BuildState) -> None:
-        """Keep what was shown."""
+        """Record the state."""
         self.shown.append(state)
 
 

@@ -1,4 +1,4 @@
-"""The dashboard in a real pseudo-terminal: what a person's terminal draws, and what is left when it goes."""
+"""The dashboard in a real pseudo-terminal, which shows it correctly and is restored when it ends."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ pytestmark = pytest.mark.terminal
 
 
 class Dashboard(Terminal):
-    """The dashboard over a script, in a terminal of that size."""
+    """The dashboard with a named script, in a terminal of this size."""
 
     def __init__(self, script: str, ending: Path, size: tuple[int, int], **env: str) -> None:
         self._ending = ending
         paths = os.pathsep.join(path for path in sys.path if path)
-        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        passed_on = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         super().__init__(
             [sys.executable, DASHBOARD, script, ending],
             columns=size[0],
             rows=size[1],
-            env={**kept, "PYTHONPATH": paths, **env},
+            env={**passed_on, "PYTHONPATH": paths, **env},
         )
 
     @property
     def ending(self) -> str:
-        """How it ended: whether its studio was closed, and the code."""
+        """How the dashboard ended: whether its studio was closed, and the exit code."""
         return self._ending.read_text()
 
 
@@ -45,7 +45,7 @@ Open = Callable[..., Dashboard]
 
 @pytest.fixture
 def dashboard(tmp_path: Path) -> Iterator[Open]:
-    """Opens dashboards, and ends them after the test."""
+    """Opens dashboards and closes them after the test."""
     with ExitStack() as opened:
 
         def open_one(script: str, size: tuple[int, int] = (80, 24), **env: str) -> Dashboard:
@@ -71,16 +71,16 @@ def test_a_demo_is_picked_with_keys_and_its_code_is_read_from_the_cells(
     terminal.wait_for(URL)
 
 
-@pytest.mark.parametrize("look", range(3))
+@pytest.mark.parametrize("rendering", range(3))
 @pytest.mark.parametrize("theme", ["mobvibe", "textual-light", "ansi-dark"])
-def test_every_look_of_the_dialog_can_be_read_on_every_kind_of_theme(
-    dashboard: Open, look: int, theme: str
+def test_every_rendering_of_the_code_is_readable_in_every_kind_of_theme(
+    dashboard: Open, rendering: int, theme: str
 ) -> None:
     terminal = dashboard("built", (120, 40), TEXTUAL_THEME=theme)
     terminal.wait_for("4 Preview")
     terminal.press("v")
     terminal.wait_for("can't scan?")
-    terminal.press(*["v"] * look)
+    terminal.press(*["v"] * rendering)
     terminal.wait_for(lambda text: "4 Preview" not in text)
     assert terminal.wait_for_qr() == URL
 
@@ -129,7 +129,7 @@ def test_the_prompt_is_kept_when_the_studio_refuses_it(dashboard: Open) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_q_gives_the_terminal_back(dashboard: Open, size: tuple[int, int]) -> None:
+def test_q_quits_and_restores_the_terminal(dashboard: Open, size: tuple[int, int]) -> None:
     terminal = dashboard("built", size)
     terminal.wait_for("On the phone")
     terminal.press("q")
@@ -151,7 +151,9 @@ def test_ctrl_c_asks_while_a_job_runs_and_leaves_when_pressed_again(dashboard: O
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_gives_the_terminal_back(dashboard: Open, number: signal.Signals) -> None:
+def test_a_signal_ends_the_dashboard_and_restores_the_terminal(
+    dashboard: Open, number: signal.Signals
+) -> None:
     terminal = dashboard("running")
     terminal.wait_for("check types")
     terminal.process.send_signal(number)
@@ -160,7 +162,7 @@ def test_a_signal_gives_the_terminal_back(dashboard: Open, number: signal.Signal
     assert terminal.ending == f"closed=True code={128 + number}"
 
 
-def test_a_closed_window_ends_the_dashboard(dashboard: Open) -> None:
+def test_closing_the_window_ends_the_dashboard(dashboard: Open) -> None:
     terminal = dashboard("running")
     terminal.wait_for("check types")
     terminal.hang_up()
@@ -168,7 +170,7 @@ def test_a_closed_window_ends_the_dashboard(dashboard: Open) -> None:
     assert terminal.ending == f"closed=True code={128 + signal.SIGHUP}"
 
 
-def test_what_breaks_below_is_said_on_the_screen(dashboard: Open) -> None:
+def test_an_unexpected_error_of_the_studio_is_shown_on_the_screen(dashboard: Open) -> None:
     terminal = dashboard("raising", (120, 40))
     text = terminal.wait_for("Something broke (RuntimeError: app/(tabs)/[id].tsx a[/b]c")
     assert "Traceback" not in text
@@ -177,7 +179,7 @@ def test_what_breaks_below_is_said_on_the_screen(dashboard: Open) -> None:
     assert terminal.is_restored
 
 
-def test_a_failure_of_the_screen_itself_gives_the_terminal_back(dashboard: Open) -> None:
+def test_a_failure_of_the_screen_itself_restores_the_terminal(dashboard: Open) -> None:
     terminal = dashboard("impossible")
     assert terminal.wait_for_exit() == 1
     assert terminal.is_restored
@@ -185,7 +187,7 @@ def test_a_failure_of_the_screen_itself_gives_the_terminal_back(dashboard: Open)
     assert "AttributeError" in terminal.text
 
 
-def test_a_small_terminal_says_what_it_needs(dashboard: Open) -> None:
+def test_a_terminal_that_is_too_small_shows_the_needed_size(dashboard: Open) -> None:
     terminal = dashboard("built", (52, 12))
     terminal.wait_for("needs 60×16, is 52×12")
     terminal.resize(80, 24)

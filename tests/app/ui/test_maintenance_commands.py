@@ -1,4 +1,4 @@
-"""Services cared for from the palette: offered where they make sense, and never in another person's view."""
+"""The palette offers maintenance of services if it makes sense, and never in another person's view."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def test_the_palette_restarts_and_rebuilds_services() -> None:
         await on.until(lambda: "Restart Postgres" not in on.commands)
 
 
-def test_a_preview_that_can_start_again_names_the_key_for_it() -> None:
+def test_a_preview_that_can_start_again_names_its_key() -> None:
     stopped = ServiceStatus("preview", "stopped", "tips: stopped", can_start_again=True)
     (line,) = service_lines(stopped, 60)
     assert line.plain.endswith("tips: stopped; p starts it again")
@@ -34,7 +34,7 @@ def test_a_preview_that_can_start_again_names_the_key_for_it() -> None:
     assert service_lines(failed, 60)[-1].plain.strip() == "See its log; p starts it again."
 
 
-def test_a_build_shows_its_progress_as_a_pull_does() -> None:
+def test_a_build_and_a_download_show_their_progress() -> None:
     states: tuple[ServiceState, ...] = ("building", "downloading")
     for state in states:
         status = ServiceStatus("preview", state, "the image of SDK 54", progress=0.5)

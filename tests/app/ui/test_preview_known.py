@@ -1,4 +1,4 @@
-"""What is known of a preview on the screen: phones, builds, the app's console, hints, and how it is woken."""
+"""The screen shows what is known of a preview: phones, builds, the app's console and hints; it also wakes it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def known(facts: PreviewFacts, hint: Hint | None = None) -> PreviewWatched:
     return PreviewWatched(SESSION, PreviewKnown("habit", facts, hint))
 
 
-async def test_the_panel_follows_a_phone_from_the_wait_to_its_console() -> None:
+async def test_the_panel_follows_a_phone_until_its_app_prints_to_the_console() -> None:
     facts = PreviewFacts(usage=Usage(3.2, 212_000_000, 1_200_000, 800))
     async with shown(ScriptedStudio(BUILT), WIDE) as screen:
         await screen.until_text("8081")
@@ -86,7 +86,7 @@ async def test_a_stopped_preview_is_woken_by_the_keys_that_show_its_code() -> No
 
 
 @pytest.mark.parametrize("size", [(160, 45), (60, 30), (36, 22), (33, 21)])
-async def test_a_hint_stands_in_the_dialog_and_never_in_the_codes_place(
+async def test_a_hint_appears_in_the_dialog_and_never_hides_the_code(
     size: tuple[int, int],
 ) -> None:
     async with shown(ScriptedStudio(BUILT), WIDE) as screen:
@@ -106,7 +106,7 @@ async def test_a_hint_stands_in_the_dialog_and_never_in_the_codes_place(
         assert dialog.width <= size[0] and dialog.height <= size[1]
 
 
-async def test_the_stream_rests_below_a_dialog_in_a_small_window() -> None:
+async def test_the_stream_is_idle_below_a_dialog_in_a_small_window() -> None:
     async with shown(ScriptedStudio(BUILT), WIDE) as screen:
         await screen.until_text("8081")
         await screen.pilot.resize_terminal(36, 22)
@@ -118,7 +118,7 @@ async def test_the_stream_rests_below_a_dialog_in_a_small_window() -> None:
         assert time.process_time() - before < 0.5
 
 
-async def test_a_new_app_can_be_one_for_browsers() -> None:
+async def test_a_new_app_can_be_a_web_app() -> None:
     async with shown(ScriptedStudio([*services_up(), empty_overview()])) as screen:
         await screen.until_text("Describe an app")
         await screen.write("ctrl+t")
@@ -132,7 +132,7 @@ async def test_a_new_app_can_be_one_for_browsers() -> None:
         await screen.until_text("http://h:8081")
 
 
-def test_what_breaks_and_what_heals_an_app() -> None:
+def test_a_failed_bundle_breaks_an_app_and_the_next_one_repairs_it() -> None:
     broken = Broken(1.0, "", "Unexpected token", "App.tsx", 10)
     facts = apply(PreviewFacts(), [Bundled(0.5, "ios", 1.0, "h"), broken])
     assert facts.broken == broken and facts.active_at == 0.5

@@ -1,4 +1,4 @@
-"""What the stream says of how a job's checks were sealed off."""
+"""The stream shows whether a job's checks ran sandboxed."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ PASSED = "checked: types ✓ · dependencies ✓ · ios ✓ · android ✓"
 
 
 @pytest.mark.parametrize(
-    ("is_sandboxed", "said"),
+    ("is_sandboxed", "line"),
     [(True, f"{PASSED} · sandboxed"), (False, f"{PASSED} · unsandboxed"), (None, PASSED)],
 )
-def test_a_completion_says_it_truthfully(is_sandboxed: bool | None, said: str) -> None:
+def test_a_completion_shows_whether_its_checks_ran_sandboxed(
+    is_sandboxed: bool | None, line: str
+) -> None:
     report = CheckReport(GREEN, is_sandboxed)
     assert CheckReport.from_data(report.to_data()) == report
     entry = entry_of(event(1, Completion("r1", report.to_data())))
-    assert entry.text.splitlines()[1] == said
+    assert entry.text.splitlines()[1] == line
 
 
-def test_a_report_of_another_shape_is_not_believed() -> None:
+def test_a_report_of_an_unexpected_shape_is_ignored() -> None:
     data = {**CheckReport(GREEN).to_data(), "sandboxed": ["yes"]}
     assert entry_of(event(1, Completion("r1", data))).text.endswith(PASSED)

@@ -1,4 +1,4 @@
-"""See as a person: from the palette, named at the top, and back."""
+"""The palette switches to another person's view, which the top bar names, and back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from support.dashboard import shown
 from support.scripted_studio import ScriptedStudio, build_changes, services_up
 
 
-async def test_the_palette_asks_for_an_email_and_the_top_says_whose_view_it_is() -> None:
+async def test_the_palette_asks_for_an_email_and_the_top_bar_names_the_view() -> None:
     async with shown(ScriptedStudio([*services_up(), *build_changes()])) as on:
         await on.until(lambda: on.stream.virtual_size.height > 0)
         assert "My own view" not in on.commands

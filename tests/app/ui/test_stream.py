@@ -1,4 +1,4 @@
-"""The stream's rows: what an event reads like, how it wraps, and how fast a long history is."""
+"""The stream's rows: how events are worded and wrapped, and how fast a long history is."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def buffer_of(*payloads: Payload, width: int = 40, limit: int = 1_000) -> Stream
 
 
 def lines(buffer: StreamBuffer) -> list[str]:
-    """The rows' words."""
+    """The text of each row."""
     return [buffer.text(row) for row in buffer.rows]
 
 
@@ -43,7 +43,7 @@ def lines(buffer: StreamBuffer) -> list[str]:
         ("  indented words", 10, ["  indented", "words"]),
     ],
 )
-def test_words_wrap_to_cells(text: str, width: int, expected: list[str]) -> None:
+def test_words_wrap_at_the_width_in_cells(text: str, width: int, expected: list[str]) -> None:
     spans = list(row_spans(text, width))
 
     assert [text[start:end] for start, end in spans] == expected
@@ -62,7 +62,7 @@ def test_the_deltas_of_a_thought_are_one_entry_and_a_check_is_one_row() -> None:
     assert lines(buffer) == ["One thought.", "check types  ✓ 2.4s", "check types  …"]
 
 
-def test_nothing_goes_on_that_a_failed_attempt_began() -> None:
+def test_an_entry_of_a_failed_attempt_is_not_continued() -> None:
     buffer = buffer_of(
         Thinking("First.", "1"),
         Terminal("check types"),
@@ -84,7 +84,7 @@ def test_a_failed_check_shows_its_output_and_is_found_as_an_error() -> None:
     assert buffer.errors() == [1]
 
 
-def test_text_from_outside_is_drawn_without_what_drives_a_terminal() -> None:
+def test_text_from_outside_is_drawn_without_control_sequences() -> None:
     hostile = "app/(tabs)/[id].tsx a[/b]c \x1b]0;PWNED\x07\x1b[31mred\x9b2J\u202e"
     text = entry_of(event(1, ErrorRaised(hostile, hostile))).text
 
@@ -99,23 +99,23 @@ def test_hidden_thoughts_take_no_rows() -> None:
     assert lines(buffer) == ["two"]
 
 
-def test_the_oldest_go_when_there_are_too_many() -> None:
+def test_the_oldest_entries_are_dropped_above_the_limit() -> None:
     buffer = buffer_of(*[Message(f"number {n}") for n in range(100)], limit=100)
-    gone = buffer.extend([event(101, Message("last"))])
+    dropped = buffer.extend([event(101, Message("last"))])
 
-    assert gone == 11
+    assert dropped == 11
     assert lines(buffer)[0] == "number 11"
     assert lines(buffer)[-1] == "last"
 
 
-def test_matches_are_found_in_the_rows_where_they_begin() -> None:
+def test_a_match_is_found_in_the_row_where_it_begins() -> None:
     buffer = buffer_of(Message("alpha beta gamma delta beta"), Message("none"), width=11)
 
     assert lines(buffer)[:3] == ["alpha beta", "gamma delta", "beta"]
     assert buffer.find(re.compile("BETA", re.IGNORECASE)) == [0, 2]
 
 
-def test_the_clock_is_local_time_and_only_on_an_entry_s_first_row() -> None:
+def test_the_clock_is_local_time_and_only_on_an_entrys_first_row() -> None:
     buffer = buffer_of(Message("alpha beta gamma delta"), width=11)
     ink = Ink(dict.fromkeys(TONES, Style()), Style(), Style())
     first, second = (row_text(buffer, row, ink, has_clock=True).plain for row in buffer.rows)
@@ -125,7 +125,7 @@ def test_the_clock_is_local_time_and_only_on_an_entry_s_first_row() -> None:
     assert second == " " * 12 + "gamma delta"
 
 
-def test_a_hundred_thousand_rows_are_laid_out_searched_and_grown_quickly() -> None:
+def test_a_hundred_thousand_rows_are_appended_to_searched_and_wrapped_quickly() -> None:
     buffer = StreamBuffer(200_000)
     buffer.lay_out(80, is_wrapped=True, has_thoughts=True)
     events = [event(seq, Message(f"row {seq} " + "words " * 14)) for seq in range(1, 50_001)]

@@ -1,4 +1,4 @@
-"""The first row at both sizes: what comes is seen coming, while a first project waits for it too."""
+"""The top bar shows the progress of the starter in small and large terminals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from support.scripted_studio import ScriptedStudio, build_changes, overview, ser
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(80, 24), (120, 40)])
-async def test_the_starter_s_progress_is_seen_beside_a_project_that_waits_for_it(
+async def test_the_starters_progress_is_shown_while_a_project_waits_for_it(
     columns: int, rows: int
 ) -> None:
     studio = ScriptedStudio(
