@@ -42,7 +42,9 @@ async def check_everything(chaos: Chaos) -> dict[str, int]:
             "select last_seq from public.coding_sessions where id = $1", reader.session
         )
         seqs = [event.seq for event in reader.seen]
-        assert seqs == list(range(1, stored + 1)), f"{reader.session}: events are missing or out of order"
+        assert seqs == list(range(1, stored + 1)), (
+            f"{reader.session}: events are missing or out of order"
+        )
         mine = [job for job in jobs.values() if job["session_id"] == reader.session]
         _one_at_a_time(reader.seen)
         _in_order(mine, reader.seen, chaos.touched)
