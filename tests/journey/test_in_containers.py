@@ -24,10 +24,10 @@ pytestmark = [pytest.mark.expo, pytest.mark.docker, pytest.mark.timeout(900)]
 async def test_a_demo_reaches_a_phone_and_down_all_leaves_nothing(
     engine: DockerEngine, home: Home
 ) -> None:
-    ours = {"MOBVIBE_POSTGRES_IMAGE": POSTGRES_IMAGE, "MOBVIBE_EXPO_BASE_IMAGE": BASE_IMAGE}
+    images = {"MOBVIBE_POSTGRES_IMAGE": POSTGRES_IMAGE, "MOBVIBE_EXPO_BASE_IMAGE": BASE_IMAGE}
     docker_only = ("--postgres", "docker", "--preview", "docker")
     first = await Program.start(
-        home.root, "run", "--demo", "tip-splitter", "--keep", "--json", *docker_only, env=ours
+        home.root, "run", "--demo", "tip-splitter", "--keep", "--json", *docker_only, env=images
     )
     result = await first.result()
     assert result["status"] == "completed", first.said
@@ -38,7 +38,7 @@ async def test_a_demo_reaches_a_phone_and_down_all_leaves_nothing(
     # The second run uses the modes of the first one without naming them.
     async with phone:
         second = await run_program(
-            home.root, "run", "--demo", "tip-splitter-dark", "--json", env=ours
+            home.root, "run", "--demo", "tip-splitter-dark", "--json", env=images
         )
         assert (await second.result())["url"] == result["url"]
         await phone.sees("MIDNIGHT EDITION")
@@ -52,7 +52,7 @@ async def test_a_demo_reaches_a_phone_and_down_all_leaves_nothing(
 
     # --keep serves the app until the environment stops.
     home_id = Choices(home.choices).get("home_id")
-    down = await run_program(home.root, "down", "--all", "--json", env=ours)
+    down = await run_program(home.root, "down", "--all", "--json", env=images)
     assert down.process.returncode == 0, down.said
     assert await first.ended(60) == 3
     assert engine.labelled(home_id) == ()
@@ -72,13 +72,13 @@ async def test_an_unreachable_engine_is_an_error_and_not_an_empty_database(
     engine: DockerEngine, tmp_path: Path
 ) -> None:
     home = Home(tmp_path / "home")
-    ours = {"MOBVIBE_POSTGRES_IMAGE": POSTGRES_IMAGE}
-    made = await run_program(home.root, "db", "migrate", "--postgres", "docker", env=ours)
+    images = {"MOBVIBE_POSTGRES_IMAGE": POSTGRES_IMAGE}
+    made = await run_program(home.root, "db", "migrate", "--postgres", "docker", env=images)
     assert made.process.returncode == 0, made.said
-    gone = {**ours, "DOCKER_HOST": "unix:///nowhere/docker.sock"}
-    refused = await run_program(home.root, "db", "status", env=gone)
+    unreachable = {**images, "DOCKER_HOST": "unix:///nowhere/docker.sock"}
+    refused = await run_program(home.root, "db", "status", env=unreachable)
     assert refused.process.returncode == 3
     assert "No Docker engine answers" in refused.said and "Start Docker" in refused.said
-    back = await run_program(home.root, "db", "status", "--json", env=ours)
+    back = await run_program(home.root, "db", "status", "--json", env=images)
     assert all(one["migration"]["state"] == "applied" for one in back.objects), back.said
-    assert (await run_program(home.root, "down", "--all", env=ours)).process.returncode == 0
+    assert (await run_program(home.root, "down", "--all", env=images)).process.returncode == 0

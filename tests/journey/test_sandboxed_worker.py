@@ -30,8 +30,8 @@ JOB_SECONDS = 600.0
 async def test_a_standalone_worker_runs_its_checks_in_a_container(
     engine: DockerEngine, home: Home, pool: Pool, database_url: str
 ) -> None:
-    ours = {"DATABASE_URL": database_url, "MOBVIBE_EXPO_BASE_IMAGE": BASE_IMAGE}
-    worker = await Program.start(home.root, "worker", env=ours)
+    env = {"DATABASE_URL": database_url, "MOBVIBE_EXPO_BASE_IMAGE": BASE_IMAGE}
+    worker = await Program.start(home.root, "worker", env=env)
     try:
         job = await JobQueue(pool).enqueue(
             await new_session(pool, "Tip splitter"), "split a bill", recording="tip-splitter"

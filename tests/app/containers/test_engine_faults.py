@@ -251,7 +251,9 @@ async def test_an_engine_that_dies_during_a_pull_or_build_is_reported(
         own.kill()
 
     def build() -> None:
-        dying.images.build("never", files, arguments={}, labels={}, on_line=kill, time_limit=60)
+        dying.images.build(
+            "never", files, arguments={}, labels={}, on_line=kill, time_limit=patient(60)
+        )
 
     do = build if doing == "build" else lambda: dying.images.pull(image, "preview", kill)
     with pytest.raises(EngineUnavailable, match="No Docker engine answers"):

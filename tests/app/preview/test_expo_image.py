@@ -1,4 +1,4 @@
-"""The Expo image on a real engine is rebuilt if it was removed, and refused if its base image does not suit."""
+"""The Expo image on a real engine is rebuilt if it was removed, and refused if its base image is too old."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from mobvibe_app.status import ServiceStatus
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.toolchain.sdks import sdk
 from support.containers.engine import BASE_IMAGE
+from support.polling import patient
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
@@ -36,7 +37,7 @@ def test_a_removed_image_is_rebuilt_and_one_of_older_inputs_is_deleted(
         arguments={},
         labels=labels,
         on_line=lambda line: None,
-        time_limit=60,
+        time_limit=patient(60),
     )
     files = {"package.json": b"{}"}
     image = ExpoImage(engine, home, sdk(54), files, base=BASE_IMAGE, recipe=tmp_path)
@@ -55,7 +56,7 @@ def test_a_base_image_whose_node_is_too_old_is_refused_before_the_build(
     old = "mobvibe-test-old-node"
     dockerfile = {"Dockerfile": f"FROM {BASE_IMAGE}\nENV NODE_VERSION=18.20.1".encode()}
     engine.images.build(
-        old, dockerfile, arguments={}, labels={}, on_line=lambda line: None, time_limit=60
+        old, dockerfile, arguments={}, labels={}, on_line=lambda line: None, time_limit=patient(60)
     )
     image = ExpoImage(engine, "tests", sdk(57), {"package.json": b"{}"}, base=old)
     with pytest.raises(ServiceError, match=r"holds Node 18.20.1; Expo SDK 57 needs 22.13"):

@@ -126,7 +126,7 @@ async def _two_sessions(studio: Studio) -> tuple[SessionId, SessionId]:
     return sessions[0], sessions[1]
 
 
-async def test_two_feeds_of_one_studio_have_their_own_selection_and_person(
+async def test_two_feeds_of_one_studio_have_their_own_selection_person_and_end(
     studio: Studio,
 ) -> None:
     first, second = Client(studio), Client(studio)

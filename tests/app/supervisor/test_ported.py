@@ -15,6 +15,7 @@ from mobvibe_app.supervisor.service_log import ServiceLog
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home
 from mobvibe_worker.processes.surroundings import allowed_environment
+from support.polling import patient
 
 NAME = "talker"
 WORDS = "the port is taken"
@@ -80,7 +81,7 @@ async def supervisor(home: Home) -> AsyncIterator[Supervisor]:
 async def test_a_service_that_ends_because_its_port_is_taken_tries_the_next_ones(
     home: Home, supervisor: Supervisor
 ) -> None:
-    talker = Talker(home, supervisor, f"echo {WORDS}", 60)
+    talker = Talker(home, supervisor, f"echo {WORDS}", patient(60))
     with pytest.raises(ServiceError, match="No free port was found for the talker"):
         await talker.service.start()
     assert len(set(talker.ports)) == len(talker.ports) > 1
@@ -89,7 +90,7 @@ async def test_a_service_that_ends_because_its_port_is_taken_tries_the_next_ones
 async def test_a_service_that_prints_the_same_words_but_is_only_late_starts_once(
     home: Home, supervisor: Supervisor
 ) -> None:
-    talker = Talker(home, supervisor, f"echo {WORDS}; exec sleep 600", 1)
+    talker = Talker(home, supervisor, f"echo {WORDS}; exec sleep 600", patient(3))
     with pytest.raises(ServiceError, match=f"The talker does not become ready: {WORDS}"):
         await talker.service.start()
     assert len(talker.ports) == 1

@@ -1,4 +1,4 @@
-"""The screen shows what is known of a preview: phones, builds, the app's console and hints; it also wakes it."""
+"""The screen shows a preview's phones, builds, console and hints, and its keys wake a stopped preview."""
 
 from __future__ import annotations
 
