@@ -192,7 +192,7 @@ LIST_KEYS = (
 DEMO_KEYS = (WidgetKey("demo.replay", ACCEPT, BUILD, "Replay", "", "select"), *LIST_KEYS)
 # The dialog with the code has its own use for the key that opened it.
 QR_KEYS = (
-    WidgetKey("qr.look", _COMMANDS["qr.large"].keys, PHONE, "Can't scan?", "", "next_look"),
+    WidgetKey("qr.rendering", _COMMANDS["qr.large"].keys, PHONE, "Can't scan?", "", "next_rendering"),
     WidgetKey("qr.copy", f"{_COMMANDS['copy'].keys},c", PHONE, "Copy the address", "", "app.command('copy')"),
     WidgetKey("qr.open", _COMMANDS["open"].keys, PHONE, "Open in a browser", "", "app.command('open')"),
 )

@@ -12,7 +12,7 @@ Matrix = tuple[tuple[bool, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Rendering:
     """One rendering: two cells a module if `is_wide`, else two modules a cell, one above the other."""
 
     is_wide: bool
@@ -23,7 +23,7 @@ class Look:
         return (modules * 2, modules) if self.is_wide else (modules, (modules + 1) // 2)
 
 
-LOOKS = (Look(True, 4), Look(False, 4), Look(False, 2))
+RENDERINGS = (Rendering(True, 4), Rendering(False, 4), Rendering(False, 2))
 """Best first. A wide code survives line spacing; four modules are the quiet zone of the standard."""
 
 
@@ -48,8 +48,10 @@ def qr_matrix(text: str) -> Matrix:
     return tuple(tuple(map(bool, row)) for row in best.get_matrix())
 
 
-def looks_that_fit(matrix: Matrix, columns: int, rows: int) -> list[Look]:
+def renderings_that_fit(matrix: Matrix, columns: int, rows: int) -> list[Rendering]:
     """The renderings that fit into so many cells, best first."""
     return [
-        look for look in LOOKS if look.size(matrix)[0] <= columns and look.size(matrix)[1] <= rows
+        rendering
+        for rendering in RENDERINGS
+        if rendering.size(matrix)[0] <= columns and rendering.size(matrix)[1] <= rows
     ]

@@ -1,4 +1,4 @@
-"""One question before something that cannot be taken back."""
+"""One question before something that cannot be undone."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from mobvibe_app.preview.address import PreviewAddress
 from mobvibe_app.preview.facts import Hint
 from mobvibe_app.studio.state import BuildState
 from mobvibe_app.ui.commands import QR_KEYS, bindings, closing, shown
-from mobvibe_app.ui.qr_matrix import URL_LIMIT, Look, looks_that_fit, qr_matrix
+from mobvibe_app.ui.qr_matrix import URL_LIMIT, Rendering, qr_matrix, renderings_that_fit
 from mobvibe_app.ui.widgets.qr_code import QrCode
 from mobvibe_app.ui.words.preview import hint_lines
 from mobvibe_app.ui.words.values import MUTED, one_line
@@ -60,7 +60,7 @@ class QrScreen(ModalScreen[None]):
             self._preview, self._hint = state.preview, hint
             self._fit()
 
-    def action_next_look(self) -> None:
+    def action_next_rendering(self) -> None:
         """Draw the code in the next rendering; the last one is the address in words."""
         self._turn += 1
         self._fit()
@@ -73,29 +73,29 @@ class QrScreen(ModalScreen[None]):
         is_tight = columns < 37 or rows < 23
         frame = 0 if is_tight else 1
         width = max(min(columns - 2 * frame, WORDS_WIDTH), LEAST_WORDS)
-        fitting: list[Look | None] = []
+        fitting: list[Rendering | None] = []
         # A hint takes rows, but never the code itself.
         choices = self._words(url, width, is_tight=is_tight)
         words = choices[0]
         for shorter in choices if len(url) <= URL_LIMIT else ():
             taken = len(shorter.wrap(width)) + frame * FRAME_ROWS
             room = columns - frame * FRAME_COLUMNS, rows - taken
-            fitting.extend(looks_that_fit(qr_matrix(url), *room))
+            fitting.extend(renderings_that_fit(qr_matrix(url), *room))
             if fitting:
                 words = shorter
                 break
         fitting.append(None)
-        look = fitting[self._turn % len(fitting)]
+        rendering = fitting[self._turn % len(fitting)]
         code, dialog = self.query_one(QrCode), self.query_one("#qr-dialog")
-        code.display = look is not None
-        if look is not None:
-            code.show(qr_matrix(url), look)
-            width = max(width, look.size(qr_matrix(url))[0])
+        code.display = rendering is not None
+        if rendering is not None:
+            code.show(qr_matrix(url), rendering)
+            width = max(width, rendering.size(qr_matrix(url))[0])
         dialog.set_class(is_tight, "-tight")
         dialog.styles.width = width + 2 * frame
         is_web = self._preview.platform == "web"
         dialog.border_title = Content("Open in a browser" if is_web else "Scan with Expo Go")
-        scan, back = f"{shown('qr.look')} can't scan?", shown("back")
+        scan, back = f"{shown('qr.rendering')} can't scan?", shown("back")
         hints = f"{shown('copy')} copy · {scan} · {shown('open')} browser · {back}"
         dialog.border_subtitle = Content(hints if width > 42 else f"{scan} · {back}")
         self.query_one("#qr-words", Static).update(words)

@@ -11,7 +11,7 @@ from mobvibe_app.preview.address import PreviewAddress
 from mobvibe_app.preview.facts import PreviewKnown
 from mobvibe_app.studio.state import BuildState
 from mobvibe_app.ui.commands import shown
-from mobvibe_app.ui.qr_matrix import URL_LIMIT, looks_that_fit, qr_matrix
+from mobvibe_app.ui.qr_matrix import URL_LIMIT, qr_matrix, renderings_that_fit
 from mobvibe_app.ui.widgets.qr_code import QrCode
 from mobvibe_app.ui.words.preview import known_lines
 from mobvibe_app.ui.words.values import MUTED, one_line
@@ -59,15 +59,17 @@ class PreviewPanel(Vertical):
             self.border_subtitle = Content("")
             return
         url = one_line(preview.url)
-        looks = []
+        renderings = []
         if len(url) <= URL_LIMIT:
             matrix = qr_matrix(url)
-            looks = [
-                look for look in looks_that_fit(matrix, INNER_WIDTH, ROOM_ROWS) if not look.is_wide
+            renderings = [
+                rendering
+                for rendering in renderings_that_fit(matrix, INNER_WIDTH, ROOM_ROWS)
+                if not rendering.is_wide
             ]
-            if looks:
-                code.show(matrix, looks[0])
-        code.display = bool(looks)
+            if renderings:
+                code.show(matrix, renderings[0])
+        code.display = bool(renderings)
         expo_go = one_line(preview.expo_go)
         words.update(Content.assemble((url, "bold"), "\n", (expo_go, MUTED)))
         self.border_subtitle = Content(

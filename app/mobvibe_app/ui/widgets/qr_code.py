@@ -8,7 +8,7 @@ from textual.geometry import Size
 from textual.strip import Strip
 from textual.widget import Widget
 
-from mobvibe_app.ui.qr_matrix import Look, Matrix
+from mobvibe_app.ui.qr_matrix import Matrix, Rendering
 
 DARK, LIGHT = "#000000", "#ffffff"
 
@@ -29,9 +29,9 @@ class QrCode(Widget):
         self._strips: list[Strip] = []
         self._drawn_size = (0, 0)
 
-    def show(self, matrix: Matrix, look: Look) -> None:
-        columns, rows = look.size(matrix)
-        strips = [Strip(_segments(matrix, look, y), columns) for y in range(rows)]
+    def show(self, matrix: Matrix, rendering: Rendering) -> None:
+        columns, rows = rendering.size(matrix)
+        strips = [Strip(_segments(matrix, rendering, y), columns) for y in range(rows)]
         if strips != self._strips:
             self._strips, self._drawn_size = strips, (columns, rows)
             self.refresh(layout=True)
@@ -48,12 +48,14 @@ class QrCode(Widget):
         return self._strips[y] if y < len(self._strips) else Strip.blank(self.size.width)
 
 
-def _segments(matrix: Matrix, look: Look, y: int) -> list[Segment]:
-    span = range(-look.quiet, len(matrix) + look.quiet)
-    if look.is_wide:
+def _segments(matrix: Matrix, rendering: Rendering, y: int) -> list[Segment]:
+    span = range(-rendering.quiet, len(matrix) + rendering.quiet)
+    if rendering.is_wide:
         dark, light = Style(color=LIGHT, bgcolor=DARK), Style(color=DARK, bgcolor=LIGHT)
-        return [Segment("  ", dark if _dark(matrix, x, y - look.quiet) else light) for x in span]
-    top = 2 * y - look.quiet
+        return [
+            Segment("  ", dark if _dark(matrix, x, y - rendering.quiet) else light) for x in span
+        ]
+    top = 2 * y - rendering.quiet
     cells = [(_dark(matrix, x, top), _dark(matrix, x, top + 1)) for x in span]
     return [_half_blocks(upper, lower) for upper, lower in cells]
 
