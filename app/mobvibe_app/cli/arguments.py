@@ -169,8 +169,8 @@ def _db(db: argparse.ArgumentParser) -> None:
     migrate.add_argument(
         "--on-branch", action="store_true", help="try them on a copy with the data first"
     )
-    rollback = verb("rollback", "take back the newest migration")
-    rollback.add_argument("--to", type=int, metavar="N", help="take back all above this version")
+    rollback = verb("rollback", "roll back the newest migration")
+    rollback.add_argument("--to", type=int, metavar="N", help="roll back all above this version")
     rollback.add_argument("--yes", action="store_true", help="do not ask, even if rows are deleted")
     verb("status", "list the applied and the pending migrations")
     verb("verify", "migrate a copy up, down and up again, and compare the schemas")

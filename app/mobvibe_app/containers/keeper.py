@@ -60,7 +60,7 @@ def keeper_spec(
     )
 
 
-def kept_words(container: str) -> str:
+def ready_line(container: str) -> str:
     """What the keeper prints once the container is certain to end with it."""
     return f"keeping {container}"
 
@@ -86,7 +86,7 @@ class Keeper:
     def run(self) -> int:
         """Run until the container ends; its exit code, 0 if it was stopped on purpose. Raises MobvibeError."""
         signal.signal(signal.SIGTERM, lambda *_: self._asked.set())
-        _print(kept_words(self._container))
+        _print(ready_line(self._container))
         while True:
             began = time.monotonic()
             try:

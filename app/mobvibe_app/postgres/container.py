@@ -7,7 +7,7 @@ import asyncio
 import asyncpg
 
 from mobvibe_app.containers.engine import DockerEngine
-from mobvibe_app.containers.keeper import keeper_spec, kept_words
+from mobvibe_app.containers.keeper import keeper_spec, ready_line
 from mobvibe_app.postgres.container_parts import STOP_SECONDS, PostgresParts
 from mobvibe_app.postgres.variant import (
     DATABASE,
@@ -129,8 +129,8 @@ class PostgresContainer:
 
     async def _is_ready(self, running: RunningService, log_size: int) -> bool:
         # The container of an earlier start answers before its new keeper is able to stop it.
-        is_kept = running.already or kept_words(self.container) in self._log.tail(log_size)
-        if not is_kept:
+        has_keeper = running.already or ready_line(self.container) in self._log.tail(log_size)
+        if not has_keeper:
             return False
         try:
             await self._ask_version(running.facts["port"])

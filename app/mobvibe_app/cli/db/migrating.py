@@ -37,7 +37,7 @@ async def migrate(settings: AppSettings, flags: argparse.Namespace, out: Output)
 
 
 async def rollback(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
-    """Take back the newest migration, or all above --to. Asks first if rows would be deleted."""
+    """Roll back the newest migration, or all above --to. Asks first if rows would be deleted."""
     async with open_database(settings, out.status) as dsn:
         runner = MigrationRunner(dsn)
         states = await runner.status()
