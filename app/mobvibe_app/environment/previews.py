@@ -60,7 +60,7 @@ class Previews:
                 ServiceStatus("preview", "failed", error.message, error.remedy, project=slug)
             )
             raise
-        words = f"{slug} ({previews.provider})"
+        words = f"{slug} ({previews.mode})"
         self._on_status(ServiceStatus("preview", "healthy", words, port=served.port, project=slug))
         self._has_served = True
         is_web = platform == "web"
@@ -70,7 +70,7 @@ class Previews:
             sdk=version,
             expo_go=_BROWSERS if is_web else starter.sdk.expo_go,
             metro_url=served.metro_url,
-            provider=previews.provider,
+            mode=previews.mode,
             slug=slug,
             platform=platform,
         )
@@ -87,7 +87,7 @@ class Previews:
             if known is None:
                 known = await self._prepare(supervisor, starter, node)
                 self._known[supervisor, version] = known
-            elif is_launching and known.provider == "docker":
+            elif is_launching and known.mode == "docker":
                 await (await self._services.expo_image(starter)).ensure(self._on_status)
             return known
 
@@ -103,7 +103,7 @@ class Previews:
         starter, _ = await self._starters.get(version)
         previews = await self.of_sdk(version)
         # Previews and checks in containers use the cache of their image.
-        is_used = previews.provider == "process" or self._settings.checks == "process"
+        is_used = previews.mode == "process" or self._settings.checks == "process"
         if is_used and not starter.is_warm:
             self._on_status(
                 ServiceStatus("starter", "starting", f"SDK {version}: warming the bundler")
@@ -111,7 +111,7 @@ class Previews:
             await starter.warm()
             self._on_status(ServiceStatus("starter", "healthy", f"SDK {version}"))
         if not self._has_served:
-            words = f"starts with the first app ({previews.provider})"
+            words = f"starts with the first app ({previews.mode})"
             self._on_status(ServiceStatus("preview", "waiting", words))
 
     async def rebuild(self, version: int) -> None:

@@ -16,7 +16,7 @@ class PreviewAddress:
     sdk: int
     expo_go: str
     metro_url: str
-    provider: Provider = "process"
+    mode: Provider = "process"
     slug: str = ""
     """The project's."""
     platform: Platform = "mobile"

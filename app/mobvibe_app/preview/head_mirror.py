@@ -257,9 +257,9 @@ class HeadMirror:
         session = await self.stores.sessions.get(session_id)
         address = await self.serve_folder(session_id, project.slug, project.sdk, session.platform)
         self.monitor.watch(address)
-        name = container_id(address.provider, self.home_id, project.slug)
+        name = container_id(address.mode, self.home_id, project.slug)
         await self.stores.previews.upsert(
-            session_id, project.id, address.provider, name, address.metro_url, "running"
+            session_id, project.id, address.mode, name, address.metro_url, "running"
         )
         if is_app and await self.stores.sessions.is_at_home(session_id, self.home_id):
             await self.stores.sessions.set_preview(

@@ -43,7 +43,7 @@ _MODULES = PurePosixPath("/srv/node_modules")
 class ContainerPreview(PreviewService):
     """The previews of one home and SDK, in containers of `image` and of the layers that projects add to it."""
 
-    provider = "docker"
+    mode = "docker"
 
     def __init__(
         self,

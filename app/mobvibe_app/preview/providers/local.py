@@ -48,7 +48,7 @@ class RunningPreview:
     name: str
     slug: str
     sdk: int
-    provider: str
+    mode: str
     port: int
     started_at: float
 
@@ -71,7 +71,7 @@ class Serving:
 class PreviewService(ABC):
     """The previews of one home and SDK. They run for as long as a lease on the supervisor is held."""
 
-    provider: ClassVar[Provider]
+    mode: ClassVar[Provider]
 
     def __init__(self, home: Home, supervisor: Supervisor, sdk: Sdk) -> None:
         self._home = home
@@ -97,7 +97,7 @@ class PreviewService(ABC):
             "port": serving.port,
             "sdk": self._sdk.version,
             "project": serving.slug,
-            "mode": self.provider,
+            "mode": self.mode,
             "mark": serving.mark,
             "log_offset": serving.log_offset,
             "is_open": self.is_open(serving.address),
@@ -160,7 +160,7 @@ class PreviewService(ABC):
         is_older = "mark" not in running.facts  # An earlier version of this program started it.
         # Started without a network, or for this machine alone, it listens on loopback only.
         is_elsewhere = running.facts.get("is_open") != self.is_open(address)
-        return is_moved or is_older or is_elsewhere or running.facts.get("mode") != self.provider
+        return is_moved or is_older or is_elsewhere or running.facts.get("mode") != self.mode
 
     def _service(self, project_slug: str, address: str, port: int | None) -> PortedService:
         name = service_name(project_slug)
@@ -219,7 +219,7 @@ async def running_previews(supervisor: Supervisor) -> list[RunningPreview]:
             name=service.name,
             slug=service.facts["project"],
             sdk=service.facts["sdk"],
-            provider=service.facts["mode"],
+            mode=service.facts["mode"],
             port=service.facts["port"],
             started_at=service.started_at,
         )

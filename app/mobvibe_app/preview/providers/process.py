@@ -23,7 +23,7 @@ _STOP = StopPolicy(grace=2.0)
 class ProcessPreview(PreviewService):
     """The previews of one home and SDK. They run for as long as a lease on the supervisor is held."""
 
-    provider = "process"
+    mode = "process"
 
     def __init__(self, home: Home, supervisor: Supervisor, node: Node, sdk: Sdk) -> None:
         super().__init__(home, supervisor, sdk)
