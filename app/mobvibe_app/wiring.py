@@ -16,14 +16,18 @@ if TYPE_CHECKING:
     from asyncpg import Pool
 
     from mobvibe_app.environment.environment import Environment
+    from mobvibe_app.preview.head_mirror import HeadMirror
+    from mobvibe_app.preview.monitor import PreviewMonitor
+    from mobvibe_app.preview.reconcile import Reconciler
     from mobvibe_app.status import OnStatus
-    from mobvibe_app.studio.connected import Connected
+    from mobvibe_app.studio.backend import Backend, View
     from mobvibe_app.studio.feed import Feed
     from mobvibe_app.studio.studio import Studio
     from mobvibe_app.ui.app import MobvibeApp
     from mobvibe_worker.jobs import UserId
     from mobvibe_worker.runner.with_retention import WorkerWithRetention
     from mobvibe_worker.store.connection.listener import Listener
+    from mobvibe_worker.store.stores import Stores
     from mobvibe_worker.toolchain.sandbox import Sandbox
 
 
@@ -72,7 +76,7 @@ def build_studio(settings: AppSettings, *, has_worker: bool = True) -> Studio:
     from mobvibe_app.environment.maintenance import Maintenance
     from mobvibe_app.studio.studio import Studio
 
-    connect = partial(_connected, settings, has_worker)
+    connect = partial(open_backend, settings, has_worker)
     environment = build_environment(settings)
     return Studio(settings, environment, Maintenance(environment), connect, demo_summaries())
 
@@ -98,70 +102,105 @@ def build_dashboard(settings: AppSettings) -> MobvibeApp:
 
 
 @asynccontextmanager
-async def _connected(
+async def open_backend(
     settings: AppSettings, has_worker: bool, dsn: str, environment: Environment
-) -> AsyncIterator[Connected]:
-    from mobvibe_app.preview.head_mirror import HeadMirror
+) -> AsyncIterator[Backend]:
+    """The objects that use the database at `dsn`, for as long as the context is open. Raises StoreError."""
     from mobvibe_app.preview.monitor import PreviewMonitor
-    from mobvibe_app.preview.network import lan_address
-    from mobvibe_app.preview.reconcile import Reconciler
-    from mobvibe_app.studio.connected import Connected, NoWorker, View
-    from mobvibe_app.studio.conversations import Conversations
-    from mobvibe_app.studio.overview import Overview
-    from mobvibe_worker.home import Home
+    from mobvibe_app.studio.backend import Backend, NoWorker
     from mobvibe_worker.jobs import LOCAL_OWNER
     from mobvibe_worker.store.connection.listener import Listener
     from mobvibe_worker.store.connection.pool import open_pool
-    from mobvibe_worker.store.connection.user_view import UserView
     from mobvibe_worker.store.stores import Stores
 
-    poll, slow = settings.poll_interval_ms / 1000, settings.slow_query_ms / 1000
-    minutes = settings.preview_idle_minutes
-    home_id = environment.services.modes.home_id()
-
-    def view(stores: Stores, owner: UserId, email: str | None = None) -> View:
-        """A person's view.
-
-        Without an email it is the local owner's, the only one that can start builds in this home.
-        """
-        home = home_id if email is None else None
-        return View(
-            email,
-            Conversations(stores, owner, home),
-            Overview(stores, listener, owner, is_own=email is None),
-            partial(stores.events.follow, listener, poll_seconds=poll),
-        )
-
-    async def see_as(email: str) -> View:
-        person = await stores.profiles.person(email)
-        return view(Stores(UserView(pool, person)), person.id, person.email)
-
+    slow = settings.slow_query_ms / 1000
     async with AsyncExitStack() as stack:
         pool = await open_pool(dsn, application_name="mobvibe-tui", slow_seconds=slow)
         stack.push_async_callback(pool.close)
         listener = await stack.enter_async_context(Listener(settings.session_url(dsn)))
         monitor = PreviewMonitor(environment.previews.of_sdk)
         stack.push_async_callback(monitor.close)
-        stores, report = Stores(pool), environment.report
-        mirror = HeadMirror(
-            *(Home(settings.home), home_id, LOCAL_OWNER, stores),
-            *(environment.previews.serve, listener, monitor, report),
-        )
-        yield Connected(
+        stores = Stores(pool)
+        mirror, reconciler = _previews(settings, environment, stores, listener, monitor)
+        sandbox = environment.services.sandbox(environment.report)
+        yield Backend(
             stores=stores,
-            own=view(stores, LOCAL_OWNER),
+            own=_view(settings, stores, listener, LOCAL_OWNER, home_id=mirror.home_id),
             mirror=mirror,
-            reconciler=Reconciler(
-                mirror,
-                environment.previews,
-                timedelta(minutes=minutes) if minutes else None,
-                lambda: lan_address(settings.host),
-            ),
-            worker=_worker(settings, dsn, pool, listener, environment.services.sandbox(report))
-            if has_worker
-            else NoWorker(),
-            see_as=see_as,
+            reconciler=reconciler,
+            worker=_worker(settings, dsn, pool, listener, sandbox) if has_worker else NoWorker(),
+            see_as=partial(_view_as, settings, pool, listener),
         )
+
+
+def _view(
+    settings: AppSettings,
+    stores: Stores,
+    listener: Listener,
+    owner: UserId,
+    *,
+    email: str | None = None,
+    home_id: str | None = None,
+) -> View:
+    """A person's view. The local owner's has no email, and is the only one that can start builds in this home."""
+    from mobvibe_app.studio.backend import View
+    from mobvibe_app.studio.conversations import Conversations
+    from mobvibe_app.studio.overview import Overview
+
+    poll = settings.poll_interval_ms / 1000
+    return View(
+        email,
+        Conversations(stores, owner, home_id),
+        Overview(stores, listener, owner, is_own=email is None),
+        partial(stores.events.follow, listener, poll_seconds=poll),
+    )
+
+
+async def _view_as(settings: AppSettings, pool: Pool, listener: Listener, email: str) -> View:
+    from mobvibe_worker.store.connection.user_view import UserView
+    from mobvibe_worker.store.stores import Stores
+
+    person = await Stores(pool).profiles.person(email)
+    stores = Stores(UserView(pool, person))
+    return _view(settings, stores, listener, person.id, email=person.email)
+
+
+def _previews(
+    settings: AppSettings,
+    environment: Environment,
+    stores: Stores,
+    listener: Listener,
+    monitor: PreviewMonitor,
+) -> tuple[HeadMirror, Reconciler]:
+    from mobvibe_app.preview.head_mirror import HeadMirror
+    from mobvibe_app.preview.network import lan_address
+    from mobvibe_app.preview.reconcile import Reconciler
+    from mobvibe_worker.home import Home
+    from mobvibe_worker.jobs import LOCAL_OWNER
+
+    home_id, minutes = environment.services.modes.home_id(), settings.preview_idle_minutes
+    mirror = HeadMirror(
+        home=Home(settings.home),
+        home_id=home_id,
+        owner=LOCAL_OWNER,
+        stores=stores,
+        serve_folder=environment.previews.serve,
+        listener=listener,
+        monitor=monitor,
+        on_status=environment.report,
+    )
+    reconciler = Reconciler(
+        home_id=home_id,
+        owner=LOCAL_OWNER,
+        stores=stores,
+        mirror=mirror,
+        previews=environment.previews,
+        monitor=monitor,
+        on_status=environment.report,
+        idle_after=timedelta(minutes=minutes) if minutes else None,
+        address=lambda: lan_address(settings.host),
+    )
+    return mirror, reconciler
 
 
 def _worker(

@@ -1,6 +1,6 @@
-"""Measures the time from an empty home to the QR code and prints a Markdown table.
+"""From nothing to the code on the screen, in seconds: `make bench`, or this file with --quick for a prepared home.
 
-Run it with `make bench`, or alone with --home to measure in a prepared home. Only the model's turns are recorded.
+Prints one Markdown table. Everything is real and on this machine; the model's words come from a recording.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ PROGRAM = (sys.executable, "-m", "mobvibe_app")
 
 
 def main() -> None:
+    """Measure and print."""
     flags = argparse.ArgumentParser(description=__doc__)
     flags.add_argument("--home", type=Path, help="measure in this home instead of an empty one")
     given = flags.parse_args().home
@@ -41,7 +42,7 @@ def main() -> None:
 
 
 async def measure(home: Path) -> list[tuple[str, str]]:
-    """Measure all rows, in the order in which a new user meets them."""
+    """All rows, in the order in which a new user meets them."""
     rows = [("first paint, empty home", f"{first_paint(home):.2f}")]
     rows.append(("environment ready, first start (initdb, migrations)", await ready(home)))
     later = [float(await ready(home)) for _ in range(ROUNDS)]
@@ -62,24 +63,24 @@ async def measure(home: Path) -> list[tuple[str, str]]:
 
 
 def spread(values: list[float]) -> str:
-    """Format the median and the range."""
+    """Median, least and most."""
     return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 def first_paint(home: Path) -> float:
-    """Seconds from program start to the first drawn text, in a pseudo-terminal."""
+    """Program start to the first drawn text, in a pseudo-terminal."""
     with dashboard(home) as terminal:
         terminal.wait_for("mobvibe", 30)
         return time.monotonic() - terminal.started_at
 
 
 def dashboard(home: Path) -> Terminal:
-    """Start the dashboard at 120x40."""
+    """The dashboard at 120x40."""
     return Terminal(PROGRAM, columns=120, rows=40, env={**os.environ, "MOBVIBE_HOME": str(home)})
 
 
 async def ready(home: Path) -> str:
-    """Seconds from the start of `db migrate` to its exit, including the start and stop of Postgres."""
+    """Program start to a migrated Postgres that answers, then down again."""
     started = time.monotonic()
     program = await run_program(home, "db", "migrate")
     assert program.process.returncode == 0, program.said
@@ -87,7 +88,7 @@ async def ready(home: Path) -> str:
 
 
 async def build(home: Path, demo: str, *, pace: str) -> tuple[float, float]:
-    """Seconds of one run, from program start to result and from the prompt to the last event."""
+    """One run: program start to its result, and the person's message to preview_ready."""
     started = time.monotonic()
     program = await Program.start(
         home, "run", "--demo", demo, "--json", env={"MOBVIBE_DEMO_PACE": pace}
@@ -100,7 +101,7 @@ async def build(home: Path, demo: str, *, pace: str) -> tuple[float, float]:
 
 
 def warm(home: Path) -> None:
-    """Leave the dashboard open until it has warmed the cache, as in a person's first minutes."""
+    """Leave the dashboard open until the cache is warm: what happens behind a person's first minutes."""
     with dashboard(home) as terminal:
         terminal.wait_for("mobvibe", 30)
         marker = home / "sdk-54" / ".warmed.json"
@@ -110,7 +111,7 @@ def warm(home: Path) -> None:
 
 
 async def footprint(home: Path) -> list[tuple[str, str]]:
-    """Memory (unique, MB) of an open dashboard that serves an app, by kind of process, and its connections."""
+    """Memory (resident, MB) of each process of an open dashboard that serves an app, and its connections."""
     with dashboard(home) as terminal:
         await asyncio.to_thread(terminal.wait_for_qr, 60)
         url = (await run_program(home, "db", "url", "--json")).objects[0]["url"]

@@ -1,4 +1,4 @@
-"""All of compose.yaml runs: the image is built, the schema migrated, a worker and the previews start."""
+"""compose.yaml whole: the Dockerfile built, the schema migrated, a worker and the previews at work on Postgres."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _COPIED = ("app", "worker", "migrations", "pyproject.toml", "README.md", "compos
 
 
 def _index() -> dict[str, str]:
-    """The index from which pip installs on this machine."""
+    """Where this machine's pip installs from."""
     asked = (sys.executable, "-m", "pip", "config", "get", "global.index-url")
     found = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
     return {"PIP_INDEX_URL": found} if found else {}
 
 
-async def test_a_worker_and_the_previews_start(
+async def test_a_worker_and_the_previews_come_up(
     engine: DockerEngine, composed: Composed, tmp_path: Path
 ) -> None:
     composed.root = tmp_path / "checkout"
@@ -48,8 +48,8 @@ async def test_a_worker_and_the_previews_start(
     print(f"compose up from nothing in {time.monotonic() - began:.0f} s")
     try:
         await _until_at_work(composed)
-        logs = composed.run("logs", "--no-color", "preview", "worker")
-        assert "waiting for jobs" in logs
+        said = composed.run("logs", "--no-color", "preview", "worker")
+        assert "waiting for jobs" in said
         states = {one.name.rpartition("-")[2]: one.status for one in engine.labelled(composed.id)}
         assert {name: states[name] for name in ("postgres", "worker", "preview")} == dict.fromkeys(
             ("postgres", "worker", "preview"), "running"
@@ -60,7 +60,7 @@ async def test_a_worker_and_the_previews_start(
 
 
 async def _until_at_work(composed: Composed) -> None:
-    """Wait until the worker is registered and the previews listen."""
+    """The worker is in the registry of workers, the previews listen."""
     deadline = time.monotonic() + patient(60)
     connection = await asyncpg.connect(composed.dsn)
     try:

@@ -1,4 +1,4 @@
-"""Builds the image of SDK 57 from nothing, with the wheel's Node, and serves a bundle to a phone."""
+"""The newer SDK in a container: its image built from nothing with the wheel's Node, and a bundle for a phone."""
 
 from __future__ import annotations
 

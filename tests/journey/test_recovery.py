@@ -76,7 +76,7 @@ class Screen:
         return self.rows[name].detail if name in self.rows else ""
 
     async def append(self, session: SessionId, text: str) -> None:
-        await self.studio.connected.stores.events.append(session, [Message(text)])
+        await self.studio.backend.stores.events.append(session, [Message(text)])
 
 
 @asynccontextmanager
@@ -94,7 +94,7 @@ async def dashboard(home: Home) -> AsyncIterator[Screen]:
 
 async def session_with_an_event(screen: Screen) -> SessionId:
     """Create a session with one event, select it, and wait until the event is shown."""
-    stores = screen.studio.connected.stores
+    stores = screen.studio.backend.stores
     project = await stores.projects.create(LOCAL_OWNER, "Kept", 54)
     session = await stores.sessions.create(project.id, "kept", platform="mobile")
     await screen.append(session, "before")
@@ -143,7 +143,7 @@ async def test_the_rows_show_the_selected_project_and_the_running_jobs(home: Hom
         session = await session_with_an_event(screen)
         await screen.feed.do(SelectSession(session))
         await until(lambda: screen.detail("preview") == "starts with the first build", 40)
-        stores = screen.studio.connected.stores
+        stores = screen.studio.backend.stores
         await stores.queue.enqueue(session, "Needs a model: left to another worker.")
         elsewhere = WorkerId("elsewhere")
         claims = Claims(stores.queue._source)

@@ -1,4 +1,4 @@
-"""Reconciles the previews of one real home in tests, with real Metro and real Postgres."""
+"""Reconciles the previews of one real home, for tests: real Metro, real Postgres."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from support.polling import within
 from support.postgres.database import running_job
 
 OURS = "aaaa1111"
-"""The id of the home under test."""
+"""The home's id."""
 
 
 @dataclass
 class Keeping:
-    """Everything a host needs to reconcile the previews of one real home."""
+    """What a host needs to reconcile the previews of one real home."""
 
     expo: ExpoSdk
     pool: Pool
@@ -50,7 +50,7 @@ class Keeping:
     address: str = "127.0.0.1"
     fault: ServiceError | None = None
     serves: int = 0
-    """How many times a preview was started or found running."""
+    """How often a preview was started, or found running."""
 
     def __post_init__(self) -> None:
         self.service = ProcessPreview(
@@ -58,7 +58,17 @@ class Keeping:
         )
         self.monitor = PreviewMonitor(self.of_sdk)
         self.mirror = self.mirror_of(OURS)
-        self.reconciler = Reconciler(self.mirror, self, timedelta(minutes=30), lambda: self.address)
+        self.reconciler = Reconciler(
+            home_id=OURS,
+            owner=LOCAL_OWNER,
+            stores=self.stores,
+            mirror=self.mirror,
+            previews=self,
+            monitor=self.monitor,
+            on_status=self.reported.append,
+            idle_after=timedelta(minutes=30),
+            address=lambda: self.address,
+        )
 
     @property
     def stores(self) -> Stores:
@@ -132,7 +142,7 @@ class Keeping:
 async def keeping(
     pool: Pool, database_url: str, expo_sdk: ExpoSdk
 ) -> AsyncIterator[Callable[[Platform], Awaitable[Keeping]]]:
-    """Creates a project whose head is an app for the given platform."""
+    """Creates projects whose head is an app for the given platform."""
     supervisor = await Supervisor.connect(expo_sdk.home)
     made: list[Keeping] = []
     async with Listener(database_url) as listener:

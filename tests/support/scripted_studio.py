@@ -1,4 +1,4 @@
-"""A studio that plays scripted changes, to test the dashboard without a database."""
+"""A studio that plays a script of changes, for tests of the dashboard without a database."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ DEMOS = (
 
 
 class ScriptedStudio:
-    """Implements StudioPort: yields the changes given to `show` and records the commands in `asked`."""
+    """Implements StudioPort: yields what `tell` is given and keeps what it was asked to do."""
 
     def __init__(
         self,
@@ -90,38 +90,40 @@ class ScriptedStudio:
         for change in changes:
             self._queue.put_nowait(change)
 
-    def show(self, *changes: Change) -> None:
-        """Queue changes for the dashboard."""
+    def tell(self, *changes: Change) -> None:
+        """Yield these next."""
         for change in changes:
             self._queue.put_nowait(change)
 
     async def changes(self) -> AsyncIterator[Change]:
+        """See StudioPort."""
         self.is_started = True
         while self._failure is None or not self._queue.empty():
             yield await self._queue.get()
         raise self._failure
 
     async def do(self, command: Command) -> None:
-        """Record the command. A demo is built at once."""
+        """See StudioPort; a demo builds at once."""
         if self._refusal is not None:
             raise self._refusal
         match command:
             case SubmitPrompt(text=text):
                 checked_prompt(text)
             case ReplayDemo():
-                self.show(*build_changes())
+                self.tell(*build_changes())
             case SelectSession(session_id=session_id):
-                self.show(SessionSelected(session_id))
+                self.tell(SessionSelected(session_id))
             case SeeAs(email=email):
-                self.show(ViewChanged(email))
+                self.tell(ViewChanged(email))
         self.asked.append(command)
 
     async def close(self) -> None:
+        """See StudioPort."""
         self.is_closed = True
 
 
 def event(seq: int, payload: Payload, *, seconds: float = 0, job: JobId = JOB) -> Event:
-    """A stored event of the session, `seconds` after its start."""
+    """A stored event of the session, `seconds` after the start."""
     at = START + timedelta(seconds=seconds or seq * 7)
     return Event(SESSION, seq, job, payload.type, to_data(payload), at)
 
@@ -134,7 +136,7 @@ def summary(
     ago: timedelta = timedelta(),
     project: str | None = None,
 ) -> SessionSummary:
-    """A row of the list of sessions."""
+    """A session of the list."""
     return SessionSummary(
         id=SessionId(UUID(int=number)),
         project=project or title.lower().replace(" ", "-"),
@@ -163,7 +165,7 @@ def empty_overview() -> OverviewChanged:
 
 
 def overview(status: JobStatus | None = "processing") -> OverviewChanged:
-    """A home with several sessions; the first session's newest job has this status."""
+    """A lived-in home; the first session's newest job has this status."""
     sessions = (
         summary(1, "Habit tracker", status, ago=timedelta(minutes=2)),
         summary(2, "Recipe box", "completed", ago=timedelta(hours=1)),
@@ -209,7 +211,7 @@ def overview(status: JobStatus | None = "processing") -> OverviewChanged:
 
 
 def worker_here(status: JobStatus | None = "processing") -> WorkerSummary:
-    """The worker of this machine, which builds the first session's app while that job runs."""
+    """The worker of this machine; it builds the first session's app while that runs."""
     now = datetime.now(UTC)
     work = (WorkLine(JOB, "habit-tracker", 1, now - timedelta(seconds=48)),)
     return WorkerSummary(
@@ -220,7 +222,7 @@ def worker_here(status: JobStatus | None = "processing") -> WorkerSummary:
 
 
 def build_payloads() -> list[Payload]:
-    """One job from the prompt to the phone, with one mistake that the checks catch."""
+    """One job from the prompt to the phone, with a mistake that the checks catch."""
     checks: list[dict[str, object]] = [
         {"name": name, "is_green": True, "seconds": 2.0, "problems": [], "size": None}
         for name in ("types", "dependencies", "ios", "android")
@@ -262,13 +264,13 @@ def build_payloads() -> list[Payload]:
 
 
 def preview(url: str = URL) -> PreviewAddress:
-    """The address of the session's preview."""
+    """Where the app is served."""
     words = "Opens in Expo Go for SDK 54, from the App Store or Play Store, on the same Wi-Fi"
     return PreviewAddress(SESSION, url, 54, words, "http://192.168.1.23:8081")
 
 
 def build_changes() -> list[Change]:
-    """The changes of a whole demo, from its job to its QR code."""
+    """A demo, from its job to its QR code."""
     events = tuple(event(seq, payload) for seq, payload in enumerate(build_payloads(), 1))
     return [
         overview("processing"),

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from mobvibe_app.cli.event_lines import event_data, event_line
 from mobvibe_app.cli.output import Output
-from mobvibe_app.studio.connected import Connected
+from mobvibe_app.studio.backend import Backend
 from mobvibe_app.studio.conversations import Submitted
 from mobvibe_worker.events import Event, Thinking
 from mobvibe_worker.jobs import Job, JobId
@@ -47,7 +47,7 @@ class Outcome:
 class JobFollower:
     """Reads the session's events from the prompt on. Use once."""
 
-    connected: Connected
+    backend: Backend
     submitted: Submitted
     out: Output
     _completion: Event | None = None
@@ -60,7 +60,7 @@ class JobFollower:
         ended: Job | None = None
         try:
             async with asyncio.timeout(None) as limit:
-                async for events in self.connected.own.follow(
+                async for events in self.backend.own.follow(
                     self.submitted.session_id, self.submitted.after_seq
                 ):
                     for event in events:
@@ -83,7 +83,7 @@ class JobFollower:
             job.id,
             completed.get("revision"),
             completed.get("report"),
-            await self.connected.stores.turns.cost_of_job(job.id),
+            await self.backend.stores.turns.cost_of_job(job.id),
             job.error,
             self._url,
         )
@@ -92,7 +92,7 @@ class JobFollower:
         """The job if it has its outcome, which is stored together with its last event."""
         ours = [event for event in events if event.job_id == self.submitted.job_id]
         if any(event.type in ("completion", "error") for event in ours):
-            job = await self.connected.stores.queue.get(self.submitted.job_id)
+            job = await self.backend.stores.queue.get(self.submitted.job_id)
             if job.status not in ("pending", "processing"):
                 return job
         return None

@@ -11,7 +11,7 @@ from uuid import UUID
 from mobvibe_app.cli.event_lines import event_data, event_line
 from mobvibe_app.cli.output import Output
 from mobvibe_app.settings import AppSettings
-from mobvibe_app.studio.connected import Connected
+from mobvibe_app.studio.backend import Backend
 from mobvibe_app.wiring import build_studio
 from mobvibe_worker.errors import InputError
 from mobvibe_worker.jobs import Job, JobId, SessionId
@@ -26,7 +26,7 @@ WHERE = "where a worker runs, for example in `mobvibe-tui`"
 
 
 @asynccontextmanager
-async def _connected(settings: AppSettings, out: Output) -> AsyncIterator[Connected]:
+async def _open(settings: AppSettings, out: Output) -> AsyncIterator[Backend]:
     studio = build_studio(settings)
     try:
         yield await studio.open(as_host=False)
@@ -44,8 +44,8 @@ def _id(text: str, what: str) -> UUID:
 
 
 async def jobs(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
-    async with _connected(settings, out) as connected:
-        stores = connected.stores
+    async with _open(settings, out) as backend:
+        stores = backend.stores
         newest = await stores.queue.newest(MOST_JOBS)
         ids = {job.project_id for job in newest}
         projects = {each: await stores.projects.get(each) for each in ids}
@@ -95,10 +95,10 @@ def _job_data(job: Job, project: Project, prompt: str) -> dict[str, Any]:
 
 async def events(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
     session_id = SessionId(_id(flags.session, "session"))
-    async with _connected(settings, out) as connected:
-        await connected.stores.sessions.get(session_id)
+    async with _open(settings, out) as backend:
+        await backend.stores.sessions.get(session_id)
         after = 0
-        while page := await connected.stores.events.read(session_id, after, PAGE):
+        while page := await backend.stores.events.read(session_id, after, PAGE):
             for event in page:
                 payload = event.payload
                 if out.is_json:
@@ -114,8 +114,8 @@ async def retry(settings: AppSettings, flags: argparse.Namespace, out: Output) -
         raise InputError(
             "Say which job to retry.", "`mobvibe-tui retry JOB`, or `mobvibe-tui retry --all-dead`."
         )
-    async with _connected(settings, out) as connected:
-        queue = connected.stores.queue
+    async with _open(settings, out) as backend:
+        queue = backend.stores.queue
         if flags.all_dead:
             await _retry_all(queue, out)
             return 0
@@ -143,8 +143,8 @@ async def _retry_all(queue: JobQueue, out: Output) -> None:
 
 async def cancel(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
     job_id = JobId(_id(flags.job, "job"))
-    async with _connected(settings, out) as connected:
-        status = await connected.stores.queue.cancel(job_id)
+    async with _open(settings, out) as backend:
+        status = await backend.stores.queue.cancel(job_id)
     _report(out, job_id, status, "being cancelled" if status == "processing" else status)
     return 0
 

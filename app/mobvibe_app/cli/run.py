@@ -11,8 +11,8 @@ from mobvibe_app.cli.qr import qr_lines
 from mobvibe_app.cli.race import Race
 from mobvibe_app.cli.serving import follow_preview, reported
 from mobvibe_app.settings import AppSettings
+from mobvibe_app.studio.backend import Backend
 from mobvibe_app.studio.commands import ReplayDemo, SubmitPrompt
-from mobvibe_app.studio.connected import Connected
 from mobvibe_app.studio.conversations import Submitted, order_of
 from mobvibe_app.wiring import build_studio
 from mobvibe_worker.errors import InputError, MobvibeError, ServiceError
@@ -40,14 +40,14 @@ async def _run(settings: AppSettings, flags: argparse.Namespace, out: Output) ->
     studio = build_studio(settings)
     order = order_of(_command(flags), settings, studio.demos)
     async with Race(studio) as race:
-        connected = await race.first(studio.open(reported(out)))
-        if connected is None:
+        backend = await race.first(studio.open(reported(out)))
+        if backend is None:
             return INTERRUPTED
-        submitted = await connected.own.conversations.submit(order)
-        following = asyncio.create_task(JobFollower(connected, submitted, out).follow())
+        submitted = await backend.own.conversations.submit(order)
+        following = asyncio.create_task(JobFollower(backend, submitted, out).follow())
         outcome = await race.first(following)
         if outcome is None:
-            outcome = await _cancel(connected, submitted, following, out)
+            outcome = await _cancel(backend, submitted, following, out)
         _print_result(out, outcome, order.sdk)
         if race.is_interrupted:
             return INTERRUPTED
@@ -55,7 +55,7 @@ async def _run(settings: AppSettings, flags: argparse.Namespace, out: Output) ->
             raise ServiceError("The app is built and kept, but its preview did not start.")
         if flags.keep and outcome.status == "completed":
             out.note("serving; ctrl+c stops it")
-            await race.first(_serve_on(connected, submitted, out))
+            await race.first(_serve_on(backend, submitted, out))
         return EXIT_CODES[outcome.status]
 
 
@@ -71,21 +71,21 @@ def _command(flags: argparse.Namespace) -> SubmitPrompt | ReplayDemo:
     return SubmitPrompt(flags.prompt, project=flags.project, platform=flags.platform)
 
 
-async def _serve_on(connected: Connected, submitted: Submitted, out: Output) -> None:
+async def _serve_on(backend: Backend, submitted: Submitted, out: Output) -> None:
     """Serve until cancelled. If the preview cannot be followed, print why and go on serving."""
     try:
-        await follow_preview(connected, submitted.session_id, out)
+        await follow_preview(backend, submitted.session_id, out)
     except MobvibeError as error:
         out.error(error)
     await asyncio.Event().wait()
 
 
 async def _cancel(
-    connected: Connected, submitted: Submitted, following: asyncio.Task[Outcome], out: Output
+    backend: Backend, submitted: Submitted, following: asyncio.Task[Outcome], out: Output
 ) -> Outcome:
     """Cancel the job before the program ends."""
     out.note("cancelling the job ...")
-    await connected.stores.queue.cancel(submitted.job_id)
+    await backend.stores.queue.cancel(submitted.job_id)
     done, _ = await asyncio.wait([following], timeout=CANCEL_SECONDS)
     if done:
         return following.result()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from mobvibe_app.cli.output import Output
 from mobvibe_app.preview.facts import PreviewKnown
 from mobvibe_app.status import ServiceName
+from mobvibe_app.studio.backend import Backend
 from mobvibe_app.studio.changes import Change, OnChange, ServiceChanged, TroubleChanged
-from mobvibe_app.studio.connected import Connected
 from mobvibe_worker.errors import MobvibeError
 from mobvibe_worker.jobs import SessionId
 
@@ -23,13 +23,13 @@ def reported(out: Output, *, without: ServiceName | None = None) -> OnChange:
     return report
 
 
-async def follow_preview(connected: Connected, session_id: SessionId, out: Output) -> None:
+async def follow_preview(backend: Backend, session_id: SessionId, out: Output) -> None:
     """Print what happens to the session's preview, until cancelled. Raises MobvibeError."""
-    address = await connected.mirror.open(session_id)
+    address = await backend.mirror.open(session_id)
     if address is None:
         return
     before: PreviewKnown | None = None
-    async for known in connected.mirror.monitor.follow(address.slug):
+    async for known in backend.mirror.monitor.follow(address.slug):
         for line in news(before, known):
             out.note(line)
         before = known

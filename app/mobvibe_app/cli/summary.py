@@ -13,10 +13,10 @@ MOST_SESSIONS = 10
 async def show_plainly(studio: Studio, view_as: str | None, out: Output) -> int:
     """Start Postgres, then print the queue, the newest sessions and what to try. Raises MobvibeError."""
     try:
-        connected = await studio.open(reported(out), as_host=False)
-        view = connected.own
+        backend = await studio.open(reported(out), as_host=False)
+        view = backend.own
         if view_as is not None:
-            view = await connected.see_as(view_as)
+            view = await backend.see_as(view_as)
         overview = await view.overview.read()
     finally:
         await studio.close()

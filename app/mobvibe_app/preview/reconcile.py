@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from mobvibe_app.preview.providers.local import service_name
-from mobvibe_app.status import ServiceStatus
+from mobvibe_app.status import OnStatus, ServiceStatus
 from mobvibe_app.supervisor.restarts import RestartBudget
 from mobvibe_worker.errors import MobvibeError, NotFound
 from mobvibe_worker.events import Message
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mobvibe_app.preview.head_mirror import HeadMirror
     from mobvibe_app.preview.monitor import PreviewMonitor
     from mobvibe_app.preview.providers.local import PreviewService, RunningPreview
-    from mobvibe_worker.jobs import SessionId
+    from mobvibe_worker.jobs import SessionId, UserId
     from mobvibe_worker.store.previews import Preview
     from mobvibe_worker.store.projects import Project
     from mobvibe_worker.store.stores import Stores
@@ -59,8 +59,13 @@ class Reconciler:
     `address` finds this machine's address for phones, which changes with its network.
     """
 
+    home_id: str
+    owner: UserId
+    stores: Stores
     mirror: HeadMirror
     previews: PreviewsOfHome
+    monitor: PreviewMonitor
+    on_status: OnStatus
     idle_after: timedelta | None
     address: Callable[[], str]
     _restarts: defaultdict[str, RestartBudget] = field(
@@ -70,14 +75,6 @@ class Reconciler:
     _sessions: dict[str, SessionId] = field(default_factory=dict)
     _passed_on: dict[str, float] = field(default_factory=dict)
     _windows: dict[str, tuple[float, int]] = field(default_factory=dict)
-
-    @property
-    def _stores(self) -> Stores:
-        return self.mirror.stores
-
-    @property
-    def _monitor(self) -> PreviewMonitor:
-        return self.mirror.monitor
 
     async def run(self) -> None:
         """Reconcile again and again, until cancelled. Failures are logged, and tried again in the next round."""
@@ -95,10 +92,10 @@ class Reconciler:
         """Update the registry to what runs, measure that, and stop idle previews. Raises MobvibeError."""
         running = await self.previews.running()
         unknown = {preview.slug: preview for preview in running}
-        for row in await self._stores.previews.of_home(self.mirror.home_id):
-            project = await self._stores.projects.get(row.project_id)
+        for row in await self.stores.previews.of_home(self.home_id):
+            project = await self.stores.projects.get(row.project_id)
             preview = unknown.get(project.slug)
-            if preview is None or preview.provider != row.provider:
+            if preview is None or preview.mode != row.provider:
                 await self._gone(row, project)
             else:
                 del unknown[project.slug]
@@ -108,17 +105,17 @@ class Reconciler:
         await self._stop_idle()
 
     async def _alive(self, row: Preview, project: Project, preview: RunningPreview) -> None:
-        slug, registry = project.slug, self._stores.previews
+        slug, registry = project.slug, self.stores.previews
         self._sessions[slug] = row.session_id
         url = f"http://{self.address()}:{preview.port}"
-        if self._monitor.known(slug) is None or row.metro_url != url:
+        if self.monitor.known(slug) is None or row.metro_url != url:
             await self.mirror.serve(project, row.session_id)
         previews = await self.previews.of_sdk(project.sdk)
         usage = await previews.usage(slug)
         if usage is not None:
-            self._monitor.measured(slug, usage)
+            self.monitor.measured(slug, usage)
             await registry.measured(row.container_id, usage.to_data())
-        known = self._monitor.known(slug)
+        known = self.monitor.known(slug)
         now = time.time()
         sign = known.facts.last_sign(now) if known else 0.0
         is_fresh = now - sign < 3 * RECONCILE_SECONDS
@@ -129,7 +126,7 @@ class Reconciler:
     async def _gone(self, row: Preview, project: Project) -> None:
         """Handle a registered preview that does not run: it was stopped here, or it ended by itself."""
         slug = project.slug
-        known = self._monitor.known(slug)
+        known = self.monitor.known(slug)
         if known is not None and known.facts.ended is None:
             return  # The monitor learns why in a moment.
         cause = known.facts.ended if known else ""
@@ -139,11 +136,11 @@ class Reconciler:
             await self.mirror.serve(project, row.session_id)
             return
         self.mirror.forget(project)
-        await self._stores.previews.stopped(row.container_id, "error" if cause else "stopped")
-        await self._stores.sessions.unset_preview(row.session_id, row.container_id)
+        await self.stores.previews.stopped(row.container_id, "error" if cause else "stopped")
+        await self.stores.sessions.unset_preview(row.session_id, row.container_id)
         if cause:
             remedy = f"See `mobvibe-tui logs {service_name(slug)}`."
-            self.mirror.on_status(
+            self.on_status(
                 ServiceStatus(
                     "preview", "failed", cause, remedy, project=slug, can_start_again=True
                 )
@@ -152,8 +149,8 @@ class Reconciler:
     async def _register(self, preview: RunningPreview) -> None:
         """Serve what runs unregistered, which registers it; stop it if it has no session here."""
         try:
-            project = await self._stores.projects.by_slug(self.mirror.owner, preview.slug)
-            session_id = await self._stores.sessions.latest_of_project(project.id)
+            project = await self.stores.projects.by_slug(self.owner, preview.slug)
+            session_id = await self.stores.sessions.latest_of_project(project.id)
             if session_id is not None:
                 await self.mirror.serve(project, session_id)
                 return
@@ -166,15 +163,15 @@ class Reconciler:
     async def _stop_idle(self) -> None:
         if self.idle_after is None:
             return
-        for row in await self._stores.previews.idle_of_home(self.mirror.home_id, self.idle_after):
-            project = await self._stores.projects.get(row.project_id)
+        for row in await self.stores.previews.idle_of_home(self.home_id, self.idle_after):
+            project = await self.stores.projects.get(row.project_id)
             await (await self.previews.of_sdk(project.sdk)).stop(project.slug)
             self.mirror.forget(project)
-            await self._stores.previews.stopped(row.container_id)
-            await self._stores.sessions.unset_preview(row.session_id, row.container_id)
+            await self.stores.previews.stopped(row.container_id)
+            await self.stores.sessions.unset_preview(row.session_id, row.container_id)
             minutes = round(self.idle_after.total_seconds() / 60)
             words = f"{project.slug}: no phone for {minutes} minutes"
-            self.mirror.on_status(
+            self.on_status(
                 ServiceStatus(
                     "preview", "stopped", words, project=project.slug, can_start_again=True
                 )
@@ -185,7 +182,7 @@ class Reconciler:
         while True:
             await asyncio.sleep(LINES_SECONDS)
             for slug, session_id in tuple(self._sessions.items()):
-                known = self._monitor.known(slug)
+                known = self.monitor.known(slug)
                 if known is None:
                     continue
                 new = _lines_after(known, self._passed_on.get(slug, since))
@@ -195,7 +192,7 @@ class Reconciler:
                 messages = self._messages(slug, new)
                 try:
                     if messages:
-                        await self._stores.events.append(session_id, messages)
+                        await self.stores.events.append(session_id, messages)
                 except MobvibeError as error:
                     log.warning("the console of %s is not stored: %s", slug, error)
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Coroutine
 from typing import Any, assert_never
 
 from mobvibe_app.status import ServiceName, ServiceStatus
+from mobvibe_app.studio.backend import Backend, View
 from mobvibe_app.studio.changes import (
     Change,
     EventsArrived,
@@ -29,11 +30,10 @@ from mobvibe_app.studio.commands import (
     SubmitPrompt,
     WakePreview,
 )
-from mobvibe_app.studio.connected import Connected, View
 from mobvibe_app.studio.conversations import order_of
 from mobvibe_app.studio.preview_feed import PreviewFeed
 from mobvibe_app.studio.service_rows import is_shown, service_row
-from mobvibe_app.studio.studio import QUIT, RETRY_SECONDS, Studio, ended
+from mobvibe_app.studio.studio import QUIT, RETRY_SECONDS, Studio, cancel_and_wait
 from mobvibe_worker.errors import DatabaseUnreachable, InputError, MobvibeError, StoreError
 from mobvibe_worker.jobs import SessionId
 
@@ -57,7 +57,7 @@ class Feed:
         self._has_trouble = False
         self._turning = asyncio.Lock()
         """Held while what is followed is replaced."""
-        self._looking: asyncio.Task[None] | None = None
+        self._showing: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._following: asyncio.Task[None] | None = None
         self._preview: PreviewFeed | None = None
@@ -68,14 +68,14 @@ class Feed:
         self._studio.attach(self._take)
         if self._person is None:
             self._studio.become_host()
-        self._looking = self._start(self._look(), "feed-look")
+        self._showing = self._start(self._follow_backends(), "feed-backends")
         while (change := await self._changes.get()) is not None:
             yield change
 
     async def close(self) -> None:
         """Detach from the studio, which closes with its last feed."""
-        await ended(self._looking)
-        await self._look_away()
+        await cancel_and_wait(self._showing)
+        await self._stop_showing()
         await self._studio.detach(self._take)
         self._changes.put_nowait(None)
 
@@ -103,7 +103,7 @@ class Feed:
 
     async def _submit(self, command: SubmitPrompt | ReplayDemo) -> None:
         order = order_of(command, self._studio.settings, self._studio.demos)
-        submitted = await self._studio.connected.own.conversations.submit(order)
+        submitted = await self._studio.backend.own.conversations.submit(order)
         if submitted.session_id != self._selected:
             await self._select(submitted.session_id)
         self._wake_preview()
@@ -115,11 +115,11 @@ class Feed:
     async def _select(self, session_id: SessionId) -> None:
         """Show another session: its events from the first, and its preview."""
         async with self._turning:
-            await ended(self._following)
+            await cancel_and_wait(self._following)
             self._show_session(session_id)
 
     async def _cancel(self) -> None:
-        queue = self._studio.connected.stores.queue
+        queue = self._studio.backend.stores.queue
         job_id = await queue.live_job(self._selected) if self._selected else None
         if job_id is None or await queue.cancel(job_id) not in ("cancelled", "processing"):
             self._emit(Noticed("There was no job left to cancel."))
@@ -136,13 +136,13 @@ class Feed:
             await self._preview.open(again=True)
 
     async def _see_as(self, email: str | None) -> None:
-        view = await _view_of(self._studio.connected, email)
+        view = await _view_of(self._studio.backend, email)
         async with self._turning:
-            await self._look_away()
+            await self._stop_showing()
             self._view, self._person = view, view.email
             self._selected, self._overview = None, None
             self._emit(ViewChanged(view.email))
-            self._look_at(view)
+            self._start_showing(view)
         if view.email is None:
             self._studio.become_host()
 
@@ -153,41 +153,41 @@ class Feed:
                 "Go back to your own view first, with My own view in the palette.",
             )
 
-    async def _look(self) -> None:
+    async def _follow_backends(self) -> None:
         """Show what the person selected; after a loss of the database, continue after the last event."""
-        async for connected in self._studio.connections():
+        async for backend in self._studio.backends():
             async with self._turning:
-                await self._look_away()
-            while connected is not None and not await self._is_looking_at(connected):
+                await self._stop_showing()
+            while backend is not None and not await self._try_to_show(backend):
                 await asyncio.sleep(RETRY_SECONDS)
-                if not self._studio.is_current(connected):
+                if not self._studio.is_current(backend):
                     break
 
-    async def _is_looking_at(self, connected: Connected) -> bool:
+    async def _try_to_show(self, backend: Backend) -> bool:
         """Begin to show the person's view if nothing is shown yet. False if another attempt may help."""
         async with self._turning:
             if self._watching is not None:
                 return True
             is_first = self._view is None
             try:
-                self._view = await _view_of(connected, self._person)
+                self._view = await _view_of(backend, self._person)
             except MobvibeError as error:
                 self._trouble(error.message, error.remedy)
                 return not error.is_worth_retrying
             if is_first and self._view.email is not None:
                 self._person = self._view.email
                 self._emit(ViewChanged(self._view.email))
-            self._look_at(self._view)
+            self._start_showing(self._view)
             return True
 
-    def _look_at(self, view: View) -> None:
+    def _start_showing(self, view: View) -> None:
         self._watching = self._start(self._watch(view), "feed-overview")
         if self._selected is not None:
             self._start_following(view, self._selected)
 
-    async def _look_away(self) -> None:
-        await ended(self._watching)
-        await ended(self._following)
+    async def _stop_showing(self) -> None:
+        await cancel_and_wait(self._watching)
+        await cancel_and_wait(self._following)
         self._watching = self._following = None
 
     async def _watch(self, view: View) -> None:
@@ -224,7 +224,7 @@ class Feed:
         self._preview = None
         async with asyncio.TaskGroup() as group:
             if view.email is None:
-                mirror = self._studio.connected.mirror
+                mirror = self._studio.backend.mirror
                 self._preview = PreviewFeed(session_id, mirror, self._emit, self._take_status)
                 group.create_task(self._preview.run())
             async for events in view.follow(session_id, self._last_seq):
@@ -284,6 +284,6 @@ class Feed:
         self._changes.put_nowait(change)
 
 
-async def _view_of(connected: Connected, email: str | None) -> View:
+async def _view_of(backend: Backend, email: str | None) -> View:
     """The view of the person with this email, or of the home's owner. Raises NotFound, StoreError."""
-    return connected.own if email is None else await connected.see_as(email)
+    return backend.own if email is None else await backend.see_as(email)

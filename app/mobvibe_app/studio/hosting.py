@@ -14,7 +14,7 @@ from mobvibe_worker.processes.locks import held
 
 if TYPE_CHECKING:
     from mobvibe_app.environment.environment import Environment
-    from mobvibe_app.studio.connected import Connected
+    from mobvibe_app.studio.backend import Backend
 
 TAKE_OVER_SECONDS = 0.5
 
@@ -28,7 +28,7 @@ class Hosting:
         self.is_host = False
         """The home's worker runs in this program."""
 
-    async def run(self, connected: Connected) -> None:
+    async def run(self, backend: Backend) -> None:
         """Wait until no other client is the host, then do its work until cancelled."""
         self._report(ServiceStatus("worker", "starting"))
         lock = Path(self._environment.settings.home) / "run" / "host.lock"
@@ -37,23 +37,23 @@ class Hosting:
             self.is_host = True
             warming = asyncio.create_task(self._warm())
             try:
-                await self._work(connected)
+                await self._work(backend)
             finally:
                 warming.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await warming
                 self.is_host = False
 
-    async def _work(self, connected: Connected) -> None:
+    async def _work(self, backend: Backend) -> None:
         async with asyncio.TaskGroup() as group:
-            working = group.create_task(connected.worker.run())
-            group.create_task(connected.mirror.run())
-            group.create_task(connected.reconciler.run())
+            working = group.create_task(backend.worker.run())
+            group.create_task(backend.mirror.run())
+            group.create_task(backend.reconciler.run())
             self._report(ServiceStatus("worker", "healthy", "waits for jobs"))
             try:
                 await asyncio.shield(working)
             except asyncio.CancelledError:
-                connected.worker.stop()
+                backend.worker.stop()
                 await working
                 raise
 

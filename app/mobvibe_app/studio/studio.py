@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from mobvibe_app.environment.environment import Environment
     from mobvibe_app.environment.maintenance import Maintenance
     from mobvibe_app.settings import AppSettings
-    from mobvibe_app.studio.connected import Connected
+    from mobvibe_app.studio.backend import Backend
 
-    Connect = Callable[[str, Environment], AbstractAsyncContextManager[Connected]]
+    Connect = Callable[[str, Environment], AbstractAsyncContextManager[Backend]]
 
 log = logging.getLogger(__name__)
 
@@ -54,10 +54,10 @@ class Studio:
         self._environment = environment
         self._connect = connect
         self._stack = AsyncExitStack()
-        self._connected: Connected | None = None
+        self._backend: Backend | None = None
         self._dsn = ""
         self._is_lost = False
-        self._connection_changed = asyncio.Event()
+        self._backend_changed = asyncio.Event()
         self._attached: list[OnChange] = []
         self._statuses: dict[ServiceName, ServiceStatus] = {}
         self._trouble = TroubleChanged(None)
@@ -70,23 +70,23 @@ class Studio:
         self._wants_to_host = False
 
     @property
-    def connected(self) -> Connected:
+    def backend(self) -> Backend:
         """The objects that use the database. Raises InputError while Postgres is still starting."""
-        if self._connected is None:
+        if self._backend is None:
             raise InputError("Postgres is still starting.", "Try again in a moment.")
-        return self._connected
+        return self._backend
 
     @property
     def is_open(self) -> bool:
         """Whether Postgres was reached."""
-        return self._connected is not None
+        return self._backend is not None
 
     @property
     def is_host(self) -> bool:
         """Whether the home's worker runs in this program."""
         return self._hosting.is_host
 
-    async def open(self, on_change: OnChange | None = None, *, as_host: bool = True) -> Connected:
+    async def open(self, on_change: OnChange | None = None, *, as_host: bool = True) -> Backend:
         """Start Postgres, migrate its schema, and become the home's host. Raises MobvibeError if one cannot start."""
         if on_change is not None and on_change not in self._attached:
             self._attached.append(on_change)
@@ -94,24 +94,24 @@ class Studio:
             self.become_host()
         return await self._reconnect()
 
-    async def _reconnect(self) -> Connected:
+    async def _reconnect(self) -> Backend:
         """Start Postgres if it does not run. The objects that use it are replaced only if its address has changed."""
         if self._hosting_ended.is_set():
             await self._end_hosting()
         dsn = await self._environment.start(lambda status: self._report(ServiceChanged(status)))
         await self._environment.migrate(dsn)
-        if self._connected is None or dsn != self._dsn:
+        if self._backend is None or dsn != self._dsn:
             await self._end_hosting()
-            self._connected = None
+            self._backend = None
             await self._stack.aclose()
-            self._connected = await self._stack.enter_async_context(
+            self._backend = await self._stack.enter_async_context(
                 self._connect(dsn, self._environment)
             )
             self._dsn = dsn
         if self._wants_to_host:
             self.become_host()
-        self._change_connection(is_lost=False)
-        return self._connected
+        self._change_backend(is_lost=False)
+        return self._backend
 
     def become_host(self) -> None:
         """Become the home's host as soon as Postgres is reached and no other client is the host. Idempotent."""
@@ -119,8 +119,8 @@ class Studio:
             self._report_status("worker", "waiting", "waits for Postgres")
             self._report_status("preview", "waiting", "starts with the first app")
         self._wants_to_host = True
-        if self._hosting_task is None and self._connected is not None:
-            hosting = self._hosting.run(self._connected)
+        if self._hosting_task is None and self._backend is not None:
+            hosting = self._hosting.run(self._backend)
             self._hosting_task = asyncio.create_task(hosting, name="studio-host")
             self._hosting_task.add_done_callback(lambda _: self._hosting_ended.set())
 
@@ -153,10 +153,10 @@ class Studio:
 
     async def _close(self) -> None:
         keeping, self._keeping = self._keeping, None
-        await ended(keeping)
+        await cancel_and_wait(keeping)
         self._wants_to_host = False
         await self._end_hosting()
-        self._connected = None
+        self._backend = None
         await self._stack.aclose()
         await self._environment.close()
         self._statuses, self._trouble = {}, TroubleChanged(None)
@@ -182,16 +182,16 @@ class Studio:
             if not self._attached:
                 await self._close()
 
-    async def connections(self) -> AsyncIterator[Connected | None]:
+    async def backends(self) -> AsyncIterator[Backend | None]:
         """The objects that use the database, now and after each loss or recovery; None while it is lost."""
         while True:
-            changed = self._connection_changed
-            yield None if self._is_lost else self._connected
+            changed = self._backend_changed
+            yield None if self._is_lost else self._backend
             await changed.wait()
 
-    def is_current(self, connected: Connected) -> bool:
+    def is_current(self, backend: Backend) -> bool:
         """Whether these objects are still in use and Postgres is reachable."""
-        return not self._is_lost and self._connected is connected
+        return not self._is_lost and self._backend is backend
 
     async def _keep_alive(self) -> None:
         """Open the studio and restart what ends by itself, but never what a person stopped."""
@@ -206,7 +206,7 @@ class Studio:
                 why = await self.lost()
                 if loop.time() - since > STEADY_SECONDS:
                     attempts = 0
-                self._change_connection(is_lost=True)
+                self._change_backend(is_lost=True)
                 if isinstance(why, StoppedOnPurpose):
                     for name in ("postgres", "worker", "preview"):
                         self._report_status(name, "stopped")
@@ -248,10 +248,10 @@ class Studio:
                 self._report(TroubleChanged(None))
                 return attempts
 
-    def _change_connection(self, *, is_lost: bool) -> None:
+    def _change_backend(self, *, is_lost: bool) -> None:
         self._is_lost = is_lost
-        self._connection_changed.set()
-        self._connection_changed = asyncio.Event()
+        self._backend_changed.set()
+        self._backend_changed = asyncio.Event()
 
     def _report(self, change: Change) -> None:
         if isinstance(change, ServiceChanged):
@@ -265,8 +265,7 @@ class Studio:
         self._report(ServiceChanged(ServiceStatus(name, state, detail)))
 
 
-async def ended(task: asyncio.Task[None] | None) -> None:
-    """Cancel a task and wait until it is over."""
+async def cancel_and_wait(task: asyncio.Task[None] | None) -> None:
     if task is not None:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

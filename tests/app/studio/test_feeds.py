@@ -19,6 +19,7 @@ from mobvibe_app.preview.address import PreviewAddress
 from mobvibe_app.preview.monitor import PreviewMonitor
 from mobvibe_app.preview.providers.local import PreviewService
 from mobvibe_app.settings import AppSettings, load_settings
+from mobvibe_app.studio.backend import Backend, View
 from mobvibe_app.studio.changes import (
     Change,
     EventsArrived,
@@ -30,11 +31,10 @@ from mobvibe_app.studio.changes import (
     ViewChanged,
 )
 from mobvibe_app.studio.commands import ReplayDemo, SeeAs, SelectSession
-from mobvibe_app.studio.connected import Connected, View
 from mobvibe_app.studio.feed import Feed
 from mobvibe_app.studio.overview import Overview
 from mobvibe_app.studio.studio import Studio
-from mobvibe_app.wiring import _connected, build_environment, build_studio
+from mobvibe_app.wiring import build_environment, build_studio, open_backend
 from mobvibe_worker.errors import DatabaseUnreachable, InputError, ServiceError
 from mobvibe_worker.events import Message
 from mobvibe_worker.jobs import LOCAL_OWNER, Platform, SessionId
@@ -42,7 +42,7 @@ from mobvibe_worker.store.seed import seed
 from support.polling import until
 from support.postgres.database import claimed
 
-Connect = Callable[[str, Environment], AbstractAsyncContextManager[Connected]]
+Connect = Callable[[str, Environment], AbstractAsyncContextManager[Backend]]
 
 
 class Client:
@@ -104,20 +104,20 @@ async def studio_connecting(settings: AppSettings, connect: Connect) -> AsyncIte
 
 
 def studio_seeing(
-    settings: AppSettings, see_as: Callable[[Connected, str], Awaitable[View]]
+    settings: AppSettings, see_as: Callable[[Backend, str], Awaitable[View]]
 ) -> AbstractAsyncContextManager[Studio]:
     """A studio whose other views come from `see_as`."""
 
     @asynccontextmanager
-    async def connect(dsn: str, environment: Environment) -> AsyncIterator[Connected]:
-        async with _connected(settings, True, dsn, environment) as connected:
-            yield replace(connected, see_as=partial(see_as, connected))
+    async def connect(dsn: str, environment: Environment) -> AsyncIterator[Backend]:
+        async with open_backend(settings, True, dsn, environment) as backend:
+            yield replace(backend, see_as=partial(see_as, backend))
 
     return studio_connecting(settings, connect)
 
 
 async def _two_sessions(studio: Studio) -> tuple[SessionId, SessionId]:
-    stores = studio.connected.stores
+    stores = studio.backend.stores
     sessions = []
     for name in ("Heron", "Osprey"):
         project = await stores.projects.create(LOCAL_OWNER, name, 54)
@@ -154,7 +154,7 @@ async def test_two_feeds_of_one_studio_have_their_own_selection_person_and_end(
     await second.feed.close()
     await late.feed.close()
     await asyncio.gather(second.reading, late.reading)
-    await studio.connected.stores.events.append(heron, [Message("still here")])
+    await studio.backend.stores.events.append(heron, [Message("still here")])
     await until(lambda: first.texts()[-1:] == ["still here"], 20)
     await first.feed.close()
     await first.reading
@@ -177,7 +177,7 @@ async def test_a_moved_head_opens_the_preview_of_the_selected_session(
 
     client = Client(studio)
     await until(lambda: studio.is_open, 20)
-    mirror, stores = studio.connected.mirror, studio.connected.stores
+    mirror, stores = studio.backend.mirror, studio.backend.stores
     mirror.serve_folder, mirror.monitor = serve, PreviewMonitor(previews)
     heron, _ = await _two_sessions(studio)
     await stores.queue.enqueue(heron, "a heron")
@@ -197,10 +197,10 @@ async def test_a_moved_head_opens_the_preview_of_the_selected_session(
 async def test_a_view_that_cannot_be_read_at_first_is_shown_later(settings: AppSettings) -> None:
     faults = [DatabaseUnreachable()]
 
-    async def see_as(connected: Connected, email: str) -> View:
+    async def see_as(backend: Backend, email: str) -> View:
         if faults:
             raise faults.pop()
-        return await connected.see_as(email)
+        return await backend.see_as(email)
 
     async with studio_seeing(settings, see_as) as studio:
         client = Client(studio, "grace@example.com")
@@ -219,17 +219,17 @@ async def test_only_the_session_chosen_while_a_view_opens_is_followed(
             on_change(newest)
             await asyncio.Event().wait()
 
-    async def see_as(connected: Connected, email: str) -> View:
-        own = connected.own.overview
+    async def see_as(backend: Backend, email: str) -> View:
+        own = backend.own.overview
         return replace(
-            connected.own, email=email, overview=Immediate(own.stores, own.listener, own.owner)
+            backend.own, email=email, overview=Immediate(own.stores, own.listener, own.owner)
         )
 
     async with studio_seeing(settings, see_as) as studio:
         client = Client(studio)
         await until(lambda: studio.is_open, 20)
         heron, osprey = await _two_sessions(studio)
-        newest = await studio.connected.own.overview.read()
+        newest = await studio.backend.own.overview.read()
         await client.feed.do(SelectSession(heron))
         await client.feed.do(SeeAs("grace@example.com"))
         client.seen.clear()
@@ -251,7 +251,7 @@ async def test_a_studio_opens_again_for_the_next_feed(studio: Studio) -> None:
         client = Client(studio)
         await until(lambda: studio.is_open, 20)
         heron, _ = await _two_sessions(studio)
-        await studio.connected.stores.events.append(heron, [Message(text)])
+        await studio.backend.stores.events.append(heron, [Message(text)])
         await client.feed.do(SelectSession(heron))
         await until(partial(ends_with, client, text), 20)
         assert client.services() >= {"postgres", "worker"}
@@ -288,11 +288,11 @@ async def test_a_feed_opened_after_a_failed_start_starts_the_studio_again(
     faults = [ServiceError("It cannot start.")]
 
     @asynccontextmanager
-    async def connect(dsn: str, environment: Environment) -> AsyncIterator[Connected]:
+    async def connect(dsn: str, environment: Environment) -> AsyncIterator[Backend]:
         if faults:
             raise faults.pop()
-        async with _connected(settings, True, dsn, environment) as connected:
-            yield connected
+        async with open_backend(settings, True, dsn, environment) as backend:
+            yield backend
 
     async with studio_connecting(settings, connect) as studio:
         first = Client(studio)

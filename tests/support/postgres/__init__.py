@@ -1,1 +1,1 @@
-"""Servers, databases, clocks and proxies for tests on a real Postgres."""
+"""Clusters, databases, clocks and proxies for tests on a real Postgres."""

@@ -1,4 +1,4 @@
-"""Makes a database refuse some events."""
+"""A database that refuses some events, for tests of what happens then."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _REFUSE = """
 create sequence refusals;
 create function refuse_some() returns trigger language plpgsql as $$
 begin
-  -- A sequence keeps its value even if the transaction is rolled back.
+  -- What is taken of a sequence stays taken, also by who is refused.
   if {which} and nextval('public.refusals') <= {times} then
     raise exception 'no room for that';
   end if;
@@ -21,5 +21,5 @@ create trigger refuse_some before insert on public.session_events
 
 
 async def refuse_events(pool: Pool, which: str, *, times: int = 1_000_000) -> None:
-    """Refuse the next `times` events for which `which`, an SQL condition over `new`, is true."""
+    """From now on the first `times` events for which `which` (SQL over `new`) holds end their transaction."""
     await pool.execute(_REFUSE.format(which=which, times=times))

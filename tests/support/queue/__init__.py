@@ -1,1 +1,1 @@
-"""A plain model of the queue, chaos runs, and workers that tests may kill."""
+"""The model of the queue, the chaos runs, and workers to kill."""

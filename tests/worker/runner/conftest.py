@@ -1,4 +1,4 @@
-"""The databases, programs and SDKs that the runner's tests share."""
+"""Tests of the runner: real workers as processes, on a database of their own, and prepared SDKs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A claim whose reply was lost runs soon, and no job runs twice."""
+"""Connections cut between commit and answer: a claim whose reply was lost runs soon, and nothing runs twice."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from support.postgres.database import new_session
 from support.working import Endless, at_work, complete, until_status
 
 LEASE_SECONDS = 60.0
-"""Longer than a test may take, so waiting for a lease to expire fails."""
+"""Longer than any test may take: who waits for a lease fails."""
 
 
 @asynccontextmanager
-async def behind_the_proxy(
+async def at_a_distance(
     database_url: str, proxied_url: str, run_attempt: RunAttempt, *, slots: int
 ) -> AsyncIterator[Worker]:
-    """Run a worker whose statements go through the proxy and whose notifications do not."""
+    """A worker whose statements go through the proxy; notifications come to it directly."""
     pool = await open_pool(proxied_url, size=6)
     try:
         async with (
@@ -44,7 +44,7 @@ async def behind_the_proxy(
         await pool.close()
 
 
-async def test_a_claim_whose_reply_was_lost_runs_soon_and_costs_no_retry(
+async def test_a_claim_whose_answer_was_lost_runs_soon_and_counts_no_attempt(
     database_url: str, pool: Pool
 ) -> None:
     queue, work = JobQueue(pool), Endless()
@@ -53,22 +53,22 @@ async def test_a_claim_whose_reply_was_lost_runs_soon_and_costs_no_retry(
     proxy = CuttingProxy(lambda answer: job_id.bytes in answer and next(answers) == 0)
     async with (
         proxy.before(database_url) as proxied,
-        behind_the_proxy(database_url, proxied, work, slots=2),
+        at_a_distance(database_url, proxied, work, slots=2),
     ):
-        await until(lambda: proxy.cut == 1, 10, "the reply to the claim is lost")
+        await until(lambda: proxy.cut == 1, 10, "the answer to the claim is lost")
         await until(lambda: bool(work.started), 10, "it runs")
         found = await queue.get(job_id)
         assert (found.status, found.attempt, found.retry_count) == ("processing", 2, 0)
-        assert work.started[0].attempt.number == 2, "the server executed the first claim"
+        assert work.started[0].attempt.number == 2, "the first claim was done"
 
 
-async def test_a_claim_executed_later_is_released_and_running_jobs_are_left_alone(
+async def test_a_claim_that_is_done_later_is_found_too_and_what_runs_is_left_alone(
     database_url: str, pool: Pool
 ) -> None:
-    """A server finishes its statement even if the client has disconnected, however long it takes."""
+    """A server whose client is gone goes on with its statement, for as long as it takes."""
     queue, work = JobQueue(pool), Endless()
     running = await queue.enqueue(await new_session(pool), "this one runs")
-    async with behind_the_proxy(database_url, database_url, work, slots=1) as worker:
+    async with at_a_distance(database_url, database_url, work, slots=1) as worker:
         await until(lambda: bool(work.started), 10, "one runs")
         other = await queue.enqueue(await new_session(pool, "Two"), "another app")
         worker.claimer.lost.suspect()
@@ -82,7 +82,9 @@ async def test_a_claim_executed_later_is_released_and_running_jobs_are_left_alon
         assert (await queue.get(running)).status == "processing"
 
 
-async def test_a_claim_whose_reply_is_only_late_is_not_lost(database_url: str, pool: Pool) -> None:
+async def test_a_claim_whose_answer_is_only_late_is_no_lost_one(
+    database_url: str, pool: Pool
+) -> None:
     queue, work = JobQueue(pool), Endless()
     job_id = await queue.enqueue(await new_session(pool), "an app")
     answers: list[bytes] = []
@@ -95,24 +97,26 @@ async def test_a_claim_whose_reply_is_only_late_is_not_lost(database_url: str, p
     proxy = CuttingProxy(holds=is_first)
     async with (
         proxy.before(database_url) as proxied,
-        behind_the_proxy(database_url, proxied, work, slots=2) as worker,
+        at_a_distance(database_url, proxied, work, slots=2) as worker,
     ):
         await until(lambda: proxy.held == 1, 10, "the job is claimed, the answer under way")
         worker.claimer.lost.suspect()
         proxy.may_pass.set()
-        await until(lambda: len(answers) > 1, 10, "the worker sees that it holds the job")
+        await until(lambda: len(answers) > 1, 10, "it is seen that the job is held")
         found = await queue.get(job_id)
         assert (found.status, found.attempt) == ("processing", 1)
         assert [each.attempt.number for each in work.started] == [1]
 
 
-async def test_jobs_claimed_after_the_stop_are_handed_back(database_url: str, pool: Pool) -> None:
+async def test_what_a_claim_brings_after_the_stop_is_handed_back(
+    database_url: str, pool: Pool
+) -> None:
     queue, work = JobQueue(pool), Endless()
     job_id = await queue.enqueue(await new_session(pool), "an app")
     proxy = CuttingProxy(holds=lambda answer: job_id.bytes in answer)
     async with (
         proxy.before(database_url) as proxied,
-        behind_the_proxy(database_url, proxied, work, slots=2) as worker,
+        at_a_distance(database_url, proxied, work, slots=2) as worker,
     ):
         await until(lambda: proxy.held == 1, 10, "the job is claimed, the answer under way")
         worker.stop()
@@ -122,29 +126,29 @@ async def test_jobs_claimed_after_the_stop_are_handed_back(database_url: str, po
     assert (found.attempt, found.retry_count, work.started) == (1, 0, [])
 
 
-async def test_jobs_that_cannot_be_handed_back_in_time_are_handed_back_at_the_end(
+async def test_what_cannot_be_handed_back_in_time_is_handed_back_at_the_end(
     database_url: str, pool: Pool
 ) -> None:
-    """The project is locked for longer than a stopping worker waits for its last claim."""
+    """The project is locked for longer than a worker that stops waits for its last claim."""
     queue, work = JobQueue(pool), Endless()
     job_id = await queue.enqueue(await new_session(pool), "an app")
     proxy = CuttingProxy(holds=lambda answer: job_id.bytes in answer)
     async with (
         proxy.before(database_url) as proxied,
-        behind_the_proxy(database_url, proxied, work, slots=2) as worker,
+        at_a_distance(database_url, proxied, work, slots=2) as worker,
     ):
         await until(lambda: proxy.held == 1, 10, "the job is claimed, the answer under way")
         async with pool.acquire() as person, person.transaction():
             await person.execute("select from projects for no key update")
             worker.stop()
             proxy.may_pass.set()
-            await until(lambda: worker.claimer.lost.are_suspected, 20, "the worker stops waiting")
+            await until(lambda: worker.claimer.lost.are_suspected, 20, "it gave up waiting")
         await until_status(pool, job_id, "pending")
     found = await queue.get(job_id)
     assert (found.attempt, found.retry_count, work.started) == (1, 0, [])
 
 
-async def test_every_job_runs_once_and_in_order_however_many_replies_are_lost(
+async def test_however_many_answers_are_lost_every_job_runs_once_and_in_order(
     database_url: str, pool: Pool
 ) -> None:
     queue = JobQueue(pool)
@@ -154,7 +158,7 @@ async def test_every_job_runs_once_and_in_order_however_many_replies_are_lost(
     answers = itertools.count(1)
 
     def is_cut(answer: bytes) -> bool:
-        """Whether to cut this answer: every twelfth of those that carry a job, starting with a claim."""
+        """Of the answers that carry a job, some; the first ones are no others than claims."""
         return any(job.bytes in answer for job in ids) and next(answers) % 12 == 1
 
     async def work(running: RunningJob) -> None:
@@ -164,7 +168,7 @@ async def test_every_job_runs_once_and_in_order_however_many_replies_are_lost(
     proxy = CuttingProxy(is_cut)
     async with (
         proxy.before(database_url) as proxied,
-        behind_the_proxy(database_url, proxied, work, slots=4) as worker,
+        at_a_distance(database_url, proxied, work, slots=4) as worker,
     ):
         await until(lambda: worker.tally.outcomes["completed"] == 150, 45, "all are done")
     assert proxy.cut > 3
@@ -172,4 +176,4 @@ async def test_every_job_runs_once_and_in_order_however_many_replies_are_lost(
     rows = await pool.fetch("select status, retry_count, attempt > 1 from coding_jobs")
     reported = Counter(map(tuple, rows))
     assert {(status, retries) for status, retries, _ in reported} == {("completed", 0)}
-    assert reported["completed", 0, True] > 0, "some claims must be lost"
+    assert reported["completed", 0, True] > 0, "some claims were lost"

@@ -55,7 +55,7 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
-class Connected:
+class Backend:
     """The objects that use the database."""
 
     stores: Stores
