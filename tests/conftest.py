@@ -16,9 +16,9 @@ from mobvibe_app.postgres.embedded import EmbeddedPostgres
 from mobvibe_app.supervisor.client import Supervisor
 from mobvibe_worker.home import Home
 from support.containers.engine import engine as engine
-from support.containers.engine import engine_of_tests as engine_of_tests
+from support.containers.engine import shared_engine as shared_engine
 from support.polling import patient
-from support.postgres.clusters import ClusterOfOurs, debian_15, running
+from support.postgres.clusters import OwnCluster, debian_15, running
 
 _OURS = ("MOBVIBE_", "ANTHROPIC_", "PG")
 _NAMES = ("DATABASE_URL", "DIRECT_URL", "DOCKER_HOST", "POLL_INTERVAL_MS", "MONITOR_INTERVAL_MS")
@@ -93,7 +93,7 @@ async def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIter
         return
     if os.environ.get("MOBVIBE_TEST_POSTGRES") == "15":
         folder = tmp_path_factory.mktemp("postgres-15")
-        async with running(ClusterOfOurs(debian_15(), folder, fsync="off")) as cluster:
+        async with running(OwnCluster(debian_15(), folder, fsync="off")) as cluster:
             yield cluster.url()
         return
     home = Home(tmp_path_factory.mktemp("postgres"))

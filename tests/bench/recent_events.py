@@ -15,7 +15,7 @@ import asyncpg
 
 from mobvibe_worker.store.schema.migrations import MigrationRunner
 from support.containers.volumes import Volume, seed_volume, session_at, user_at
-from support.postgres.clusters import ClusterOfOurs, embedded_18, running
+from support.postgres.clusters import OwnCluster, embedded_18, running
 
 TARGET_MS = 20.0
 _RECENT = "select * from public.session_events where session_id = $1 order by seq desc limit 50"
@@ -38,7 +38,7 @@ async def measure(volume: Volume, rounds: int) -> bool:
     """Print a table; whether the target is kept."""
     with tempfile.TemporaryDirectory(prefix="mobvibe-bench-") as folder:
         settings = {"fsync": "off", "shared_buffers": "512MB", "max_wal_size": "4GB"}
-        async with running(ClusterOfOurs(embedded_18(), Path(folder), **settings)) as cluster:
+        async with running(OwnCluster(embedded_18(), Path(folder), **settings)) as cluster:
             await MigrationRunner(cluster.url("postgres")).migrate()
             connection = await asyncpg.connect(cluster.url("postgres"))
             started = time.monotonic()

@@ -83,7 +83,7 @@ async def ready(home: Path) -> str:
     """Program start to a migrated Postgres that answers, then down again."""
     started = time.monotonic()
     program = await run_program(home, "db", "migrate")
-    assert program.process.returncode == 0, program.said
+    assert program.process.returncode == 0, program.output
     return f"{time.monotonic() - started:.2f}"
 
 
@@ -93,7 +93,7 @@ async def build(home: Path, demo: str, *, pace: str) -> tuple[float, float]:
     program = await Program.start(
         home, "run", "--demo", demo, "--json", env={"MOBVIBE_DEMO_PACE": pace}
     )
-    assert (await program.result())["status"] == "completed", program.said
+    assert (await program.result())["status"] == "completed", program.output
     seconds = time.monotonic() - started
     await program.ended()
     times = [datetime.fromisoformat(event["created_at"]) for event in program.events]

@@ -15,7 +15,7 @@ from mobvibe_worker.store.connection.pool import open_pool
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.schema.migrations import MigrationRunner
 from support.polling import patient
-from support.postgres.clusters import ClusterOfOurs, running
+from support.postgres.clusters import OwnCluster, running
 from support.postgres.database import new_session
 
 BALLAST_BYTES = 100_000_000
@@ -30,7 +30,7 @@ async def test_full_said_reads_go_on_and_it_recovers(
     """The tables' disk. If the disk of the write-ahead log is full too, Postgres ends and must be started again."""
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(BALLAST_BYTES))
-    server = ClusterOfOurs(programs, small_disk / "cluster")
+    server = OwnCluster(programs, small_disk / "cluster")
     async with running(server, tmp_path / "wal") as cluster:
         await cluster.run_sql("create database chaos")
         url = cluster.url("chaos")
@@ -81,7 +81,7 @@ async def test_a_server_that_ended_for_lack_of_space_keeps_what_it_acknowledged(
     """With its WAL on the full disk Postgres ends; started again with space, it has every acknowledged event."""
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(BALLAST_BYTES))
-    async with running(ClusterOfOurs(programs, small_disk / "cluster")) as cluster:
+    async with running(OwnCluster(programs, small_disk / "cluster")) as cluster:
         await cluster.run_sql("create database chaos")
         await MigrationRunner(cluster.url("chaos")).migrate()
         pool = await open_pool(cluster.url("chaos"), size=2)

@@ -18,7 +18,7 @@ from mobvibe_worker.store.connection.pool import open_pool
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.schema.migrations import MigrationRunner
 from support.polling import patient, within
-from support.postgres.clusters import ClusterOfOurs, running
+from support.postgres.clusters import OwnCluster, running
 from support.postgres.database import new_session
 
 WRITERS, KILLS = 20, 3
@@ -67,7 +67,7 @@ async def _seconds_until_healthy(pool: Pool) -> float:
 
 
 async def test_nothing_acknowledged_is_lost(programs: Path, tmp_path: Path) -> None:
-    async with running(ClusterOfOurs(programs, tmp_path / "cluster")) as cluster:
+    async with running(OwnCluster(programs, tmp_path / "cluster")) as cluster:
         await cluster.run_sql("create database chaos")
         url = cluster.url("chaos")
         await MigrationRunner(url).migrate()

@@ -22,7 +22,7 @@ from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.schema.migrations import MigrationRunner
 from mobvibe_worker.store.stores import Stores
 from support.polling import within
-from support.postgres.clusters import ClusterOfOurs, running
+from support.postgres.clusters import OwnCluster, running
 from support.postgres.database import new_session
 from support.queue.chaos import Workers
 from support.queue.chaos_worker import LONG_PROMPT
@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 @pytest_asyncio.fixture
 async def url(programs: Path, tmp_path: Path) -> AsyncIterator[str]:
     """A migrated database on a durable server of its own."""
-    async with running(ClusterOfOurs(programs, tmp_path / "cluster")) as cluster:
+    async with running(OwnCluster(programs, tmp_path / "cluster")) as cluster:
         await cluster.run_sql("create database chaos")
         await MigrationRunner(cluster.url("chaos")).migrate()
         yield cluster.url("chaos")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mobvibe_worker.store.schema.migrations import MigrationRunner
-from support.postgres.clusters import ClusterOfOurs, running
+from support.postgres.clusters import OwnCluster, running
 from support.queue.histories import check_against_the_model
 
 EXAMPLES, STEPS = 150, 120
@@ -17,7 +17,7 @@ EXAMPLES, STEPS = 150, 120
 @pytest.mark.chaos
 @pytest.mark.timeout(1800)
 async def test_long_histories(programs: Path, tmp_path: Path) -> None:
-    async with running(ClusterOfOurs(programs, tmp_path / "cluster", fsync="off")) as cluster:
+    async with running(OwnCluster(programs, tmp_path / "cluster", fsync="off")) as cluster:
         await cluster.run_sql("create database chaos")
         await MigrationRunner(cluster.url("chaos")).migrate()
         url = cluster.url("chaos")

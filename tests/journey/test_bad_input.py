@@ -61,10 +61,10 @@ async def test_bad_arguments_are_refused_with_what_to_do_next(
     tmp_path: Path, arguments: tuple[str, ...], code: int, message: str
 ) -> None:
     program = await run_program(tmp_path / "home", *arguments)
-    assert program.process.returncode == code, program.said
-    assert message in program.said
-    assert "Traceback" not in program.said
-    assert SECRET not in program.said
+    assert program.process.returncode == code, program.output
+    assert message in program.output
+    assert "Traceback" not in program.output
+    assert SECRET not in program.output
 
 
 async def test_a_json_run_that_cannot_start_still_ends_with_one_result(tmp_path: Path) -> None:
@@ -86,8 +86,8 @@ async def test_an_unknown_project_job_session_or_version_is_refused(tmp_path: Pa
             (("db", "rollback", "--to", "99"), "There is no version 99"),
         ):
             program = await run_program(home.root, *arguments)
-            assert program.process.returncode == 2, program.said
-            assert message in program.said
+            assert program.process.returncode == 2, program.output
+            assert message in program.output
 
 
 async def test_a_fixed_port_that_is_taken_names_its_holder(tmp_path: Path, taken_port: int) -> None:
@@ -95,8 +95,8 @@ async def test_a_fixed_port_that_is_taken_names_its_holder(tmp_path: Path, taken
         tmp_path / "home", "db", "status", "--postgres-port", str(taken_port)
     )
     assert program.process.returncode == 3
-    assert str(taken_port) in program.said
-    assert "taken by" in program.said
+    assert str(taken_port) in program.output
+    assert "taken by" in program.output
 
 
 async def test_a_schema_newer_than_the_program_is_refused(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ async def test_a_schema_newer_than_the_program_is_refused(tmp_path: Path) -> Non
         await connection.close()
         program = await run_program(home.root, "run", "--demo", "pomodoro", "--json")
     assert program.process.returncode == 3
-    assert "Upgrade mobvibe-tui" in program.said
+    assert "Upgrade mobvibe-tui" in program.output
     assert (await program.result())["status"] == "failed"
 
 

@@ -71,5 +71,5 @@ async def test_a_run_whose_environment_is_stopped_fails_without_a_traceback(home
     assert await program.ended(120) == 3
     result = await program.result()
     assert result["status"] == "failed"
-    assert "Traceback" not in program.said
+    assert "Traceback" not in program.output
     await until(lambda: not processes_of(home), 60, "nothing is left running")

@@ -30,7 +30,7 @@ async def test_a_demo_reaches_a_phone_and_down_all_leaves_nothing(
         home.root, "run", "--demo", "tip-splitter", "--keep", "--json", *docker_only, env=images
     )
     result = await first.result()
-    assert result["status"] == "completed", first.said
+    assert result["status"] == "completed", first.output
     assert result["checks"]["green"] is True and result["checks"]["sandboxed"] is True
     phone = Phone(result["url"])
     assert b"Split the bill, keep the friends." in await phone.bundle()
@@ -48,12 +48,12 @@ async def test_a_demo_reaches_a_phone_and_down_all_leaves_nothing(
     ports = {service["facts"]["port"] for service in services}
     assert urlsplit(result["url"]).port in ports
     logs = await run_program(home.root, "logs", f"preview-{result['project']}")
-    assert "Bundled" in logs.said
+    assert "Bundled" in logs.output
 
     # --keep serves the app until the environment stops.
     home_id = Choices(home.choices).get("home_id")
     down = await run_program(home.root, "down", "--all", "--json", env=images)
-    assert down.process.returncode == 0, down.said
+    assert down.process.returncode == 0, down.output
     assert await first.ended(60) == 3
     assert engine.labelled(home_id) == ()
     assert all(down.objects[0]["removed"][kind] for kind in ("networks", "volumes", "images"))
@@ -74,11 +74,11 @@ async def test_an_unreachable_engine_is_an_error_and_not_an_empty_database(
     home = Home(tmp_path / "home")
     images = {"MOBVIBE_POSTGRES_IMAGE": POSTGRES_IMAGE}
     made = await run_program(home.root, "db", "migrate", "--postgres", "docker", env=images)
-    assert made.process.returncode == 0, made.said
+    assert made.process.returncode == 0, made.output
     unreachable = {**images, "DOCKER_HOST": "unix:///nowhere/docker.sock"}
     refused = await run_program(home.root, "db", "status", env=unreachable)
     assert refused.process.returncode == 3
-    assert "No Docker engine answers" in refused.said and "Start Docker" in refused.said
+    assert "No Docker engine answers" in refused.output and "Start Docker" in refused.output
     back = await run_program(home.root, "db", "status", "--json", env=images)
-    assert all(one["migration"]["state"] == "applied" for one in back.objects), back.said
+    assert all(one["migration"]["state"] == "applied" for one in back.objects), back.output
     assert (await run_program(home.root, "down", "--all", env=images)).process.returncode == 0

@@ -44,7 +44,7 @@ async def test_a_demo_reaches_a_phone_and_a_second_demo_changes_the_app_live(hom
         await phone.sees(CHANGED_TEXT)
 
     seen = "opened the app: bundle"
-    await until(lambda: any(seen in line for line in first.words), 20, seen)
+    await until(lambda: any(seen in line for line in first.lines), 20, seen)
     assert first.process.returncode is None, "--keep must continue to serve the app"
     assert await first.interrupt() == 0
     await until(lambda: not processes_of(home), 60, "nothing is left running")

@@ -62,5 +62,5 @@ async def _until_completed(pool: Pool, job: JobId, worker: Program) -> None:
         if row is not None and row["status"] == "completed":
             return
         assert row is not None and row["status"] != "failed", row
-        assert time.monotonic() < deadline and worker.process.returncode is None, worker.said
+        assert time.monotonic() < deadline and worker.process.returncode is None, worker.output
         await asyncio.sleep(0.2)

@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from mobvibe_worker.store.schema.migrations import MigrationRunner
 from support.containers.volumes import Volume, seed_volume, session_at, user_at
-from support.postgres.clusters import ClusterOfOurs
+from support.postgres.clusters import OwnCluster
 from support.postgres.kinds import prepare
 
 MILLISECONDS = 10.0
@@ -108,14 +108,14 @@ OF_A_USER = {
 
 
 @pytest.fixture(scope="module", params=["server_15", "server_18"])
-def server(request: pytest.FixtureRequest) -> ClusterOfOurs:
+def server(request: pytest.FixtureRequest) -> OwnCluster:
     """PostgreSQL 15 and 18."""
-    found: ClusterOfOurs = request.getfixturevalue(request.param)
+    found: OwnCluster = request.getfixturevalue(request.param)
     return found
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def full_url(server: ClusterOfOurs) -> AsyncIterator[str]:
+async def full_url(server: OwnCluster) -> AsyncIterator[str]:
     """A database with 1,000 users, 10,000 sessions, 100,000 events and 100,000 finished jobs."""
     database = await prepare(server, "plain")
     await MigrationRunner(database.url).migrate()

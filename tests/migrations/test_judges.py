@@ -10,7 +10,7 @@ import pytest
 
 from mobvibe_worker.store.schema.migration_files import migrations_folder
 from mobvibe_worker.store.schema.migrations import MigrationRunner
-from support.postgres.clusters import ClusterOfOurs
+from support.postgres.clusters import OwnCluster
 from support.postgres.judges import dblint, plpgsql_findings, squawk
 from support.postgres.kinds import PreparedDatabase, prepare
 
@@ -25,8 +25,8 @@ async def _without_theirs(database: PreparedDatabase) -> None:
 
 async def test_supabases_lints_find_nothing(migrated: PreparedDatabase, tmp_path: Path) -> None:
     await _without_theirs(migrated)
-    code, said = await dblint(migrated.administrator_url, tmp_path)
-    assert (code, "splinter/" in said) == (0, False), said
+    code, output = await dblint(migrated.administrator_url, tmp_path)
+    assert (code, "splinter/" in output) == (0, False), output
 
     await migrated.server.run_sql(
         "create table public.naked (id int primary key);"
@@ -35,27 +35,27 @@ async def test_supabases_lints_find_nothing(migrated: PreparedDatabase, tmp_path
         " create index once_more_idx on public.projects (user_id)",
         migrated.name,
     )
-    code, said = await dblint(migrated.administrator_url, tmp_path)
+    code, output = await dblint(migrated.administrator_url, tmp_path)
     assert code != 0
-    assert "rlsDisabledInPublic" in said and "duplicateIndex" in said
+    assert "rlsDisabledInPublic" in output and "duplicateIndex" in output
 
 
 async def test_squawk_finds_nothing(tmp_path: Path) -> None:
     files = sorted(migrations_folder().glob("*.sql"))
-    code, said = await squawk(*files)
-    assert code == 0 and f"0 issues in {len(files) // 2} files" in said, said
+    code, output = await squawk(*files)
+    assert code == 0 and f"0 issues in {len(files) // 2} files" in output, output
 
     planted = tmp_path / "0099_planted.sql"
     planted.write_text(
         "alter table public.projects add column size text not null;"
         " alter table public.projects rename column name to title;\n"
     )
-    code, said = await squawk(planted)
+    code, output = await squawk(planted)
     assert code != 0
-    assert "adding-required-field" in said and "renaming-column" in said
+    assert "adding-required-field" in output and "renaming-column" in output
 
 
-async def test_plpgsql_check_finds_nothing(server_15: ClusterOfOurs) -> None:
+async def test_plpgsql_check_finds_nothing(server_15: OwnCluster) -> None:
     database = await prepare(server_15, "plain-15")
     await MigrationRunner(database.url).migrate()
     await _without_theirs(database)

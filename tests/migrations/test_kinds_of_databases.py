@@ -11,14 +11,14 @@ import pytest
 from mobvibe_worker.jobs import LOCAL_OWNER
 from mobvibe_worker.store.schema.migration_files import migrations_folder, read_migrations
 from mobvibe_worker.store.schema.migrations import MigrationRunner
-from support.postgres.clusters import ClusterOfOurs
+from support.postgres.clusters import OwnCluster
 from support.postgres.kinds import PreparedDatabase, prepare
 from support.postgres.schema_print import schema_lines
 
 FILES = [file.version for file in read_migrations(migrations_folder())]
 
 
-async def test_eight_databases_of_one_server_at_once(kind: tuple[str, ClusterOfOurs]) -> None:
+async def test_eight_databases_of_one_server_at_once(kind: tuple[str, OwnCluster]) -> None:
     """Creating a role that exists already does not fail. Runs first, as roles belong to the server and stay."""
     name, server = kind
     databases = [await prepare(server, name) for _ in range(8)]
@@ -57,7 +57,7 @@ async def test_up_again_down_up_leaves_the_same_and_down_only_what_was_there(
     ids=["nothing", "another function", "uid", "users"],
 )
 async def test_of_a_schema_auth_that_lacks_something_only_that_is_made_and_taken_back(
-    server_15: ClusterOfOurs, theirs: str
+    server_15: OwnCluster, theirs: str
 ) -> None:
     database = await prepare(server_15, "plain-15")
     await server_15.run_sql(f"create schema auth; {theirs}", database.name)
@@ -76,14 +76,14 @@ async def test_of_a_schema_auth_that_lacks_something_only_that_is_made_and_taken
 
 
 @pytest.fixture(params=["server_15", "server_18"])
-def server(request: pytest.FixtureRequest) -> ClusterOfOurs:
+def server(request: pytest.FixtureRequest) -> OwnCluster:
     """PostgreSQL 15 and 18."""
-    found: ClusterOfOurs = request.getfixturevalue(request.param)
+    found: OwnCluster = request.getfixturevalue(request.param)
     return found
 
 
 async def test_a_publication_for_all_tables_is_left_alone_and_a_lost_one_is_not_missed(
-    server: ClusterOfOurs,
+    server: OwnCluster,
 ) -> None:
     prepared = await prepare(server, "plain")
     owner = prepared.administrator_url

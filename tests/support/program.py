@@ -23,7 +23,7 @@ class Program:
 
     process: asyncio.subprocess.Process
     objects: list[dict[str, Any]] = field(default_factory=list)
-    words: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
     _readers: list[asyncio.Task[None]] = field(default_factory=list)
 
     @classmethod
@@ -55,7 +55,7 @@ class Program:
     async def _read(self, stream: asyncio.StreamReader, *, is_stdout: bool) -> None:
         async for line in stream:
             text = line.decode()
-            self.words.append(text.rstrip("\n"))
+            self.lines.append(text.rstrip("\n"))
             if is_stdout and text.startswith("{"):
                 self.objects.append(json.loads(text))
 
@@ -84,17 +84,17 @@ class Program:
         try:
             async with within(seconds):
                 while (found := look()) is None:
-                    assert self.process.returncode is None, self.said
+                    assert self.process.returncode is None, self.output
                     await asyncio.sleep(0.05)
         except TimeoutError:
-            raise AssertionError(f"not within {seconds} s:\n{self.said}") from None
+            raise AssertionError(f"not within {seconds} s:\n{self.output}") from None
         assert isinstance(found, dict)
         return found
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         """The end of everything it printed."""
-        return "\n".join(self.words)[-4000:]
+        return "\n".join(self.lines)[-4000:]
 
     async def ended(self, seconds: float = START_SECONDS) -> int:
         """Wait for its end. Returns the exit code."""

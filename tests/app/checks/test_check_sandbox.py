@@ -25,8 +25,8 @@ from mobvibe_worker.toolchain.checks import ProjectChecker
 from mobvibe_worker.toolchain.sandbox import StagedCommands
 from mobvibe_worker.toolchain.starter import Starter
 from mobvibe_worker.toolchain.type_check import check_types
-from support.containers.engine import EngineOfTests
-from support.containers.expo_images import kept_image
+from support.containers.engine import SharedEngine
+from support.containers.expo_images import cached_image
 from support.expo import ExpoSdk
 from support.expo import expo_sdk as expo_sdk
 from support.polling import patient, until
@@ -37,7 +37,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.expo, pytest.mark.timeout(900)]
 @pytest.fixture
 async def image(engine: DockerEngine, expo_sdk: ExpoSdk) -> AsyncIterator[CheckImage]:
     """The Expo image for a new home. The test fails if a container of that home is left."""
-    tag = await kept_image(engine, expo_sdk)
+    tag = await cached_image(engine, expo_sdk)
     home_id = secrets.token_hex(4)
     yield CheckImage(engine, home_id, tag)
     left = engine.labelled(home_id)
@@ -216,17 +216,17 @@ async def test_a_killed_container_is_replaced(image: CheckImage, expo_sdk: ExpoS
 
 
 async def test_checks_survive_a_restart_of_the_engine(
-    image: CheckImage, expo_sdk: ExpoSdk, engine_of_tests: EngineOfTests
+    image: CheckImage, expo_sdk: ExpoSdk, shared_engine: SharedEngine
 ) -> None:
-    if engine_of_tests.own is None:
+    if shared_engine.own is None:
         pytest.skip("needs a Docker daemon of our own, to restart it")
     root = expo_sdk.stage("restarted")
     async with StagedCommands(root, expo_sdk.starter, sandbox_of(image)) as commands:
         runner = await commands.runner()
         checking = asyncio.create_task(check_types(runner))
         await until(lambda: bool(image.engine.labelled(image.home_id)), 20, "a container exists")
-        await asyncio.to_thread(engine_of_tests.own.stop)
-        await asyncio.to_thread(engine_of_tests.own.start)
+        await asyncio.to_thread(shared_engine.own.stop)
+        await asyncio.to_thread(shared_engine.own.start)
         assert (await checking).is_green
 
 

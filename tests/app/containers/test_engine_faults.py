@@ -30,7 +30,7 @@ from mobvibe_app.supervisor.ports import pick_port
 from mobvibe_app.wiring import build_environment
 from mobvibe_worker.errors import DiskFull, ServiceError
 from mobvibe_worker.home import Home
-from support.containers.containers import kept
+from support.containers.containers import stored_number
 from support.containers.engine import POSTGRES_IMAGE, OwnEngine
 from support.containers.image_registry import ImageRegistry
 from support.containers.image_registry import image_registry as image_registry
@@ -126,7 +126,7 @@ async def test_offline_a_missing_image_is_reported_but_an_existing_container_sta
     await _add_a_row(await postgres.start())
     await postgres.environment.shut_down()
     assert engine.images.remove(image)
-    assert await kept(await postgres.start()) == 7
+    assert await stored_number(await postgres.start()) == 7
     assert any(
         "its image is missing, but its container is there" in one.detail
         for one in postgres.reported
@@ -153,7 +153,7 @@ async def test_a_removed_postgres_container_is_reported_and_recreated(
     lost = asyncio.create_task(postgres.environment.lost())
     engine.remove(postgres.container)
     assert "Postgres ended by itself" in (await asyncio.wait_for(lost, patient(30))).message
-    assert await kept(await postgres.start()) == 7
+    assert await stored_number(await postgres.start()) == 7
     await postgres.remove()
 
 
@@ -171,7 +171,7 @@ async def test_postgres_moves_if_another_program_took_its_port(
         thief.listen()
         again = await postgres.start()
         assert f":{port}/" not in again
-        assert await kept(again) == 7
+        assert await stored_number(again) == 7
     await postgres.remove()
 
 

@@ -25,7 +25,7 @@ from mobvibe_worker.store.connection.pool import open_pool
 from mobvibe_worker.store.projects import ProjectStore
 from mobvibe_worker.workspace.publish import ServedFolder
 from support.containers.engine import BASE_IMAGE, POSTGRES_IMAGE
-from support.containers.expo_images import kept_image
+from support.containers.expo_images import cached_image
 from support.expo import ExpoSdk
 from support.expo import make_expo_home as make_expo_home
 from support.phone import Phone
@@ -75,7 +75,7 @@ async def test_a_restart_keeps_the_rows_the_address_and_the_clients(
         await _add_row(dsn)
         before = await _pid(other)
         done = await run_program(home.root, "restart", "postgres", "--json")
-        assert done.objects == [{"service": "postgres", "status": "restarted"}], done.said
+        assert done.objects == [{"service": "postgres", "status": "restarted"}], done.output
         assert await _pid(other) != before
         assert await _rows(dsn) == 1
         assert not lost.done()
@@ -88,11 +88,11 @@ async def test_a_reset_asks_for_confirmation_then_empties_the_database(home: Hom
         await _add_row(dsn)
         refused = await run_program(home.root, "reset", "postgres")
         assert refused.process.returncode == 2
-        assert "will be gone" in refused.said and "--yes" in refused.said
+        assert "will be gone" in refused.output and "--yes" in refused.output
         assert await _rows(dsn) == 1
         lost = asyncio.create_task(environment.lost())
         done = await run_program(home.root, "reset", "postgres", "--yes")
-        assert done.process.returncode == 0, done.said
+        assert done.process.returncode == 0, done.output
         assert "reset" in (await asyncio.wait_for(lost, patient(20))).message
         assert not (home.postgres / "data").exists()
     async with _environment(home) as environment:
@@ -111,17 +111,17 @@ async def test_a_reset_exports_the_projects_of_a_running_server(home: Home) -> N
         finally:
             await pool.close()
         asked = await run_program(home.root, "reset", "postgres")
-        assert "exported first" in asked.said
+        assert "exported first" in asked.output
         home.exports.write_text("in the way")
         failed = await run_program(home.root, "reset", "postgres", "--yes")
-        assert failed.process.returncode == 3 and "Nothing was deleted" in failed.said
+        assert failed.process.returncode == 3 and "Nothing was deleted" in failed.output
         assert await _rows(dsn) == 1
         home.exports.unlink()
         done = await run_program(home.root, "reset", "postgres", "--yes")
-        assert done.process.returncode == 0 and "exported 1 project(s)" in done.said, done.said
+        assert done.process.returncode == 0 and "exported 1 project(s)" in done.output, done.output
         assert list(home.exports.glob("*/coffee-timer.json"))
     asked = await run_program(home.root, "reset", "postgres")
-    assert "Nothing can be exported" in asked.said
+    assert "Nothing can be exported" in asked.output
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ async def test_maintenance_that_is_impossible_is_refused_with_the_reason(
 ) -> None:
     refused = await run_program(home.root, *arguments, "--json")
     assert refused.process.returncode == 2
-    assert why in refused.said
+    assert why in refused.output
 
 
 async def test_a_reset_of_a_preview_deletes_its_port_and_log(tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ async def test_a_preview_in_a_container_can_be_restarted_replaced_and_reset(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     home = await asyncio.to_thread(make_expo_home, 54)
-    await kept_image(engine, ExpoSdk(home, 54))
+    await cached_image(engine, ExpoSdk(home, 54))
     monkeypatch.setenv("MOBVIBE_EXPO_BASE_IMAGE", BASE_IMAGE)
     monkeypatch.setenv("MOBVIBE_PREVIEW", "docker")
     reported: list[ServiceStatus] = []
@@ -212,7 +212,7 @@ async def test_a_preview_in_a_container_can_be_restarted_replaced_and_reset(
         home_id = Choices(home.choices).get("home_id")
         (before,) = engine.labelled(home_id)
         done = await run_program(home.root, "restart", "preview-app", "--json")
-        assert done.objects == [{"service": "preview-app", "status": "restarted"}], done.said
+        assert done.objects == [{"service": "preview-app", "status": "restarted"}], done.output
         (after,) = engine.labelled(home_id)
         assert after.name == before.name and after.id != before.id
         assert b"Open up App.tsx" in await Phone(shown.url).bundle()

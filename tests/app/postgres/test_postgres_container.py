@@ -11,7 +11,13 @@ import pytest
 from mobvibe_app.containers.failures import ImageMissing
 from mobvibe_app.containers.spec import HOME_LABEL
 from mobvibe_worker.errors import ServiceError
-from support.containers.containers import Containers, kept, until_ended, until_kept, until_settled
+from support.containers.containers import (
+    Containers,
+    stored_number,
+    until_ended,
+    until_number_is_readable,
+    until_settled,
+)
 from support.containers.containers import containers as containers
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
@@ -40,7 +46,7 @@ async def test_postgres_keeps_its_rows_whatever_happens_to_its_container(
     await until_ended(containers, "postgres")
     assert (await postgres.start(lambda status: None)).port == address.port
     assert containers.client.containers.get(postgres.container).id == found.id
-    assert await kept(address.dsn) == 7
+    assert await stored_number(address.dsn) == 7
 
     # After the container was removed the rows are still in the volume.
     await postgres.stop()
@@ -48,7 +54,7 @@ async def test_postgres_keeps_its_rows_whatever_happens_to_its_container(
     assert stopped.attrs["State"]["ExitCode"] == 0
     assert b"database system is shut down" in stopped.logs(tail=5)
     containers.engine.remove(postgres.container)
-    assert await kept((await postgres.start(lambda status: None)).dsn) == 7
+    assert await stored_number((await postgres.start(lambda status: None)).dsn) == 7
 
 
 async def test_postgres_recovers_from_a_kill(containers: Containers) -> None:
@@ -58,7 +64,7 @@ async def test_postgres_recovers_from_a_kill(containers: Containers) -> None:
     await connection.execute("create table kept (n int); insert into kept values (7)")
     await until_settled(containers, postgres.container)
     containers.client.containers.get(postgres.container).kill()
-    await until_kept(address.dsn)
+    await until_number_is_readable(address.dsn)
 
 
 async def test_a_volume_of_another_major_version_is_refused_with_what_to_do(

@@ -24,10 +24,15 @@ from mobvibe_app.preview.providers.container import ContainerPreview
 from mobvibe_app.preview.providers.extra_packages import ExtraPackages
 from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.workspace.publish import ServedFolder
-from support.containers.containers import Containers, until_ended, until_kept, until_settled
+from support.containers.containers import (
+    Containers,
+    until_ended,
+    until_number_is_readable,
+    until_settled,
+)
 from support.containers.containers import containers as containers
-from support.containers.engine import BASE_IMAGE, POSTGRES_IMAGE, EngineOfTests
-from support.containers.expo_images import KEPT_BY_TESTS, certificates, kept_image
+from support.containers.engine import BASE_IMAGE, POSTGRES_IMAGE, SharedEngine
+from support.containers.expo_images import IMAGE_OWNER, cached_image, certificates
 from support.expo import ExpoSdk
 from support.expo import expo_sdk as expo_sdk
 from support.phone import Phone
@@ -74,7 +79,7 @@ class Previews:
 
 @pytest.fixture
 async def previews(containers: Containers, expo_sdk: ExpoSdk) -> Previews:
-    tag = await kept_image(containers.engine, expo_sdk)
+    tag = await cached_image(containers.engine, expo_sdk)
     return Previews(containers, expo_sdk, tag)
 
 
@@ -173,7 +178,7 @@ async def test_a_projects_own_packages_are_in_its_first_and_later_containers(
         with pytest.raises(ServiceError, match=re.escape(why)):
             await previews.service.start("extra", address=previews.host)
     assert containers.engine.labelled(containers.home_id) == ()
-    for image in containers.engine.images.labelled(KEPT_BY_TESTS):
+    for image in containers.engine.images.labelled(IMAGE_OWNER):
         if image.tags and "-extra:" in image.tags[0]:
             assert containers.engine.images.remove(image.id)
 
@@ -280,9 +285,9 @@ def _make_foreign(client: docker.DockerClient, name: str) -> _Foreign:
 
 @pytest.mark.expo
 async def test_services_run_again_after_the_daemon_restarts(
-    previews: Previews, containers: Containers, engine_of_tests: EngineOfTests
+    previews: Previews, containers: Containers, shared_engine: SharedEngine
 ) -> None:
-    if engine_of_tests.own is None:
+    if shared_engine.own is None:
         pytest.skip("needs a Docker daemon of our own, to restart it")
     postgres = containers.postgres()
     address = await postgres.start(lambda status: None)
@@ -290,7 +295,7 @@ async def test_services_run_again_after_the_daemon_restarts(
     await connection.execute("create table kept (n int); insert into kept values (7)")
     previews.serve("back", "Back again")
     served = await previews.service.start("back", address=previews.host)
-    await asyncio.to_thread(engine_of_tests.own.stop)
-    await asyncio.to_thread(engine_of_tests.own.start)
-    await until_kept(address.dsn)
+    await asyncio.to_thread(shared_engine.own.stop)
+    await asyncio.to_thread(shared_engine.own.start)
+    await until_number_is_readable(address.dsn)
     await _until_bundled(f"exp://{previews.host}:{served.port}", b"Back again")

@@ -24,8 +24,8 @@ from mobvibe_worker.store.sessions import SessionStore
 from support.expo import expo_sdk as expo_sdk
 from support.phone import Phone
 from support.polling import patient, until, within
-from support.preview_keeping import OURS, Keeping
-from support.preview_keeping import keeping as keeping
+from support.preview_bench import HOME_ID, PreviewBench
+from support.preview_bench import preview_bench as preview_bench
 
 HOST = "127.0.0.1"
 THEIRS = "bbbb2222"
@@ -34,105 +34,105 @@ THEIRS = "bbbb2222"
 @pytest.mark.expo
 @pytest.mark.timeout(300)
 async def test_the_registry_follows_the_running_preview(
-    keeping: Callable[[Platform], Awaitable[Keeping]],
+    preview_bench: Callable[[Platform], Awaitable[PreviewBench]],
 ) -> None:
-    kept = await keeping("mobile")
-    assert await kept.reconcile() is None
-    address = await kept.mirror.open(kept.session_id)
-    assert address is not None and await kept.url_of_session() == address.metro_url
+    bench = await preview_bench("mobile")
+    assert await bench.reconcile() is None
+    address = await bench.mirror.open(bench.session_id)
+    assert address is not None and await bench.url_of_session() == address.metro_url
     # A preview that runs is not started, published or registered a second time.
-    assert await kept.mirror.open(kept.session_id) == address and kept.serves == 1
-    row = await kept.until_row("running")
+    assert await bench.mirror.open(bench.session_id) == address and bench.serves == 1
+    row = await bench.until_row("running")
     usage = row["resource_usage"]
     assert usage["memory_bytes"] > 50_000_000 and usage["network_rx_bytes"] is None
 
     # A deleted row is written again with the same values.
-    await kept.pool.execute("delete from preview_containers")
-    assert (await kept.until_row("running"))["metro_url"] == address.metro_url
+    await bench.pool.execute("delete from preview_containers")
+    assert (await bench.until_row("running"))["metro_url"] == address.metro_url
 
     # On another network the row and the session get the new address; Metro keeps running.
-    kept.address = "127.0.0.2"
-    assert (await kept.until_row("running"))["metro_url"] == f"http://127.0.0.2:{port_of(address)}"
-    assert await kept.url_of_session() == f"http://127.0.0.2:{port_of(address)}"
-    known = kept.monitor.known(kept.project.slug)
+    bench.address = "127.0.0.2"
+    assert (await bench.until_row("running"))["metro_url"] == f"http://127.0.0.2:{port_of(address)}"
+    assert await bench.url_of_session() == f"http://127.0.0.2:{port_of(address)}"
+    known = bench.monitor.known(bench.project.slug)
     assert known is not None and "127.0.0.2" in known.metro_url
-    kept.address = HOST
-    await kept.until_row("running")
+    bench.address = HOST
+    await bench.until_row("running")
 
     # A phone counts as activity. After half an hour without a phone or a job the preview is stopped.
-    await kept.pool.execute(
+    await bench.pool.execute(
         "update preview_containers set last_activity_at = now() - interval '1 day'"
     )
     async with Phone(address.url):
-        await until(lambda: kept.has_phone, 30)
-        row = await kept.until_row("running")
+        await until(lambda: bench.has_phone, 30)
+        row = await bench.until_row("running")
         assert row["last_activity_at"].timestamp() > time.time() - 60
-    await until(lambda: not kept.has_phone, 30)
-    await kept.pool.execute(
+    await until(lambda: not bench.has_phone, 30)
+    await bench.pool.execute(
         "update preview_containers set last_activity_at = now() - interval '1 day'"
     )
-    kept.reconciler._touched[kept.project.slug] = time.time()
-    await kept.pool.execute("alter table coding_jobs disable trigger user")
-    await kept.pool.execute("update coding_jobs set updated_at = now() - interval '1 day'")
-    await kept.pool.execute("alter table coding_jobs enable trigger user")
-    assert (await kept.until_row("stopped"))["metro_url"] == address.metro_url
-    assert await kept.url_of_session() is None and kept.reported[-1].state == "stopped"
-    assert await kept.supervised.running(f"preview-{kept.project.slug}") is None
+    bench.reconciler._touched[bench.project.slug] = time.time()
+    await bench.pool.execute("alter table coding_jobs disable trigger user")
+    await bench.pool.execute("update coding_jobs set updated_at = now() - interval '1 day'")
+    await bench.pool.execute("alter table coding_jobs enable trigger user")
+    assert (await bench.until_row("stopped"))["metro_url"] == address.metro_url
+    assert await bench.url_of_session() is None and bench.reported[-1].state == "stopped"
+    assert await bench.supervised.running(f"preview-{bench.project.slug}") is None
 
     # Opening it starts it again at the same address.
-    again = await kept.mirror.open(kept.session_id)
-    assert again == address and await kept.url_of_session() == address.metro_url
-    assert (await kept.until_row("running"))["status"] == "running"
+    again = await bench.mirror.open(bench.session_id)
+    assert again == address and await bench.url_of_session() == address.metro_url
+    assert (await bench.until_row("running"))["status"] == "running"
 
 
 @pytest.mark.expo
 @pytest.mark.timeout(300)
 async def test_a_killed_metro_is_restarted_and_a_crash_loop_ends_with_its_cause(
-    keeping: Callable[[Platform], Awaitable[Keeping]],
+    preview_bench: Callable[[Platform], Awaitable[PreviewBench]],
 ) -> None:
-    kept = await keeping("mobile")
-    address = await kept.mirror.open(kept.session_id)
+    bench = await preview_bench("mobile")
+    address = await bench.mirror.open(bench.session_id)
     assert address is not None
-    name = f"preview-{kept.project.slug}"
-    running = await kept.supervised.running(name)
+    name = f"preview-{bench.project.slug}"
+    running = await bench.supervised.running(name)
     assert running is not None
     os.kill(running.pid, signal.SIGKILL)
     async with within(60):
         while True:
-            await kept.reconcile()
-            again = await kept.supervised.running(name)
+            await bench.reconcile()
+            again = await bench.supervised.running(name)
             if again is not None and again.pid != running.pid:
                 break
             await asyncio.sleep(0.1)
-    assert (await kept.until_row("running"))["metro_url"] == address.metro_url
+    assert (await bench.until_row("running"))["metro_url"] == address.metro_url
     assert b"Look at" in await Phone(address.url).bundle()
-    assert kept.reported == []
+    assert bench.reported == []
 
-    budget = kept.reconciler._restarts[kept.project.slug]
+    budget = bench.reconciler._restarts[bench.project.slug]
     while budget.spend():
         pass
     os.kill(again.pid, signal.SIGKILL)
-    assert (await kept.until_row("error"))["status"] == "error"
-    assert kept.reported[-1].state == "failed" and "ended" in kept.reported[-1].detail
-    assert await kept.url_of_session() is None
-    await kept.reconcile()
-    assert len(kept.reported) == 1
+    assert (await bench.until_row("error"))["status"] == "error"
+    assert bench.reported[-1].state == "failed" and "ended" in bench.reported[-1].detail
+    assert await bench.url_of_session() is None
+    await bench.reconcile()
+    assert len(bench.reported) == 1
 
 
 @pytest.mark.expo
 @pytest.mark.timeout(300)
 async def test_the_apps_console_becomes_events_and_two_homes_keep_separate_rows(
-    keeping: Callable[[Platform], Awaitable[Keeping]],
+    preview_bench: Callable[[Platform], Awaitable[PreviewBench]],
 ) -> None:
-    kept = await keeping("mobile")
-    address = await kept.mirror.open(kept.session_id)
+    bench = await preview_bench("mobile")
+    address = await bench.mirror.open(bench.session_id)
     assert address is not None
-    running = asyncio.create_task(kept.reconciler.run())
+    running = asyncio.create_task(bench.reconciler.run())
     async with Phone(address.url) as phone:
         assert phone._socket is not None
         printed = {"type": "log", "level": "error", "data": ["it \x1b[31mbroke"]}
         async with within(30):
-            while not (events := await _phone_events(kept)):
+            while not (events := await _phone_events(bench)):
                 await phone._socket.send(json.dumps(printed))
                 await asyncio.sleep(0.2)
         for number in range(3 * MOST_LINES):
@@ -142,42 +142,44 @@ async def test_the_apps_console_becomes_events_and_two_homes_keep_separate_rows(
     assert events[0] == {"text": "error: it broke", "author": "phone"}
     # An app that prints endlessly does not fill the database.
     deadline = time.monotonic() + patient(30)
-    while "more than is stored" not in (await _phone_events(kept))[-1]["text"]:
+    while "more than is stored" not in (await _phone_events(bench))[-1]["text"]:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.2)
-    assert len(await _phone_events(kept)) == MOST_LINES + 1
+    assert len(await _phone_events(bench)) == MOST_LINES + 1
     running.cancel()
 
     # If another home opens the same session it gets its own row, and the session keeps our address.
-    theirs = kept.mirror_of(THEIRS)
-    assert await theirs.open(kept.session_id) == address
-    assert await kept.row(THEIRS) is not None and await kept.row() is not None
-    session = await SessionStore(kept.pool).get(kept.session_id)
-    assert session.container_id == container_id("process", OURS, kept.project.slug)
-    assert await kept.stores.previews.of_home(THEIRS) != await kept.stores.previews.of_home(OURS)
-    assert not await kept.stores.sessions.is_at_home(kept.session_id, THEIRS)
-    await kept.stores.sessions.take_home(kept.session_id, THEIRS)
-    assert await kept.stores.sessions.is_at_home(kept.session_id, THEIRS)
-    assert not await kept.stores.sessions.is_at_home(kept.session_id, OURS)
+    theirs = bench.mirror_of(THEIRS)
+    assert await theirs.open(bench.session_id) == address
+    assert await bench.row(THEIRS) is not None and await bench.row() is not None
+    session = await SessionStore(bench.pool).get(bench.session_id)
+    assert session.container_id == container_id("process", HOME_ID, bench.project.slug)
+    assert await bench.stores.previews.of_home(THEIRS) != await bench.stores.previews.of_home(
+        HOME_ID
+    )
+    assert not await bench.stores.sessions.is_at_home(bench.session_id, THEIRS)
+    await bench.stores.sessions.take_home(bench.session_id, THEIRS)
+    assert await bench.stores.sessions.is_at_home(bench.session_id, THEIRS)
+    assert not await bench.stores.sessions.is_at_home(bench.session_id, HOME_ID)
 
 
 @pytest.mark.expo
 @pytest.mark.timeout(300)
 async def test_a_web_session_is_served_as_a_page_with_a_script(
-    keeping: Callable[[Platform], Awaitable[Keeping]],
+    preview_bench: Callable[[Platform], Awaitable[PreviewBench]],
 ) -> None:
     import httpx2
 
-    kept = await keeping("web")
-    address = await kept.mirror.open(kept.session_id)
+    bench = await preview_bench("web")
+    address = await bench.mirror.open(bench.session_id)
     assert address is not None and address.platform == "web"
-    session = await SessionStore(kept.pool).get(kept.session_id)
+    session = await SessionStore(bench.pool).get(bench.session_id)
     assert session.webview_url == address.metro_url
-    untouched = PreviewKnown(kept.project.slug, PreviewFacts(), None, address.metro_url)
+    untouched = PreviewKnown(bench.project.slug, PreviewFacts(), None, address.metro_url)
     # The program itself requested the first bundle; no browser has the page open, and no build is running.
-    await until(lambda: '"is":"built"' in kept.service.log(kept.project.slug).read_text(), 20)
-    monitor = kept.monitor
-    await until(lambda: monitor.known(kept.project.slug) == untouched, 20)
+    await until(lambda: '"is":"built"' in bench.service.log(bench.project.slug).read_text(), 20)
+    monitor = bench.monitor
+    await until(lambda: monitor.known(bench.project.slug) == untouched, 20)
     async with httpx2.AsyncClient(trust_env=False, timeout=patient(120)) as browser:
         page = await browser.get(session.webview_url, headers={"accept": "text/html"})
         assert page.status_code == 200 and "<script" in page.text
@@ -190,25 +192,25 @@ async def test_a_web_session_is_served_as_a_page_with_a_script(
 @pytest.mark.expo
 @pytest.mark.timeout(300)
 async def test_a_preview_that_could_not_be_watched_for_a_while_is_watched_again(
-    keeping: Callable[[Platform], Awaitable[Keeping]],
+    preview_bench: Callable[[Platform], Awaitable[PreviewBench]],
 ) -> None:
-    kept = await keeping("mobile")
-    address = await kept.mirror.open(kept.session_id)
+    bench = await preview_bench("mobile")
+    address = await bench.mirror.open(bench.session_id)
     assert address is not None
     async with Phone(address.url):
-        await until(lambda: kept.has_phone, 30)
-        kept.fault = ServiceError("Nothing answers.")
-        await until(lambda: kept.ended == "Nothing answers.", 30)
-        kept.fault = None
-        await kept.mirror.open(kept.session_id)
-        await until(lambda: kept.has_phone and kept.ended is None, 30)
-    await until(lambda: not kept.has_phone, 30)
+        await until(lambda: bench.has_phone, 30)
+        bench.fault = ServiceError("Nothing answers.")
+        await until(lambda: bench.ended == "Nothing answers.", 30)
+        bench.fault = None
+        await bench.mirror.open(bench.session_id)
+        await until(lambda: bench.has_phone and bench.ended is None, 30)
+    await until(lambda: not bench.has_phone, 30)
 
 
 def port_of(address: PreviewAddress) -> int | None:
     return urlsplit(address.metro_url).port
 
 
-async def _phone_events(kept: Keeping) -> list[dict[str, Any]]:
-    events = await EventLog(kept.pool).read(kept.session_id)
+async def _phone_events(bench: PreviewBench) -> list[dict[str, Any]]:
+    events = await EventLog(bench.pool).read(bench.session_id)
     return [dict(one.data) for one in events if one.data.get("author") == "phone"]

@@ -70,7 +70,8 @@ async def until_settled(containers: Containers, name: str) -> None:
     await asyncio.sleep(max(0.0, started + LEAST_LIFE_SECONDS + 1.5 - time.time()))
 
 
-async def kept(dsn: str) -> object:
+async def stored_number(dsn: str) -> object:
+    """The number in the table `kept`."""
     connection = await asyncpg.connect(dsn)
     try:
         return await connection.fetchval("select n from kept")
@@ -78,11 +79,12 @@ async def kept(dsn: str) -> object:
         await connection.close()
 
 
-async def until_kept(dsn: str, seconds: float = 60.0) -> None:
+async def until_number_is_readable(dsn: str, seconds: float = 60.0) -> None:
+    """Wait until Postgres answers and the table `kept` holds 7."""
     deadline = time.monotonic() + patient(seconds)
     while True:
         try:
-            assert await kept(dsn) == 7
+            assert await stored_number(dsn) == 7
             return
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             assert time.monotonic() < deadline

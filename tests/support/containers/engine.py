@@ -99,7 +99,7 @@ class OwnEngine:
 
 
 @dataclass(frozen=True, slots=True)
-class EngineOfTests:
+class SharedEngine:
     """DOCKER_HOST of these tests (None: docker's own default), and our own dockerd if we started one."""
 
     host: str | None
@@ -107,7 +107,7 @@ class EngineOfTests:
 
 
 @pytest.fixture(scope="session")
-def engine_of_tests() -> Iterator[EngineOfTests]:
+def shared_engine() -> Iterator[SharedEngine]:
     """An engine that answers, else our own dockerd if we may start one; otherwise the test is skipped."""
     with pytest.MonkeyPatch.context() as patch:
         host = os.environ.get("MOBVIBE_TEST_DOCKER_HOST")
@@ -121,7 +121,7 @@ def engine_of_tests() -> Iterator[EngineOfTests]:
             if not {os.environ.get("CI"), os.environ.get("MOBVIBE_TEST_DOCKER")} & {"true", "1"}:
                 pytest.skip(f"needs Docker: {error.message}")
         else:
-            yield EngineOfTests(host, None)
+            yield SharedEngine(host, None)
             return
         wanted = ("dockerd", "iptables", "debootstrap")
         missing = [name for name in wanted if not shutil.which(name)]
@@ -134,21 +134,19 @@ def engine_of_tests() -> Iterator[EngineOfTests]:
                 own.start()
                 # A build follows the newest steps that match, also into those of one that was killed half-way.
                 _run("docker", "image", "prune", "--force")
-                yield EngineOfTests(own.address, own)
+                yield SharedEngine(own.address, own)
             finally:
                 own.stop()
                 own.remove()
 
 
 @pytest.fixture
-def engine(
-    engine_of_tests: EngineOfTests, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[DockerEngine]:
+def engine(shared_engine: SharedEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[DockerEngine]:
     """The engine, with the images that the tests use; DOCKER_HOST leads to it."""
-    if engine_of_tests.host is None:
+    if shared_engine.host is None:
         monkeypatch.delenv("DOCKER_HOST")
     else:
-        monkeypatch.setenv("DOCKER_HOST", engine_of_tests.host)
+        monkeypatch.setenv("DOCKER_HOST", shared_engine.host)
     connected = DockerEngine.connect()
     ensure_images(connected)
     yield connected

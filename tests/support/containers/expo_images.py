@@ -10,7 +10,7 @@ from mobvibe_app.preview.providers.expo_image import ExpoImage
 from support.containers.engine import BASE_IMAGE
 from support.expo import ExpoSdk
 
-KEPT_BY_TESTS = "tests"
+IMAGE_OWNER = "tests"
 """The id of the home that owns the image; builds for other homes reuse its layers."""
 
 
@@ -20,11 +20,11 @@ def certificates() -> Path | None:
     return Path(named) if named else None
 
 
-async def kept_image(engine: DockerEngine, expo: ExpoSdk) -> str:
+async def cached_image(engine: DockerEngine, expo: ExpoSdk) -> str:
     """The tag of the image, built if the engine lacks it."""
     image = ExpoImage(
         engine,
-        KEPT_BY_TESTS,
+        IMAGE_OWNER,
         expo.sdk,
         expo.starter.files("Warm-up", "warm-up"),
         base=BASE_IMAGE,

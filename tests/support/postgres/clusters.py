@@ -26,7 +26,7 @@ OWNER = "mobvibe"
 _READY_SECONDS = 60.0
 
 
-class ClusterOfOurs:
+class OwnCluster:
     """One server. `programs` is the folder of `initdb` and `postgres`; `folder` holds its data and its password."""
 
     def __init__(self, programs: Path, folder: Path, **settings: str) -> None:
@@ -177,8 +177,8 @@ def debian_15() -> Path:
 
 @asynccontextmanager
 async def running(
-    cluster: ClusterOfOurs, log_of_writes: Path | None = None
-) -> AsyncIterator[ClusterOfOurs]:
+    cluster: OwnCluster, log_of_writes: Path | None = None
+) -> AsyncIterator[OwnCluster]:
     """Create and start the cluster; stop it at the end of the block."""
     await cluster.make(log_of_writes)
     try:
@@ -189,18 +189,18 @@ async def running(
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def server_15(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ClusterOfOurs]:
+async def server_15(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[OwnCluster]:
     """Postgres 15 for all tests of a run."""
     folder = tmp_path_factory.mktemp("postgres-15")
     fast = {"fsync": "off", "full_page_writes": "off"}
-    async with running(ClusterOfOurs(debian_15(), folder, **fast)) as cluster:
+    async with running(OwnCluster(debian_15(), folder, **fast)) as cluster:
         yield cluster
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def server_18(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ClusterOfOurs]:
+async def server_18(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[OwnCluster]:
     """Postgres 18 for tests that create roles, which belong to the whole server."""
     folder = tmp_path_factory.mktemp("postgres-18")
     fast = {"fsync": "off", "full_page_writes": "off"}
-    async with running(ClusterOfOurs(embedded_18(), folder, **fast)) as cluster:
+    async with running(OwnCluster(embedded_18(), folder, **fast)) as cluster:
         yield cluster

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from mobvibe_worker.store.schema.migrations import MigrationRunner
-from support.postgres.clusters import ClusterOfOurs, debian_15, running
+from support.postgres.clusters import OwnCluster, debian_15, running
 
 KINDS = ("plain-18", "plain-15", "neon-15", "supabase-18")
 _NEON, _SUPABASE = "neon_owner", "supabase_owner"
@@ -81,7 +81,7 @@ class PreparedDatabase:
     """A database as its host delivers it: without our schema, with an unrelated table in it."""
 
     kind: str
-    server: ClusterOfOurs
+    server: OwnCluster
     name: str
     owner: str
 
@@ -96,7 +96,7 @@ class PreparedDatabase:
         return self.server.url(self.name)
 
 
-async def _has_role(server: ClusterOfOurs, name: str) -> bool:
+async def _has_role(server: OwnCluster, name: str) -> bool:
     connection = await asyncpg.connect(server.url("postgres"))
     try:
         found = await connection.fetchval("select count(*) from pg_roles where rolname = $1", name)
@@ -105,7 +105,7 @@ async def _has_role(server: ClusterOfOurs, name: str) -> bool:
         await connection.close()
 
 
-async def prepare(server: ClusterOfOurs, kind: str) -> PreparedDatabase:
+async def prepare(server: OwnCluster, kind: str) -> PreparedDatabase:
     """A new database of this kind on the server."""
     host = kind.partition("-")[0]
     name = f"{host}_{uuid4().hex[:12]}"
@@ -124,9 +124,9 @@ async def prepare(server: ClusterOfOurs, kind: str) -> PreparedDatabase:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def server_neon(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ClusterOfOurs]:
+async def server_neon(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[OwnCluster]:
     """A Postgres 15 of its own, where no superuser ever ran our migrations: roles belong to the whole server."""
-    cluster = ClusterOfOurs(debian_15(), tmp_path_factory.mktemp("neon"), fsync="off")
+    cluster = OwnCluster(debian_15(), tmp_path_factory.mktemp("neon"), fsync="off")
     async with running(cluster):
         yield cluster
 
@@ -140,13 +140,13 @@ _SERVERS = {
 
 
 @pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> tuple[str, ClusterOfOurs]:
+def kind(request: pytest.FixtureRequest) -> tuple[str, OwnCluster]:
     """Each kind with its server, which starts for the first test that needs it."""
     return request.param, request.getfixturevalue(_SERVERS[request.param])
 
 
 @pytest_asyncio.fixture
-async def prepared(kind: tuple[str, ClusterOfOurs]) -> PreparedDatabase:
+async def prepared(kind: tuple[str, OwnCluster]) -> PreparedDatabase:
     """An unmigrated database of each kind."""
     name, server = kind
     return await prepare(server, name)

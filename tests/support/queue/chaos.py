@@ -26,7 +26,7 @@ from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.job_queue import JobQueue
 from support.polling import patient
-from support.postgres.clusters import ClusterOfOurs
+from support.postgres.clusters import OwnCluster
 from support.postgres.fake_clock import FakeClock
 
 LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
@@ -134,7 +134,7 @@ class Reader:
 class Chaos:
     """One run. What was done is counted in `did`."""
 
-    cluster: ClusterOfOurs
+    cluster: OwnCluster
     pool: Pool
     workers: Workers
     server_clock: FakeClock

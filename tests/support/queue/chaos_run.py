@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mobvibe_worker.store.connection.pool import open_pool
 from mobvibe_worker.store.schema.migrations import MigrationRunner
-from support.postgres.clusters import ClusterOfOurs, running
+from support.postgres.clusters import OwnCluster, running
 from support.postgres.database import new_session
 from support.postgres.fake_clock import FakeClock
 from support.queue.chaos import Chaos, Pace, Workers
@@ -23,7 +23,7 @@ async def run_chaos(programs: Path, folder: Path, pace: Pace) -> str:
     seed = random.randrange(2**32)
     random.seed(seed)
     clocks = FakeClock(folder / "server-clock"), FakeClock(folder / "worker-clock")
-    cluster = ClusterOfOurs(programs, folder / "cluster")
+    cluster = OwnCluster(programs, folder / "cluster")
     cluster.environment = clocks[0].environment
     async with running(cluster):
         await cluster.run_sql("create database chaos")

@@ -30,13 +30,13 @@ async def worker(
     program = await Program.start(home, "worker", *arguments, env=given)
     try:
         deadline = time.monotonic() + patient(START_SECONDS)
-        while WAITS not in program.said:
-            assert not _has_ended(program) and time.monotonic() < deadline, program.said
+        while WAITS not in program.output:
+            assert not _has_ended(program) and time.monotonic() < deadline, program.output
             await asyncio.sleep(0.02)
         yield program
         if program.process.returncode is None:
             program.process.send_signal(signal.SIGHUP)
-            assert await program.ended(30) in (0, 129), program.said
+            assert await program.ended(30) in (0, 129), program.output
     finally:
         if program.process.returncode is None:
             await program.kill()

@@ -43,13 +43,13 @@ def test_control_characters_do_not_hide_a_secret() -> None:
 
 async def test_no_sink_holds_the_secret(bench: AgentBench) -> None:
     bench.secrets = (CANARY,)
-    said: tuple[dict[str, str], ...] = (
+    content: tuple[dict[str, str], ...] = (
         {"type": "thinking", "thinking": f"The key is {CANARY}.", "signature": "s"},
         {"type": "text", "text": f"Done with {CANARY}"},
     )
     model = scripted(
         writes("key.ts", f"export const key = '{CANARY}';"),
-        Turn(said, "end_turn", Usage(), "scripted"),
+        Turn(content, "end_turn", Usage(), "scripted"),
     )
     result = await bench.run(model, f"use {CANARY}")
     sinks = [repr(bench.events), repr(bench.ledger.settled), result.summary]

@@ -50,7 +50,7 @@ async def test_work_ends_at_once_when_its_events_are_refused(pool: Pool) -> None
     await refuse_events(pool, "new.data ->> 'text' = 'refused'")
     buffer = EventBuffer(
         *(EventLog(pool), job.session_id, attempt),
-        on_lost=lambda: pytest.fail("nobody else has the job"),
+        on_lost=lambda: pytest.fail("no other worker has the job"),
         redact=NOTHING_SECRET,
     )
     cleaned_up = asyncio.Event()
@@ -79,7 +79,7 @@ async def test_no_stored_event_holds_a_secret(pool: Pool) -> None:
     job, attempt = await running_job(pool)
     buffer = EventBuffer(
         *(EventLog(pool), job.session_id, attempt),
-        on_lost=lambda: pytest.fail("nobody else has the job"),
+        on_lost=lambda: pytest.fail("no other worker has the job"),
         redact=Redactor(["sk-canary-canary"]),
     )
     secret = "with sk-canary-canary inside"
@@ -105,7 +105,7 @@ async def test_work_that_is_stopped_has_its_word(pool: Pool) -> None:
     job, attempt = await running_job(pool)
     buffer = EventBuffer(
         *(EventLog(pool), job.session_id, attempt),
-        on_lost=lambda: pytest.fail("nobody else has the job"),
+        on_lost=lambda: pytest.fail("no other worker has the job"),
         redact=NOTHING_SECRET,
     )
 

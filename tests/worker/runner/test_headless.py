@@ -27,9 +27,9 @@ async def test_lines_and_metrics_tell_how_the_queue_is(
     flags = ("--concurrency", "3", "--metrics", str(port))
     async with worker(tmp_path, database_url, *flags) as program:
         wanted = "queue: 1 waiting (oldest "
-        await until(lambda: wanted in program.said, 30, "the monitor's line")
-        assert "0 running, 0 completed, 0 failed, 0 cancelled, 0.0 a minute" in program.said
-        assert "here 0 of 3 slots" in program.said
+        await until(lambda: wanted in program.output, 30, "the monitor's line")
+        assert "0 running, 0 completed, 0 failed, 0 cancelled, 0.0 a minute" in program.output
+        assert "here 0 of 3 slots" in program.output
         found = await asyncio.to_thread(scrape, port)
         assert found["mobvibe_jobs{pending}"] == 1
         assert found["mobvibe_jobs{processing}"] == found["mobvibe_jobs{failed}"] == 0
@@ -46,11 +46,11 @@ async def test_lines_and_metrics_tell_how_the_queue_is(
             *(tmp_path / "other", "worker", *flags), env={"DATABASE_URL": database_url}
         )
         assert refused.process.returncode == 3
-        assert f"Port {port} is taken" in refused.said and "Traceback" not in refused.said
+        assert f"Port {port} is taken" in refused.output and "Traceback" not in refused.output
 
         program.process.send_signal(signal.SIGTERM)
         assert await program.ended(30) == 0
-    assert "stopped" in program.said and "Traceback" not in program.said
+    assert "stopped" in program.output and "Traceback" not in program.output
     assert await pool.fetchval("select count(*) from workers where gone_at is null") == 0
 
 
@@ -106,8 +106,8 @@ async def test_settings_that_cannot_be_used_are_named(tmp_path: Path) -> None:
         ((), "needs a database"),
     ):
         program = await run_program(tmp_path, "worker", *flags)
-        assert program.process.returncode == 2, program.said
-        assert named in program.said and "Traceback" not in program.said
+        assert program.process.returncode == 2, program.output
+        assert named in program.output and "Traceback" not in program.output
 
 
 async def test_the_engine_alone_never_checks_in_the_open_what_is_to_be_sealed_off(
@@ -155,15 +155,15 @@ async def test_a_change_of_its_own_source_starts_it_again(
         broken.write_text(text)
         await until_row(pool, alive, first)
         assert await pool.fetchval("select gone_at is not null from workers where id = $1", first)
-        assert "errors.py changed: restarting the worker" in program.said
+        assert "errors.py changed: restarting the worker" in program.output
 
         broken.write_text("this is no Python\n")
-        await until(lambda: "it restarts after the next change" in program.said, 60)
+        await until(lambda: "it restarts after the next change" in program.output, 60)
         broken.write_text(text)
         second = await pool.fetchval("select id from workers where id <> $1", first)
         await until_row(pool, alive + " and id <> $2", first, second)
         program.process.send_signal(signal.SIGINT)
-        assert await program.ended(30) == 0, program.said
+        assert await program.ended(30) == 0, program.output
     assert await pool.fetchval("select count(*) from workers where gone_at is null") == 0
     assert await pool.fetchval("select count(*) from workers") == 3
 

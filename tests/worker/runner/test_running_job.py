@@ -140,13 +140,13 @@ async def test_the_second_ctrl_c_hands_back_at_once(
     async with worker(home.root, database_url, env=SLOW) as program:
         job = await under_way(pool)
         program.process.send_signal(signal.SIGINT)
-        await until(lambda: "again hands them back" in program.said, 10)
+        await until(lambda: "again hands them back" in program.output, 10)
         assert (await JobQueue(pool).get(job)).status == "processing"
         program.process.send_signal(signal.SIGINT)
         asked = time.monotonic()
         assert await program.ended(10) == 0
         print(f"ended {time.monotonic() - asked:.2f} s after the second ctrl+c")
-    assert "1 job(s) handed back" in program.said
+    assert "1 job(s) handed back" in program.output
     found = await JobQueue(pool).get(job)
     assert (found.status, found.retry_count, found.worker) == ("pending", 0, None)
     assert not processes_of(home)
@@ -166,9 +166,9 @@ async def test_a_change_of_the_source_hands_the_job_back_first(
         found = await JobQueue(pool).get(job)
         assert (found.retry_count, found.error) == (0, None)
         assert found.worker not in (None, first)
-        assert "1 job(s) handed back" in program.said
+        assert "1 job(s) handed back" in program.output
         program.process.send_signal(signal.SIGTERM)
-        assert await program.ended(20) == 0, program.said
+        assert await program.ended(20) == 0, program.output
     assert (await JobQueue(pool).get(job)).status == "pending"
     await until(lambda: not processes_of(home), 5, "nothing is left running")
 

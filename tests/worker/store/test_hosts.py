@@ -20,7 +20,7 @@ from mobvibe_worker.store.schema.migrations import MigrationRunner
 from mobvibe_worker.store.schema.rehearsal import verify
 from mobvibe_worker.store.seed import seed
 from mobvibe_worker.store.sessions import SessionStore
-from support.postgres.clusters import ClusterOfOurs, embedded_18, running
+from support.postgres.clusters import OwnCluster, embedded_18, running
 from support.postgres.kinds import PreparedDatabase, prepare
 
 
@@ -87,7 +87,7 @@ async def test_a_connection_of_the_hosts_own_is_seen_as_one(migrated: PreparedDa
 
 async def test_from_16_on_who_makes_a_role_is_let_take_it_on(tmp_path: Path) -> None:
     """Neon's owner on Postgres 18, on a server where no superuser made the roles before."""
-    async with running(ClusterOfOurs(embedded_18(), tmp_path, fsync="off")) as server:
+    async with running(OwnCluster(embedded_18(), tmp_path, fsync="off")) as server:
         database = await prepare(server, "neon-18")
         await MigrationRunner(database.url).migrate()
         await seed(database.url)

@@ -50,7 +50,7 @@ async def test_a_prompt_becomes_a_job_with_its_message_once(pool: Pool) -> None:
         with pytest.raises(InputError):
             await queue.enqueue(session, prompt)
     with pytest.raises(NotFound):
-        await queue.enqueue(SessionId(job_id), "to nobody")
+        await queue.enqueue(SessionId(job_id), "an unknown session")
 
 
 async def test_priority_first_then_first_in_first_out_across_projects(pool: Pool) -> None:
@@ -234,7 +234,7 @@ async def test_notifications_say_what_came_and_what_moved(database_url: str, poo
     connection = await asyncpg.connect(database_url)
     for channel in ("new_job", "job_status_changed"):
         await connection.add_listener(
-            channel, lambda *said: heard.append((said[2], json.loads(str(said[3]))))
+            channel, lambda *notice: heard.append((notice[2], json.loads(str(notice[3]))))
         )
     queue = JobQueue(pool)
     session = await new_session(pool)

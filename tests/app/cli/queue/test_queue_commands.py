@@ -52,8 +52,8 @@ async def test_jobs_are_listed_with_why_they_failed_and_where_they_run(
     await claimed(pool, "laptop:7:abc")
 
     ran = await command("jobs")
-    assert ran.process.returncode == 0, ran.said
-    after = {line.split()[0]: ran.words[n + 1] for n, line in enumerate(ran.words[:-1])}
+    assert ran.process.returncode == 0, ran.output
+    after = {line.split()[0]: ran.lines[n + 1] for n, line in enumerate(ran.lines[:-1])}
     assert after[str(dead)] == "    The key was refused. Set another."
     assert after[str(retried)] == "    tried 1 of 3 times: The model is overloaded."
     assert after[str(running)] == "    runs on laptop:7:abc"
@@ -72,7 +72,7 @@ async def test_retry_all_dead_makes_all_retriable_jobs_wait_again(
     await JobQueue(pool).cancel(cancelled)
 
     ran = await command("retry", "--all-dead", "--json")
-    assert ran.process.returncode == 0, ran.said
+    assert ran.process.returncode == 0, ran.output
     assert {one["job"]["id"] for one in ran.objects} == set(map(str, dead))
     assert {one["job"]["status"] for one in ran.objects} == {"pending"}
     stats = await JobQueue(pool).stats()
@@ -81,7 +81,7 @@ async def test_retry_all_dead_makes_all_retriable_jobs_wait_again(
     assert "failed" not in {row["status"] for row in sessions}
 
     again = await command("retry", "--all-dead")
-    assert (again.process.returncode, "no job is dead" in again.said) == (0, True)
+    assert (again.process.returncode, "no job is dead" in again.output) == (0, True)
 
     ((session,),) = await pool.fetch("select session_id from coding_jobs limit 1")
     await pool.execute(
@@ -90,15 +90,15 @@ async def test_retry_all_dead_makes_all_retriable_jobs_wait_again(
         session,
     )
     many = await command("retry", "--all-dead")
-    assert "1005 job(s) are back in the queue" in many.said and "still dead" not in many.said
+    assert "1005 job(s) are back in the queue" in many.output and "still dead" not in many.output
     assert (await JobQueue(pool).stats()).failed == 0
 
     closed = await JobQueue(pool).get(await dead_job(pool))
     await pool.execute("update projects set status = 'deleted' where id = $1", closed.project_id)
     refused = await command("retry", "--all-dead")
-    assert "1 job(s) are still dead" in refused.said and "no job is dead" not in refused.said
+    assert "1 job(s) are still dead" in refused.output and "no job is dead" not in refused.output
     ran = await command("retry", str(closed.id))
-    assert ran.process.returncode == 2 and "is deleted" in ran.said
+    assert ran.process.returncode == 2 and "is deleted" in ran.output
 
 
 async def test_one_job_can_be_retried_or_cancelled(command: CommandLine, pool: Pool) -> None:
@@ -110,7 +110,7 @@ async def test_one_job_can_be_retried_or_cancelled(command: CommandLine, pool: P
     await command("retry", str(dead))
     await claimed(pool)
     ran = await command("cancel", str(dead))
-    assert f"{dead} is being cancelled" in ran.said
+    assert f"{dead} is being cancelled" in ran.output
     assert (await JobQueue(pool).get(dead)).cancel_requested
 
 
@@ -120,15 +120,15 @@ async def test_a_job_of_a_deleted_project_is_listed_with_why_it_waits(
     waiting = await JobQueue(pool).enqueue(await new_session(pool), "an app")
     await pool.execute("update projects set status = 'deleted'")
     ran = await command("jobs")
-    assert "its project is deleted: it waits until that is restored" in ran.said
+    assert "its project is deleted: it waits until that is restored" in ran.output
     ((job,),) = [one.values() for one in (await command("jobs", "--json")).objects]
     assert (job["id"], job["project_status"]) == (str(waiting), "deleted")
     ran = await command("cancel", str(waiting))
-    assert f"{waiting} is cancelled" in ran.said
+    assert f"{waiting} is cancelled" in ran.output
 
 
 async def test_invalid_retries_are_refused(command: CommandLine, pool: Pool) -> None:
     for arguments in (("retry",), ("retry", str(uuid4()), "--all-dead"), ("retry", str(uuid4()))):
         ran = await command(*arguments)
-        assert ran.process.returncode == 2, ran.said
-        assert "Traceback" not in ran.said
+        assert ran.process.returncode == 2, ran.output
+        assert "Traceback" not in ran.output

@@ -71,16 +71,16 @@ async def test_status_lists_the_workers_of_the_database(
     async with worker(tmp_path / "other", database_url, "--concurrency", "2") as program:
         await until_row(pool, "select 1 from workers")
         ran = await run_program(tmp_path, "status", env=env)
-        assert ran.process.returncode == 0, ran.said
-        assert f":{program.process.pid} " in ran.said
-        assert "idle  0/2 slots  version 0.1" in ran.said
+        assert ran.process.returncode == 0, ran.output
+        assert f":{program.process.pid} " in ran.output
+        assert "idle  0/2 slots  version 0.1" in ran.output
         (status,) = (await run_program(tmp_path, "status", "--json", env=env)).objects
         (found,) = status["workers"]
         assert (found["pid"], found["is_lost"]) == (program.process.pid, False)
-    assert "  worker " not in (await run_program(tmp_path, "status", env=env)).said
+    assert "  worker " not in (await run_program(tmp_path, "status", env=env)).output
     missing = {"DATABASE_URL": database_url.rpartition("/")[0] + "/nothing"}
     ran = await run_program(tmp_path, "status", env=missing)
-    assert ran.process.returncode == 0 and "workers: " in ran.said, ran.said
+    assert ran.process.returncode == 0 and "workers: " in ran.output, ran.output
 
 
 async def test_a_small_dashboard_shows_the_workers_too() -> None:

@@ -32,12 +32,12 @@ from support.expo import expo_sdk as expo_sdk
 from support.polling import within
 from support.postgres.database import running_job
 
-OURS = "aaaa1111"
+HOME_ID = "aaaa1111"
 """The home's id."""
 
 
 @dataclass
-class Keeping:
+class PreviewBench:
     """What a host needs to reconcile the previews of one real home."""
 
     expo: ExpoSdk
@@ -57,9 +57,9 @@ class Keeping:
             self.expo.home, self.supervised, self.expo.node, self.expo.sdk
         )
         self.monitor = PreviewMonitor(self.of_sdk)
-        self.mirror = self.mirror_of(OURS)
+        self.mirror = self.mirror_of(HOME_ID)
         self.reconciler = Reconciler(
-            home_id=OURS,
+            home_id=HOME_ID,
             owner=LOCAL_OWNER,
             stores=self.stores,
             mirror=self.mirror,
@@ -109,7 +109,7 @@ class Keeping:
         await self.reconciler.reconcile()
         return await self.row()
 
-    async def row(self, home_id: str = OURS) -> dict[str, Any] | None:
+    async def row(self, home_id: str = HOME_ID) -> dict[str, Any] | None:
         found = await self.pool.fetchrow(
             "select * from preview_containers where container_id = $1",
             container_id("process", home_id, self.project.slug),
@@ -139,15 +139,15 @@ class Keeping:
 
 
 @pytest.fixture
-async def keeping(
+async def preview_bench(
     pool: Pool, database_url: str, expo_sdk: ExpoSdk
-) -> AsyncIterator[Callable[[Platform], Awaitable[Keeping]]]:
+) -> AsyncIterator[Callable[[Platform], Awaitable[PreviewBench]]]:
     """Creates projects whose head is an app for the given platform."""
     supervisor = await Supervisor.connect(expo_sdk.home)
-    made: list[Keeping] = []
+    made: list[PreviewBench] = []
     async with Listener(database_url) as listener:
 
-        async def make(platform: Platform) -> Keeping:
+        async def make(platform: Platform) -> PreviewBench:
             job, attempt = await running_job(pool)
             await pool.execute("update coding_sessions set platform = $1", platform)
             project = await ProjectStore(pool).get(job.project_id)
@@ -159,7 +159,7 @@ async def keeping(
             edited = {**files, "App.tsx": files["App.tsx"].replace(b"Open up", b"Look at")}
             await revisions.commit_person(project.id, head[0].id, edited)
             await pool.execute("update coding_jobs set status = 'completed', completed_at = now()")
-            made.append(Keeping(expo_sdk, pool, supervisor, listener, job.session_id, project))
+            made.append(PreviewBench(expo_sdk, pool, supervisor, listener, job.session_id, project))
             return made[-1]
 
         yield make
