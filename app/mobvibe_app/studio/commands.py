@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mobvibe_app.status import ServiceName
-from mobvibe_worker.jobs import Platform, SessionId
+from mobvibe_worker.jobs import JobId, Platform, SessionId
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,10 @@ class SelectSession:
 
 @dataclass(frozen=True, slots=True)
 class CancelJob:
-    """Cancel the selected session's waiting or running job."""
+    """Cancel a waiting or running job."""
+
+    job_id: JobId | None = None
+    """None: the selected session's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +51,18 @@ class WakePreview:
 
 @dataclass(frozen=True, slots=True)
 class RestartService:
-    """Stop a service and start it again; `preview` is the selected session's."""
+    """Stop a service and start it again. In a feed `preview` is the selected session's."""
 
-    service: ServiceName
+    service: str
+    """A ServiceName, or `preview-NAME` for one project's preview."""
 
 
 @dataclass(frozen=True, slots=True)
 class RebuildService:
     """Rebuild what a service runs from (images, packages, caches). No data is lost."""
 
-    service: ServiceName
+    service: str
+    """As in RestartService."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ import logging
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, assert_never
 
-from mobvibe_app.status import ServiceName, ServiceStatus
+from mobvibe_app.status import ServiceStatus
 from mobvibe_app.studio.backend import Backend, View
+from mobvibe_app.studio.carry_out import cancel_job, maintain
 from mobvibe_app.studio.changes import (
     Change,
     EventsArrived,
@@ -32,7 +33,7 @@ from mobvibe_app.studio.commands import (
 )
 from mobvibe_app.studio.conversations import order_of
 from mobvibe_app.studio.preview_feed import PreviewFeed
-from mobvibe_app.studio.service_rows import is_shown, service_row
+from mobvibe_app.studio.service_rows import ServiceRows
 from mobvibe_app.studio.studio import QUIT, RETRY_SECONDS, Studio, cancel_and_wait
 from mobvibe_worker.errors import DatabaseUnreachable, InputError, MobvibeError, StoreError
 from mobvibe_worker.jobs import SessionId
@@ -61,8 +62,7 @@ class Feed:
         self._watching: asyncio.Task[None] | None = None
         self._following: asyncio.Task[None] | None = None
         self._preview: PreviewFeed | None = None
-        self._statuses: dict[ServiceName, ServiceStatus] = {}
-        self._rows: dict[ServiceName, ServiceStatus] = {}
+        self._rows = ServiceRows(lambda row: self._emit(ServiceChanged(row)))
 
     async def changes(self) -> AsyncIterator[Change]:
         self._studio.attach(self._take)
@@ -88,14 +88,15 @@ class Feed:
             case SelectSession(session_id=session_id):
                 await self._select(session_id)
             case CancelJob():
-                await self._cancel()
+                await self._cancel(command)
             case WakePreview():
                 self._wake_preview()
-            case RestartService(service=service):
-                await self._restart(service)
-            case RebuildService(service=service):
-                await self._studio.maintenance.rebuild(service)
-                await self._reopened(service)
+            case RestartService(service="preview"):
+                await self._restart_preview()
+            case RestartService() | RebuildService():
+                await maintain(command, self._studio.maintenance)
+                if command.service == "preview":
+                    await self._reopen_preview()
             case SeeAs(email=email):
                 await self._see_as(email)
             case _:
@@ -118,21 +119,19 @@ class Feed:
             await cancel_and_wait(self._following)
             self._show_session(session_id)
 
-    async def _cancel(self) -> None:
-        queue = self._studio.backend.stores.queue
-        job_id = await queue.live_job(self._selected) if self._selected else None
-        if job_id is None or await queue.cancel(job_id) not in ("cancelled", "processing"):
+    async def _cancel(self, command: CancelJob) -> None:
+        status = await cancel_job(command, self._studio.backend.stores, self._selected)
+        if status not in ("cancelled", "processing"):
             self._emit(Noticed("There was no job left to cancel."))
 
-    async def _restart(self, service: ServiceName) -> None:
-        if service != "preview":
-            await self._studio.maintenance.restart(service)
-        elif self._slug is not None:
+    async def _restart_preview(self) -> None:
+        """Restart the selected session's preview, also if it does not run."""
+        if self._slug is not None:
             await self._studio.maintenance.start_again(self._slug)
-        await self._reopened(service)
+        await self._reopen_preview()
 
-    async def _reopened(self, service: ServiceName) -> None:
-        if service == "preview" and self._preview is not None:
+    async def _reopen_preview(self) -> None:
+        if self._preview is not None:
             await self._preview.open(again=True)
 
     async def _see_as(self, email: str | None) -> None:
@@ -240,18 +239,12 @@ class Feed:
             self._emit(change)
 
     def _take_status(self, status: ServiceStatus) -> None:
-        if is_shown(status, self._slug):
-            self._statuses[status.name] = status
-            self._show_services()
+        self._rows.take(status, self._slug)
+        self._show_services()
 
     def _show_services(self) -> None:
-        """The one writer of the services' rows."""
         running = self._overview.stats.processing if self._overview else 0
-        for status in self._statuses.values():
-            row = service_row(status, running if self._studio.is_host else None)
-            if self._rows.get(row.name) != row:
-                self._rows[row.name] = row
-                self._emit(ServiceChanged(row))
+        self._rows.show(running if self._studio.is_host else None)
 
     @property
     def _slug(self) -> str | None:

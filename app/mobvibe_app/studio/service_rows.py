@@ -1,10 +1,32 @@
-"""Pure functions that choose the statuses one client shows, and how."""
+"""The rows that show the services to one client."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from mobvibe_app.status import ServiceStatus
+from mobvibe_app.status import OnStatus, ServiceName, ServiceStatus
+
+
+class ServiceRows:
+    """The only writer of the services' rows. A row is reported only if it changed."""
+
+    def __init__(self, on_row: OnStatus) -> None:
+        self._on_row = on_row
+        self._statuses: dict[ServiceName, ServiceStatus] = {}
+        self._rows: dict[ServiceName, ServiceStatus] = {}
+
+    def take(self, status: ServiceStatus, project: str | None) -> None:
+        """Take over a status, unless it is hidden from a client that shows this project. `show` reports it."""
+        if is_shown(status, project):
+            self._statuses[status.name] = status
+
+    def show(self, running: int | None) -> None:
+        """Report the rows that changed. `running` is as for `service_row`."""
+        for status in self._statuses.values():
+            row = service_row(status, running)
+            if self._rows.get(row.name) != row:
+                self._rows[row.name] = row
+                self._on_row(row)
 
 
 def is_shown(status: ServiceStatus, project: str | None) -> bool:
