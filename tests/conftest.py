@@ -1,7 +1,7 @@
-"""What every test relies on: a scrubbed environment, one real Postgres per process, time limits that scale, groups.
+"""Gives every test a clean environment, one real Postgres per process, and scaled time limits.
 
-With `-n 2` the tests run in two processes (pytest-xdist). Tests that may not run beside each other form a group, which
-one process runs in order (support/groups.py): those of the container engine, those that keep npm and Metro busy.
+With `-n 2` the tests run in two processes (pytest-xdist). Tests that need the container engine form a group that one
+process runs in order, and so do those that keep npm and Metro busy (support/groups.py).
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _NAMES = ("DATABASE_URL", "DIRECT_URL", "DOCKER_HOST", "POLL_INTERVAL_MS", "MONI
 
 
 _SERVERS = {"server_15", "server_18", "server_neon", "kind", "made_home"}
-"""Fixtures that start a server of their own; tests that use one get the marker `servers`."""
+"""Fixtures that start a separate server. Tests that use one get the marker `servers`."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Order the tests, scale the time limits of pytest-timeout, and mark what is long or starts servers."""
-    # The longest first, so that no process waits for the other at the end.
+    """Order the tests, scale their time limits, and mark those that are long or start servers."""
+    # Longest first, so that no process waits for the other at the end.
     items.sort(key=lambda item: -_time_limit(item, config))
     for item in items:
         seconds = _time_limit(item, config)
@@ -53,7 +53,7 @@ def _uses_server(item: pytest.Item) -> bool:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """Keep the groups of tests together."""
+    """Keep each group of tests in one process."""
     from support.groups import GroupedScheduling
 
     return GroupedScheduling(config, log)
@@ -61,7 +61,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Make captured text encodable: some tests log half a character, which cannot go from process to process."""
+    """Make captured text encodable, because some tests log half a character, which xdist cannot transfer."""
     report = yield
     report.sections = [
         (name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections
@@ -71,12 +71,12 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 @pytest.fixture(autouse=True)
 def _scrubbed_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No key, database or setting of the person who runs the tests reaches them."""
+    """Hide the keys, databases and settings of the person who runs the tests."""
     for name in tuple(os.environ):
         is_ours = name.startswith(_OURS) and not name.startswith("MOBVIBE_TEST_")
         if is_ours or name in _NAMES:
             monkeypatch.delenv(name)
-    # Tests run the same with and without Docker; only tests of containers ask for the engine.
+    # Tests run the same with and without Docker; only tests of containers use the engine.
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
 
 
@@ -84,8 +84,8 @@ def _scrubbed_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 async def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     """The URL of a real Postgres, without a database: `postgresql://user:password@host:port`.
 
-    It is the embedded one in a temporary home; with MOBVIBE_TEST_POSTGRES=15 Debian's 15; with MOBVIBE_TEST_DSN the
-    server of that URL. Each process of a parallel run has its own.
+    The default is the embedded Postgres in a temporary home. MOBVIBE_TEST_POSTGRES=15 selects Debian's Postgres 15, and
+    MOBVIBE_TEST_DSN the server at that URL. Each process of a parallel run has a separate one.
     """
     given = os.environ.get("MOBVIBE_TEST_DSN")
     if given:

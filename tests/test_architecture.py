@@ -1,7 +1,8 @@
-"""The graph of imports (its longest chain, no circle), and what is really loaded, in a process of its own."""
+"""Imports form no cycle and no long chain, parts load only what they may, and tests scale their time limits."""
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import mobvibe_worker
 from support.polling import patient
 
 LONGEST_CHAIN = 13
-"""Modules in the longest chain of imports."""
+"""The number of modules in the longest allowed chain of imports."""
 Imports = dict[str, list[str]]
 PROGRAM = """
 import json, sys
@@ -51,16 +52,16 @@ def loaded_after(statements: str) -> set[str]:
         ),
     ],
 )
-def test_a_part_loads_nothing_that_it_must_not_know(statements: str, absent: set[str]) -> None:
+def test_a_part_loads_no_forbidden_package(statements: str, absent: set[str]) -> None:
     assert not loaded_after(statements) & absent
 
 
-def test_the_probe_sees_what_is_loaded() -> None:
+def test_the_check_finds_a_loaded_package() -> None:
     assert "textual" in loaded_after("import textual.app")
 
 
 def our_imports(*, for_types: bool = False) -> Imports:
-    """Module -> the modules of ours that it imports, with `for_types` also under TYPE_CHECKING."""
+    """Module -> our modules that it imports; `for_types` includes those under TYPE_CHECKING."""
     graph = grimp.build_graph(
         *("mobvibe_app", "mobvibe_worker"),
         exclude_type_checking_imports=not for_types,
@@ -70,7 +71,7 @@ def our_imports(*, for_types: bool = False) -> Imports:
 
 
 def longest_chain(graph: Imports) -> tuple[str, ...]:
-    """The longest chain of imports of a graph without circles."""
+    """The longest chain of imports in a graph without cycles."""
 
     @cache
     def chain_from(module: str) -> tuple[str, ...]:
@@ -79,8 +80,8 @@ def longest_chain(graph: Imports) -> tuple[str, ...]:
     return max(map(chain_from, sorted(graph)), key=len)
 
 
-def circle(graph: Imports) -> list[str]:
-    """The modules of one circle; empty if there is none."""
+def cycle(graph: Imports) -> list[str]:
+    """The modules of one cycle; empty if there is none."""
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -89,12 +90,12 @@ def circle(graph: Imports) -> list[str]:
 
 
 @pytest.mark.parametrize("for_types", [False, True])
-def test_no_modules_import_each_other_in_a_circle(for_types: bool) -> None:
-    assert circle(our_imports(for_types=for_types)) == []
+def test_imports_form_no_cycle(for_types: bool) -> None:
+    assert cycle(our_imports(for_types=for_types)) == []
 
 
 def test_every_module_is_in_the_graph() -> None:
-    """A folder without `__init__.py` would be left out of it, and of the import contracts."""
+    """A folder without `__init__.py` would be missing from it and from the import contracts."""
     files = {
         ".".join(path.relative_to(root.parent).with_suffix("").parts).removesuffix(".__init__")
         for root in (
@@ -107,10 +108,54 @@ def test_every_module_is_in_the_graph() -> None:
 
 def test_chains_of_imports_are_short() -> None:
     chain = longest_chain(our_imports())
-    assert len(chain) <= LONGEST_CHAIN, "\n".join(("a longer chain:", *chain))
+    assert len(chain) <= LONGEST_CHAIN, "\n".join(("this chain is too long:", *chain))
 
 
-def test_a_long_chain_and_a_circle_would_be_found() -> None:
+def test_the_checks_find_a_long_chain_and_a_cycle() -> None:
     graph = {"a": ["b", "d"], "b": ["c"], "c": [], "d": []}
     assert longest_chain(graph) == ("a", "b", "c")
-    assert circle(graph) == [] and set(circle({**graph, "c": ["a"]})) == {"a", "b", "c"}
+    assert cycle(graph) == [] and set(cycle({**graph, "c": ["a"]})) == {"a", "b", "c"}
+
+
+def unscaled_limits(source: str) -> list[int]:
+    """The lines that pass a plain number as a time limit to `wait`, `join` or `asyncio.wait_for`."""
+    lines = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            is_limited = node.func.attr in {"wait", "join"} or (
+                ast.unparse(node.func) == "asyncio.wait_for"
+            )
+            given = [*node.args, *(each.value for each in node.keywords if each.arg == "timeout")]
+            if is_limited and any(map(_is_number, given)):
+                lines.append(node.lineno)
+    return lines
+
+
+def _is_number(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, int | float)
+
+
+def test_time_limits_of_tests_are_scaled() -> None:
+    """The linter bans `asyncio.timeout`. Other limits must use `patient` or `within`, except in benchmarks."""
+    tests = Path(__file__).parent
+    files = [path for path in tests.rglob("*.py") if "bench" not in path.relative_to(tests).parts]
+    found = {
+        f"{path.relative_to(tests)}:{line}"
+        for path in files
+        for line in unscaled_limits(path.read_text(encoding="utf-8"))
+    }
+    assert len(files) > 100 and found == set()
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "asyncio.wait(tasks, timeout=0.5)",
+        "asyncio.wait_for(task, 5)",
+        "thread.join(60)",
+        "p.wait(9)",
+    ],
+)
+def test_the_check_finds_an_unscaled_limit(source: str) -> None:
+    assert unscaled_limits(source) == [1]
+    assert unscaled_limits("thread.join(); p.wait(patient(9)); terminal.wait_for('x', 5)") == []

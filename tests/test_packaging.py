@@ -1,4 +1,4 @@
-"""The built wheel holds everything that the program reads at run time, and nothing generic at its top."""
+"""The built wheel holds every file that the program reads at run time, and only our two packages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The names in a freshly built wheel."""
+    """The names of the files in a newly built wheel."""
     target = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(target)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=patient(120))
@@ -39,12 +39,12 @@ def test_every_data_file_is_in_the_wheel(wheel_names: list[str]) -> None:
     assert sources | migrations <= set(wheel_names)
 
 
-def test_the_wheel_has_two_packages_of_its_own_name(wheel_names: list[str]) -> None:
+def test_the_wheel_has_exactly_our_two_packages(wheel_names: list[str]) -> None:
     tops = {name.split("/", 1)[0] for name in wheel_names if ".dist-info" not in name}
     assert tops == {"mobvibe_app", "mobvibe_worker"}
 
 
-def test_each_migration_can_be_taken_back() -> None:
+def test_each_migration_has_a_down_file() -> None:
     ups = {path.stem for path in (ROOT / "migrations").glob("*.sql") if ".down" not in path.name}
     downs = {
         path.name.removesuffix(".down.sql") for path in (ROOT / "migrations").glob("*.down.sql")

@@ -1,6 +1,6 @@
-"""Runs the tests beside four busy processes, where flaky ones fail: `beside_load.py [ROUNDS] [WHOLE]`.
+"""Runs the tests beside four busy processes, to find flaky ones: `beside_load.py [ROUNDS] [WHOLE]`.
 
-The widget and store tests run ROUNDS times (5), then all tests WHOLE times (2). The first red run ends it.
+Runs the widget and store tests ROUNDS times (5), then all tests WHOLE times (2), and stops at the first failed run.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ WIDGETS_AND_STORE = ("-m", "not chaos", "tests/app/ui", "tests/worker/store")
 
 
 def burn(parent: int) -> None:
-    """Keep one CPU busy while the parent lives, but no longer than LONGEST_SECONDS."""
+    """Keep one CPU busy while the parent process exists, for at most LONGEST_SECONDS."""
     end = time.monotonic() + LONGEST_SECONDS
     while time.monotonic() < end and os.getppid() == parent:
         sum(range(1_000_000))
@@ -29,7 +29,7 @@ def burn(parent: int) -> None:
 
 @contextmanager
 def busy_processes() -> Iterator[None]:
-    """Four processes that only burn CPU, ended at the end."""
+    """Run BUSY processes that only burn CPU until the end of the block."""
     context = multiprocessing.get_context("spawn")
     processes = [
         context.Process(target=burn, args=(os.getpid(),), daemon=True) for _ in range(BUSY)
@@ -45,7 +45,7 @@ def busy_processes() -> Iterator[None]:
 
 
 def run(name: str, rounds: int, arguments: tuple[str, ...]) -> None:
-    """Run the tests so many times; SystemExit at the first run that is not green."""
+    """Run the tests `rounds` times. Raises SystemExit at the first failed run."""
     env = {"MOBVIBE_TEST_PATIENCE": PATIENCE, **os.environ}
     for number in range(1, rounds + 1):
         began = time.monotonic()
@@ -57,7 +57,6 @@ def run(name: str, rounds: int, arguments: tuple[str, ...]) -> None:
 
 
 def main() -> None:
-    """See the module."""
     rounds, whole = [int(each) for each in (*sys.argv[1:], *("5", "2")[len(sys.argv) - 1 :])]
     with busy_processes():
         run("widget and store tests", rounds, WIDGETS_AND_STORE)

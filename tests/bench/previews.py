@@ -1,7 +1,7 @@
-"""Containers in figures: `make bench`, or this file alone. Prints one Markdown table; about 20 minutes.
+"""Measures previews and checks in containers and prints a Markdown table. Takes about 20 minutes.
 
-Everything is real and on this machine: the engine that answers (else, on Debian as root, one of the tests' own), the
-images, Metro, npm with its cache as it is. A phone is a script that speaks as Expo Go does. Expo SDK 54.
+Run it with `make bench` or alone. It uses a running engine (or else, on Debian as root, starts one), real images,
+Metro, and npm with its current cache. The phone is a script that talks like Expo Go. Expo SDK 54.
 """
 
 from __future__ import annotations
@@ -55,7 +55,6 @@ CHECK_ROUNDS = 3
 
 
 def main() -> None:
-    """Measure and print."""
     flags = argparse.ArgumentParser(description=__doc__)
     flags.add_argument("--rounds", type=int, default=5)
     rounds = flags.parse_args().rounds
@@ -68,7 +67,7 @@ def main() -> None:
 
 @contextmanager
 def an_engine() -> Iterator[DockerEngine]:
-    """The engine that answers, else our own, with the images that stand in for official ones."""
+    """A running engine, or else our own, with the tests' substitutes for the official images."""
     own: OwnEngine | None = None
     if named := os.environ.get("MOBVIBE_TEST_DOCKER_HOST"):
         os.environ["DOCKER_HOST"] = named
@@ -101,10 +100,10 @@ Module._load = function (request, ...rest) {
 
 
 class Unwatched(ContainerPreview):
-    """The floor: the same container with file watching off. (CI=1 would do that too, but misses the warm cache.)"""
+    """The lower limit: the same container without file watching. (CI=1 would also lose the warm cache.)"""
 
     def container(self, serving: Serving) -> ContainerSpec:
-        """Metro starts none of its watchers."""
+        """The usual container, with Metro's watchers switched off."""
         made = super().container(serving)
         code = base64.b64encode(_UNWATCHED.encode()).decode()
         cli = next(n for n, word in enumerate(made.command) if word.endswith("/expo/bin/cli"))
@@ -113,7 +112,7 @@ class Unwatched(ContainerPreview):
 
 
 class Bench:
-    """One run on one engine; everything of it is removed at its end."""
+    """One run on one engine. Its images and containers are removed at the end."""
 
     def __init__(self, expo: ExpoSdk, engine: DockerEngine, rounds: int, scratch: Path) -> None:
         self.expo = expo
@@ -124,7 +123,7 @@ class Bench:
         self.home_id = secrets.token_hex(4)
 
     async def measure(self) -> None:
-        """All rows; each is printed as soon as it is there."""
+        """Measure all rows, and print each as soon as it is known."""
         try:
             tag = await self.images()
             async with await Supervisor.connect(self.expo.home) as supervisor:
@@ -135,14 +134,14 @@ class Bench:
             await asyncio.to_thread(self.engine.remove_labelled, self.home_id)
 
     async def images(self) -> str:
-        """The image from its first step, and again for other homes, whose layers are known."""
+        """Measure image builds, from the first step and for other homes with cached layers. Returns the image's tag."""
         row("image build, from its first step", [await seconds(self._build(self.home_id, True))])
         later = []
         for _ in range(self.rounds):
             other = secrets.token_hex(4)
             later.append(await seconds(self._build(other, False)))
             await asyncio.to_thread(self.engine.remove_labelled, other)
-        row("image build for another home, layers known", later)
+        row("image build for another home, layers cached", later)
         return await self._build(self.home_id, False)
 
     async def _build(self, home_id: str, is_fresh: bool) -> str:
@@ -158,7 +157,7 @@ class Bench:
         return await image.ensure(lambda status: None, is_fresh=is_fresh)
 
     async def previews(self, supervisor: Supervisor, tag: str) -> None:
-        """New projects by hand and by us, restarts, the floor; then hot reloads, memory."""
+        """Measure new projects made by hand and by us, restarts, the lower limit, hot reloads and memory."""
 
         def service(kind: type[ContainerPreview]) -> ContainerPreview:
             return kind(
@@ -172,7 +171,7 @@ class Bench:
 
         watched, unwatched = service(ContainerPreview), service(Unwatched)
         by_hand, new, again, floor = [], [], [], []
-        # In turn, so that what else the machine does falls on all of them.
+        # Alternate, so that other load on the machine affects all kinds alike.
         for n in range(self.rounds):
             by_hand.append(await seconds(self._by_hand(n)))
             new.append(await self.first_bundle(watched, f"new-{n}"))
@@ -183,19 +182,19 @@ class Bench:
             await unwatched.stop(f"floor-{n}")
         row("by hand: npm install + expo start + first iOS bundle", by_hand)
         row("new project to first iOS bundle, warm image", new)
-        row("stopped preview to bundle", again)
-        row("the floor: a new project with file watching off", floor)
+        row("stopped preview to first iOS bundle", again)
+        row("lower limit: a new project without file watching", floor)
         middle = statistics.median(new)
-        tell("by hand / new project", f"{statistics.median(by_hand) / middle:.1f}")
-        tell("new project / floor", f"{middle / statistics.median(floor):.2f}")
+        print_row("by hand / new project", f"{statistics.median(by_hand) / middle:.1f}")
+        print_row("new project / lower limit", f"{middle / statistics.median(floor):.2f}")
         await self.hot_reload("new-0", watched)
         usage = await watched.usage("new-0")
         assert usage is not None
-        tell("memory of one preview that was edited (MB)", f"{usage.memory_bytes / 1e6:.0f}")
+        print_row("memory of one edited preview (MB)", f"{usage.memory_bytes / 1e6:.0f}")
         await watched.stop("new-0")
 
     async def first_bundle(self, previews: PreviewService, slug: str) -> float:
-        """A project's files are published before; from asking for its preview to the phone's whole bundle."""
+        """Publish a project's files, then measure from the request for its preview to the phone's whole bundle."""
         folder = self.expo.folder.served(slug)
         if not folder.exists():
             ServedFolder(folder).publish(dict(self.expo.starter.files(slug, slug)))
@@ -205,7 +204,7 @@ class Bench:
         return time.monotonic() - started
 
     async def hot_reload(self, slug: str, previews: PreviewService) -> None:
-        """From writing a file on this machine to the phone's update that carries it."""
+        """Measure from writing a file on this machine to the phone's update that contains the edit."""
         await self.first_bundle(previews, slug)
         served = await previews.start(slug, address=self.host)
         app = self.expo.folder.served(slug) / "App.tsx"
@@ -222,7 +221,7 @@ class Bench:
         row(f"hot reload of an edit ({EDITS} edits)", took)
 
     async def checks(self, tag: str) -> None:
-        """A job's checks, sealed off and not, in turn: the first one warms its bundler up."""
+        """Measure a job's first and second check, sandboxed and as local processes in turn."""
 
         async def image_for(starter: Starter) -> CheckImage:
             return CheckImage(self.engine, self.home_id, tag)
@@ -262,7 +261,7 @@ class Bench:
         return took[0], took[1]
 
     async def _by_hand(self, n: int) -> None:
-        """What a person would do with the same template: npm install, expo start, open it on the phone."""
+        """Do what a person would do with the template: npm install, expo start, open it on the phone."""
         folder = SdkFolder(self.scratch / f"by-hand-{n}")
         for place in (folder.root, folder.cache, folder.node_home):
             place.mkdir()
@@ -296,21 +295,21 @@ async def _free_port() -> int:
 
 
 async def seconds(work: Awaitable[object]) -> float:
-    """How long it takes."""
+    """Await the work and return how long it took."""
     started = time.monotonic()
     await work
     return time.monotonic() - started
 
 
 def row(name: str, values: list[float]) -> None:
-    """Median, least and most of several; one value by itself."""
+    """Print the median of the values, and their range if there are several."""
     middle = f"{statistics.median(values):.2f}"
     spread = f" ({min(values):.2f} to {max(values):.2f})" if len(values) > 1 else ""
-    tell(name, middle + spread)
+    print_row(name, middle + spread)
 
 
-def tell(name: str, value: str) -> None:
-    """One row of the table."""
+def print_row(name: str, value: str) -> None:
+    """Print one row of the table."""
     print(f"| {name} | {value} |", flush=True)
 
 

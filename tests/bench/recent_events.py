@@ -1,4 +1,4 @@
-"""How long a person waits for the last 50 events of a session, through the policies, among ten million events."""
+"""Measures how long reading a session's last 50 events takes, with row-level security, among ten million events."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def _as_person(connection: asyncpg.Connection, session: int, user: int) ->
 
 
 async def measure(volume: Volume, rounds: int) -> bool:
-    """Print a table; whether the target is kept."""
+    """Print a table. Returns whether the target is met."""
     with tempfile.TemporaryDirectory(prefix="mobvibe-bench-") as folder:
         settings = {"fsync": "off", "shared_buffers": "512MB", "max_wal_size": "4GB"}
         async with running(OwnCluster(embedded_18(), Path(folder), **settings)) as cluster:
@@ -59,7 +59,7 @@ async def measure(volume: Volume, rounds: int) -> bool:
                 print(f"{name:<24}{statistics.median(times):>9.2f}{p95:>9.2f}{max(times):>9.2f}")
             await connection.close()
     print(
-        f"target: p95 through RLS under {TARGET_MS:.0f} ms: {'kept' if p95 < TARGET_MS else 'MISSED'}"
+        f"target: p95 through RLS under {TARGET_MS:.0f} ms: {'met' if p95 < TARGET_MS else 'MISSED'}"
     )
     return p95 < TARGET_MS
 

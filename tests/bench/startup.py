@@ -1,6 +1,6 @@
-"""From nothing to the code on the screen, in seconds: `make bench`, or this file with --quick for a prepared home.
+"""Measures the time from an empty home to the QR code and prints a Markdown table.
 
-Prints one Markdown table. Everything is real and on this machine; the model's words come from a recording.
+Run it with `make bench`, or alone with --home to measure in a prepared home. Only the model's turns are recorded.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ PROGRAM = (sys.executable, "-m", "mobvibe_app")
 
 
 def main() -> None:
-    """Measure and print."""
     flags = argparse.ArgumentParser(description=__doc__)
     flags.add_argument("--home", type=Path, help="measure in this home instead of an empty one")
     given = flags.parse_args().home
@@ -42,7 +41,7 @@ def main() -> None:
 
 
 async def measure(home: Path) -> list[tuple[str, str]]:
-    """All rows, in the order in which a new user meets them."""
+    """Measure all rows, in the order in which a new user meets them."""
     rows = [("first paint, empty home", f"{first_paint(home):.2f}")]
     rows.append(("environment ready, first start (initdb, migrations)", await ready(home)))
     later = [float(await ready(home)) for _ in range(ROUNDS)]
@@ -63,24 +62,24 @@ async def measure(home: Path) -> list[tuple[str, str]]:
 
 
 def spread(values: list[float]) -> str:
-    """Median, least and most."""
+    """Format the median and the range."""
     return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 def first_paint(home: Path) -> float:
-    """Program start to the first drawn text, in a pseudo-terminal."""
+    """Seconds from program start to the first drawn text, in a pseudo-terminal."""
     with dashboard(home) as terminal:
         terminal.wait_for("mobvibe", 30)
         return time.monotonic() - terminal.started_at
 
 
 def dashboard(home: Path) -> Terminal:
-    """The dashboard at 120x40."""
+    """Start the dashboard at 120x40."""
     return Terminal(PROGRAM, columns=120, rows=40, env={**os.environ, "MOBVIBE_HOME": str(home)})
 
 
 async def ready(home: Path) -> str:
-    """Program start to a migrated Postgres that answers, then down again."""
+    """Seconds from the start of `db migrate` to its exit, including the start and stop of Postgres."""
     started = time.monotonic()
     program = await run_program(home, "db", "migrate")
     assert program.process.returncode == 0, program.output
@@ -88,7 +87,7 @@ async def ready(home: Path) -> str:
 
 
 async def build(home: Path, demo: str, *, pace: str) -> tuple[float, float]:
-    """One run: program start to its result, and the person's message to preview_ready."""
+    """Seconds of one run, from program start to result and from the prompt to the last event."""
     started = time.monotonic()
     program = await Program.start(
         home, "run", "--demo", demo, "--json", env={"MOBVIBE_DEMO_PACE": pace}
@@ -101,7 +100,7 @@ async def build(home: Path, demo: str, *, pace: str) -> tuple[float, float]:
 
 
 def warm(home: Path) -> None:
-    """Leave the dashboard open until the cache is warm: what happens behind a person's first minutes."""
+    """Leave the dashboard open until it has warmed the cache, as in a person's first minutes."""
     with dashboard(home) as terminal:
         terminal.wait_for("mobvibe", 30)
         marker = home / "sdk-54" / ".warmed.json"
@@ -111,7 +110,7 @@ def warm(home: Path) -> None:
 
 
 async def footprint(home: Path) -> list[tuple[str, str]]:
-    """Memory (resident, MB) of each process of an open dashboard that serves an app, and its connections."""
+    """Memory (unique, MB) of an open dashboard that serves an app, by kind of process, and its connections."""
     with dashboard(home) as terminal:
         await asyncio.to_thread(terminal.wait_for_qr, 60)
         url = (await run_program(home, "db", "url", "--json")).objects[0]["url"]

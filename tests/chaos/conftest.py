@@ -1,4 +1,4 @@
-"""Servers that are killed and disks that fill up: `make chaos` runs these, `make test` does not."""
+"""Fixtures of the chaos tests, which kill servers and fill disks. `make chaos` runs them, `make test` does not."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ DISK_BYTES = 300_000_000
 
 @pytest.fixture(params=["15", "18"])
 def programs(request: pytest.FixtureRequest) -> Path:
-    """The programs of each version."""
+    """The folder of Postgres programs, for each version."""
     return debian_15() if request.param == "15" else embedded_18()
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 300 MB in memory. Only root may mount one."""
+    """A 300 MB file system in memory, which only root can mount."""
     folder = tmp_path / "disk"
     folder.mkdir()
     if os.geteuid() != 0:
-        pytest.skip("a small disk can only be mounted by root")
+        pytest.skip("only root can mount a small disk")
     size = f"size={DISK_BYTES}"
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder)], capture_output=True, text=True

@@ -1,4 +1,4 @@
-"""compose.yaml whole: the Dockerfile built, the schema migrated, a worker and the previews at work on Postgres."""
+"""All of compose.yaml runs: the image is built, the schema migrated, a worker and the previews start."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _COPIED = ("app", "worker", "migrations", "pyproject.toml", "README.md", "compos
 
 
 def _index() -> dict[str, str]:
-    """Where this machine's pip installs from."""
+    """The index from which pip installs on this machine."""
     asked = (sys.executable, "-m", "pip", "config", "get", "global.index-url")
     found = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
     return {"PIP_INDEX_URL": found} if found else {}
 
 
-async def test_a_worker_and_the_previews_come_up(
+async def test_a_worker_and_the_previews_start(
     engine: DockerEngine, composed: Composed, tmp_path: Path
 ) -> None:
     composed.root = tmp_path / "checkout"
@@ -48,8 +48,8 @@ async def test_a_worker_and_the_previews_come_up(
     print(f"compose up from nothing in {time.monotonic() - began:.0f} s")
     try:
         await _until_at_work(composed)
-        said = composed.run("logs", "--no-color", "preview", "worker")
-        assert "waiting for jobs" in said
+        logs = composed.run("logs", "--no-color", "preview", "worker")
+        assert "waiting for jobs" in logs
         states = {one.name.rpartition("-")[2]: one.status for one in engine.labelled(composed.id)}
         assert {name: states[name] for name in ("postgres", "worker", "preview")} == dict.fromkeys(
             ("postgres", "worker", "preview"), "running"
@@ -60,7 +60,7 @@ async def test_a_worker_and_the_previews_come_up(
 
 
 async def _until_at_work(composed: Composed) -> None:
-    """The worker is in the registry of workers, the previews listen."""
+    """Wait until the worker is registered and the previews listen."""
     deadline = time.monotonic() + patient(60)
     connection = await asyncpg.connect(composed.dsn)
     try:

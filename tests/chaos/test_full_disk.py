@@ -1,4 +1,4 @@
-"""The disk fills up: a clear message, reads go on, and with space back the writes do too, by themselves."""
+"""A full disk gives a clear error and leaves reads working. Writes resume as soon as there is space."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ RECOVERY_SECONDS = 60.0
 pytestmark = pytest.mark.chaos
 
 
-async def test_full_said_reads_go_on_and_it_recovers(
+async def test_a_full_disk_is_reported_reads_work_and_writes_resume(
     programs: Path, small_disk: Path, tmp_path: Path
 ) -> None:
-    """The tables' disk. If the disk of the write-ahead log is full too, Postgres ends and must be started again."""
+    """Only the tables' disk is full. If the WAL's disk were full too, Postgres would end and need a restart."""
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(BALLAST_BYTES))
     server = OwnCluster(programs, small_disk / "cluster")
@@ -38,8 +38,8 @@ async def test_full_said_reads_go_on_and_it_recovers(
         pool = await open_pool(url, size=5)
         try:
             log, session = EventLog(pool), await new_session(pool)
-            said, stored = await _fill(log, session)
-            assert "disk is full" in said.message and "Free some space" in said.remedy, said
+            error, stored = await _fill(log, session)
+            assert "disk is full" in error.message and "Free some space" in error.remedy, error
             assert len(await log.read(session, limit=5)) == 5
             last_before = await pool.fetchval("select max(seq) from public.session_events")
             assert last_before == stored
@@ -50,8 +50,8 @@ async def test_full_said_reads_go_on_and_it_recovers(
                 try:
                     await log.append(session, [Message(text="again", author="agent")])
                     break
-                except StoreError as error:
-                    assert time.monotonic() - started < patient(RECOVERY_SECONDS), error
+                except StoreError as refusal:
+                    assert time.monotonic() - started < patient(RECOVERY_SECONDS), refusal
                     await asyncio.sleep(0.1)
             print(f"writes again {time.monotonic() - started:.1f} s after space was freed")
             assert cluster.is_running
@@ -62,7 +62,7 @@ async def test_full_said_reads_go_on_and_it_recovers(
 
 
 async def _fill(log: EventLog, session: object) -> tuple[StoreError, int]:
-    """Write until the disk is full; returns what a person sees, and how many events were acknowledged."""
+    """Write until the disk is full. Returns the error, and how many events were acknowledged."""
     stored = 0
     noise = os.urandom(30_000).hex()
     while True:
@@ -75,10 +75,10 @@ async def _fill(log: EventLog, session: object) -> tuple[StoreError, int]:
             await asyncio.sleep(0.1)
 
 
-async def test_a_server_that_ended_for_lack_of_space_keeps_what_it_acknowledged(
+async def test_a_server_that_ran_out_of_space_keeps_every_acknowledged_event(
     programs: Path, small_disk: Path
 ) -> None:
-    """With its WAL on the full disk Postgres ends; started again with space, it has every acknowledged event."""
+    """Postgres ends because its WAL is on the full disk, and is restarted once there is space."""
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(BALLAST_BYTES))
     async with running(OwnCluster(programs, small_disk / "cluster")) as cluster:
@@ -88,12 +88,12 @@ async def test_a_server_that_ended_for_lack_of_space_keeps_what_it_acknowledged(
         try:
             log, session = EventLog(pool), await new_session(pool)
             stored, noise = 0, os.urandom(200_000).hex()
-            said: StoreError | None = None
-            while said is None:
+            refused = False
+            while not refused:
                 try:
                     stored = await log.append(session, [Message(text=f"{stored} {noise}")])
-                except StoreError as error:
-                    said = error
+                except StoreError:
+                    refused = True
             ballast.unlink()
             if not await cluster.answers():
                 await cluster.stop()

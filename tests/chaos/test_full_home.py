@@ -1,4 +1,4 @@
-"""A home's disk fills up until its Postgres ends: the dashboard says so, and goes on once there is room."""
+"""A home's disk fills up until Postgres ends. The dashboard says why, and recovers once there is space."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from mobvibe_worker.store.seed import seed
 from support.polling import until
 
 PIECE = "select pg_logical_emit_message(true, 'noise', repeat(md5(random()::text), 60000))"
-"""Two megabytes of the log of writes, and nothing else."""
+"""Writes two megabytes to the write-ahead log and nothing else."""
 RECOVERY_SECONDS = 40.0
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 
 
 class Reported:
-    """What an open dashboard showed. It looks as a person, so that no host's part fills the small disk."""
+    """The changes shown by an open dashboard. It views as a person, so it prepares nothing on the small disk."""
 
     def __init__(self, home: Path) -> None:
         settings = {"home": str(home), "postgres": "embedded", "view_as": "ada@example.com"}
@@ -41,21 +41,21 @@ class Reported:
         self.changes: list[Change] = []
 
     async def read(self) -> None:
-        """Note every change until the feed is closed."""
+        """Record every change until the feed is closed."""
         async for change in self.feed.changes():
             self.changes.append(change)
 
     def troubles(self) -> list[tuple[str | None, str]]:
-        """What the banner said, None where it went."""
+        """The texts of the banner with their remedies; None if it disappeared."""
         found = [change for change in self.changes if isinstance(change, TroubleChanged)]
         return [(change.message, change.remedy) for change in found]
 
-    def is_said(self, words: str) -> bool:
-        """Whether a banner had these words."""
+    def has_shown(self, words: str) -> bool:
+        """Whether the banner has contained these words."""
         return any(words in (message or "") for message, _ in self.troubles())
 
-    def is_well(self) -> bool:
-        """Postgres is healthy, the banner is gone, and there is an overview."""
+    def is_healthy(self) -> bool:
+        """Whether Postgres is healthy, the banner is gone and there is an overview."""
         rows = [change.status for change in self.changes if isinstance(change, ServiceChanged)]
         states = [status.state for status in rows if status.name == "postgres"]
         has_overview = any(isinstance(change, OverviewChanged) for change in self.changes)
@@ -66,7 +66,7 @@ class Reported:
         )
 
 
-async def test_the_dashboard_outlives_a_server_that_ended_for_lack_of_space(
+async def test_the_dashboard_survives_a_server_that_ran_out_of_space(
     small_disk: Path,
 ) -> None:
     environment = build_environment(
@@ -80,7 +80,7 @@ async def test_the_dashboard_outlives_a_server_that_ended_for_lack_of_space(
         await environment.migrate(dsn)
         await seed(dsn)
         reading = asyncio.create_task(reported.read())
-        await until(reported.is_well, 60, "the first overview")
+        await until(reported.is_healthy, 60, "the first overview")
         session = SessionId(
             UUID(str(await pool.fetchval("select id from coding_sessions limit 1")))
         )
@@ -92,16 +92,18 @@ async def test_the_dashboard_outlives_a_server_that_ended_for_lack_of_space(
         with pytest.raises(StoreError):
             while True:
                 await repeatable(pool, PIECE)
-        await until(lambda: reported.is_said("so Postgres cannot start"), 30, "why it cannot start")
+        await until(
+            lambda: reported.has_shown("so Postgres cannot start"), 30, "why Postgres cannot start"
+        )
         first, remedy = reported.troubles()[-1]
         assert "disk is full" in (first or "") and "Free some space" in remedy
-        assert reported.is_said("Postgres ended: the disk of"), reported.troubles()
-        assert await _said_by_a_command(small_disk) == 3
+        assert reported.has_shown("Postgres ended: the disk of"), reported.troubles()
+        assert await _exit_code_of_a_command(small_disk) == 3
 
         reported.changes.clear()
         ballast.unlink()
         freed = time.monotonic()
-        await until(reported.is_well, RECOVERY_SECONDS, "health without anybody's help")
+        await until(reported.is_healthy, RECOVERY_SECONDS, "it recovers without help")
         print(f"healthy {time.monotonic() - freed:.1f} s after space was freed")
         assert await log.append(session, [Message("after")]) == stored + 1
         assert [each.seq for each in await log.read(session, after=stored - 1)][-2:] == [
@@ -117,8 +119,8 @@ async def test_the_dashboard_outlives_a_server_that_ended_for_lack_of_space(
         await environment.close()
 
 
-async def _said_by_a_command(home: Path) -> int:
-    """The exit code of a command on that home, which says in words what is wrong."""
+async def _exit_code_of_a_command(home: Path) -> int:
+    """Run a command on that home, which must name the full disk. Returns its exit code."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "mobvibe_app", "jobs", "--postgres", "embedded"),
         stdout=asyncio.subprocess.PIPE,

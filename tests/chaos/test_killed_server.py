@@ -1,4 +1,4 @@
-"""The server is killed three times under twenty writers: what was acknowledged is there, and the pool recovers."""
+"""The server is killed three times under twenty writers. No acknowledged event is lost, and the pool recovers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.chaos
 
 
 class Writer:
-    """Appends events to a session of its own and remembers which of them were acknowledged."""
+    """Appends events to one session and remembers which of them were acknowledged."""
 
     def __init__(self, pool: Pool, session: SessionId) -> None:
         self._log = EventLog(pool)
@@ -38,7 +38,7 @@ class Writer:
         self.refused: Counter[str] = Counter()
 
     async def write_until(self, stop: asyncio.Event) -> None:
-        """One event after another; one whose answer was lost is sent again as it was."""
+        """Append one event after another, and repeat an event whose answer was lost."""
         while not stop.is_set():
             text, batch = f"{len(self.acknowledged)} {uuid4()}", uuid4()
             while True:
@@ -47,14 +47,14 @@ class Writer:
                     await self._log.append(self.session, [payload], batch_id=batch)
                     break
                 except MobvibeError as error:
-                    # Anything else than an error of our own tree fails the test.
+                    # Any error that is not a MobvibeError fails the test.
                     self.refused[type(error).__name__] += 1
                     assert isinstance(error, DatabaseUnreachable), error
             self.acknowledged.append(text)
 
 
 async def _seconds_until_healthy(pool: Pool) -> float:
-    """From a server that answers again to a pool all of whose connections do."""
+    """The time until all connections of the pool work again."""
     started = time.monotonic()
     while True:
         try:
@@ -66,7 +66,7 @@ async def _seconds_until_healthy(pool: Pool) -> float:
             await asyncio.sleep(0.01)
 
 
-async def test_nothing_acknowledged_is_lost(programs: Path, tmp_path: Path) -> None:
+async def test_no_acknowledged_event_is_lost(programs: Path, tmp_path: Path) -> None:
     async with running(OwnCluster(programs, tmp_path / "cluster")) as cluster:
         await cluster.run_sql("create database chaos")
         url = cluster.url("chaos")
@@ -97,7 +97,7 @@ async def test_nothing_acknowledged_is_lost(programs: Path, tmp_path: Path) -> N
 
 
 async def _check(pool: Pool, writers: list[Writer]) -> None:
-    """Each acknowledged event is stored once, in order, and nothing that was not sent."""
+    """Check that exactly the acknowledged events are stored, once each and in order."""
     for writer in writers:
         stored = await pool.fetch(
             "select data ->> 'text' as text, seq from public.session_events"

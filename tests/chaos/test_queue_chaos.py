@@ -1,4 +1,4 @@
-"""The queue under everything at once, for minutes, on both versions of Postgres."""
+"""A chaos run of several minutes on both versions of Postgres."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ SECONDS = float(os.environ.get("MOBVIBE_TEST_CHAOS_SECONDS", "300"))
 
 
 @pytest.mark.timeout(SECONDS + 300)
-async def test_nothing_is_lost_doubled_or_out_of_order(programs: Path, tmp_path: Path) -> None:
+async def test_no_job_is_lost_doubled_or_out_of_order(programs: Path, tmp_path: Path) -> None:
     print(f"\n{SECONDS:.0f} s: {await run_chaos(programs, tmp_path, Pace(SECONDS))}")

@@ -1,4 +1,4 @@
-"""How soon a killed worker's job runs again, and how soon a cancelled one stops: measured, printed, and held to."""
+"""Measures how soon a killed worker's job runs again and a cancelled job stops, and checks both against limits."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 
 @pytest_asyncio.fixture
 async def url(programs: Path, tmp_path: Path) -> AsyncIterator[str]:
-    """A migrated database on a durable server of its own."""
+    """The URL of a migrated database on a new, durable server."""
     async with running(OwnCluster(programs, tmp_path / "cluster")) as cluster:
         await cluster.run_sql("create database chaos")
         await MigrationRunner(cluster.url("chaos")).migrate()
@@ -45,14 +45,14 @@ async def url(programs: Path, tmp_path: Path) -> AsyncIterator[str]:
 async def _until_started(pool: Pool, session: SessionId, attempt: int) -> float:
     async with within(30):
         while True:
-            said = [row[0] for row in await pool.fetch(_STARTS, session)]
-            if any(word.startswith("start") and word.endswith(f" {attempt}") for word in said):
+            reports = [row[0] for row in await pool.fetch(_STARTS, session)]
+            if any(word.startswith("start") and word.endswith(f" {attempt}") for word in reports):
                 return time.perf_counter()
             await asyncio.sleep(0.002)
 
 
-async def test_killed_to_running_again_on_the_same_host(url: str, tmp_path: Path) -> None:
-    """kill -9 of the worker that runs a job, to its next attempt's first event, elsewhere on this host."""
+async def test_a_killed_workers_job_runs_again_within_a_second(url: str, tmp_path: Path) -> None:
+    """Measures from the SIGKILL of a worker to the next attempt's first event, in another worker on this machine."""
     pool, workers = await open_pool(url, size=5), Workers(url, tmp_path)
     seconds = []
     try:
@@ -80,7 +80,7 @@ async def test_killed_to_running_again_on_the_same_host(url: str, tmp_path: Path
 
 
 async def _until_watched(pool: Pool, count: int) -> None:
-    """Every worker is in the registry; a moment later each watches the others."""
+    """Wait until every worker is registered and, shortly afterwards, watches the others."""
     sql = "select count(*) from public.workers where gone_at is null"
     async with within(20):
         while True:
@@ -91,8 +91,8 @@ async def _until_watched(pool: Pool, count: int) -> None:
 
 
 @pytest.mark.parametrize(("hears", "goal"), [(True, 0.05), (False, 1.5)])
-async def test_cancel_to_cancelled(url: str, hears: bool, goal: float) -> None:
-    """From the call that cancels to CancelledError in the job's code; without LISTEN by the worker's beat alone."""
+async def test_a_cancelled_job_stops_soon(url: str, hears: bool, goal: float) -> None:
+    """Measures from the call to CancelledError in the job's code, with LISTEN and with the heartbeat alone."""
     pool = await open_pool(url, size=8)
     started, stopped = asyncio.Event(), asyncio.Event()
     seconds: list[float] = []
@@ -131,6 +131,6 @@ async def test_cancel_to_cancelled(url: str, hears: bool, goal: float) -> None:
             await task
             await pool.close()
     p50, most = statistics.median(seconds), max(seconds)
-    how = "with LISTEN" if hears else "by the beat alone"
+    how = "with LISTEN" if hears else "by the heartbeat alone"
     print(f"\ncancel to cancelled, {how}: p50 {p50:.3f} s, max {most:.3f} s")
     assert (p50 if hears else most) < goal

@@ -1,4 +1,4 @@
-"""The queue beside its plain model again, with many more and longer random histories."""
+"""Compares the queue with its plain model over many long random sequences of steps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ EXAMPLES, STEPS = 150, 120
 
 @pytest.mark.chaos
 @pytest.mark.timeout(1800)
-async def test_long_histories(programs: Path, tmp_path: Path) -> None:
+async def test_the_queue_agrees_with_its_model_over_long_runs(
+    programs: Path, tmp_path: Path
+) -> None:
     async with running(OwnCluster(programs, tmp_path / "cluster", fsync="off")) as cluster:
         await cluster.run_sql("create database chaos")
         await MigrationRunner(cluster.url("chaos")).migrate()

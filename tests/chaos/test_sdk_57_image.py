@@ -1,4 +1,4 @@
-"""The newer SDK in a container: its image built from nothing with the wheel's Node, and a bundle for a phone."""
+"""Builds the image of SDK 57 from nothing, with the wheel's Node, and serves a bundle to a phone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of the schema itself, on every kind of database that it supports."""
+"""Tests of the schema, on every kind of database that it supports."""
 
 from __future__ import annotations
 

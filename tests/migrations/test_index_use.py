@@ -1,4 +1,4 @@
-"""The common queries use an index and take milliseconds, with the data volumes of a real platform."""
+"""The common queries use an index and take milliseconds with the data volume of a real platform."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MILLISECONDS = 10.0
 BIG = {"projects", "coding_sessions", "coding_jobs", "session_events", "preview_containers"}
 USER, SESSION = user_at(1), session_at(1)
 OPEN = "status in ('pending', 'active', 'paused')"
-# The query, and the indexes of which it must use one.
+# Name -> the query, and the indexes of which it must use one.
 QUERIES: dict[str, tuple[str, set[str]]] = {
     "a user's projects": (
         f"select * from public.projects where user_id = '{USER}' and status <> 'deleted'"
@@ -109,7 +109,7 @@ OF_A_USER = {
 
 @pytest.fixture(scope="module", params=["server_15", "server_18"])
 def server(request: pytest.FixtureRequest) -> OwnCluster:
-    """PostgreSQL 15 and 18."""
+    """Postgres 15 and 18."""
     found: OwnCluster = request.getfixturevalue(request.param)
     return found
 
@@ -139,7 +139,7 @@ def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 async def _explain(connection: asyncpg.Connection, query: str) -> tuple[dict[str, Any], float]:
-    """The plan, and the shortest of three times in milliseconds, including planning."""
+    """Return the plan and the shortest of three times, in milliseconds including planning."""
     times = []
     for _ in range(3):
         answer = json.loads(await connection.fetchval(f"explain (analyze, format json) {query}"))
@@ -155,7 +155,7 @@ def _scans(plan: dict[str, Any]) -> set[str]:
     }
 
 
-async def test_common_queries_read_by_index(full_url: str) -> None:
+async def test_common_queries_use_an_index(full_url: str) -> None:
     connection = await asyncpg.connect(full_url)
     try:
         for name, (query, indexes) in QUERIES.items():
@@ -166,12 +166,12 @@ async def test_common_queries_read_by_index(full_url: str) -> None:
             assert milliseconds < MILLISECONDS, name
 
         plan, _ = await _explain(connection, "select * from public.projects where name = 'App 7'")
-        assert _scans(plan) == {"projects"}, "a scan must be seen as one"
+        assert _scans(plan) == {"projects"}, "the check must recognise a full scan"
     finally:
         await connection.close()
 
 
-async def test_people_read_their_rows_by_index_through_the_policies(full_url: str) -> None:
+async def test_queries_under_row_security_use_an_index(full_url: str) -> None:
     connection = await asyncpg.connect(full_url)
     try:
         async with connection.transaction():

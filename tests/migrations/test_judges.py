@@ -1,4 +1,4 @@
-"""External linters find nothing in the schema, and each finds a planted mistake."""
+"""External linters find no problem in the schema, and each finds a planted mistake."""
 
 from __future__ import annotations
 

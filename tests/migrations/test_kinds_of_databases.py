@@ -1,4 +1,4 @@
-"""The same files on every host: up, up again, down and up, without touching the host's objects."""
+"""The same migrations run on every provider, up and down, and leave the provider's objects alone."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ from support.postgres.schema_print import schema_lines
 FILES = [file.version for file in read_migrations(migrations_folder())]
 
 
-async def test_eight_databases_of_one_server_at_once(kind: tuple[str, OwnCluster]) -> None:
-    """Creating a role that exists already does not fail. Runs first, as roles belong to the server and stay."""
+async def test_eight_databases_of_one_server_are_migrated_at_once(
+    kind: tuple[str, OwnCluster],
+) -> None:
+    """An existing role is no error. Runs first, because roles belong to the server and remain."""
     name, server = kind
     databases = [await prepare(server, name) for _ in range(8)]
     runs = await asyncio.gather(*(MigrationRunner(one.url).migrate() for one in databases))
     assert [[one.version for one in run] for run in runs] == [FILES] * 8
 
 
-async def test_up_again_down_up_leaves_the_same_and_down_only_what_was_there(
+async def test_migrating_again_changes_nothing_and_a_rollback_restores_the_first_state(
     prepared: PreparedDatabase,
 ) -> None:
     runner = MigrationRunner(prepared.url)
@@ -56,7 +58,7 @@ async def test_up_again_down_up_leaves_the_same_and_down_only_what_was_there(
     ],
     ids=["nothing", "another function", "uid", "users"],
 )
-async def test_of_a_schema_auth_that_lacks_something_only_that_is_made_and_taken_back(
+async def test_only_the_missing_parts_of_the_auth_schema_are_created_and_rolled_back(
     server_15: OwnCluster, theirs: str
 ) -> None:
     database = await prepare(server_15, "plain-15")
@@ -77,12 +79,12 @@ async def test_of_a_schema_auth_that_lacks_something_only_that_is_made_and_taken
 
 @pytest.fixture(params=["server_15", "server_18"])
 def server(request: pytest.FixtureRequest) -> OwnCluster:
-    """PostgreSQL 15 and 18."""
+    """Postgres 15 and 18."""
     found: OwnCluster = request.getfixturevalue(request.param)
     return found
 
 
-async def test_a_publication_for_all_tables_is_left_alone_and_a_lost_one_is_not_missed(
+async def test_a_publication_for_all_tables_is_kept_and_a_dropped_one_is_no_error(
     server: OwnCluster,
 ) -> None:
     prepared = await prepare(server, "plain")
@@ -101,13 +103,13 @@ async def test_a_publication_for_all_tables_is_left_alone_and_a_lost_one_is_not_
     await runner.rollback(0)
 
 
-async def test_who_signed_up_before_us_gets_a_profile_with_their_email(
+async def test_people_who_signed_up_before_the_migration_get_a_profile(
     prepared: PreparedDatabase,
 ) -> None:
     runner = MigrationRunner(prepared.url)
     await runner.migrate()
     await runner.rollback(1)
-    # Only Supabase lets an email sign up a second time, through single sign-on.
+    # Only Supabase allows a second sign-up with the same email, through single sign-on.
     is_twice = prepared.kind.startswith("supabase")
     again = (
         "insert into auth.users (id, email, created_at, is_sso_user) values ($1, $2, now(), true)"
@@ -144,12 +146,14 @@ async def _run(url: str, statements: str) -> object:
         await connection.close()
 
 
-async def test_eight_at_once_apply_each_file_once(prepared: PreparedDatabase) -> None:
+async def test_eight_runners_at_once_apply_each_file_once(prepared: PreparedDatabase) -> None:
     runs = await asyncio.gather(*(MigrationRunner(prepared.url).migrate() for _ in range(8)))
     assert sorted(one.version for run in runs for one in run) == FILES
 
 
-async def test_what_the_host_made_is_used_and_the_rest_is_made(migrated: PreparedDatabase) -> None:
+async def test_objects_of_the_provider_are_used_and_missing_ones_created(
+    migrated: PreparedDatabase,
+) -> None:
     connection = await asyncpg.connect(migrated.administrator_url)
     try:
         ours = await connection.fetchval(
@@ -172,10 +176,10 @@ async def test_what_the_host_made_is_used_and_the_rest_is_made(migrated: Prepare
         await connection.close()
 
 
-async def test_a_sign_up_works_without_an_email_and_with_one_that_is_taken(
+async def test_a_sign_up_works_with_and_without_an_email(
     migrated: PreparedDatabase,
 ) -> None:
-    """Sign up as the host does: Supabase uses the owner of the schema auth, not ours."""
+    """Signs up as the provider does; Supabase acts as the owner of its auth schema."""
     connection = await asyncpg.connect(migrated.administrator_url)
     try:
         if migrated.kind.startswith("supabase"):

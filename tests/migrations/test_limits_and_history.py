@@ -1,4 +1,4 @@
-"""The rules that the database enforces for every role: the limit of open sessions, and immutable history."""
+"""The database enforces the limit of open sessions and the immutable history for every role."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NEW = "insert into public.coding_sessions (user_id, project_id) values ($1, $2) 
 
 @pytest_asyncio.fixture
 async def owners_pool(migrated: PreparedDatabase) -> AsyncIterator[Pool]:
-    """Connections of the schema's owner; Ann has one session, one job and one event."""
+    """A pool of the schema's owner, in a database where Ann has one session, one job and one event."""
     administrator = await asyncpg.connect(migrated.administrator_url)
     await seed(administrator, ANN, "ann@example.com")
     await administrator.close()
@@ -51,7 +51,7 @@ async def _open_session(pool: Pool, isolation: Isolation, person: UUID, project:
 
 
 @pytest.mark.parametrize("isolation", ["read_committed", "repeatable_read"])
-async def test_of_ten_at_once_exactly_three_succeed(
+async def test_three_of_ten_sessions_opened_at_once_succeed(
     owners_pool: Pool, isolation: Isolation
 ) -> None:
     await owners_pool.execute("delete from public.coding_sessions where user_id = $1", ANN)
@@ -71,7 +71,7 @@ async def test_of_ten_at_once_exactly_three_succeed(
     assert count == 3
 
 
-async def test_a_slot_is_free_when_its_session_ends_and_nobody_reopens_past_the_limit(
+async def test_an_ended_session_frees_its_slot_and_reopening_counts_against_the_limit(
     owners_pool: Pool,
 ) -> None:
     project = row_of(ANN, 1)
@@ -107,7 +107,9 @@ async def test_a_slot_is_free_when_its_session_ends_and_nobody_reopens_past_the_
     )
 
 
-async def test_the_local_owner_and_whoever_has_no_limit_are_not_counted(owners_pool: Pool) -> None:
+async def test_the_local_owner_and_people_without_a_limit_are_not_limited(
+    owners_pool: Pool,
+) -> None:
     await owners_pool.execute("update public.profiles set sessions_limit = 1 where tier = 'local'")
     project = await owners_pool.fetchval(
         "insert into public.projects (user_id, name) values ($1, 'Mine') returning id", LOCAL_OWNER
@@ -119,7 +121,7 @@ async def test_the_local_owner_and_whoever_has_no_limit_are_not_counted(owners_p
         await owners_pool.fetchval(NEW, ANN, row_of(ANN, 1))
 
 
-async def test_history_is_nobodys_to_change(migrated: PreparedDatabase, owners_pool: Pool) -> None:
+async def test_no_role_can_change_history(migrated: PreparedDatabase, owners_pool: Pool) -> None:
     tricks = (
         "update public.session_events set data = '{}'",
         "update public.session_events set job_id = null",
@@ -136,13 +138,13 @@ async def test_history_is_nobodys_to_change(migrated: PreparedDatabase, owners_p
         for statement in tricks:
             for caller in ("service", "owner", "anon"):
                 assert await outcome(connection, caller, statement) == "42501", statement
-        # Even if a host grants the service role all rights on its tables again.
+        # This holds even if a provider grants the service role all rights on the table.
         await connection.execute("grant all on public.session_events to service_role")
         for statement in tricks[:5]:
             assert await outcome(connection, "service", statement) == "MV005", statement
 
 
-async def test_history_goes_with_its_session_forgets_its_job_and_old_sessions(
+async def test_history_is_deleted_with_its_session_and_forgets_deleted_jobs_and_old_sessions(
     owners_pool: Pool,
 ) -> None:
     _, session, job, *_ = (row_of(ANN, n) for n in range(1, 7))

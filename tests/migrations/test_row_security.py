@@ -1,4 +1,4 @@
-"""Who may do what, for every table, verb and kind of caller, on every kind of database."""
+"""The permissions of every kind of caller for every table and verb, on every kind of database."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PROJECT, SESSION, JOB, REVISION, SPARE, _ = (row_of(ANN, n) for n in range(1, 7)
 
 @dataclass(frozen=True, slots=True)
 class TableRules:
-    """One statement per verb, all on Ann's rows, and the verbs that she may use herself."""
+    """One statement per verb on Ann's rows, and the verbs that she may use herself."""
 
     owner_may: frozenset[str]
     insert: str
@@ -120,7 +120,7 @@ TABLES: dict[str, TableRules] = {
 
 
 def expected(table: str, verb: str, caller: str) -> int | str:
-    """The expected result: rows, or the SQLSTATE of the refusal."""
+    """The expected number of rows, or the SQLSTATE of the refusal."""
     rules = TABLES[table]
     rows = rules.rows if verb == "select" else 1
     if caller == "service":
@@ -137,7 +137,7 @@ def expected(table: str, verb: str, caller: str) -> int | str:
 
 @pytest_asyncio.fixture
 async def connection(migrated: PreparedDatabase) -> AsyncIterator[asyncpg.Connection]:
-    """The owner of the schema, in a database where Ann and Ben have a row in every table."""
+    """A connection of the schema's owner, in a database where Ann and Ben have a row in every table."""
     administrator = await asyncpg.connect(migrated.administrator_url)
     for person, email in ((ANN, "ann@example.com"), (BEN, "ben@example.com")):
         await seed(administrator, person, email)
@@ -154,7 +154,9 @@ async def connection(migrated: PreparedDatabase) -> AsyncIterator[asyncpg.Connec
     await opened.close()
 
 
-async def test_every_table_verb_and_caller(connection: asyncpg.Connection) -> None:
+async def test_every_caller_can_use_exactly_the_permitted_verbs_of_each_table(
+    connection: asyncpg.Connection,
+) -> None:
     tables = await connection.fetch(
         "select relname from pg_class where relnamespace = 'public'::regnamespace"
         " and relkind = 'r' and relname <> 'theirs'"
@@ -171,7 +173,7 @@ async def test_every_table_verb_and_caller(connection: asyncpg.Connection) -> No
     assert wrong == []
 
 
-async def test_nobody_sees_more_than_their_own_rows(connection: asyncpg.Connection) -> None:
+async def test_people_see_only_their_own_rows(connection: asyncpg.Connection) -> None:
     for table, rules in TABLES.items():
         if rules.owner_may:
             for caller in ("owner", "other"):
@@ -220,16 +222,16 @@ ACROSS = [
 ]
 
 
-async def test_no_row_of_one_person_hangs_on_another_persons(
+async def test_no_row_can_refer_to_another_persons_row(
     connection: asyncpg.Connection,
 ) -> None:
-    """This also holds for the service role and the owner, whom no policy stops."""
+    """This also holds for the service role and the owner, who bypass the policies."""
     for statement in ACROSS:
         assert await outcome(connection, "service", statement) == "23503", statement
         with pytest.raises(asyncpg.ForeignKeyViolationError):
             await connection.execute(statement)
     async with speaking_as(connection, "service"):
-        # A job always gets its session's project and person, even if others are given.
+        # A job always gets its session's project and person, even if it names others.
         typed_values = (
             ("", ""),
             ("project_id, ", f"'{PROJECT}', "),
@@ -243,7 +245,7 @@ async def test_no_row_of_one_person_hangs_on_another_persons(
             assert made is not None and tuple(made) == (row_of(BEN, 1), BEN)
 
 
-async def test_the_queue_and_our_helpers_are_the_service_roles(
+async def test_people_can_call_two_helpers_and_only_the_service_role_the_queue(
     connection: asyncpg.Connection,
 ) -> None:
     open_to_people = await connection.fetch(
@@ -260,7 +262,7 @@ async def test_the_queue_and_our_helpers_are_the_service_roles(
     assert await outcome(connection, "service", "select * from claim_next_job()") == 1
 
 
-async def test_no_role_leaks_back_into_the_pool(migrated: PreparedDatabase) -> None:
+async def test_no_role_remains_on_a_connection_in_the_pool(migrated: PreparedDatabase) -> None:
     pool = await open_pool(migrated.url, size=1)
     try:
         for caller in CALLERS:
@@ -277,8 +279,10 @@ async def test_no_role_leaks_back_into_the_pool(migrated: PreparedDatabase) -> N
         await pool.close()
 
 
-async def test_nothing_hangs_on_a_job_of_ones_other_project(connection: asyncpg.Connection) -> None:
-    """All tables share one key to the job; what the key would allow is refused by a trigger with the same code."""
+async def test_no_row_can_refer_to_a_job_of_another_project(
+    connection: asyncpg.Connection,
+) -> None:
+    """The foreign key alone would allow these rows; a trigger refuses them with the same code."""
     project, session = await connection.fetchrow(
         "with made as (insert into public.projects (user_id, name) values ($1, 'Other') returning id)"
         " insert into public.coding_sessions (user_id, project_id) select $1, id from made"

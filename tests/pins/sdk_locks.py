@@ -1,4 +1,4 @@
-"""Rewrites npm's lock of every Expo SDK: `make locks`, after a change of sdks.toml."""
+"""Rewrites the npm lock file of every Expo SDK. Run `make locks` after a change to sdks.toml."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LOCK_SECONDS = 600.0
 
 
 async def lock(version: int, folder: Path) -> bytes:
-    """The lock of one SDK, of the releases up to the table's day, without the addresses they came from."""
+    """The lock file of one SDK, for releases up to the date in sdks.toml, without download addresses."""
     sdk = sdks.sdk(version)
     node = find_node(sdk.minimum_node)
     await run_npm(node, ("pack", sdk.template), cwd=folder, time_limit=_LOCK_SECONDS)
@@ -38,8 +38,8 @@ def main() -> None:
     locks = Path(sdks.__file__).with_name("locks")
     for version in sdks.sdk_versions():
         with tempfile.TemporaryDirectory() as folder:
-            held = asyncio.run(lock(version, Path(folder)))
-        (locks / f"sdk-{version}.json").write_bytes(held)
+            content = asyncio.run(lock(version, Path(folder)))
+        (locks / f"sdk-{version}.json").write_bytes(content)
         print(f"sdk-{version}.json: {sdks.sdk(version).count_packages()} packages")
 
 

@@ -1,1 +1,1 @@
-"""What tests share: real servers, recorded models, and ways to drive the program."""
+"""Shared test tools: real servers, recorded models, and drivers of the program."""

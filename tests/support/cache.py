@@ -1,4 +1,4 @@
-"""The folder that keeps between runs what takes minutes to make: packages from npm, prepared SDKs, container images."""
+"""The cache that survives test runs: npm packages, prepared SDKs and container images, which take minutes to make."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def cache_folder() -> Path:
 
 @contextmanager
 def locked(name: str) -> Iterator[Path]:
-    """Yield one of its folders, created if it is missing. Other test processes that want the same one wait."""
+    """Yield a folder of the cache, created if it is missing. Other test processes wait for the same one."""
     folder = cache_folder() / name
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):

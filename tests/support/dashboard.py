@@ -1,6 +1,6 @@
-"""The dashboard over a scripted studio, without a terminal: its keys, what it draws, and waits for both.
+"""Drives the dashboard over a scripted studio without a terminal: presses keys, reads the screen, waits.
 
-A key acts some time after it was pressed, so no test looks at the screen without waiting for what it expects.
+A key takes effect some time after it is pressed, so every test waits for the text or state that it expects.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Shown:
 
     @property
     def build(self) -> BuildScreen:
-        """The main screen, also while another lies above it."""
+        """The main screen, even if another one covers it."""
         screen = self.app.screen_stack[0]
         assert isinstance(screen, BuildScreen)
         return screen
@@ -44,32 +44,32 @@ class Shown:
 
     @property
     def top(self) -> str:
-        """The words of the top bar."""
+        """The text of the top bar."""
         return self.build.query_one(TopBar).render().plain
 
     @property
     def text(self) -> str:
-        """What is drawn, a line per row."""
+        """The drawn screen, one line per row."""
         strips = self.app.screen._compositor.render_strips()
         return "\n".join("".join(segment.text for segment in strip) for strip in strips)
 
     @property
     def footer(self) -> str:
-        """The last line drawn, which offers the keys."""
+        """The last drawn line, which lists the keys."""
         return self.text.splitlines()[-1]
 
     @property
     def commands(self) -> dict[str, Callable[[], object]]:
-        """What the palette offers now, by title."""
+        """The palette's current commands, by title."""
         return {each.title: each.callback for each in self.app.get_system_commands(self.app.screen)}
 
     async def press(self, *keys: str) -> None:
-        """Press keys and give them time to act; wait for their effect afterwards."""
+        """Press keys and let the app process them. Wait for their effect with `until`."""
         await self.pilot.press(*keys)
         await self.pilot.pause()
 
     async def write(self, *keys: str, after: str = "i") -> None:
-        """Go to the prompt with the key `after`, and type once it has the focus."""
+        """Press `after` to focus the prompt, then press the keys."""
         await self.press(after)
         await self.until(lambda: self.prompt.has_focus)
         await self.press(*keys)
@@ -86,11 +86,11 @@ class Shown:
         await self.pilot.pause()
 
     async def until_text(self, text: str) -> None:
-        """Wait until the text is drawn, on one line or wrapped."""
+        """Wait until the text is on the screen, on one line or wrapped."""
         await self.until(lambda: text in self.text or text in " ".join(self.text.split()))
 
     async def until_no_text(self, text: str) -> None:
-        """Wait until the text is drawn no longer."""
+        """Wait until the text is no longer on the screen."""
         await self.until(lambda: text not in self.text)
 
     async def until_screen(self, kind: type) -> None:
@@ -98,13 +98,13 @@ class Shown:
         await self.until(lambda: isinstance(self.app.screen, kind))
 
     async def until_asked(self, *asked: Command) -> None:
-        """Wait until the studio was asked for exactly this, in this order."""
+        """Wait until the studio has received exactly these commands, in this order."""
         await self.until(lambda: self.studio.asked == list(asked))
 
 
 @asynccontextmanager
 async def shown(studio: ScriptedStudio, size: tuple[int, int] = (120, 40)) -> AsyncIterator[Shown]:
-    """The dashboard over this studio, in a terminal of that many columns and rows."""
+    """Run the dashboard over this studio; `size` is columns by rows."""
     app = MobvibeApp(
         lambda: studio, version="0.1.0", model_label="demo: recorded, no cost", demos=DEMOS
     )

@@ -1,4 +1,4 @@
-"""Real Expo SDKs for tests: installed once per machine into the tests' cache, linked into temporary homes."""
+"""Real Expo SDKs for tests, installed once per machine into the tests' cache and linked into temporary homes."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _COPIED = ("starter", "home", "package.json", ".prepared.json", ".warmed.json")
 
 
 def cache_home() -> Home:
-    """The home in the tests' cache, whose prepared SDKs are linked into the homes of tests."""
+    """The home in the tests' cache that holds the prepared SDKs."""
     return Home(cache_folder() / "home")
 
 
 def make_home(root: Path, version: int, *, warm: bool = True) -> Home:
-    """A home in which the SDK is prepared (with `warm`, its Metro cache filled too). Takes a minute or two once."""
+    """Make a home with a prepared SDK; `warm` also fills its Metro cache. The first call takes a minute or two."""
     home = Home(root)
     home.prepare()
     with locked("home") as folder:
@@ -47,7 +47,7 @@ async def _make_ready(starter: Starter, *, warm: bool) -> None:
 
 
 def _link_sdk(source: SdkFolder, target: SdkFolder) -> None:
-    """Link what is never changed in place (a Metro cache only gains files); copy the rest."""
+    """Link files that are never changed in place (a Metro cache only gains files) and copy the others."""
     target.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in _LINKED:
         shutil.copytree(source.root / name, target.root / name, symlinks=True, copy_function=_link)
@@ -67,7 +67,7 @@ def _link(source: str, target: str) -> None:
 
 
 class ExpoSdk:
-    """A prepared SDK in a home of this run."""
+    """A prepared SDK in a temporary home."""
 
     def __init__(self, home: Home, version: int) -> None:
         self.home = home
@@ -77,7 +77,7 @@ class ExpoSdk:
         self.starter = Starter(home, self.sdk, self.node)
 
     def stage(self, name: str, more: Mapping[str, str] | None = None) -> Path:
-        """A new staged folder with the starter's files, and `more` of them (path -> text)."""
+        """Make a staged folder with the starter's files and `more` files (path -> text)."""
         root = self.folder.staged(name)
         root.mkdir(parents=True)
         added = {path: text.encode() for path, text in (more or {}).items()}
@@ -87,11 +87,11 @@ class ExpoSdk:
 
 @pytest.fixture(scope="session")
 def expo_sdk(tmp_path_factory: pytest.TempPathFactory) -> ExpoSdk:
-    """SDK 54, prepared and warm, in a home that no other run uses."""
+    """SDK 54, prepared and with a warm Metro cache, in a home of this test run."""
     return ExpoSdk(make_home(tmp_path_factory.mktemp("expo") / "home", 54), 54)
 
 
 @pytest.fixture(scope="session")
 def make_expo_home(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Home]:
-    """Homes with a prepared SDK, a new one for every call."""
+    """Makes a new home with a prepared SDK on every call."""
     return lambda version: make_home(tmp_path_factory.mktemp("expo") / "home", version)

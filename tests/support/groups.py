@@ -1,6 +1,6 @@
-"""Which tests of a parallel run stay together in one process: whole files, grouped by the markers that they name.
+"""Keeps grouped tests of a parallel run in one process. Whole files are grouped, by the markers that they use.
 
-pytest-xdist's own groups (`--dist loadgroup`) are without effect under pytest 9.2 (pytest-xdist issue 1386).
+pytest-xdist's own groups (`--dist loadgroup`) have no effect under pytest 9.2 (pytest-xdist issue 1386).
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from pathlib import Path
 from xdist.scheduler import LoadScopeScheduling
 
 GROUPS = ("docker", "expo")
-"""Markers of tests that need the container engine, or keep the machine busy. A file's first one decides."""
+"""Markers of tests that need the container engine or keep the machine busy. The first match in a file decides."""
 
 
 class GroupedScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist is not needed for mypy
-    """Hands out a group as a whole, the largest first, and every other test by itself."""
+    """Schedules each group as one unit, the largest first, and every other test on its own."""
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]

@@ -1,4 +1,4 @@
-"""A phone that speaks to Metro as Expo Go does, and knows only the URL of the QR code."""
+"""A simulated phone that talks to Metro like Expo Go and knows only the URL in the QR code."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Phone:
 
     @property
     def address(self) -> str:
-        """host:port of the QR."""
+        """host:port of the URL."""
         return urlsplit(self.url).netloc
 
     async def manifest(self) -> dict[str, Any]:
-        """Metro's manifest for this platform."""
+        """Fetch Metro's manifest for this platform."""
         headers = {"expo-platform": self.platform, "accept": "application/expo+json"}
         async with httpx2.AsyncClient(trust_env=False, timeout=patient(60)) as client:
             answer = await client.get(f"http://{self.address}/", headers=headers)
@@ -41,7 +41,7 @@ class Phone:
             return found
 
     async def bundle(self) -> bytes:
-        """The bundle that the manifest names."""
+        """Download the bundle that the manifest names."""
         url = (await self.manifest())["launchAsset"]["url"]
         async with httpx2.AsyncClient(trust_env=False, timeout=patient(BUNDLE_SECONDS)) as client:
             answer = await client.get(url)
@@ -49,7 +49,7 @@ class Phone:
             return answer.content
 
     async def __aenter__(self) -> Self:
-        """Open the app: load the bundle, then keep the hot-reload socket open."""
+        """Open the app by loading the bundle, then keep the hot-reload socket open."""
         url = (await self.manifest())["launchAsset"]["url"]
         await self.bundle()
         self._socket = await connect(f"ws://{self.address}/hot", max_size=None, proxy=None)
@@ -69,7 +69,7 @@ class Phone:
             self.updates.append(json.loads(message))
 
     async def sees(self, text: str, seconds: float = 60.0) -> None:
-        """Wait for a hot update that contains this text. Any error before it fails the test."""
+        """Wait for a hot update that contains the text. An error update fails the test."""
         async with within(seconds):
             while True:
                 errors = [update for update in self.updates if update["type"] == "error"]

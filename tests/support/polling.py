@@ -1,6 +1,6 @@
-"""Waits for a condition up to a time limit, and starts programs that a test may kill.
+"""Waits for conditions up to a time limit, and starts programs that a test may kill.
 
-Every time limit of a test is scaled here by MOBVIBE_TEST_PATIENCE (default 1): a busy machine gets 4, for example.
+MOBVIBE_TEST_PATIENCE (default 1) scales every time limit of a test. Set it to 4 on a busy machine, for example.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def within(seconds: float) -> asyncio.Timeout:
 
 
 class Programs:
-    """Programs that one test starts. `kill_all` ends those that a failed test left running."""
+    """The programs that one test starts. `kill_all` ends those that are still running."""
 
     def __init__(self) -> None:
         self._started: list[asyncio.subprocess.Process] = []
@@ -34,13 +34,13 @@ class Programs:
     async def start(
         self, *argv: str, stdout: int | None = None, stderr: int | None = None
     ) -> asyncio.subprocess.Process:
-        """Start a program in this session."""
+        """Start a program in the session of this process."""
         process = await asyncio.create_subprocess_exec(*argv, stdout=stdout, stderr=stderr)
         self._started.append(process)
         return process
 
     async def kill_all(self) -> None:
-        """Send SIGKILL to each that still runs."""
+        """Send SIGKILL to every program that is still running."""
         for process in self._started:
             if process.returncode is None:
                 process.kill()
@@ -48,7 +48,7 @@ class Programs:
 
 
 def is_running(pid: int) -> bool:
-    """Whether the process exists and is more than a zombie that its parent has yet to reap."""
+    """Whether the process exists and is not a zombie."""
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -58,7 +58,7 @@ def is_running(pid: int) -> bool:
 async def until(
     condition: Callable[[], object], seconds: float = 10.0, what: str | Callable[[], object] = ""
 ) -> None:
-    """Return as soon as the condition holds; AssertionError after `seconds` (scaled), saying `what`."""
+    """Return as soon as the condition holds. Raises AssertionError with `what` after `seconds` (scaled)."""
     deadline = time.monotonic() + patient(seconds)
     while not condition():
         if time.monotonic() > deadline:
@@ -68,6 +68,6 @@ async def until(
 
 
 async def until_gone(pids: Iterable[int], seconds: float = 10.0) -> None:
-    """Return as soon as none of the processes runs."""
+    """Return as soon as none of these processes is running."""
     waited_for = set(pids)
     await until(lambda: not any(map(is_running, waited_for)), seconds, f"{waited_for} are gone")

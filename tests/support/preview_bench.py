@@ -1,4 +1,4 @@
-"""Reconciles the previews of one real home, for tests: real Metro, real Postgres."""
+"""Reconciles the previews of one real home in tests, with real Metro and real Postgres."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from support.polling import within
 from support.postgres.database import running_job
 
 HOME_ID = "aaaa1111"
-"""The home's id."""
+"""The id of the home under test."""
 
 
 @dataclass
 class PreviewBench:
-    """What a host needs to reconcile the previews of one real home."""
+    """Everything a host needs to reconcile the previews of one real home."""
 
     expo: ExpoSdk
     pool: Pool
@@ -50,7 +50,7 @@ class PreviewBench:
     address: str = "127.0.0.1"
     fault: ServiceError | None = None
     serves: int = 0
-    """How often a preview was started, or found running."""
+    """How many times a preview was started or found running."""
 
     def __post_init__(self) -> None:
         self.service = ProcessPreview(
@@ -142,7 +142,7 @@ class PreviewBench:
 async def preview_bench(
     pool: Pool, database_url: str, expo_sdk: ExpoSdk
 ) -> AsyncIterator[Callable[[Platform], Awaitable[PreviewBench]]]:
-    """Creates projects whose head is an app for the given platform."""
+    """Creates a project whose head is an app for the given platform."""
     supervisor = await Supervisor.connect(expo_sdk.home)
     made: list[PreviewBench] = []
     async with Listener(database_url) as listener:

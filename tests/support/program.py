@@ -1,4 +1,4 @@
-"""Runs the program as a user does: as a process, with its lines and its exit code."""
+"""Runs the program as a process, as a user does, and reads its output and exit code."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ START_SECONDS = 600.0
 
 @dataclass
 class Program:
-    """One running `mobvibe-tui ...`."""
+    """One running `mobvibe-tui` process."""
 
     process: asyncio.subprocess.Process
     objects: list[dict[str, Any]] = field(default_factory=list)
@@ -30,7 +30,7 @@ class Program:
     async def start(
         cls, home: Path, *arguments: str, env: Mapping[str, str] | None = None
     ) -> Program:
-        """Start it on a home, with recordings at full speed."""
+        """Start the program on a home, with recordings at full speed."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "mobvibe_app", *arguments),
             stdin=asyncio.subprocess.DEVNULL,
@@ -61,19 +61,19 @@ class Program:
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """The events that it printed."""
+        """The events that the program printed."""
         return [found["event"] for found in self.objects if "event" in found]
 
     def events_of(self, kind: str) -> list[dict[str, Any]]:
-        """The events of one type."""
+        """The printed events of one type."""
         return [event for event in self.events if event["type"] == kind]
 
     async def until_event(self, matches: Any, seconds: float = START_SECONDS) -> dict[str, Any]:
-        """Wait for an event."""
+        """Wait for a printed event that matches."""
         return await self._until(lambda: next(filter(matches, self.events), None), seconds)
 
     async def result(self, seconds: float = START_SECONDS) -> dict[str, Any]:
-        """Wait for the one result."""
+        """Wait for the result, of which there is exactly one."""
         found = await self._until(
             lambda: next((one["result"] for one in self.objects if "result" in one), None), seconds
         )
@@ -93,11 +93,11 @@ class Program:
 
     @property
     def output(self) -> str:
-        """The end of everything it printed."""
+        """The last 4,000 characters that the program printed."""
         return "\n".join(self.lines)[-4000:]
 
     async def ended(self, seconds: float = START_SECONDS) -> int:
-        """Wait for its end. Returns the exit code."""
+        """Wait until the program exits. Returns the exit code."""
         async with within(seconds):
             code = await self.process.wait()
             await asyncio.gather(*self._readers)
@@ -109,13 +109,13 @@ class Program:
         return await self.ended(seconds)
 
     async def kill(self) -> None:
-        """Send SIGKILL and wait for its end."""
+        """Send SIGKILL and wait until the program has exited."""
         self.process.kill()
         await self.ended(10)
 
 
 async def run_program(home: Path, *arguments: str, env: Mapping[str, str] | None = None) -> Program:
-    """Run it to its end."""
+    """Run the program until it exits."""
     program = await Program.start(home, *arguments, env=env)
     await program.ended()
     return program

@@ -1,4 +1,4 @@
-"""A studio that plays a script of changes, for tests of the dashboard without a database."""
+"""A studio that plays scripted changes, to test the dashboard without a database."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ DEMOS = (
 
 
 class ScriptedStudio:
-    """Implements StudioPort: yields what `tell` is given and keeps what it was asked to do."""
+    """Implements StudioPort: yields the changes given to `show` and records the commands in `asked`."""
 
     def __init__(
         self,
@@ -90,40 +90,38 @@ class ScriptedStudio:
         for change in changes:
             self._queue.put_nowait(change)
 
-    def tell(self, *changes: Change) -> None:
-        """Yield these next."""
+    def show(self, *changes: Change) -> None:
+        """Queue changes for the dashboard."""
         for change in changes:
             self._queue.put_nowait(change)
 
     async def changes(self) -> AsyncIterator[Change]:
-        """See StudioPort."""
         self.is_started = True
         while self._failure is None or not self._queue.empty():
             yield await self._queue.get()
         raise self._failure
 
     async def do(self, command: Command) -> None:
-        """See StudioPort; a demo builds at once."""
+        """Record the command. A demo is built at once."""
         if self._refusal is not None:
             raise self._refusal
         match command:
             case SubmitPrompt(text=text):
                 checked_prompt(text)
             case ReplayDemo():
-                self.tell(*build_changes())
+                self.show(*build_changes())
             case SelectSession(session_id=session_id):
-                self.tell(SessionSelected(session_id))
+                self.show(SessionSelected(session_id))
             case SeeAs(email=email):
-                self.tell(ViewChanged(email))
+                self.show(ViewChanged(email))
         self.asked.append(command)
 
     async def close(self) -> None:
-        """See StudioPort."""
         self.is_closed = True
 
 
 def event(seq: int, payload: Payload, *, seconds: float = 0, job: JobId = JOB) -> Event:
-    """A stored event of the session, `seconds` after the start."""
+    """A stored event of the session, `seconds` after its start."""
     at = START + timedelta(seconds=seconds or seq * 7)
     return Event(SESSION, seq, job, payload.type, to_data(payload), at)
 
@@ -136,7 +134,7 @@ def summary(
     ago: timedelta = timedelta(),
     project: str | None = None,
 ) -> SessionSummary:
-    """A session of the list."""
+    """A row of the list of sessions."""
     return SessionSummary(
         id=SessionId(UUID(int=number)),
         project=project or title.lower().replace(" ", "-"),
@@ -165,7 +163,7 @@ def empty_overview() -> OverviewChanged:
 
 
 def overview(status: JobStatus | None = "processing") -> OverviewChanged:
-    """A lived-in home; the first session's newest job has this status."""
+    """A home with several sessions; the first session's newest job has this status."""
     sessions = (
         summary(1, "Habit tracker", status, ago=timedelta(minutes=2)),
         summary(2, "Recipe box", "completed", ago=timedelta(hours=1)),
@@ -211,7 +209,7 @@ def overview(status: JobStatus | None = "processing") -> OverviewChanged:
 
 
 def worker_here(status: JobStatus | None = "processing") -> WorkerSummary:
-    """The worker of this machine; it builds the first session's app while that runs."""
+    """The worker of this machine, which builds the first session's app while that job runs."""
     now = datetime.now(UTC)
     work = (WorkLine(JOB, "habit-tracker", 1, now - timedelta(seconds=48)),)
     return WorkerSummary(
@@ -222,7 +220,7 @@ def worker_here(status: JobStatus | None = "processing") -> WorkerSummary:
 
 
 def build_payloads() -> list[Payload]:
-    """One job from the prompt to the phone, with a mistake that the checks catch."""
+    """One job from the prompt to the phone, with one mistake that the checks catch."""
     checks: list[dict[str, object]] = [
         {"name": name, "is_green": True, "seconds": 2.0, "problems": [], "size": None}
         for name in ("types", "dependencies", "ios", "android")
@@ -264,13 +262,13 @@ def build_payloads() -> list[Payload]:
 
 
 def preview(url: str = URL) -> PreviewAddress:
-    """Where the app is served."""
+    """The address of the session's preview."""
     words = "Opens in Expo Go for SDK 54, from the App Store or Play Store, on the same Wi-Fi"
     return PreviewAddress(SESSION, url, 54, words, "http://192.168.1.23:8081")
 
 
 def build_changes() -> list[Change]:
-    """A demo, from its job to its QR code."""
+    """The changes of a whole demo, from its job to its QR code."""
     events = tuple(event(seq, payload) for seq, payload in enumerate(build_payloads(), 1))
     return [
         overview("processing"),

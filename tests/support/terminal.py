@@ -1,6 +1,6 @@
-"""A program in a real pseudo-terminal: keys in, the drawn screen out, and QR codes read from the drawn cells.
+"""Runs a program in a real pseudo-terminal: sends keys, reads the drawn screen and its QR codes.
 
-It knows nothing about the program: it sees what a person's terminal would draw.
+It knows nothing about the program and sees only what a person's terminal would draw.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ SHOW_CURSOR, LEAVE_ALTERNATE = b"\x1b[?25h", b"\x1b[?1049l"
 
 
 class Terminal:
-    """Runs `command` with its own controlling terminal; use as a context manager, which ends the program."""
+    """Runs `command` with its own controlling terminal. As a context manager it ends the program."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Terminal:
         self.resize(columns, rows)
         self.modes_before = termios.tcgetattr(self._fd)
         base = {"TERM": "xterm-256color", "COLORTERM": "truecolor", "LANG": "C.UTF-8"}
-        # Python's readline sets a size in the environment of the tests, which would win over the terminal's own.
+        # Python's readline sets COLUMNS and LINES in this process, which would override the terminal's own size.
         given = {**base, **(env or {})}
         self.process = subprocess.Popen(
             [str(part) for part in command],
@@ -113,21 +113,20 @@ class Terminal:
         self.hang_up()
 
     def hang_up(self) -> None:
-        """Close the terminal, as when its window is closed."""
+        """Close the terminal, as if its window were closed."""
         if self._is_open:
             self._is_open = False
-            self._reader.join(5)
+            self._reader.join(patient(5))
             os.close(self._fd)
 
     def resize(self, columns: int, rows: int) -> None:
-        """Resize the terminal."""
         with self._lock:
             self._screen.resize(rows, columns)
             self.columns, self.rows = columns, rows
         fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def press(self, *keys: str) -> None:
-        """Press keys by name (`enter`, `ctrl+c`) or as the character itself."""
+        """Press keys, each given by name (`enter`, `ctrl+c`) or as a character."""
         for key in keys:
             os.write(self._fd, KEYS.get(key, key).encode())
 
@@ -136,7 +135,7 @@ class Terminal:
         self.press(*text)
 
     def paste(self, text: str) -> None:
-        """Paste text as terminals do (bracketed)."""
+        """Paste text with bracketed paste, as terminals do."""
         os.write(self._fd, b"\x1b[200~" + text.encode() + b"\x1b[201~")
 
     @property
@@ -149,12 +148,12 @@ class Terminal:
             return self._text
 
     def _state(self) -> tuple[int, int, int]:
-        """Equal as long as the drawn screen is, so that waiting costs next to nothing."""
+        """Changes whenever the drawn screen may have changed, so that waiting costs almost nothing."""
         return len(self._raw), self.columns, self.rows
 
     @property
     def raw(self) -> bytes:
-        """All bytes that the program has sent."""
+        """All bytes that the program has written."""
         with self._lock:
             return bytes(self._raw)
 
@@ -165,7 +164,7 @@ class Terminal:
 
     @property
     def is_restored(self) -> bool:
-        """Whether the terminal modes are as before, the cursor is visible and the alternate screen is closed."""
+        """Whether the modes are as before, the cursor is visible and the alternate screen is closed."""
         raw = self.raw
         is_left = raw.rfind(LEAVE_ALTERNATE) > raw.rfind(b"\x1b[?1049h")
         is_shown = raw.rfind(SHOW_CURSOR) > raw.rfind(b"\x1b[?25l")
@@ -178,7 +177,6 @@ class Terminal:
 
     @property
     def modes_now(self) -> list[Any]:
-        """The terminal's modes."""
         return termios.tcgetattr(self._fd)
 
     def wait_for(
@@ -203,7 +201,7 @@ class Terminal:
             time.sleep(0.01)
 
     def wait_for_qr(self, seconds: float = 15.0) -> str:
-        """Return the text of the QR code as soon as one can be read from the drawn cells."""
+        """Return the text of the QR code as soon as it can be read from the drawn cells."""
         deadline = time.monotonic() + patient(seconds)
         looked_at = None
         while True:
@@ -213,7 +211,7 @@ class Terminal:
             time.sleep(0.05)
 
     def wait_for_exit(self, seconds: float = 15.0) -> int:
-        """Wait until the program has ended and all its output is read. Returns its exit code."""
+        """Wait until the program has exited and all its output is read. Returns the exit code."""
         code = self.process.wait(patient(seconds))
         deadline = time.monotonic() + patient(5)
         while self._reader.is_alive() and time.monotonic() < deadline:
@@ -226,7 +224,7 @@ class Terminal:
         return next((found.text for found in zxingcpp.read_barcodes(self.pixels())), "")
 
     def pixels(self) -> npt.NDArray[np.uint8]:
-        """The screen as rows x columns x BGR: each cell's background, and its block glyph in the foreground."""
+        """The screen as rows x columns x BGR, with each cell's background and block glyph."""
         shape = (self.rows * CELL_HEIGHT, self.columns * CELL_WIDTH, 3)
         image: npt.NDArray[np.uint8] = np.zeros(shape, np.uint8)
         with self._lock:
@@ -260,7 +258,7 @@ class Terminal:
 
 
 def _colour(name: str, default: int) -> tuple[int, int, int]:
-    """A colour of pyte (a name or six hex digits) as BGR."""
+    """Convert a pyte colour (a name or six hex digits) to BGR."""
     if name == "default":
         value = default
     elif name in NAMED:

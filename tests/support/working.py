@@ -1,4 +1,4 @@
-"""Runs a real worker in the test's own process until the end of a block."""
+"""Runs a real worker in the process of the test."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def at_work(
     slots: int = 4,
     lease: float = LEASE_SECONDS,
 ) -> AsyncIterator[Worker]:
-    """Run a worker until the end of the block. Jobs that run then are handed back."""
+    """Run a worker until the end of the block. Jobs that are still running are handed back."""
     timings = WorkerTimings(lease=lease, poll=10.0, concurrency=slots)
     worker = Worker(Stores(pool), listener, run_attempt, timings)
     async with within(60):
@@ -56,7 +56,7 @@ async def until_status(pool: Pool, job: JobId, status: str, seconds: float = 20.
 
 
 class Endless:
-    """Attempts that run until they are stopped."""
+    """Work that runs until it is stopped."""
 
     def __init__(self) -> None:
         self.started: list[RunningJob] = []
@@ -73,7 +73,7 @@ class Endless:
 async def complete(
     stores: Stores, running: RunningJob, files: FileTree | None = None, **result: Any
 ) -> None:
-    """End an attempt as a build ends: with a green revision on top of the project's head."""
+    """Complete an attempt as a build does, with a green revision on top of the project's head."""
     attempt = running.attempt
 
     async def commit() -> None:
@@ -85,6 +85,6 @@ async def complete(
 
 
 async def finish(pool: Pool, attempt: Attempt) -> None:
-    """Complete an attempt by the same way, without a worker."""
+    """Complete an attempt in the same way, without a worker."""
     base = await RevisionStore(pool).commit_template(attempt, {"App.tsx": b"0"})
     await Claims(pool).complete(attempt, FinishedWork({"App.tsx": b"1"}, base.id, GREEN))

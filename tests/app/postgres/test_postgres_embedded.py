@@ -175,7 +175,7 @@ async def test_a_start_waits_for_a_server_that_was_started_by_hand(
     await until(lambda: (found := cluster.pid_file()) is not None and found.is_ready)
     async with await Supervisor.connect(home) as supervisor:
         starting = asyncio.create_task(start(home, supervisor))
-        await asyncio.wait((starting,), timeout=0.3)
+        await asyncio.sleep(0.3)
         assert not starting.done()
         by_hand.send_signal(2)
         await by_hand.wait()

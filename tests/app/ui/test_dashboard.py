@@ -161,12 +161,12 @@ async def test_the_stream_follows_new_events_until_scrolled_up() -> None:
         await on.press("ctrl+u")
         await on.until(lambda: not on.stream.is_following)
         top = on.stream.scroll_offset.y
-        on.studio.tell(EventsArrived(tuple(event(n, Message(f"row {n}")) for n in range(201, 241))))
+        on.studio.show(EventsArrived(tuple(event(n, Message(f"row {n}")) for n in range(201, 241))))
         await on.until_text("▼ 40 new")
         assert on.stream.scroll_offset.y == top
         await on.press("G")
         await on.until_text("row 240")
-        on.studio.tell(EventsArrived((event(241, Message("the last")),)))
+        on.studio.show(EventsArrived((event(241, Message("the last")),)))
         await on.until_text("the last")
 
 
@@ -238,8 +238,8 @@ async def test_enter_on_a_session_shows_it() -> None:
         await on.until(lambda: bool(on.studio.asked))
         await on.until(lambda: on.app.state.selected != SESSION)
         await on.until_no_text(URL)
-        on.studio.tell(PreviewChanged(SESSION, preview()))
-        on.studio.tell(TroubleChanged("reported after it"))
+        on.studio.show(PreviewChanged(SESSION, preview()))
+        on.studio.show(TroubleChanged("reported after it"))
         await on.until_text("reported after it")
         assert URL not in on.text
     assert isinstance(on.studio.asked[0], SelectSession)
@@ -251,7 +251,7 @@ async def test_p_shows_the_code_beside_the_stream_or_as_a_dialog() -> None:
         # While the panel slides in, the key does not close it, however slow the machine is.
         on.build.slid_in_at = math.inf
         await on.press("p")
-        on.studio.tell(TroubleChanged("pressed"))
+        on.studio.show(TroubleChanged("pressed"))
         await on.until_text("pressed")
         await on.until_text("4 Preview")
         on.build.slid_in_at = time.monotonic() - SEEN_SECONDS
@@ -263,7 +263,7 @@ async def test_p_shows_the_code_beside_the_stream_or_as_a_dialog() -> None:
         await on.until_text("▣ preview ready: p")
         await on.press("p")
         await on.until_screen(QrScreen)
-        on.studio.tell(PreviewChanged(SESSION, preview("exp://192.168.1.23:8082")))
+        on.studio.show(PreviewChanged(SESSION, preview("exp://192.168.1.23:8082")))
         await on.until_text("exp://192.168.1.23:8082")
         await on.press("v", "v")
         await on.until_no_text("▀")
@@ -308,7 +308,7 @@ async def test_quitting_asks_only_while_a_job_runs() -> None:
         await on.until_screen(ConfirmScreen)
         await on.press("escape")
         await on.until_screen(BuildScreen)
-        on.studio.tell(overview("completed"))
+        on.studio.show(overview("completed"))
         await on.until(lambda: not on.app.state.is_anything_running)
         await on.press("q")
         await on.until(lambda: not on.app.is_running)
@@ -320,7 +320,7 @@ async def test_trouble_is_a_banner_that_disappears_once_it_is_over() -> None:
     ) as on:
         await on.until_text("✖ Postgres does not answer. Wait.")
         assert "On the phone" in on.text
-        on.studio.tell(TroubleChanged(None))
+        on.studio.show(TroubleChanged(None))
         await on.until_no_text("does not answer")
 
 
@@ -346,7 +346,7 @@ async def test_a_second_screen_shows_the_same_state_as_the_first() -> None:
         second = SecondScreen()
         await on.app.push_screen(second)
         await on.until(lambda: [each.stats.processing for each in second.shown] == [1])
-        on.studio.tell(overview("completed"))
+        on.studio.show(overview("completed"))
         await on.until(lambda: second.shown[-1].stats.processing == 0)
         assert second.shown[-1] is on.app.state
         on.app.pop_screen()

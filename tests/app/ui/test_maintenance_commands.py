@@ -22,7 +22,7 @@ async def test_the_palette_restarts_and_rebuilds_services() -> None:
         ):
             on.commands[title]()
             await on.until(partial(on.studio.asked.__contains__, asked))
-        on.studio.tell(ViewChanged("ada@x.org"))
+        on.studio.show(ViewChanged("ada@x.org"))
         await on.until(lambda: "Restart Postgres" not in on.commands)
 
 

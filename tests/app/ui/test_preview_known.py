@@ -50,11 +50,11 @@ async def test_the_panel_follows_a_phone_until_its_app_prints_to_the_console() -
     facts = PreviewFacts(usage=Usage(3.2, 212_000_000, 1_200_000, 800))
     async with shown(ScriptedStudio(BUILT), WIDE) as screen:
         await screen.until_text("8081")
-        screen.studio.tell(known(facts))
+        screen.studio.show(known(facts))
         await screen.until_text("○ not opened yet")
         await screen.until_text("CPU 3 % · 212 MB · ↓1.2 MB ↑1 kB")
         facts = apply(facts, [Building(1.0, 212, 683)])
-        screen.studio.tell(known(facts))
+        screen.studio.show(known(facts))
         await screen.until_text("◐ building: 212 of 683 modules")
         hostile = ConsoleLine(4.0, "error", "it broke \x1b[2J[red]x[/red]")
         events: list[PreviewEvent] = [
@@ -63,10 +63,10 @@ async def test_the_panel_follows_a_phone_until_its_app_prints_to_the_console() -
             hostile,
         ]
         facts = apply(facts, events)
-        screen.studio.tell(known(facts))
+        screen.studio.show(known(facts))
         await screen.until_text("● open on 1 device · bundle 1.3s")
         await screen.until_text("▯ it broke [red]x[/red]")
-        screen.studio.tell(known(facts, HINT))
+        screen.studio.show(known(facts, HINT))
         await screen.until_text("docs/phone/not-reached.md")
 
 
@@ -78,7 +78,7 @@ async def test_a_stopped_preview_is_woken_by_the_keys_that_show_its_code() -> No
         assert WakePreview() not in screen.studio.asked
         await screen.press("escape")
         await screen.until_screen(BuildScreen)
-        screen.studio.tell(known(PreviewFacts(ended="")))
+        screen.studio.show(known(PreviewFacts(ended="")))
         await screen.until_text("stopped · p starts it again")
         await screen.press("v")
         await screen.until_screen(QrScreen)
@@ -96,7 +96,7 @@ async def test_a_hint_appears_in_the_dialog_and_never_hides_the_code(
         await screen.until_screen(QrScreen)
         await screen.until_text("exp://")
         await screen.until(lambda: screen.app.screen.query_one(QrCode).display)
-        screen.studio.tell(known(PreviewFacts(), HINT))
+        screen.studio.show(known(PreviewFacts(), HINT))
         await screen.until(lambda: screen.app.state.preview_known is not None)
         if size[0] >= 60:
             await screen.until_text("No phone has reached port 8081 yet.")
@@ -128,7 +128,7 @@ async def test_a_new_app_can_be_a_web_app() -> None:
         address = PreviewAddress(
             SESSION, "http://h:8081", 54, "Opens in any browser.", "http://h:8081"
         )
-        screen.studio.tell(*BUILT, PreviewChanged(SESSION, replace(address, platform="web")))
+        screen.studio.show(*BUILT, PreviewChanged(SESSION, replace(address, platform="web")))
         await screen.until_text("http://h:8081")
 
 

@@ -27,6 +27,6 @@ async def test_the_starters_progress_is_shown_while_a_project_waits_for_it(
     async with shown(studio, (columns, rows)) as on:
         await on.until(lambda: "starter 27 %" in on.top)
         assert on.build.query_one(TopBar).render().cell_length <= columns
-        studio.tell(ServiceChanged(ServiceStatus("starter", "healthy", "SDK 54")))
+        studio.show(ServiceChanged(ServiceStatus("starter", "healthy", "SDK 54")))
         await on.until(lambda: "starter" not in on.top)
         assert "preview" in on.top

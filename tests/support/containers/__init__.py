@@ -1,1 +1,1 @@
-"""A real container engine, and what tests run on it."""
+"""A real container engine, and the containers and images that tests run on it."""

@@ -1,4 +1,4 @@
-"""compose.yaml, brought up for a test under names of its own, by whichever Compose this machine has."""
+"""Runs compose.yaml for a test under unique names, with the Compose that this machine has."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[3]
 
 
 class Composed:
-    """The services of compose.yaml in `root`; `program` is how Compose is called."""
+    """The services of compose.yaml in `root`. `program` is the command that runs Compose."""
 
     def __init__(self, program: tuple[str, ...]) -> None:
         self._program = program
@@ -30,11 +30,11 @@ class Composed:
 
     @property
     def dsn(self) -> str:
-        """The URL under which this machine reaches its Postgres."""
+        """The URL of the Postgres service, as seen from this machine."""
         return f"postgresql://mobvibe:{self.password}@127.0.0.1:{self.port}/mobvibe"
 
     def run(self, *arguments: str, more: dict[str, str] | None = None) -> str:
-        """Run Compose and return what it printed."""
+        """Run Compose and return its output."""
         env = {
             **os.environ,
             "MOBVIBE_ID": self.id,
@@ -54,7 +54,7 @@ class Composed:
 
 
 def _program() -> tuple[str, ...] | None:
-    """`docker compose`, else Debian's docker-compose."""
+    """The command of Compose: `docker compose`, or else Debian's `docker-compose`."""
     asked = ("docker", "compose", "version")
     if shutil.which("docker") and not subprocess.run(asked, capture_output=True).returncode:
         return asked[:2]
@@ -64,7 +64,7 @@ def _program() -> tuple[str, ...] | None:
 
 @pytest.fixture
 def composed(engine: DockerEngine) -> Iterator[Composed]:
-    """Compose with names of this test. All of it is removed afterwards. Without Compose it skips, in CI it fails."""
+    """Compose under names of this test, removed afterwards. Without Compose the test is skipped; in CI it fails."""
     program = _program()
     if program is None:
         assert os.environ.get("CI") not in ("1", "true"), "apt-get install docker-compose"

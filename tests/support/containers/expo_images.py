@@ -1,4 +1,4 @@
-"""Builds the Expo image and keeps its layers, so that only the first run on a machine builds all of it."""
+"""Builds the Expo image. Its layers are cached, so only the first run on a machine builds all of them."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from support.containers.engine import BASE_IMAGE
 from support.expo import ExpoSdk
 
 IMAGE_OWNER = "tests"
-"""The id of the home that owns the image; builds for other homes reuse its layers."""
+"""The id of the home that owns the image. Builds for other homes reuse its layers."""
 
 
 def certificates() -> Path | None:
-    """The certificates that builds on this machine must trust."""
+    """The file of extra certificates that builds on this machine must trust."""
     named = os.environ.get("NODE_EXTRA_CA_CERTS")
     return Path(named) if named else None
 
 
 async def cached_image(engine: DockerEngine, expo: ExpoSdk) -> str:
-    """The tag of the image, built if the engine lacks it."""
+    """Build the image if the engine lacks it. Returns its tag."""
     image = ExpoImage(
         engine,
         IMAGE_OWNER,

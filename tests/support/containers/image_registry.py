@@ -1,4 +1,4 @@
-"""A registry of images on loopback (Debian's docker-registry), with images of random bytes to pull from it."""
+"""An image registry on loopback (Debian's docker-registry) that offers images of random bytes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ http: {{addr: "127.0.0.1:{port}"}}
 
 
 class ImageRegistry:
-    """One registry; `stop` takes it off the network."""
+    """One running registry."""
 
     def __init__(self, place: Path) -> None:
         self.port = pick_port(None)
@@ -43,7 +43,7 @@ class ImageRegistry:
             time.sleep(0.05)
 
     def name(self, image: str) -> str:
-        """The full name of an image of this registry."""
+        """The full name of an image in this registry."""
         return f"127.0.0.1:{self.port}/{image}"
 
     def offer(self, client: docker.DockerClient, image: str, sizes: tuple[int, ...]) -> str:
@@ -53,15 +53,15 @@ class ImageRegistry:
         files = {f"part{number}": os.urandom(size) for number, size in enumerate(sizes)}
         files["Dockerfile"] = "\n".join(("FROM scratch", *lines)).encode()
         client.images.build(fileobj=tar_of(files), custom_context=True, tag=name, rm=True)
-        for said in client.api.push(name, stream=True, decode=True):
-            assert "error" not in said, said
+        for line in client.api.push(name, stream=True, decode=True):
+            assert "error" not in line, line
         client.images.remove(name)
         return name
 
     def stop(self) -> None:
-        """Stop answering. Idempotent."""
+        """Stop the registry. Idempotent."""
         self._process.terminate()
-        self._process.wait(20)
+        self._process.wait(patient(20))
 
 
 @contextlib.contextmanager
@@ -75,7 +75,7 @@ def _running(place: Path) -> Iterator[ImageRegistry]:
 
 @pytest.fixture
 def image_registry(tmp_path: Path) -> Iterator[ImageRegistry]:
-    """A registry of this test. Without docker-registry the test is skipped, in CI it fails."""
+    """A registry for one test. Without docker-registry the test is skipped; in CI it fails."""
     if shutil.which("docker-registry") is None:
         assert os.environ.get("CI") not in ("1", "true"), "apt-get install docker-registry"
         pytest.skip("needs docker-registry")

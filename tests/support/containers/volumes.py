@@ -1,4 +1,4 @@
-"""Fills a database in seconds with the rows of a busy platform: most sessions are over, most jobs finished."""
+"""Fills a database in seconds with the rows of a busy platform, most of them ended sessions and finished jobs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from support.polling import patient
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """How many rows. Sessions, events and jobs are spread evenly over the users."""
+    """The number of rows. Sessions, events and jobs are spread evenly over the users."""
 
     users: int = 1_000
     sessions: int = 10_000
@@ -21,16 +21,16 @@ class Volume:
 
 
 def user_at(number: int) -> UUID:
-    """The id of the user with this number, from 1."""
+    """The id of a user, numbered from 1."""
     return UUID(int=(1 << 112) + number)
 
 
 def session_at(number: int) -> UUID:
-    """The id of the session with this number, from 1. It belongs to user `(number - 1) % users + 1`."""
+    """The id of a session, numbered from 1. It belongs to user `(number - 1) % users + 1`."""
     return UUID(int=(3 << 112) + number)
 
 
-# In this session alone no trigger fires and no foreign key is checked: what is written is right by construction.
+# The rows are consistent by construction, so this connection runs no triggers and checks no foreign keys.
 _SEED = """
 set session_replication_role = replica;
 create function pg_temp.id(kind int, n bigint) returns uuid language sql immutable as $$
@@ -44,7 +44,7 @@ insert into public.projects (id, user_id, name, slug, status, created_at)
   select pg_temp.id(2, n), pg_temp.id(1, (n - 1) % {users} + 1), 'App ' || n, 'app-' || n,
     case when n % 20 = 0 then 'deleted' else 'active' end, now() - n * interval '1 minute'
   from generate_series(1, {users} * 5) n;
--- 2 % are open, another 1 % ran out and nobody said so yet.
+-- 2 % are open. Another 1 % have passed their expiry but are not marked yet.
 insert into public.coding_sessions
   (id, user_id, project_id, status, platform, container_id, expires_at, last_seq, created_at)
   select pg_temp.id(3, n), pg_temp.id(1, (n - 1) % {users} + 1), pg_temp.id(2, (n - 1) % ({users} * 5) + 1),
@@ -79,7 +79,7 @@ reset session_replication_role;
 
 
 async def seed_volume(connection: asyncpg.Connection, volume: Volume) -> None:
-    """Fill a migrated database as its superuser, and analyze it."""
+    """Fill a migrated database as its superuser, then analyze it."""
     await connection.execute(
         _SEED.format(
             users=volume.users, sessions=volume.sessions, events=volume.events, jobs=volume.jobs

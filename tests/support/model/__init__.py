@@ -1,1 +1,1 @@
-"""Servers that speak the Messages API, and a bench for the agent loop."""
+"""Servers that implement the Messages API, and a bench for the agent loop."""

@@ -1,4 +1,4 @@
-"""A bench for the agent: scripted turns, a ledger in memory, and a small checker that reads the files."""
+"""A bench for the agent, with scripted turns, a ledger in memory and a simple checker."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ USAGE = Usage(input_tokens=100, output_tokens=10)
 
 
 def says(text: str, stop_reason: str | None = "end_turn") -> Turn:
-    """A turn that has only text."""
+    """A turn with only text."""
     return Turn(({"type": "text", "text": text},), stop_reason, USAGE, "scripted")
 
 
@@ -41,13 +41,13 @@ def writes(path: str, content: str) -> Turn:
 
 
 def scripted(*turns: Turn) -> RecordedModel:
-    """A model that answers with these turns, without a delay."""
+    """A model that answers with these turns without delay."""
     return RecordedModel(Recording("script", "Script", "", None, (54,), turns), pace=0)
 
 
 @dataclass
 class BraceChecker:
-    """Green if every source file closes its braces."""
+    """A checker that reports green if every source file closes its braces."""
 
     root: Path
     runs: int = 0
@@ -67,25 +67,23 @@ class BraceChecker:
 
 @dataclass
 class MemoryLedger:
-    """Records what the loop reserves and settles."""
+    """A ledger that records what the loop reserves and settles."""
 
     reserved: list[tuple[int, str, Decimal | None]] = field(default_factory=list)
     settled: list[tuple[int, dict[str, Any], Decimal | None]] = field(default_factory=list)
 
     async def reserve(self, turn: int, model: str, usd: Decimal | None) -> None:
-        """Note it."""
         self.reserved.append((turn, model, usd))
 
     async def settle(
         self, turn: int, record: dict[str, Any], usage: dict[str, Any], cost_usd: Decimal | None
     ) -> None:
-        """Note it."""
         self.settled.append((turn, record, cost_usd))
 
 
 @dataclass
 class AgentBench:
-    """One loop over one folder, and all its results."""
+    """Runs the loop on one folder and collects its events, checks and turns."""
 
     root: Path
     secrets: tuple[str, ...] = ()
@@ -98,7 +96,7 @@ class AgentBench:
         self.checker = BraceChecker(self.root)
 
     async def run(self, model: Model, prompt: str = "an app", attempt: int = 1) -> AgentResult:
-        """Run the real loop."""
+        """Run the real loop on a prompt."""
         loop = AgentLoop(
             model=model,
             staged=self.staged,
@@ -122,7 +120,7 @@ class AgentBench:
         ]
 
     def sent_text(self) -> str:
-        """All text that was sent to the model, without tool results."""
+        """All text that was sent to the model, except tool results."""
         return "\n".join(
             block["text"]
             for _, record, _ in self.ledger.settled

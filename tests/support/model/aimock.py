@@ -23,7 +23,7 @@ _LISTENING = re.compile(rb"listening on (http://127\.0\.0\.1:\d+)")
 
 
 def install_aimock() -> Path:
-    """The program, installed once per machine into the tests' cache."""
+    """Install aimock into the tests' cache, once per machine. Returns its program."""
     with locked("aimock") as folder:
         program = folder / "node_modules/@copilotkit/aimock/dist/cli.js"
         if not program.is_file():
@@ -41,7 +41,7 @@ def install_aimock() -> Path:
 
 @asynccontextmanager
 async def aimock(program: Path, recording: Recording, folder: Path) -> AsyncIterator[str]:
-    """Serve the recording's turns; yields the server's address."""
+    """Serve the recording's turns. Yields the server's address."""
     fixtures = folder / "fixtures.json"
     fixtures.write_text(json.dumps({"fixtures": _fixtures(recording)}))
     node = find_node((20, 0))
@@ -63,13 +63,13 @@ async def aimock(program: Path, recording: Recording, folder: Path) -> AsyncIter
             if found := _LISTENING.search(line):
                 yield found.group(1).decode()
                 return
-        raise AssertionError("aimock ended before it listened")
+        raise AssertionError("aimock exited before it listened")
     finally:
         await process.stop()
 
 
 def _fixtures(recording: Recording) -> list[dict[str, Any]]:
-    """One fixture per turn: aimock counts the answers that a request's history holds."""
+    """One fixture per turn, because aimock selects it by the number of answers in the request's history."""
     return [
         {"match": {"turnIndex": number}, "response": _response(turn)}
         for number, turn in enumerate(recording.turns)

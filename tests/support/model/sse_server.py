@@ -1,4 +1,4 @@
-"""A server on loopback that answers requests with exactly the bytes that a test scripts."""
+"""A loopback server that answers requests with the exact bytes that a test scripts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ USAGE: dict[str, Any] = {"input_tokens": 25, "output_tokens": 1}
 
 @dataclass
 class Answer:
-    """One response: status, headers and body. With `is_cut` the body breaks off."""
+    """One response. If `is_cut` is set, the connection closes in the middle of the body."""
 
     body: bytes
     status: int = 200
@@ -26,7 +26,7 @@ class Answer:
 
 @dataclass
 class RawServer:
-    """Its address, and all request bodies it received."""
+    """The server's address, and the bodies and headers of all requests."""
 
     url: str
     requests: list[dict[str, Any]] = field(default_factory=list)
@@ -34,7 +34,7 @@ class RawServer:
 
 
 def sse(*events: dict[str, Any] | str) -> bytes:
-    """Server-sent events as bytes. A text is sent unchanged."""
+    """Encode server-sent events. A string is sent unchanged."""
     return "".join(
         event
         if isinstance(event, str)
@@ -59,7 +59,7 @@ def message_start(**usage: Any) -> dict[str, Any]:
 
 
 def block(index: int, start: dict[str, Any], *deltas: dict[str, Any]) -> list[dict[str, Any]]:
-    """A whole content block."""
+    """All events of one content block."""
     return [
         {"type": "content_block_start", "index": index, "content_block": start},
         *({"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas),
@@ -68,12 +68,12 @@ def block(index: int, start: dict[str, Any], *deltas: dict[str, Any]) -> list[di
 
 
 def text_block(text: str, index: int = 0) -> list[dict[str, Any]]:
-    """A block of text."""
+    """The events of a text block."""
     return block(index, {"type": "text", "text": ""}, {"type": "text_delta", "text": text})
 
 
 def tool_block(partial_json: str, index: int = 0, name: str = "list_files") -> list[dict[str, Any]]:
-    """A block with a tool call whose input is these bytes of JSON."""
+    """The events of a tool call whose input is this JSON text."""
     start = {"type": "tool_use", "id": f"toolu_{index}", "name": name, "input": {}}
     return block(index, start, {"type": "input_json_delta", "partial_json": partial_json})
 
@@ -96,7 +96,7 @@ def error_answer(status: int, kind: str, message: str = "no", **headers: str) ->
 
 @asynccontextmanager
 async def raw_server(answers: Iterable[Answer]) -> AsyncIterator[RawServer]:
-    """Serve one answer per request; the last one repeats."""
+    """Serve one answer per request, and repeat the last one."""
     scripted = list(answers)
     server_facts = RawServer("")
 

@@ -1,1 +1,1 @@
-"""Clusters, databases, clocks and proxies for tests on a real Postgres."""
+"""Servers, databases, clocks and proxies for tests on a real Postgres."""

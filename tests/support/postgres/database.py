@@ -1,4 +1,4 @@
-"""A migrated database for every test, cloned from a template that is migrated once per process."""
+"""A migrated database for every test, cloned from a template that each test process migrates once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def _run(server: str, statement: str) -> None:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def template_database(postgres_server: str) -> AsyncIterator[str]:
-    """The name of a migrated database without connections."""
+    """The name of a migrated database that has no connections."""
     name = f"template_{uuid4().hex[:12]}"
     await _run(postgres_server, f"create database {name}")
     await MigrationRunner(f"{postgres_server}/{name}").migrate()
@@ -71,25 +71,25 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
 
 
 async def signed_up(pool: Pool, email: str) -> Person:
-    """A new person, as the platform's own sign-up makes one."""
+    """Create a person, as a sign-up on the platform does."""
     await pool.execute("insert into auth.users (email) values ($1)", email)
     return await ProfileStore(pool).person(email)
 
 
 async def new_session(pool: Pool, name: str = "Coffee timer") -> SessionId:
-    """A session about a new project of the local owner."""
+    """Create a session in a new project of the local owner."""
     project = await ProjectStore(pool).create(LOCAL_OWNER, name, 54)
     return await SessionStore(pool).create(project.id, f"build {name}")
 
 
 async def claimed(pool: Pool, worker: str = "w1", slots: int = 1) -> list[tuple[Job, Attempt]]:
-    """Claim as a worker; the jobs with their attempts."""
+    """Claim jobs as a worker. Returns them with their attempts."""
     jobs = await Claims(pool).claim(WorkerId(worker), slots, LEASE)
     return [(job, Attempt(job.id, job.attempt, WorkerId(worker))) for job in jobs]
 
 
 async def running_job(pool: Pool, worker: str = "w1") -> tuple[Job, Attempt]:
-    """One job of a new project, claimed."""
+    """Create and claim one job of a new project."""
     await JobQueue(pool).enqueue(await new_session(pool), "a timer for coffee")
     ((job, attempt),) = await claimed(pool, worker)
     return job, attempt

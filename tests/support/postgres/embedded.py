@@ -1,4 +1,4 @@
-"""Clients of an embedded Postgres, in this process and in others that can be killed."""
+"""Clients of an embedded Postgres, in this process and in processes that tests may kill."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def client_process(
 
 
 def servers_on(home: Home) -> set[int]:
-    """Every postgres process of the home: the postmaster and all that it forked work in its data folder."""
+    """The pids of the home's postmaster and its children, which all run in its data folder."""
     found = set()
     for process in psutil.process_iter(["name"]):
         try:

@@ -1,4 +1,4 @@
-"""A clock that can be moved under a running program, where libfaketime is installed."""
+"""A clock that can be shifted under a running program, if libfaketime is installed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LIBRARIES = (
 
 
 class FakeClock:
-    """Shifts the time of day of programs started with its environment; durations stay what they are."""
+    """Shifts the time of day of the programs that run with its environment. Durations do not change."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -23,26 +23,26 @@ class FakeClock:
         self.shift(0.0)
 
     @property
-    def is_there(self) -> bool:
-        """Whether clocks can be moved on this machine."""
+    def is_available(self) -> bool:
+        """Whether libfaketime is installed."""
         return self._library is not None
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """For programs whose clock this is; nothing where it is not there."""
+        """The variables of programs that use this clock; empty if it is not available."""
         if self._library is None:
             return {}
         return {
             "LD_PRELOAD": str(self._library),
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
-            # Read at every look: all processes of one machine have one clock.
+            # Read the file at every call, so that all processes have the same time.
             "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "FAKETIME_DISABLE_SHM": "1",
         }
 
     def shift(self, seconds: float) -> None:
-        """Move the clock, forwards or back; programs see it at once."""
+        """Shift the clock forwards or back, with immediate effect."""
         self.seconds += seconds
         draft = self._file.with_suffix(".draft")
         draft.write_text(f"{self.seconds:+.3f}s\n", encoding="ascii")

@@ -1,4 +1,4 @@
-"""Runs other people's programs that judge the schema: Supabase's lints, squawk, plpgsql_check."""
+"""Runs external linters on the schema: Supabase's lints, squawk and plpgsql_check."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from support.polling import patient
 
 _LINTER = "@postgres-language-server/cli@0.25.5"
 _REPOSITORY = Path(__file__).parents[3]
-# Every PL/pgSQL function, and a trigger's once for each table that it hangs on.
+# Every PL/pgSQL function; a trigger function once for each of its tables.
 _CHECK = """
 select format('%s on %s, line %s: %s %s', p.oid::regprocedure, t.tgrelid::regclass, c.lineno, c.level, c.message)
   as finding
@@ -35,7 +35,7 @@ where p.pronamespace in ('public'::regnamespace, 'private'::regnamespace)
 
 
 async def run_program(*argv: str, cwd: Path, time_limit: float = 60) -> tuple[int, str]:
-    """A program's exit code and all its output."""
+    """Run a program. Returns its exit code and all its output."""
     process = await asyncio.create_subprocess_exec(
         *argv,
         cwd=cwd,
@@ -53,7 +53,7 @@ def _node_folder() -> list[str]:
 
 
 async def linter() -> Path:
-    """Supabase's lints as a program from npm, installed once per machine into the tests' cache."""
+    """The program that runs Supabase's lints, installed from npm into the tests' cache once per machine."""
     with locked("dblint-0.25.5") as folder:
         if not (folder / ".done").exists():
             shutil.rmtree(folder, ignore_errors=True)
@@ -65,8 +65,8 @@ async def linter() -> Path:
 
 
 async def dblint(url: str, folder: Path) -> tuple[int, str]:
-    """Supabase's lints over a database: code 0 if there is neither an error nor a warning."""
-    rules = {"performance": {"unusedIndex": "off"}}  # Nothing is used in a new database.
+    """Run Supabase's lints on a database. The exit code is 0 if they find neither errors nor warnings."""
+    rules = {"performance": {"unusedIndex": "off"}}  # No index is used in a new database.
     config = folder / "postgres-language-server.jsonc"
     config.touch(mode=0o600)
     config.write_text(
@@ -83,7 +83,7 @@ async def dblint(url: str, folder: Path) -> tuple[int, str]:
 
 
 async def squawk(*files: Path) -> tuple[int, str]:
-    """squawk over SQL files, with our exceptions."""
+    """Run squawk on SQL files, with the exceptions in .squawk.toml."""
     program = Path(sys.executable).with_name("squawk")
     assert program.exists(), "squawk is missing: install the dev group (PyPI squawk-cli)"
     return await run_program(
@@ -94,7 +94,7 @@ async def squawk(*files: Path) -> tuple[int, str]:
 
 
 async def plpgsql_findings(url: str) -> list[str]:
-    """What plpgsql_check finds in our functions, in a database that has the extension."""
+    """Run plpgsql_check on our functions, in a database that has the extension. Returns its findings."""
     connection = await asyncpg.connect(url)
     try:
         return [row["finding"] for row in await connection.fetch(_CHECK)]

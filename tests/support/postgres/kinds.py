@@ -1,4 +1,4 @@
-"""The four kinds of database that the migrations must fit, each prepared as its host would."""
+"""The four kinds of database that the migrations support, each prepared as its provider would."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ alter publication supabase_realtime owner to supabase_owner;
 
 @dataclass(frozen=True, slots=True)
 class PreparedDatabase:
-    """A database as its host delivers it: without our schema, with an unrelated table in it."""
+    """A database as its provider delivers it, without our schema but with an unrelated table."""
 
     kind: str
     server: OwnCluster
@@ -87,12 +87,12 @@ class PreparedDatabase:
 
     @property
     def url(self) -> str:
-        """The URL that a person would set as DATABASE_URL."""
+        """The value that a person would set as DATABASE_URL."""
         return self.server.url(self.name, self.owner)
 
     @property
     def administrator_url(self) -> str:
-        """The same database for the server's superuser, which hosts don't give to their users."""
+        """The same database for the server's superuser, to which providers give no access."""
         return self.server.url(self.name)
 
 
@@ -106,26 +106,26 @@ async def _has_role(server: OwnCluster, name: str) -> bool:
 
 
 async def prepare(server: OwnCluster, kind: str) -> PreparedDatabase:
-    """A new database of this kind on the server."""
-    host = kind.partition("-")[0]
-    name = f"{host}_{uuid4().hex[:12]}"
-    owner = {"plain": "mobvibe", "neon": _NEON, "supabase": _SUPABASE}[host]
-    if host != "plain" and not await _has_role(server, owner):
+    """Create a database of this kind on the server."""
+    provider = kind.partition("-")[0]
+    name = f"{provider}_{uuid4().hex[:12]}"
+    owner = {"plain": "mobvibe", "neon": _NEON, "supabase": _SUPABASE}[provider]
+    if provider != "plain" and not await _has_role(server, owner):
         await server.run_sql(
             f"create role {owner} login createdb createrole bypassrls password '{server.password}'"
         )
-    if host == "supabase":
+    if provider == "supabase":
         await server.run_sql(_SUPABASE_ROLES)
     await server.run_sql(f"create database {name} owner {owner}")
     await server.run_sql(_THEIRS, name, owner)
-    if host == "supabase":
+    if provider == "supabase":
         await server.run_sql(_SUPABASE_DATABASE, name)
     return PreparedDatabase(kind, server, name, owner)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def server_neon(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[OwnCluster]:
-    """A Postgres 15 of its own, where no superuser ever ran our migrations: roles belong to the whole server."""
+    """A separate Postgres 15 on which no superuser has run our migrations, because roles belong to the server."""
     cluster = OwnCluster(debian_15(), tmp_path_factory.mktemp("neon"), fsync="off")
     async with running(cluster):
         yield cluster
@@ -141,7 +141,7 @@ _SERVERS = {
 
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> tuple[str, OwnCluster]:
-    """Each kind with its server, which starts for the first test that needs it."""
+    """Each kind with its server, which starts with the first test that needs it."""
     return request.param, request.getfixturevalue(_SERVERS[request.param])
 
 

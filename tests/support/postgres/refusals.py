@@ -1,4 +1,4 @@
-"""A database that refuses some events, for tests of what happens then."""
+"""Makes a database refuse some events."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _REFUSE = """
 create sequence refusals;
 create function refuse_some() returns trigger language plpgsql as $$
 begin
-  -- What is taken of a sequence stays taken, also by who is refused.
+  -- A sequence keeps its value even if the transaction is rolled back.
   if {which} and nextval('public.refusals') <= {times} then
     raise exception 'no room for that';
   end if;
@@ -21,5 +21,5 @@ create trigger refuse_some before insert on public.session_events
 
 
 async def refuse_events(pool: Pool, which: str, *, times: int = 1_000_000) -> None:
-    """From now on the first `times` events for which `which` (SQL over `new`) holds end their transaction."""
+    """Refuse the next `times` events for which `which`, an SQL condition over `new`, is true."""
     await pool.execute(_REFUSE.format(which=which, times=times))

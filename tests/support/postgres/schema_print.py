@@ -1,4 +1,4 @@
-"""Everything that a migration could leave behind in a database, as lines that can be compared."""
+"""Lists everything that a migration could leave behind in a database, as lines that can be compared."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ with ours as (
 
 
 async def schema_lines(dsn: str) -> list[str]:
-    """One line for each thing in the catalog that is not the server's own, nor the migrations' history."""
+    """One line for each catalog entry that belongs neither to Postgres nor to the migrations' history."""
     connection = await asyncpg.connect(dsn)
     try:
         return [row["line"] for row in await connection.fetch(_OURS + _LINES)]

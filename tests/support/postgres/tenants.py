@@ -1,4 +1,4 @@
-"""Two people with a row in every table, and statements as each kind of caller."""
+"""Gives people a row in every table, and runs statements as each kind of caller."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ CALLERS: dict[str, tuple[str, str]] = {
 
 
 def row_of(person: UUID, kind: int) -> UUID:
-    """The id of a person's project (1), session (2), job (3), revision (4), spare revision (5), preview (6)."""
+    """The id of a person's project (1), session (2), job (3), revision (4), spare revision (5) or preview (6)."""
     return UUID(int=(person.int & 0xFF) * 256 + kind)
 
 
 async def seed(connection: asyncpg.Connection, person: UUID, email: str) -> None:
-    """Sign a person up and give them one row everywhere (two revisions and blobs, of which one is spare)."""
+    """Sign a person up and give them one row in every table, plus a spare revision and blob."""
     project, session, job, revision, spare, preview = (row_of(person, n) for n in range(1, 7))
     await connection.execute("insert into auth.users (id, email) values ($1, $2)", person, email)
     await connection.execute(
@@ -83,7 +83,7 @@ async def seed(connection: asyncpg.Connection, person: UUID, email: str) -> None
 
 @asynccontextmanager
 async def speaking_as(connection: AnyConnection, caller: str) -> AsyncIterator[None]:
-    """A transaction as this caller, taken back at the end."""
+    """Run a transaction as this caller, and roll it back at the end."""
     role, claims = CALLERS[caller]
     transaction = connection.transaction()
     await transaction.start()
@@ -98,7 +98,7 @@ async def speaking_as(connection: AnyConnection, caller: str) -> AsyncIterator[N
 
 
 async def outcome(connection: AnyConnection, caller: str, statement: str) -> int | str:
-    """How many rows a statement touches or returns for this caller, or the SQLSTATE that refuses it."""
+    """The number of rows that the statement affects or returns for this caller, or the SQLSTATE of its refusal."""
     async with speaking_as(connection, caller):
         try:
             status = await connection.execute(statement)

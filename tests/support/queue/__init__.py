@@ -1,1 +1,1 @@
-"""The model of the queue, the chaos runs, and workers to kill."""
+"""A plain model of the queue, chaos runs, and workers that tests may kill."""

@@ -1,4 +1,4 @@
-"""Everything that can go wrong with a queue, at once: what is killed, cut, shifted and asked for at the same time."""
+"""Breaks a queue in every way at once: kills servers and workers, cuts connections, shifts clocks, cancels jobs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from support.postgres.clusters import OwnCluster
 from support.postgres.fake_clock import FakeClock
 
 LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-"""What a connection of the test's own may raise when its server is killed in the middle of a call."""
+"""Errors that the test's own connections may raise if the server is killed during a call."""
 TESTS = Path(__file__).parents[2]
 ENQUEUERS = 4
 MOST_WAITING = 100
@@ -38,7 +38,7 @@ MOST_WAITING = 100
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How often things happen on average, in seconds."""
+    """The duration of a run, and the mean time between two actions of each kind, in seconds."""
 
     seconds: float
     enqueue: float = 0.02
@@ -54,41 +54,41 @@ class Pace:
 
 @dataclass(slots=True)
 class Workers:
-    """Real worker programs; which one has which name."""
+    """Real worker processes, by name."""
 
     dsn: str
     folder: Path
-    """Where they leave what they say."""
+    """The folder of their output, one file per worker."""
     environment: Mapping[str, str] = field(default_factory=dict)
     running: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
     killed: int = 0
 
     async def start(self) -> str:
-        """One more."""
+        """Start one more worker and return its name."""
         name = f"worker-{uuid4().hex[:8]}"
         surroundings = {
             "CHAOS_DSN": self.dsn,
             "PYTHONPATH": os.pathsep.join([str(TESTS), *filter(None, sys.path)]),
             **self.environment,
         }
-        with (self.folder / name).open("wb") as said:
+        with (self.folder / name).open("wb") as output:
             self.running[name] = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-W", "ignore", "-m", "support.queue.chaos_worker", name),
                 env=allowed_environment(surroundings),
-                stdout=said,
-                stderr=said,
+                stdout=output,
+                stderr=output,
                 start_new_session=True,
             )
         return name
 
     def check(self) -> None:
-        """AssertionError when one of them ended by itself."""
+        """Raise AssertionError if a worker exited without being killed."""
         for name, process in self.running.items():
-            said = (self.folder / name).read_text(encoding="utf-8", errors="replace")
-            assert process.returncode is None, f"a worker ended by itself: {said[-2000:]}"
+            output = (self.folder / name).read_text(encoding="utf-8", errors="replace")
+            assert process.returncode is None, f"a worker exited unexpectedly: {output[-2000:]}"
 
     async def kill(self, name: str) -> None:
-        """kill -9 of one that must have lived until now."""
+        """Kill a worker with SIGKILL, after checking that it was still running."""
         self.check()
         process = self.running.pop(name)
         process.kill()
@@ -96,7 +96,7 @@ class Workers:
         self.killed += 1
 
     async def end(self) -> None:
-        """Kill what is left."""
+        """Kill the remaining workers."""
         for process in self.running.values():
             if process.returncode is None:
                 process.kill()
@@ -105,23 +105,23 @@ class Workers:
 
 @dataclass(slots=True)
 class Reader:
-    """Follows one session, goes away and comes back; it must see every event once, in order."""
+    """Follows one session with interruptions, and must see every event once, in order."""
 
     session: SessionId
     seen: list[Event] = field(default_factory=list)
 
     async def read(self, pool: Pool, listener: Listener, pace: Pace) -> None:
-        """Until cancelled."""
+        """Follow the session until cancelled, reconnecting at random times."""
         while True:
             after = self.seen[-1].seq if self.seen else 0
             with contextlib.suppress(TimeoutError):
                 reconnect = random.expovariate(1 / pace.reconnect)
-                async with asyncio.timeout(reconnect):  # noqa: TID251 (a pace, not a limit)
+                async with asyncio.timeout(reconnect):  # noqa: TID251 (a pause, not a limit)
                     async for events in EventLog(pool).follow(listener, self.session, after, 1.0):
                         self.seen += events
 
     async def catch_up(self, pool: Pool) -> None:
-        """Read what is left."""
+        """Read the remaining events."""
         while True:
             after = self.seen[-1].seq if self.seen else 0
             events = await EventLog(pool).read(self.session, after)
@@ -132,7 +132,7 @@ class Reader:
 
 @dataclass(slots=True)
 class Chaos:
-    """One run. What was done is counted in `did`."""
+    """One chaos run. `did` counts its actions."""
 
     cluster: OwnCluster
     pool: Pool
@@ -144,12 +144,12 @@ class Chaos:
     readers: list[Reader] = field(default_factory=list)
     entered: list[JobId] = field(default_factory=list)
     touched: set[UUID] = field(default_factory=set)
-    """Jobs that a person cancelled or retried: their order is that person's doing."""
+    """Jobs that were cancelled or retried, which changes their order."""
     did: Counter[str] = field(default_factory=Counter)
 
     async def run(self) -> None:
-        """Wreak it for the pace's time."""
-        things: list[tuple[float, Callable[[], Awaitable[None]]]] = [
+        """Run all actions at their pace until its duration is over."""
+        actions: list[tuple[float, Callable[[], Awaitable[None]]]] = [
             *[(self.pace.enqueue, self._enqueue)] * ENQUEUERS,
             (self.pace.cancel, self._cancel),
             (self.pace.retry, self._retry),
@@ -161,7 +161,7 @@ class Chaos:
         ]
         self.readers = [Reader(session) for session in self.sessions]
         async with Listener(self.cluster.url("chaos")) as listener, asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._again(*thing)) for thing in things]
+            tasks = [group.create_task(self._repeat(*action)) for action in actions]
             tasks += [
                 group.create_task(reader.read(self.pool, listener, self.pace))
                 for reader in self.readers
@@ -169,15 +169,15 @@ class Chaos:
             await asyncio.sleep(self.pace.seconds)
             for task in tasks:
                 task.cancel()
-        if not await self.cluster.answers():  # cancelled between kill and start
+        if not await self.cluster.answers():  # The run ended between a kill and the restart.
             await self.cluster.stop()
             await self.cluster.start()
 
-    async def _again(self, mean: float, thing: Callable[[], Awaitable[None]]) -> None:
+    async def _repeat(self, mean: float, action: Callable[[], Awaitable[None]]) -> None:
         while True:
             await asyncio.sleep(random.expovariate(1 / mean))
             try:
-                await thing()
+                await action()
             except (DatabaseUnreachable, InputError, OSError, *LOST) as error:
                 self.did[type(error).__name__] += 1
 
@@ -186,7 +186,7 @@ class Chaos:
         queue = JobQueue(self.pool)
         if (await queue.stats()).pending > MOST_WAITING:
             return
-        while True:  # until it is acknowledged: the key makes it the same job
+        while True:  # Until it is acknowledged; the key makes a repeat the same job.
             try:
                 job = await queue.enqueue(session, "short", idempotency_key=key)
                 break
@@ -220,7 +220,7 @@ class Chaos:
         self.did["workers killed"] += 1
 
     async def _freeze_worker(self) -> None:
-        """It stands still past its lease, then goes on with jobs that others have by now."""
+        """Stop a worker for longer than its lease, then resume it while others may have its jobs."""
         process = self.workers.running[random.choice(list(self.workers.running))]
         try:
             process.send_signal(signal.SIGSTOP)
@@ -243,14 +243,14 @@ class Chaos:
         self.did["servers killed"] += 1
 
     async def _shift_clocks(self) -> None:
-        """The server's only forwards, past the leases; the workers' both ways."""
-        if self.server_clock.is_there:
+        """Shift the server's clock forwards, past the leases, and the workers' clock either way."""
+        if self.server_clock.is_available:
             self.server_clock.shift(random.uniform(1, 10))
             self.worker_clock.shift(random.uniform(-300, 300))
             self.did["clocks shifted"] += 1
 
     async def settle(self, seconds: float) -> None:
-        """Let everything end in peace: dead jobs are retried. AssertionError when something stays."""
+        """Retry dead jobs until every job is finished. Raises AssertionError if some never are."""
         deadline = time.monotonic() + patient(seconds)
         queue = JobQueue(self.pool)
         while True:
@@ -260,9 +260,9 @@ class Chaos:
                 if stats.pending + stats.processing + stats.failed == 0:
                     break
             except (DatabaseUnreachable, asyncpg.PostgresError):
-                self.did["settling again"] += 1
+                self.did["errors while settling"] += 1
             self.workers.check()
-            assert time.monotonic() < deadline, f"stuck: {stats}"
+            assert time.monotonic() < deadline, f"jobs are stuck: {stats}"
             await asyncio.sleep(0.2)
         for reader in self.readers:
             await reader.catch_up(self.pool)

@@ -1,4 +1,4 @@
-"""What must be true after chaos, found in the tables and in what the readers saw."""
+"""Checks the tables and the readers' events after a chaos run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ create trigger note after update on public.coding_jobs
 
 
 async def check_everything(chaos: Chaos) -> dict[str, int]:
-    """What was found, in numbers. AssertionError for anything lost, doubled or out of order."""
+    """Check everything and return counts. Raises AssertionError if a job is lost, doubled or out of order."""
     rows = await chaos.pool.fetch("select * from public.coding_jobs order by created_at, id")
     jobs = {row["id"]: dict(row) for row in rows}
     lost = set(chaos.entered) - jobs.keys()
@@ -42,7 +42,9 @@ async def check_everything(chaos: Chaos) -> dict[str, int]:
             "select last_seq from public.coding_sessions where id = $1", reader.session
         )
         seqs = [event.seq for event in reader.seen]
-        assert seqs == list(range(1, stored + 1)), f"{reader.session}: a gap, or out of order"
+        assert seqs == list(range(1, stored + 1)), (
+            f"{reader.session}: events are missing or out of order"
+        )
         mine = [job for job in jobs.values() if job["session_id"] == reader.session]
         _one_at_a_time(reader.seen)
         _in_order(mine, reader.seen, chaos.touched)
@@ -53,7 +55,7 @@ async def check_everything(chaos: Chaos) -> dict[str, int]:
 
 
 async def _completed_once(pool: Pool, jobs: dict[UUID, dict[str, Any]]) -> None:
-    """Each job once, by the attempt that the row names."""
+    """Check that each job was completed once, by the attempt in its row."""
     rows = await pool.fetch("select job_id, attempt from chaos.completions")
     times = Counter(row["job_id"] for row in rows)
     twice = [job for job, count in times.items() if count > 1]
@@ -78,22 +80,22 @@ def _words_of(event: Event) -> tuple[str, UUID, int] | None:
 
 
 def _one_at_a_time(events: list[Event]) -> None:
-    """Once another attempt of the project has begun, nothing more comes from the one before; none begins twice."""
+    """Check that no attempt starts twice or reports anything after the project's next attempt has started."""
     current: tuple[UUID, int] | None = None
     begun: set[tuple[UUID, int]] = set()
     for word, job, attempt in filter(None, map(_words_of, events)):
         if word == "start":
-            assert (job, attempt) not in begun, f"{job} attempt {attempt} began twice"
+            assert (job, attempt) not in begun, f"{job} attempt {attempt} started twice"
             begun.add((job, attempt))
             current = (job, attempt)
         else:
-            assert current == (job, attempt), f"{job} attempt {attempt} went on after it was over"
+            assert current == (job, attempt), f"{job} attempt {attempt} reported after it was over"
 
 
 def _in_order(jobs: list[dict[str, Any]], events: list[Event], touched: set[UUID]) -> None:
-    """First in, first out: a job's events lie before those of the jobs that entered after it.
+    """Check that a job's events precede those of every job that was enqueued after it.
 
-    Whoever cancels or retries a job moves it, and one that was dead let the others pass; of those nothing is asked.
+    Skips jobs that were cancelled, retried or dead, because those lose their place.
     """
     first: dict[UUID, int] = {}
     last: dict[UUID, int] = {}
@@ -112,4 +114,4 @@ def _in_order(jobs: list[dict[str, Any]], events: list[Event], touched: set[UUID
             if event.job_id in (before["id"], after["id"])
         ]
         in_order = last[before["id"]] < first[after["id"]]
-        assert in_order, f"{after} ran before {before} was done: {theirs}"
+        assert in_order, f"{after} started before {before} had ended: {theirs}"

@@ -1,4 +1,4 @@
-"""One run of chaos from an empty server to the checks."""
+"""One chaos run, from an empty server to the final checks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SETTLE_SECONDS = 90.0
 
 
 async def run_chaos(programs: Path, folder: Path, pace: Pace) -> str:
-    """What was done and found, in one line. AssertionError for anything lost, doubled or out of order."""
+    """Run it and return a one-line summary. Raises AssertionError if a job is lost, doubled or out of order."""
     seed = random.randrange(2**32)
     random.seed(seed)
     clocks = FakeClock(folder / "server-clock"), FakeClock(folder / "worker-clock")
@@ -45,5 +45,5 @@ async def run_chaos(programs: Path, folder: Path, pace: Pace) -> str:
         finally:
             await workers.end()
             await pool.close()
-    done = f"seed {seed}: did {dict(chaos.did)}, and found {found}"
-    return f"{done}; the server's clock went {shift} s ahead; nothing lost, doubled or out of order"
+    done = f"seed {seed}: did {dict(chaos.did)}; found {found}"
+    return f"{done}; the server's clock is {shift} s ahead; nothing lost, doubled or out of order"

@@ -1,4 +1,4 @@
-"""A worker as a program of its own whose jobs only tell when they start and end: what chaos kills.
+"""A worker process for chaos runs, whose jobs only report their start and end.
 
 CHAOS_DSN=... python -m support.queue.chaos_worker NAME
 """
@@ -36,8 +36,8 @@ async def main(name: str) -> None:
     async def build(running: RunningJob) -> None:
         log, job = stores.events, running.job
         for word in ("start", "end"):
-            said = [Terminal(f"{word} {job.id} {running.attempt.number}")]
-            await log.append(job.session_id, said, attempt=running.attempt)
+            report = [Terminal(f"{word} {job.id} {running.attempt.number}")]
+            await log.append(job.session_id, report, attempt=running.attempt)
             if word == "start":
                 is_long = job.prompt == LONG_PROMPT
                 await asyncio.sleep(60 if is_long else random.uniform(0, LONGEST_SECONDS))

@@ -1,4 +1,4 @@
-"""A headless worker as a process, on a test's database."""
+"""Runs a headless worker process on a test's database."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ START_SECONDS = 60.0
 async def worker(
     home: Path, database_url: str, *arguments: str, env: Mapping[str, str] | None = None
 ) -> AsyncIterator[Program]:
-    """`mobvibe-tui worker` that waits for jobs; ended at the end, by force where need be."""
+    """Run `mobvibe-tui worker` until the end of the block, and kill it if it does not stop."""
     given = {"DATABASE_URL": database_url, "MONITOR_INTERVAL_MS": "200", **(env or {})}
     program = await Program.start(home, "worker", *arguments, env=given)
     try:
@@ -47,7 +47,7 @@ def _has_ended(program: Program) -> bool:
 
 
 async def until_row(pool: Pool, sql: str, *arguments: object, seconds: float = 60) -> None:
-    """Wait until a query has a row."""
+    """Wait until the query returns a row."""
     deadline = time.monotonic() + patient(seconds)
     while await pool.fetchrow(sql, *arguments) is None:
         assert time.monotonic() < deadline, f"not within {seconds} s: {sql} {arguments}"
@@ -55,14 +55,14 @@ async def until_row(pool: Pool, sql: str, *arguments: object, seconds: float = 6
 
 
 def free_port() -> int:
-    """A port that nobody listens at."""
+    """Return an unused port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def scrape(port: int) -> dict[str, float]:
-    """Every sample: `name{label}` -> value."""
+    """Read the metrics: `name{label}` -> value."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=patient(10)) as answer:
         text = answer.read().decode()
     return {

@@ -1,4 +1,4 @@
-"""Runs random histories on the real queue and on its plain model."""
+"""Runs random sequences of steps on the real queue and on its plain model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.queue.machine import QueueMachine
 
 
 def check_against_the_model(database_url: str, *, examples: int, steps: int) -> None:
-    """Run that many random histories, each from an empty queue."""
+    """Run `examples` sequences of up to `steps` steps, each on an empty queue."""
     loop = asyncio.new_event_loop()
     pool = loop.run_until_complete(open_pool(database_url, size=2))
     try:

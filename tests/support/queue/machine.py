@@ -1,4 +1,4 @@
-"""Random steps of people, of SQL that they type, and of workers, on one queue and its plain model."""
+"""Random steps of people, of hand-written SQL and of workers on the queue and its plain model."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ PRIORITIES = st.sampled_from([0, 0, 0, 1, 5, -1])
 
 
 class QueueMachine(WorkerSteps):
-    """Every rule is one thing that a person, a worker or a platform developer does."""
+    """Each rule is one action of a person, a worker or a platform developer."""
 
     @initialize(
         lines=st.lists(st.lists(PRIORITIES, min_size=1, max_size=3), min_size=1, max_size=3)
     )
     def begin(self, lines: list[list[int]]) -> None:
-        """Some projects with jobs, and what is free of them claimed."""
+        """Create a few projects with jobs, and claim as many jobs as there are projects."""
         for priorities in lines:
             self.open_session(0, is_new=True)
             self.insert([(len(self.sessions) - 1, priority, None, 2) for priority in priorities])
@@ -36,14 +36,14 @@ class QueueMachine(WorkerSteps):
     @precondition(lambda self: len(self.sessions) < MOST_PROJECTS * 2)
     @rule(pick=PICK, is_new=st.booleans())
     def open_session(self, pick: int, is_new: bool) -> None:
-        """A conversation about a new project, or a second one about an old project."""
+        """Open a session of a new project, or another one of an existing project."""
         projects = [
             each for each in dict.fromkeys(self.sessions.values()) if each not in self.model.deleted
         ]
         if projects and not is_new:
             project = projects[pick % len(projects)]
         else:
-            # A name of its own: a deleted project whose name was given again cannot be restored.
+            # The name is unique, because a deleted project cannot be restored once its name is taken.
             name = f"App {uuid4().hex[:8]}"
             project = self.run(ProjectStore(self.pool).create(LOCAL_OWNER, name, 54)).id
         session = self.run(SessionStore(self.pool).create(project, "build"))  # type: ignore[arg-type]
@@ -53,7 +53,7 @@ class QueueMachine(WorkerSteps):
     @precondition(lambda self: self.sessions and self.entered < MOST_JOBS)
     @rule(pick=PICK, priority=PRIORITIES, key=st.sampled_from([None, None, "k", "l"]))
     def enqueue(self, pick: int, priority: int, key: str | None) -> None:
-        """A prompt; the same key again is the same job."""
+        """Enqueue a prompt. Repeating a key returns the same job."""
         session = self.session_at(pick)
         project = self.sessions[session]
         call = partial(
@@ -78,7 +78,7 @@ class QueueMachine(WorkerSteps):
         )
     )
     def insert(self, rows: list[tuple[int, int, int | None, int]]) -> None:
-        """Plain SQL: some jobs in one statement, some of them scheduled, with one to three attempts."""
+        """Insert several jobs by one SQL statement, some of them scheduled, with one to three attempts."""
         live = [s for s, project in self.sessions.items() if project not in self.model.deleted]
         if not live:
             return
@@ -93,11 +93,11 @@ class QueueMachine(WorkerSteps):
         self._enter(ids, {})
 
     def _enter(self, ids: list[UUID], keys: dict[Any, str | None]) -> None:
-        """Take new rows into the model; what entered later must stand behind."""
+        """Add new rows to the model. Each must come after those that entered earlier."""
         sql = "select * from public.coding_jobs where id = any($1) order by array_position($1, id)"
         before = max((job.entered for job in self.model.jobs.values()), default=None)
         for row in self.run(self.pool.fetch(sql, ids)):
-            assert before is None or row["created_at"] >= before, "a later job stands in front"
+            assert before is None or row["created_at"] >= before, "a later job has an earlier place"
             before = row["created_at"]
             assert row["project_id"] == self.sessions[row["session_id"]]
             job = ModelJob(
@@ -116,7 +116,7 @@ class QueueMachine(WorkerSteps):
     @precondition(lambda self: self.sessions)
     @rule(pick=PICK, is_soft=st.booleans())
     def delete_project(self, pick: int, is_soft: bool) -> None:
-        """Marked as deleted nothing new enters it, and what waits in its line rests; deleted, all is gone."""
+        """Mark a project as deleted, so that it accepts and starts no jobs, or delete its row with all its jobs."""
         if pick % 4:  # rarely
             return
         project = self.sessions[self.session_at(pick)]
@@ -135,7 +135,7 @@ class QueueMachine(WorkerSteps):
     @precondition(lambda self: self.model.deleted)
     @rule(pick=PICK)
     def restore_project(self, pick: int) -> None:
-        """Marked as active again: its line is as it was."""
+        """Mark a deleted project as active, which restores its line of jobs."""
         project = sorted(self.model.deleted)[pick % len(self.model.deleted)]
         self.run(
             self.pool.execute("update public.projects set status = 'active' where id = $1", project)
@@ -145,14 +145,14 @@ class QueueMachine(WorkerSteps):
     @precondition(lambda self: self.model.jobs)
     @rule(pick=PICK)
     def cancel(self, pick: int) -> None:
-        """Cancel any job, in whatever state."""
+        """Cancel a job in any state."""
         job = self.job_at(pick)
         assert self.run(self.queue.cancel(JobId(job))) == self.model.cancel(job)
 
     @precondition(lambda self: self.model.jobs)
     @rule(pick=PICK)
     def retry(self, pick: int) -> None:
-        """Retry any job, in whatever state; not one of a project that is marked as deleted."""
+        """Retry a job in any state. Jobs of a deleted project are refused."""
         job = self.ended_job_at(pick)
         is_deleted = self.model.jobs[job].project in self.model.deleted
         self.refused_alike(
@@ -164,14 +164,13 @@ class QueueMachine(WorkerSteps):
 
     @rule()
     def retry_all_dead(self) -> None:
-        """Everything that is dead, at once."""
         rows = self.run(self.pool.fetch("select job from public.retry_all_dead() as job"))
         assert {row["job"] for row in rows} == self.model.retry_all_dead()
 
     @precondition(lambda self: self.model.jobs)
     @rule(pick=PICK, priority=PRIORITIES)
     def change_priority(self, pick: int, priority: int) -> None:
-        """Plain SQL moves a waiting job forward or back."""
+        """Change the priority of a waiting job in SQL."""
         job = self.job_at(pick)
         if self.model.jobs[job].status != "pending":
             return

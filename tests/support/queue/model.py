@@ -1,4 +1,4 @@
-"""The queue as plain Python: what migrations/0005 and 0006 promise, written down a second time without any SQL."""
+"""A model of the queue in plain Python, with the behaviour that migrations/0005 and 0006 promise."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Due = tuple[int, datetime, UUID]
 
 @dataclass(slots=True)
 class ModelJob:
-    """One job. `entered` is its place among equals; `run_at` is a time that does not come by itself."""
+    """One job. `entered` orders jobs of equal priority; `run_at` passes only through `come_due`."""
 
     id: UUID
     session: UUID
@@ -34,18 +34,18 @@ class ModelJob:
 
     @property
     def is_live(self) -> bool:
-        """Whether it waits or runs."""
+        """Whether the job is waiting or running."""
         return self.status in ("pending", "processing")
 
     @property
     def place(self) -> Due:
-        """What comes first in a line: priority, then first in first out."""
+        """The sort key in a line: by priority, then first in, first out."""
         return (-self.priority, self.entered, self.id)
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One attempt that a worker was given, current or long lost."""
+    """One attempt that was granted to a worker; it may be stale."""
 
     job: UUID
     number: int
@@ -53,36 +53,36 @@ class Claim:
 
 
 class Refused(Exception):
-    """The queue has to refuse that."""
+    """The queue must refuse the call."""
 
 
 @dataclass(slots=True)
 class ModelQueue:
-    """All jobs of all projects; each method changes it as the queue's verb of that name must."""
+    """All jobs of all projects. Each method has the effect that the queue's function of that name must have."""
 
     jobs: dict[UUID, ModelJob] = field(default_factory=dict)
     session_status: dict[UUID, str] = field(default_factory=dict)
     deleted: set[UUID] = field(default_factory=set)
-    """Projects that are marked so: nothing enters them, and what waits there rests."""
+    """Projects marked as deleted, which accept and start no jobs."""
 
     def enter(self, job: ModelJob) -> None:
-        """A job steps into its project's line."""
+        """Add a job to its project's line."""
         self.jobs[job.id] = replace(job)
         self.session_status[job.session] = "active"
         self._settle(job.project)
 
     def known(self, project: UUID, key: str) -> ModelJob | None:
-        """The job of this project that was entered under this idempotency key."""
+        """Return the project's job with this idempotency key."""
         same = (job for job in self.jobs.values() if (job.project, job.key) == (project, key))
         return next(same, None)
 
     def claimable(self) -> list[ModelJob]:
-        """What claims would give now, in their order."""
+        """Return the jobs that can be claimed now, in order."""
         ready = (job for job in self.jobs.values() if self._is_ready(job))
         return sorted(ready, key=lambda job: job.place)
 
     def claim(self, worker: str, slots: int) -> list[Claim]:
-        """Up to `slots` heads become this worker's."""
+        """Grant up to `slots` jobs to this worker."""
         taken = self.claimable()[:slots]
         for job in taken:
             job.status, job.worker, job.is_expired = "processing", worker, False
@@ -90,7 +90,7 @@ class ModelQueue:
         return [Claim(job.id, job.attempt, worker) for job in taken]
 
     def holder(self, claim: Claim) -> ModelJob:
-        """The job, while this claim holds it. Raises Refused."""
+        """Return the job of a current claim. Raises Refused if the claim is stale."""
         job = self.jobs.get(claim.job)
         held = (job.status, job.attempt, job.worker) if job else None
         if job is None or held != ("processing", claim.number, claim.worker):
@@ -98,7 +98,7 @@ class ModelQueue:
         return job
 
     def holds(self, claim: Claim) -> bool:
-        """Whether this claim is its job's current one."""
+        """Whether the claim is current."""
         try:
             self.holder(claim)
         except Refused:
@@ -106,7 +106,7 @@ class ModelQueue:
         return True
 
     def renew(self, claims: list[Claim]) -> dict[UUID, bool]:
-        """The claims that still hold, each with whether its cancellation is asked for."""
+        """Renew the current ones of these claims: job id -> whether its cancellation is requested."""
         answer = {}
         for claim in claims:
             if self.holds(claim):
@@ -116,19 +116,19 @@ class ModelQueue:
         return answer
 
     def complete(self, claim: Claim) -> None:
-        """The attempt did its work."""
+        """End the attempt as completed."""
         self._end(self.holder(claim), "completed")
 
     def fail(self, claim: Claim, *, retry: bool, run_at: datetime | None) -> bool:
-        """The attempt failed; True when the job waits for `run_at` and is tried again."""
+        """End the attempt as failed. Returns whether the job is retried at `run_at`."""
         return self._end_attempt(self.holder(claim), retry=retry, run_at=run_at)
 
     def finish_cancelled(self, claim: Claim) -> None:
-        """The attempt stopped because the person cancelled."""
+        """End the attempt as cancelled."""
         self._end(self.holder(claim), "cancelled")
 
     def hand_back(self, claim: Claim) -> None:
-        """The worker stops: no attempt is counted."""
+        """Return the job to the line without counting the attempt."""
         job = self.holder(claim)
         if job.cancel_requested:
             self._end(job, "cancelled")
@@ -136,7 +136,7 @@ class ModelQueue:
             self._wait_again(job, None)
 
     def cancel(self, job_id: UUID) -> Status:
-        """A waiting job is cancelled, a running one is asked to stop. Raises Refused for an unknown one."""
+        """Cancel a waiting job, or ask a running one to stop. Raises Refused for an unknown job."""
         job = self.find(job_id)
         if job.status == "pending":
             self._end(job, "cancelled")
@@ -145,7 +145,7 @@ class ModelQueue:
         return job.status
 
     def retry(self, job_id: UUID) -> None:
-        """A failed or cancelled job waits again, with all its attempts. Raises Refused for any other."""
+        """Requeue a failed or cancelled job with all its attempts. Raises Refused for any other job."""
         job = self.find(job_id)
         if job.status not in ("failed", "cancelled"):
             raise Refused
@@ -154,7 +154,7 @@ class ModelQueue:
         self._wait_again(job, None)
 
     def retry_all_dead(self) -> set[UUID]:
-        """Every failed job waits again, but those of deleted projects."""
+        """Requeue every failed job, except those of deleted projects."""
         dead = [
             job.id
             for job in self.jobs.values()
@@ -165,7 +165,7 @@ class ModelQueue:
         return set(dead)
 
     def reclaim(self, worker: str | None = None) -> set[UUID]:
-        """Every job whose lease ran out, or all of a dead worker's, wait again at once, or are dead."""
+        """End the attempts whose lease has expired, or all attempts of a dead worker. Returns their jobs."""
         lost = [
             job
             for job in self.jobs.values()
@@ -177,13 +177,13 @@ class ModelQueue:
         return {job.id for job in lost}
 
     def change_priority(self, job_id: UUID, priority: int) -> None:
-        """Somebody typed an UPDATE."""
+        """Set the priority of a job, as an UPDATE does."""
         job = self.find(job_id)
         job.priority = priority
         self._settle(job.project)
 
     def come_due(self) -> None:
-        """All times have come; they count from the next claim on."""
+        """Let every back-off and schedule pass, as of the next claim."""
         for job in self.jobs.values():
             if job.status == "pending":
                 job.run_at = None
@@ -191,30 +191,30 @@ class ModelQueue:
             self._settle(project)
 
     def mark_deleted(self, project: UUID) -> None:
-        """What runs goes on; what waits does so until the project is restored."""
+        """Keep the project's running job running, and its waiting jobs waiting until it is restored."""
         self.deleted.add(project)
         self._settle(project)
 
     def restore_project(self, project: UUID) -> None:
-        """What waited stands in line again, as it stood."""
+        """Restore the project's line of jobs as it was."""
         self.deleted.remove(project)
         self._settle(project)
 
     def delete_project(self, project: UUID) -> None:
-        """Everything of it is gone."""
+        """Delete the project with its sessions and jobs."""
         self.deleted.discard(project)
         for job in [job for job in self.jobs.values() if job.project == project]:
             del self.jobs[job.id]
             self.session_status.pop(job.session, None)
 
     def find(self, job_id: UUID) -> ModelJob:
-        """One job. Raises Refused when there is none."""
+        """Return one job. Raises Refused for an unknown job."""
         if job_id not in self.jobs:
             raise Refused
         return self.jobs[job_id]
 
     def counts(self) -> Counter[str]:
-        """How many jobs there are of each status."""
+        """Count the jobs by status."""
         return Counter(job.status for job in self.jobs.values())
 
     @staticmethod
@@ -243,9 +243,9 @@ class ModelQueue:
         return False
 
     def _settle(self, project: UUID) -> None:
-        """The head is the running job, else the first in line; scheduled ones come when nothing else is there.
+        """Choose the head: the running job, else the first in line, else the next scheduled job.
 
-        A job that backs off keeps its place: what waits behind it builds on its result.
+        A job that backs off keeps its place, because the jobs behind it build on its result.
         """
         line = [job for job in self.jobs.values() if job.project == project and job.is_live]
         running = [job for job in line if job.status == "processing"]

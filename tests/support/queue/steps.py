@@ -1,4 +1,4 @@
-"""The real queue beside its plain model: how one is asked, and how both are compared after each step."""
+"""The real queue beside its plain model: calls both and compares them after each step."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ on conflict do nothing
 
 
 class ComparedQueue(RuleBasedStateMachine):
-    """An empty queue and its model, and what has to hold after every step."""
+    """An empty queue, its model, and the invariants that hold after every step."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, pool: Pool) -> None:
         super().__init__()
@@ -49,13 +49,13 @@ class ComparedQueue(RuleBasedStateMachine):
         self.run(pool.execute(_REGISTER))
 
     def run(self, call: Awaitable[T]) -> T:
-        """The answer of the real queue."""
+        """Return the result of a call to the real queue."""
         return self.loop.run_until_complete(call)
 
     def refused_alike(
         self, real: Callable[[], Awaitable[T]], model: Callable[[], T], *errors: type[Exception]
     ) -> T | None:
-        """What both answer; None when both refuse, the real one with one of `errors`."""
+        """Return the result of both; None if both refuse, the real queue with one of `errors`."""
         try:
             expected = model()
         except Refused:
@@ -63,14 +63,14 @@ class ComparedQueue(RuleBasedStateMachine):
                 answer = self.run(real())
             except errors:
                 return None
-            raise AssertionError(f"must be refused, and answered {answer!r}") from None
+            raise AssertionError(f"must be refused, but returned {answer!r}") from None
         answer = self.run(real())
         assert answer == expected, (answer, expected)
         return answer
 
     @invariant()
     def jobs_agree(self) -> None:
-        """Every job of the database is the model's; one head a project with live jobs, at most one running."""
+        """The jobs equal the model's. Each project with live jobs has one head and at most one running job."""
         rows = {row["id"]: dict(row) for row in self.run(self.pool.fetch(_JOBS))}
         assert rows.keys() == self.model.jobs.keys()
         for job_id, row in rows.items():
@@ -96,7 +96,7 @@ class ComparedQueue(RuleBasedStateMachine):
 
     @invariant()
     def stats_agree(self) -> None:
-        """The counters say what count(*) would."""
+        """The counters equal the model's counts."""
         stats, counts = self.run(self.queue.stats()), self.model.counts()
         for status in ("pending", "processing", "completed", "failed", "cancelled"):
             assert getattr(stats, status) == counts[status], (status, stats, counts)
@@ -109,28 +109,26 @@ class ComparedQueue(RuleBasedStateMachine):
 
     @invariant()
     def sessions_agree(self) -> None:
-        """Sessions follow their jobs, and their events have no holes."""
+        """The sessions' statuses equal the model's, and their events have no gaps."""
         rows = self.run(self.pool.fetch(_SESSIONS))
         assert {row["id"]: row["status"] for row in rows} == self.model.session_status
         for row in rows:
             assert row["last_seq"] == row["events"] == row["newest"]
 
     def session_at(self, pick: int) -> UUID:
-        """Any session."""
         return list(self.sessions)[pick % len(self.sessions)]
 
     def job_at(self, pick: int) -> UUID:
-        """Any job."""
         return _mostly(list(self.model.jobs), [], pick)
 
     def ended_job_at(self, pick: int) -> UUID:
-        """Any job, mostly one that is failed or cancelled."""
+        """Any job, usually a failed or cancelled one."""
         jobs = self.model.jobs
         ended = [job for job in jobs if jobs[job].status in ("failed", "cancelled")]
         return _mostly(list(jobs), ended, pick)
 
     def claim_at(self, pick: int) -> Claim:
-        """A claim of any time, mostly one that holds its job."""
+        """Any claim, usually a current one."""
         return _mostly(self.claims, [each for each in self.claims if self.model.holds(each)], pick)
 
 

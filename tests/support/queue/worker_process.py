@@ -1,4 +1,4 @@
-"""python worker_process.py DSN: a real worker as a process of its own, whose jobs never end by themselves."""
+"""Runs a real worker whose jobs never end: `python worker_process.py DSN`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ async def _never_ends(running: RunningJob) -> None:
 
 
 async def main(dsn: str) -> None:
-    """Work until killed; the lease is long, so that nothing but a death seen cuts it short."""
+    """Work until killed. The lease is long, so its jobs move on only if its death is noticed."""
     pool = await open_pool(dsn, size=3, application_name="worker-process")
     async with Listener(dsn) as listener:
         timings = WorkerTimings(lease=120.0, poll=10.0, concurrency=4)

@@ -1,4 +1,4 @@
-"""What workers do to the queue: claim, renew, end their attempts well or badly, and die."""
+"""The steps of workers on the queue: they claim, renew, complete, fail and die."""
 
 from __future__ import annotations
 
@@ -22,23 +22,22 @@ WORKERS = st.sampled_from(["ada", "bob", "cyd"])
 
 
 class WorkerSteps(ComparedQueue):
-    """Three workers, whose attempts may be current or long lost."""
+    """Steps of three workers, whose claims may be current or stale."""
 
     @rule(worker=WORKERS, slots=st.integers(min_value=1, max_value=5))
     def claim(self, worker: str, slots: int) -> None:
-        """A worker fills its free slots."""
         self.claim_slots(worker, slots)
 
     @rule(worker=WORKERS, slots=st.integers(min_value=0, max_value=5))
     def come_due(self, worker: str, slots: int) -> None:
-        """Time passes: every back-off and schedule is over when the next claim comes."""
+        """Let every back-off and schedule pass, then claim."""
         sql = "update public.coding_jobs set run_at = now() - interval '1 s' where run_at > now()"
         self.run(self.pool.execute(sql))
         self.model.come_due()
         self.claim_slots(worker, slots)
 
     def claim_slots(self, worker: str, slots: int) -> None:
-        """The same jobs, in the same order."""
+        """Claim from both: the same jobs in the same order."""
         expected = self.model.claim(worker, slots)
         jobs = self.run(self.workers.claim(WorkerId(worker), slots, LONG))
         assert [Claim(job.id, job.attempt, worker) for job in jobs] == expected
@@ -47,7 +46,7 @@ class WorkerSteps(ComparedQueue):
     @precondition(lambda self: self.claims)
     @rule(pick=PICK)
     def complete(self, pick: int) -> None:
-        """The whole way of a build: files, report, event and status in one transaction."""
+        """Complete an attempt as a build does, with files, report, event and status in one transaction."""
         claim = self.claim_at(pick)
         self.refused_alike(
             lambda: self._complete(claim), lambda: self.model.complete(claim), LeaseLost, NotFound
@@ -59,12 +58,12 @@ class WorkerSteps(ComparedQueue):
         files = {"App.tsx": str(claim.number).encode()}
         work = FinishedWork(files, base.id, GREEN, [Message("done")])
         first = await self.workers.complete(attempt, work)
-        assert await self.workers.complete(attempt, work) == first, "sent again it answers the same"
+        assert await self.workers.complete(attempt, work) == first, "a repeat must return the same"
 
     @precondition(lambda self: self.claims)
     @rule(pick=PICK)
     def complete_by_hand(self, pick: int) -> None:
-        """`select complete_job(id)`: not fenced, but only what runs can be completed."""
+        """Complete a job with `select complete_job(id)`, which needs a running job but no fence."""
         claim = self.claim_at(pick)
         job = self.model.jobs.get(claim.job)
         runs = job is not None and job.status == "processing"
@@ -80,7 +79,7 @@ class WorkerSteps(ComparedQueue):
     @precondition(lambda self: self.claims)
     @rule(pick=PICK, retry=st.booleans())
     def fail(self, pick: int, retry: bool) -> None:
-        """An attempt fails; it waits for its back-off, or is dead."""
+        """Fail an attempt; its job then backs off or is dead."""
         claim = self.claim_at(pick)
         later = datetime.max.replace(tzinfo=UTC)
         self.refused_alike(
@@ -93,7 +92,7 @@ class WorkerSteps(ComparedQueue):
         will_retry = await self.workers.fail(
             attempt_of(claim), "no", retry=retry, events=[ErrorRaised("no")]
         )
-        # However slow the machine is, a back-off does not end by itself.
+        # Keep the back-off from ending during the test, even on a slow machine.
         await self.pool.execute(
             "update public.coding_jobs set run_at = now() + interval '1 day'"
             " where id = $1 and run_at is not null",
@@ -104,7 +103,7 @@ class WorkerSteps(ComparedQueue):
     @precondition(lambda self: self.claims)
     @rule(pick=PICK)
     def finish_cancelled(self, pick: int) -> None:
-        """A worker says that it stopped what was cancelled."""
+        """Report that a cancelled attempt has stopped."""
         claim = self.claim_at(pick)
         self.refused_alike(
             lambda: self.workers.finish_cancelled(attempt_of(claim)),
@@ -115,7 +114,7 @@ class WorkerSteps(ComparedQueue):
     @precondition(lambda self: self.claims)
     @rule(pick=PICK)
     def hand_back(self, pick: int) -> None:
-        """A worker that stops gives a job back."""
+        """Hand a job back, as a stopping worker does."""
         claim = self.claim_at(pick)
         self.refused_alike(
             lambda: self.workers.hand_back(attempt_of(claim)),
@@ -126,7 +125,7 @@ class WorkerSteps(ComparedQueue):
     @precondition(lambda self: self.claims)
     @rule(worker=WORKERS)
     def renew(self, worker: str) -> None:
-        """A worker renews all that it ever had: only what it holds now is in the answer."""
+        """Renew all claims that a worker ever had. Only the current ones are in the answer."""
         mine = [claim for claim in self.claims if claim.worker == worker]
         answer = self.run(self.workers.renew(WorkerId(worker), list(map(attempt_of, mine)), LONG))
         assert {each.job_id: each.cancel_requested for each in answer} == self.model.renew(mine)
@@ -134,7 +133,7 @@ class WorkerSteps(ComparedQueue):
     @precondition(lambda self: self.claims)
     @rule(pick=PICK)
     def append(self, pick: int) -> None:
-        """An attempt, current or stale, appends an event."""
+        """Append events as a current or stale attempt."""
         claim = self.claim_at(pick)
         job = self.model.jobs.get(claim.job)
         if job is None:
@@ -152,7 +151,7 @@ class WorkerSteps(ComparedQueue):
     @precondition(lambda self: self.claims)
     @rule(pick=PICK)
     def lose_worker(self, pick: int) -> None:
-        """Nothing renewed a lease for too long; nobody has noticed yet."""
+        """Let a lease expire without reclaiming its job."""
         job = self.model.jobs.get(self.claim_at(pick).job)
         if job is None or job.status != "processing":
             return
@@ -164,20 +163,20 @@ class WorkerSteps(ComparedQueue):
 
     @rule()
     def reclaim(self) -> None:
-        """Some worker looks for leases that ran out."""
+        """Reclaim the jobs whose leases have expired."""
         assert set(self.run(self.workers.reclaim())) == self.model.reclaim()
 
     @rule(worker=WORKERS, host=st.sampled_from(["this host", "this host", "another"]))
     def see_worker_dead(self, worker: str, host: str) -> None:
-        """Somebody saw a worker's process dead; from another host that means nothing."""
+        """Reclaim the jobs of a dead worker, which only a worker on the same machine can do."""
         sql = "select job from public.reclaim_worker($1, $2) as job"
         answer = {row["job"] for row in self.run(self.pool.fetch(sql, worker, host))}
         assert answer == (self.model.reclaim(worker) if host == "this host" else set())
 
     @precondition(lambda self: self.claims)
     @rule(pick=PICK, worker=WORKERS, is_crash=st.booleans(), times=st.integers(2, 3))
-    def end_badly_again_and_again(self, pick: int, worker: str, is_crash: bool, times: int) -> None:
-        """What fails, or loses its worker, several times in a row: dead in the end, or nearly."""
+    def fail_repeatedly(self, pick: int, worker: str, is_crash: bool, times: int) -> None:
+        """Fail a job, or lose its worker, several times in a row, until it is dead or nearly so."""
         for _ in range(times):
             if is_crash:
                 self.lose_worker(pick | 1)
@@ -188,5 +187,5 @@ class WorkerSteps(ComparedQueue):
 
 
 def attempt_of(claim: Claim) -> Attempt:
-    """The fence that the real queue wants."""
+    """Return the claim as the attempt that fences calls to the real queue."""
     return Attempt(JobId(claim.job), claim.number, WorkerId(claim.worker))

@@ -1,4 +1,4 @@
-"""A new bench for every test of the agent."""
+"""The bench of the agent's tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from support.model.agent_bench import AgentBench
 
 @pytest.fixture
 def bench(tmp_path: Path) -> AgentBench:
-    """A bench over an empty staged folder."""
+    """A new bench over an empty staged folder."""
     root = tmp_path / "staged"
     root.mkdir()
     return AgentBench(root)

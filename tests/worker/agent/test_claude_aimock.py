@@ -1,4 +1,4 @@
-"""ClaudeModel against an independent server of the Messages API: the same build as the recording's own replay."""
+"""ClaudeModel against an independent Messages API server gives the same build as the recording itself."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def aimock_program() -> Path:
 
 
 def facts(events: list[Payload]) -> list[Payload]:
-    """What does not depend on how the words were cut into pieces."""
+    """The events that do not depend on how the text was split into pieces."""
     return [event for event in events if isinstance(event, FileChange | Message)]
 
 
 @pytest.mark.parametrize("profile", ["claude", "local"])
-async def test_a_build_over_the_wire_is_the_build_of_its_recording(
+async def test_a_build_over_http_equals_the_build_of_its_recording(
     tmp_path: Path,
     bench: AgentBench,
     aimock_program: Path,

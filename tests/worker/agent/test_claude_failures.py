@@ -1,4 +1,4 @@
-"""Every way in which a model's server can fail, sent as raw bytes: an incomplete answer is never carried out."""
+"""The failures of a model server, sent as raw bytes. An incomplete answer is never carried out."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _no_profile_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 async def claude(
     *answers: Answer, profile: Profile | None = "claude"
 ) -> AsyncIterator[tuple[RawServer, ClaudeModel]]:
-    """A model whose server gives these answers."""
+    """Run a model whose server gives these answers."""
     async with raw_server(answers) as server:
         model = ClaudeModel(api_key="sk-test-key", base_url=server.url, profile=profile)
         try:
@@ -81,7 +81,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("fault", BROKEN)
-async def test_a_broken_turn_is_repeated_and_nothing_of_it_is_carried_out(
+async def test_a_broken_turn_is_repeated_and_never_carried_out(
     bench: AgentBench, fault: str
 ) -> None:
     async with claude(BROKEN[fault], GOOD) as (server, model):
@@ -103,7 +103,7 @@ async def test_a_server_that_stays_broken_ends_the_attempt(bench: AgentBench) ->
     assert len(server.requests) == 3
 
 
-async def test_a_server_that_is_not_there_is_worth_another_attempt(bench: AgentBench) -> None:
+async def test_an_unreachable_server_is_worth_another_attempt(bench: AgentBench) -> None:
     bench.limits = Limits(tries=1)
     async with claude(GOOD) as (_, model):
         pass
@@ -132,7 +132,7 @@ async def test_a_rejection_is_not_repeated_and_says_what_to_do(
     assert len(server.requests) == 1
 
 
-async def test_a_long_retry_after_is_not_slept_through(bench: AgentBench) -> None:
+async def test_a_long_retry_after_ends_the_attempt_at_once(bench: AgentBench) -> None:
     async with (
         claude(error_answer(429, "rate_limit_error", retry_after="3600")) as (_, model),
         within(5),
@@ -154,7 +154,7 @@ async def test_a_call_cut_off_by_the_length_limit_is_not_carried_out(bench: Agen
             await AgentBench(bench.root).run(model)
 
 
-async def test_a_refusal_in_the_middle_says_why(bench: AgentBench) -> None:
+async def test_a_refusal_in_the_middle_of_an_answer_gives_its_reason(bench: AgentBench) -> None:
     refusal = ending("refusal")
     refusal[0]["delta"]["stop_details"] = {"type": "refusal", "explanation": "Not this one."}
     async with claude(Answer(sse(message_start(), *refusal))) as (_, model):
@@ -162,7 +162,7 @@ async def test_a_refusal_in_the_middle_says_why(bench: AgentBench) -> None:
             await bench.run(model)
 
 
-async def test_what_is_new_in_the_stream_is_let_through(bench: AgentBench) -> None:
+async def test_unknown_parts_of_the_stream_are_ignored(bench: AgentBench) -> None:
     odd: dict[str, Any] = {"type": "a_new_event", "value": 1}
     answer = Answer(
         sse(message_start(), odd, {"type": "ping"}, *text_block("Done."), *ending("end_turn"))
@@ -171,7 +171,7 @@ async def test_what_is_new_in_the_stream_is_let_through(bench: AgentBench) -> No
         assert (await bench.run(model)).summary == "Done."
 
 
-async def test_cost_is_exact_with_what_came_from_and_went_to_the_cache(bench: AgentBench) -> None:
+async def test_cost_includes_cache_reads_and_writes_exactly(bench: AgentBench) -> None:
     cached = {
         "cache_read_input_tokens": 10_000,
         "cache_creation_input_tokens": 3_000,
@@ -218,7 +218,9 @@ async def test_requests_ask_for_thinking_and_keep_a_stable_prefix(bench: AgentBe
     assert all(set(tool) == {"name", "description", "input_schema"} for tool in first["tools"])
 
 
-async def test_a_server_that_does_not_know_thinking_is_asked_without(bench: AgentBench) -> None:
+async def test_a_server_that_does_not_know_thinking_is_asked_again_without_it(
+    bench: AgentBench,
+) -> None:
     refusal = error_answer(400, "invalid_request_error", "model does not support thinking")
     async with claude(refusal, GOOD, profile=None) as (server, model):
         assert (await bench.run(model)).summary == "Done."
@@ -227,10 +229,10 @@ async def test_a_server_that_does_not_know_thinking_is_asked_without(bench: Agen
         assert not extras & set(server.requests[1])
         assert isinstance(server.requests[1]["system"], str)
         await AgentBench(bench.root).run(model)
-        assert len(server.requests) == 3, "it is not asked with them again"
+        assert len(server.requests) == 3, "later requests leave it out"
 
 
-async def test_the_key_is_the_one_given_and_nothing_is_read_from_the_environment(
+async def test_the_given_key_is_used_and_the_environment_ignored(
     bench: AgentBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-from-the-environment")
@@ -243,7 +245,7 @@ async def test_the_key_is_the_one_given_and_nothing_is_read_from_the_environment
         ClaudeModel(api_key=None)
 
 
-async def test_cancelling_in_mid_stream_closes_the_connection(bench: AgentBench) -> None:
+async def test_cancelling_during_a_stream_closes_the_connection(bench: AgentBench) -> None:
     stalling = Answer(sse(message_start(), *text_block("I am about to")), stalls=True)
     async with claude(stalling) as (server, model):
         task = asyncio.create_task(bench.run(model))
@@ -255,7 +257,7 @@ async def test_cancelling_in_mid_stream_closes_the_connection(bench: AgentBench)
                 await task
 
 
-async def test_the_stream_yields_exactly_one_turn_last() -> None:
+async def test_the_stream_ends_with_exactly_one_turn() -> None:
     async with claude(GOOD) as (_, model):
         conversation = Conversation("system", ())
         conversation.add("user", [{"type": "text", "text": "hello"}])

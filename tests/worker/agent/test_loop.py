@@ -1,4 +1,4 @@
-"""The loop: tools run only when they should, and only the checks decide that a job is done."""
+"""The agent loop runs tools only if it should, and only the checks decide that a job is done."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def test_a_job_ends_with_the_report_of_its_own_files(bench: AgentBench) ->
     assert bench.events == [FileChange("App.tsx", "created", 1, 0), Message("Done.", "agent")]
 
 
-async def test_red_checks_go_back_and_only_the_fixed_version_is_done(bench: AgentBench) -> None:
+async def test_red_checks_go_back_to_the_model_until_it_fixes_them(bench: AgentBench) -> None:
     model = scripted(
         writes("a.ts", OPEN), says("Ready!"), writes("a.ts", CLOSED), says("Ready now.")
     )
@@ -40,10 +40,12 @@ async def test_red_checks_go_back_and_only_the_fixed_version_is_done(bench: Agen
     assert "a.ts:1: a brace is not closed" in bench.sent_text()
     assert result.summary == "Ready now."
     messages = [event for event in bench.events if isinstance(event, Message)]
-    assert [message.text for message in messages] == ["Ready now."], "a red turn is no answer"
+    assert [message.text for message in messages] == ["Ready now."], (
+        "a turn with red checks is not the answer"
+    )
 
 
-async def test_the_thoughts_of_two_attempts_have_names_of_their_own(bench: AgentBench) -> None:
+async def test_thoughts_of_two_attempts_have_different_ids(bench: AgentBench) -> None:
     again = AgentBench(bench.root)
     for number, each in enumerate((bench, again), 1):
         each.root.joinpath("a.ts").write_text(OPEN)
@@ -67,7 +69,7 @@ async def test_a_recording_that_ends_while_checks_are_red_says_so(bench: AgentBe
         await bench.run(scripted(writes("a.ts", OPEN), says("Done.")))
 
 
-async def test_a_check_is_not_repeated_for_the_same_files(bench: AgentBench) -> None:
+async def test_unchanged_files_are_not_checked_twice(bench: AgentBench) -> None:
     await bench.run(scripted(writes("a.ts", CLOSED), calls(("check", {})), says("Done.")))
     assert bench.checker.runs == 1
     other = AgentBench(bench.root)
@@ -77,16 +79,14 @@ async def test_a_check_is_not_repeated_for_the_same_files(bench: AgentBench) -> 
 
 
 @pytest.mark.parametrize("stop", ["end_turn", "max_tokens"])
-async def test_calls_of_a_turn_that_did_not_stop_for_tools_never_run(
-    bench: AgentBench, stop: str
-) -> None:
+async def test_calls_run_only_if_the_turn_stopped_for_tools(bench: AgentBench, stop: str) -> None:
     cut = calls(("write_file", {"path": "a.ts", "content": OPEN}), stop_reason=stop)
     await bench.run(scripted(cut, says("Done.")))
     assert not (bench.root / "a.ts").exists()
     assert [result["is_error"] for result in bench.results()] == [True]
 
 
-async def test_being_cut_off_twice_ends_the_job(bench: AgentBench) -> None:
+async def test_two_cut_off_turns_end_the_job(bench: AgentBench) -> None:
     with pytest.raises(LimitReached, match="cut off"):
         await bench.run(scripted(says("and", "max_tokens"), says("so", "max_tokens")))
 
@@ -100,7 +100,7 @@ async def test_a_conversation_that_is_too_long_is_restarted_once(bench: AgentBen
         await AgentBench(bench.root).run(scripted(full, full))
 
 
-async def test_a_refusal_says_why(bench: AgentBench) -> None:
+async def test_a_refusal_gives_its_reason(bench: AgentBench) -> None:
     refusal = replace(says("", "refusal"), stop_detail="Not this.")
     with pytest.raises(ModelRefused, match="declined this prompt: Not this"):
         await bench.run(scripted(refusal))
@@ -112,7 +112,7 @@ async def test_a_pause_is_resent_unchanged(bench: AgentBench) -> None:
 
 
 @pytest.mark.parametrize("stop", [None, "something_new"])
-async def test_an_unknown_end_is_tried_again_then_given_up(
+async def test_an_unknown_stop_reason_is_retried_and_then_ends_the_job(
     bench: AgentBench, stop: str | None
 ) -> None:
     bench.limits = Limits(tries=2, backoff_seconds=0.01)
@@ -121,7 +121,9 @@ async def test_an_unknown_end_is_tried_again_then_given_up(
     assert len(bench.ledger.reserved) == len(bench.ledger.settled) == 2
 
 
-async def test_reads_run_side_by_side_and_results_keep_the_calls_order(bench: AgentBench) -> None:
+async def test_reads_run_in_parallel_and_results_keep_the_order_of_the_calls(
+    bench: AgentBench,
+) -> None:
     wrong: dict[str, object] = {"path": 7}
     turn = calls(
         ("list_files", {}),
@@ -146,7 +148,7 @@ async def test_reads_run_side_by_side_and_results_keep_the_calls_order(bench: Ag
     assert "mode: Extra inputs are not permitted" in texts[6]
 
 
-async def test_going_round_in_circles_gets_one_hint_then_ends(bench: AgentBench) -> None:
+async def test_repeated_calls_get_one_hint_and_then_end_the_job(bench: AgentBench) -> None:
     same = [calls(("read_file", {"path": p})) for p in ("a.ts", "b.ts") * 8]
     with pytest.raises(LimitReached, match="repeated itself"):
         await bench.run(scripted(*same))
@@ -179,7 +181,7 @@ async def test_cancelling_stops_at_once_and_keeps_what_was_written(bench: AgentB
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_text_before_a_call_is_on_the_way_and_the_last_text_is_the_answer(
+async def test_text_before_a_call_is_progress_and_the_last_text_is_the_answer(
     bench: AgentBench,
 ) -> None:
     first = writes("a.ts", CLOSED)

@@ -1,4 +1,4 @@
-"""The exact cost of a turn, and the most that it can cost."""
+"""The exact cost of a turn, and its upper limit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_cost_is_exact_and_unknown_is_not_free(model: str, usage: Usage, usd: st
     assert load_prices().cost(model, usage) == (None if usd is None else Decimal(usd))
 
 
-def test_the_worst_case_is_never_below_what_the_server_then_counts() -> None:
+def test_the_estimated_worst_case_is_never_below_the_actual_cost() -> None:
     prices = load_prices()
     conversation = Conversation("s" * 4_000, ())
     conversation.add("user", [{"type": "text", "text": "ä" * 1_000}])

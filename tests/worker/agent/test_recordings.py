@@ -1,4 +1,4 @@
-"""The recordings that are shipped: whole, honest, and playable through the real loop."""
+"""The shipped recordings are complete, honest and playable through the real loop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.model.agent_bench import AgentBench
 STARTER_APP = "export default function App() {\n  return null;\n}\n" + "// starter\n" * 40
 
 
-def test_there_are_recordings_and_what_they_change_exists() -> None:
+def test_there_are_recordings_and_their_base_recordings_exist() -> None:
     recordings = load_recordings()
     names = [recording.name for recording in recordings]
     assert len(names) == len(set(names)) >= 4
@@ -25,7 +25,7 @@ def test_there_are_recordings_and_what_they_change_exists() -> None:
         assert recording.changes is None or recording.changes == (before.changes or before.name)
 
 
-def test_an_unknown_name_lists_what_there_is() -> None:
+def test_an_unknown_name_suggests_existing_ones() -> None:
     with pytest.raises(InputError) as raised:
         find_recording("tip-spliter")
     assert "Did you mean tip-splitter?" in raised.value.remedy
@@ -36,7 +36,7 @@ def test_an_unknown_name_lists_what_there_is() -> None:
 async def test_every_call_of_a_recording_is_carried_out(
     bench: AgentBench, recording: Recording
 ) -> None:
-    # The checker here sees no types: the fix of the tip splitter is played by the toolchain's tests.
+    # This checker sees no types; the toolchain's tests play the tip splitter's fix.
     (bench.root / "App.tsx").write_text(STARTER_APP)
     if recording.changes is not None:
         await bench.run(RecordedModel(find_recording(recording.changes), pace=0))
@@ -47,7 +47,9 @@ async def test_every_call_of_a_recording_is_carried_out(
     assert any(isinstance(event, Thinking) for event in fresh.events)
 
 
-async def test_the_same_head_is_sent_every_turn_and_messages_only_grow(bench: AgentBench) -> None:
+async def test_every_request_starts_with_the_same_prefix_and_messages_only_grow(
+    bench: AgentBench,
+) -> None:
     recording = find_recording("habit-tracker")
     sent: list[str] = []
 
@@ -64,4 +66,4 @@ async def test_the_same_head_is_sent_every_turn_and_messages_only_grow(bench: Ag
     first = sent[0]
     await again.run(Watched(recording, pace=0))
     head = first[: first.index("<project>")]
-    assert sent[len(recording.turns)].startswith(head), "another project shares the head"
+    assert sent[len(recording.turns)].startswith(head), "another project shares the prefix"

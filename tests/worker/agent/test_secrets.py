@@ -1,4 +1,4 @@
-"""A secret reaches no event, no record and no file, however it is cut into pieces."""
+"""A secret reaches no event, record or file, however it is split into pieces."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_secret_split_over_two_deltas_is_masked(form: str, cut: int) -> None:
     narration.take(BlockEnded())
     thinking = "".join(event.text for event in events if isinstance(event, Thinking))
     assert thinking == f"{LEAD} [secret] and more."
-    assert len(events) > 1, "it was streamed, not only emitted at the end"
+    assert len(events) > 1, "it is streamed, not only emitted at the end"
 
 
 def test_control_characters_do_not_hide_a_secret() -> None:
@@ -41,7 +41,7 @@ def test_control_characters_do_not_hide_a_secret() -> None:
     assert [event.text for event in events if isinstance(event, Thinking)] == ["[secret] end"]
 
 
-async def test_no_sink_holds_the_secret(bench: AgentBench) -> None:
+async def test_no_event_record_or_file_holds_the_secret(bench: AgentBench) -> None:
     bench.secrets = (CANARY,)
     content: tuple[dict[str, str], ...] = (
         {"type": "thinking", "thinking": f"The key is {CANARY}.", "signature": "s"},
@@ -60,7 +60,7 @@ async def test_no_sink_holds_the_secret(bench: AgentBench) -> None:
     assert bench.results()[0]["is_error"]
 
 
-def test_what_is_said_is_held_until_it_is_known_to_be_on_the_way() -> None:
+def test_text_is_held_back_until_it_is_known_to_be_progress() -> None:
     events: list[Payload] = []
     narration = Narration(events.append, Redactor(()), "3")
     narration.take(TextDelta("Almost"))

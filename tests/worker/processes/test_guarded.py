@@ -1,4 +1,4 @@
-"""Children under the guard: none outlives its starter, whichever process is killed."""
+"""No guarded child outlives its starter, whichever process is killed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mobvibe_worker.processes.guarded import PIPE, GuardedProcess, StopPolicy, r
 from mobvibe_worker.processes.surroundings import allowed_environment
 from support.polling import is_running, patient, until, until_gone
 
-# A child that ignores SIGTERM, with a grandchild that ignores it too and one that left the group and the session.
+# A child that ignores SIGTERM, with a grandchild that ignores it too and one in a session of its own.
 STUBBORN = """
 trap '' TERM
 sh -c "trap '' TERM; echo $$ > one; while :; do sleep 0.05; done" &
@@ -47,7 +47,7 @@ async def pids_of_stubborn(folder: Path) -> list[int]:
     return pids
 
 
-async def test_kill_of_the_parent_leaves_nothing(tmp_path: Path) -> None:
+async def test_killing_the_parent_leaves_no_process(tmp_path: Path) -> None:
     parent = await asyncio.create_subprocess_exec(
         sys.executable, "-c", PARENT, STUBBORN, os.environ["PATH"], cwd=tmp_path
     )
@@ -57,7 +57,7 @@ async def test_kill_of_the_parent_leaves_nothing(tmp_path: Path) -> None:
     await until_gone(pids)
 
 
-async def test_kill_of_the_guard_leaves_nothing_in_the_group(tmp_path: Path) -> None:
+async def test_killing_the_guard_leaves_no_process_in_the_group(tmp_path: Path) -> None:
     process = await GuardedProcess.start(
         ["sh", "-c", STUBBORN.replace("setsid ", "")],
         cwd=tmp_path,
@@ -88,7 +88,7 @@ async def test_stop_escalates_and_is_idempotent(tmp_path: Path) -> None:
 
 async def test_the_process_scope_spares_the_children(tmp_path: Path) -> None:
     script = """
-    trap 'wait $child; echo child said so >> log; exit 5' TERM
+    trap 'wait $child; echo child ended >> log; exit 5' TERM
     sh -c "trap 'exit 9' TERM; sleep 0.4; echo child done >> log" & child=$!
     echo up > up; while :; do sleep 0.02; done
     """
@@ -98,7 +98,7 @@ async def test_the_process_scope_spares_the_children(tmp_path: Path) -> None:
     )
     await until((tmp_path / "up").exists)
     assert await process.stop() == 5
-    assert (tmp_path / "log").read_text() == "child done\nchild said so\n"
+    assert (tmp_path / "log").read_text() == "child done\nchild ended\n"
 
 
 async def test_ctrl_c_in_the_terminal_never_reaches_the_child(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ async def test_ctrl_c_in_the_terminal_never_reaches_the_child(tmp_path: Path) ->
         assert await process.stop() == 128 + signal.SIGTERM
 
 
-async def test_the_child_has_plain_signals_an_empty_stdin_and_only_the_given_environment(
+async def test_the_child_has_default_signals_an_empty_stdin_and_only_the_given_environment(
     tmp_path: Path,
 ) -> None:
     code = (
@@ -120,19 +120,22 @@ async def test_the_child_has_plain_signals_an_empty_stdin_and_only_the_given_env
         "[signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP)])"
     )
     finished = await run(
-        [sys.executable, "-I", "-c", code], cwd=tmp_path, env={"LC_ALL": "C"}, time_limit=20
+        [sys.executable, "-I", "-c", code],
+        cwd=tmp_path,
+        env={"LC_ALL": "C"},
+        time_limit=patient(20),
     )
     assert finished.exit_code == 0
     assert finished.output.startswith("['LC_ALL'] '' ['0', '1', '2', '3'] ")
     assert finished.output.count("SIG_DFL") == 2
 
 
-async def test_run_keeps_both_ends_of_long_output(tmp_path: Path) -> None:
+async def test_run_keeps_the_start_and_the_end_of_long_output(tmp_path: Path) -> None:
     finished = await run(
         ["sh", "-c", "echo first; yes | head -c 3000000; echo last; exit 3"],
         cwd=tmp_path,
         env=allowed_environment(),
-        time_limit=20,
+        time_limit=patient(20),
         output_limit=1_000,
     )
     assert (finished.exit_code, finished.timed_out) == (3, False)
@@ -140,28 +143,28 @@ async def test_run_keeps_both_ends_of_long_output(tmp_path: Path) -> None:
     assert "bytes cut]" in finished.output and len(finished.output) < 1_100
 
 
-async def test_run_ends_everything_when_time_is_up(tmp_path: Path) -> None:
+async def test_run_ends_all_processes_at_the_time_limit(tmp_path: Path) -> None:
     started = time.monotonic()
     finished = await run(
         ["sh", "-c", f"echo before; {STUBBORN}"],
         cwd=tmp_path,
         env=allowed_environment(),
-        time_limit=1.0,
+        time_limit=patient(1),
         stop=StopPolicy(grace=0.1),
     )
     assert finished.timed_out and finished.output == "before\n"
-    assert time.monotonic() - started < patient(4)
+    assert time.monotonic() - started < patient(5)
     pids = [int((tmp_path / name).read_text()) for name in ("zero", "one", "two")]
     assert not any(map(is_running, pids))
 
 
-async def test_run_ends_everything_when_cancelled(tmp_path: Path) -> None:
+async def test_run_ends_all_processes_if_cancelled(tmp_path: Path) -> None:
     task = asyncio.create_task(
         run(
             ["sh", "-c", STUBBORN],
             cwd=tmp_path,
             env=allowed_environment(),
-            time_limit=60,
+            time_limit=patient(60),
             stop=StopPolicy(grace=0.1),
         )
     )
@@ -176,10 +179,10 @@ async def test_a_missing_program_or_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ServiceError, match="no-such-program could not be started: No such file"):
         await GuardedProcess.start(["no-such-program"], cwd=tmp_path, env={}, stdout=PIPE)
     with pytest.raises(ServiceError, match=r"the folder .* does not exist"):
-        await run(["true"], cwd=tmp_path / "gone", env={}, time_limit=5)
+        await run(["true"], cwd=tmp_path / "gone", env={}, time_limit=patient(5))
 
 
-async def test_a_log_file_is_appended_to_and_private(tmp_path: Path) -> None:
+async def test_a_log_file_is_private_and_appended_to(tmp_path: Path) -> None:
     log = tmp_path / "service.log"
     for word in ("one", "two"):
         process = await GuardedProcess.start(

@@ -1,4 +1,4 @@
-"""Locks between processes: held by one at a time, freed by kill -9, given up when cancelled."""
+"""A lock between processes is held by one at a time, and freed if its holder is killed or cancelled."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def test_tasks_take_turns(tmp_path: Path) -> None:
     assert len(waits) == len(set(waits)) == 3
 
 
-async def test_a_killed_holder_frees_it(tmp_path: Path) -> None:
+async def test_a_killed_holder_frees_the_lock(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     holder = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", HOLDER, str(lock)), stdout=asyncio.subprocess.PIPE
@@ -50,7 +50,7 @@ async def test_a_killed_holder_frees_it(tmp_path: Path) -> None:
     try:
         with pytest.raises(TimeoutError):
             async with within(0.2), held(lock):
-                raise AssertionError("held twice")
+                raise AssertionError("the lock was held twice")
     finally:
         holder.kill()
         await holder.wait()

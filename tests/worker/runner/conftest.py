@@ -1,4 +1,4 @@
-"""Tests of the runner: real workers as processes, on a database of their own, and prepared SDKs."""
+"""The databases, programs and SDKs that the runner's tests share."""
 
 from __future__ import annotations
 

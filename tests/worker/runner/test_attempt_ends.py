@@ -1,4 +1,4 @@
-"""What ends an attempt beside its own work: events that the database refuses, an outcome stored at the second try."""
+"""An attempt ends if the database refuses its events, and counts once if its outcome is stored at the second try."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ NOTHING_SECRET = Redactor(())
 
 
 async def texts(pool: Pool, job: Job) -> list[str]:
-    """What the session's messages say."""
+    """The texts of the session's messages."""
     return [event.data["text"] for event in await EventLog(pool).read(job.session_id)]
 
 
-async def test_work_ends_at_once_when_its_events_are_refused(pool: Pool) -> None:
+async def test_work_ends_at_once_if_its_events_are_refused(pool: Pool) -> None:
     job, attempt = await running_job(pool)
     await refuse_events(pool, "new.data ->> 'text' = 'refused'")
     buffer = EventBuffer(
@@ -69,7 +69,7 @@ async def test_work_ends_at_once_when_its_events_are_refused(pool: Pool) -> None
     async with buffer, within(10):
         with pytest.raises(StoreError, match="no room for that"):
             await buffer.while_accepted(work())
-        assert cleaned_up.is_set(), "the work is over before its end is reported"
+        assert cleaned_up.is_set(), "the work has cleaned up before its end is reported"
         buffer.emit(Message("after"))
         await buffer.flush()
     assert await texts(pool, job) == ["a timer for coffee", "before"]
@@ -101,7 +101,7 @@ async def test_no_stored_event_holds_a_secret(pool: Pool) -> None:
     assert repr([event.data for event in stored]).count("with [secret] inside") == 11
 
 
-async def test_work_that_is_stopped_has_its_word(pool: Pool) -> None:
+async def test_stopped_work_may_still_complete(pool: Pool) -> None:
     job, attempt = await running_job(pool)
     buffer = EventBuffer(
         *(EventLog(pool), job.session_id, attempt),
@@ -133,10 +133,10 @@ async def test_work_that_is_stopped_has_its_word(pool: Pool) -> None:
                 assert isinstance(ended, asyncio.CancelledError)
 
 
-async def test_an_attempt_counts_once_though_its_outcome_is_stored_at_the_second_try(
+async def test_an_attempt_counts_once_if_its_outcome_is_stored_at_the_second_try(
     database_url: str, pool: Pool, tmp_path: Path
 ) -> None:
-    """The first failure is refused, and the refusal is stored in its place."""
+    """The database refuses the first failure, and the refusal is stored instead."""
     session = await new_session(pool)
     await pool.execute("""update projects set expo_config = '{"sdk": 12}'""")
     await refuse_events(pool, "new.event_type = 'error'", times=1)
@@ -145,7 +145,7 @@ async def test_an_attempt_counts_once_though_its_outcome_is_stored_at_the_second
         task = asyncio.create_task(worker.run())
         try:
             job_id = await JobQueue(pool).enqueue(session, "an app")
-            await until(lambda: worker.tally.ended > 0, 20, "the attempt ended")
+            await until(lambda: worker.tally.ended > 0, 20, "the attempt has ended")
             await until(lambda: not worker.running, 20, "nothing runs")
         finally:
             worker.stop()
@@ -158,7 +158,7 @@ async def test_an_attempt_counts_once_though_its_outcome_is_stored_at_the_second
 
 
 def worker_of_builds(pool: Pool, listener: Listener, folder: Path) -> Worker:
-    """A worker whose attempts are real ones; they have no model."""
+    """A worker that runs real attempts without a model."""
     stores, home, tally = Stores(pool), Home(folder), Tally()
     attempts = AttemptRunner(
         home, stores, Toolchains(home), no_model, NOTHING_SECRET, Decimal(1), tally.spend
@@ -168,4 +168,4 @@ def worker_of_builds(pool: Pool, listener: Listener, folder: Path) -> Worker:
 
 
 def no_model(job: Job) -> Model:
-    raise AssertionError(f"{job.id} asks for its model")
+    raise AssertionError(f"{job.id} must not ask for a model")

@@ -1,4 +1,4 @@
-"""A worker fills its slots and no more: order, locked projects, results that cannot be stored."""
+"""A worker fills its slots and no more, whatever happens to the projects and results of its jobs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LONG = timedelta(seconds=2)
 """Twice the lease."""
 
 
-async def test_results_are_stored_in_order_with_never_more_than_the_slots(
+async def test_results_are_stored_in_order_and_the_slots_never_exceeded(
     database_url: str, pool: Pool
 ) -> None:
     stores, queue = Stores(pool), JobQueue(pool)
@@ -55,7 +55,7 @@ async def test_results_are_stored_in_order_with_never_more_than_the_slots(
 
 
 async def test_one_locked_project_does_not_stop_the_others(database_url: str, pool: Pool) -> None:
-    """Its job is completed as soon as it can be; meanwhile the free slots work on."""
+    """The free slots keep working, and the locked project's job completes after the lock."""
     stores, queue, let_go = Stores(pool), JobQueue(pool), asyncio.Event()
 
     async def work(running: RunningJob) -> None:
@@ -77,7 +77,7 @@ async def test_one_locked_project_does_not_stop_the_others(database_url: str, po
         await until_status(pool, held, "completed")
 
 
-async def test_a_result_that_cannot_be_stored_fails_its_job_and_no_other(
+async def test_a_result_that_cannot_be_stored_fails_only_its_own_job(
     database_url: str, pool: Pool
 ) -> None:
     stores, queue = Stores(pool), JobQueue(pool)
@@ -96,7 +96,7 @@ async def test_a_result_that_cannot_be_stored_fails_its_job_and_no_other(
     assert (await queue.get(ids[0])).error
 
 
-async def test_work_whose_project_is_locked_for_longer_than_its_lease_is_not_done_again(
+async def test_a_project_lock_longer_than_the_lease_does_not_repeat_the_work(
     database_url: str, pool: Pool
 ) -> None:
     stores, queue, let_go = Stores(pool), JobQueue(pool), asyncio.Event()
@@ -121,7 +121,7 @@ async def test_work_whose_project_is_locked_for_longer_than_its_lease_is_not_don
     assert (await queue.get(job)).attempt == 1
 
 
-async def test_a_worker_that_stops_waits_only_seconds_for_a_lock_and_loses_no_good_result(
+async def test_a_stopping_worker_waits_only_seconds_for_a_lock_and_loses_no_other_result(
     database_url: str, pool: Pool
 ) -> None:
     stores, queue, let_go = Stores(pool), JobQueue(pool), asyncio.Event()
@@ -142,7 +142,7 @@ async def test_a_worker_that_stops_waits_only_seconds_for_a_lock_and_loses_no_go
         await stack.enter_async_context(person.transaction())
         await person.execute(HOLD, "bad")
         let_go.set()
-        await until(lambda: len(worker.running) == 1, 10, "one of them is stored")
+        await until(lambda: len(worker.running) == 1, 10, "one result is stored")
         worker.stop()
         worker.stop()
         await until_status(pool, good, "completed")

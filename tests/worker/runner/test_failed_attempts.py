@@ -1,4 +1,4 @@
-"""What is kept aside of attempts that did not complete, what they say, and what a merge names."""
+"""Failed attempts keep their files and name a remedy, and a merge names the overruled files."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def test_the_newest_folders_are_kept_without_packages(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("failures", "is_final"), [(0, False), (1, False), (2, True)])
-def test_the_last_attempt_does_not_promise_another(failures: int, is_final: bool) -> None:
-    said = remedy_of(ModelUnavailable(), "J", will_retry=failures + 1 < 3)
-    assert ("mobvibe-tui retry J" in said) is is_final
-    assert ("retried automatically" in said) is not is_final
+def test_only_the_last_attempt_suggests_a_retry(failures: int, is_final: bool) -> None:
+    remedy = remedy_of(ModelUnavailable(), "J", will_retry=failures + 1 < 3)
+    assert ("mobvibe-tui retry J" in remedy) is is_final
+    assert ("retried automatically" in remedy) is not is_final
     assert "DATABASE_URL" in remedy_of(DatabaseUnreachable(), "J", will_retry=False)
 
 
-def test_a_merge_names_what_the_person_s_file_won() -> None:
+def test_a_merge_names_the_files_that_the_persons_edits_overruled() -> None:
     base = {"both": b"0", "mine": b"0", "theirs": b"0", "same": b"0"}
     mine = {**base, "both": b"1", "mine": b"1", "same": b"1"}
     theirs = {**base, "both": b"2", "theirs": b"2", "same": b"1"}

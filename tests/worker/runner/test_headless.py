@@ -1,4 +1,4 @@
-"""A worker by itself, as its operator meets it: its lines, its metrics, its signals, a change of its source."""
+"""A headless worker as its operator sees it: log lines, metrics, signals and reloads."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from support.program import run_program
 from support.queue.headless import free_port, scrape, until_row, worker
 
 
-async def test_lines_and_metrics_tell_how_the_queue_is(
+async def test_lines_and_metrics_report_the_state_of_the_queue(
     tmp_path: Path, database_url: str, pool: Pool
 ) -> None:
-    await JobQueue(pool).enqueue(await new_session(pool), "needs a model: nobody takes it here")
+    await JobQueue(pool).enqueue(await new_session(pool), "needs a model, so it stays pending here")
     port = free_port()
     flags = ("--concurrency", "3", "--metrics", str(port))
     async with worker(tmp_path, database_url, *flags) as program:
@@ -54,7 +54,7 @@ async def test_lines_and_metrics_tell_how_the_queue_is(
     assert await pool.fetchval("select count(*) from workers where gone_at is null") == 0
 
 
-async def test_beside_its_jobs_it_keeps_house_and_tells_programs(
+async def test_a_worker_expires_sessions_and_reports_as_json(
     tmp_path: Path, database_url: str, pool: Pool
 ) -> None:
     session = await new_session(pool)
@@ -69,7 +69,7 @@ async def test_beside_its_jobs_it_keeps_house_and_tells_programs(
         assert (reading["slots"], reading["running_here"], reading["is_listening"]) == (1, 0, True)
 
 
-async def test_metrics_without_a_database_say_so(
+async def test_metrics_report_a_missing_database(
     tmp_path: Path, database_url: str, postgres_server: str
 ) -> None:
     port, name = free_port(), database_url.rpartition("/")[2]
@@ -93,10 +93,10 @@ async def test_metrics_without_a_database_say_so(
 
 
 async def until_up(port: int) -> None:
-    await until(lambda: scrape(port)["mobvibe_database_up"] == 1, what="the worker is back too")
+    await until(lambda: scrape(port)["mobvibe_database_up"] == 1, what="the worker has reconnected")
 
 
-async def test_settings_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+async def test_unusable_settings_are_named(tmp_path: Path) -> None:
     for flags, named in (
         (("--concurrency", "0"), "concurrency"),
         (("--metrics", "70000"), "metrics_port"),
@@ -110,7 +110,7 @@ async def test_settings_that_cannot_be_used_are_named(tmp_path: Path) -> None:
         assert named in program.output and "Traceback" not in program.output
 
 
-async def test_the_engine_alone_never_checks_in_the_open_what_is_to_be_sealed_off(
+async def test_the_worker_package_alone_refuses_to_start_with_sandboxed_checks(
     tmp_path: Path, database_url: str, pool: Pool
 ) -> None:
     given = {"MOBVIBE_HOME": str(tmp_path), "DATABASE_URL": database_url}
@@ -122,18 +122,18 @@ async def test_the_engine_alone_never_checks_in_the_open_what_is_to_be_sealed_of
     )
     try:
         async with within(60):
-            _, said = await process.communicate()
+            _, errors = await process.communicate()
     finally:
         if process.returncode is None:
             process.kill()
-    assert process.returncode == 2, said
+    assert process.returncode == 2, errors
     for words in (b"mobvibe-worker: ", b"`mobvibe-tui worker`", b"MOBVIBE_CHECKS=process"):
-        assert words in said
-    assert b"Traceback" not in said
+        assert words in errors
+    assert b"Traceback" not in errors
     assert await pool.fetchval("select count(*) from workers") == 0
 
 
-async def test_a_change_of_its_own_source_starts_it_again(
+async def test_a_change_of_its_source_restarts_the_worker(
     tmp_path: Path, database_url: str, pool: Pool
 ) -> None:
     source = Path(__file__).parents[3]
@@ -168,7 +168,7 @@ async def test_a_change_of_its_own_source_starts_it_again(
     assert await pool.fetchval("select count(*) from workers") == 3
 
 
-async def test_a_worker_never_outlives_who_restarts_it(
+async def test_a_worker_never_outlives_its_reloader(
     tmp_path: Path, database_url: str, pool: Pool
 ) -> None:
     (tmp_path / "source").mkdir()

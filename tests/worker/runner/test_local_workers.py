@@ -1,4 +1,4 @@
-"""Workers of one host: a death is seen at once and counts, silence does not."""
+"""Workers on one machine notice the death of another at once, and ignore mere silence."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RUNNING = "select worker from coding_jobs where status = 'processing'"
 
 @pytest_asyncio.fixture
 async def programs() -> AsyncIterator[Programs]:
-    """Programs that the test may kill."""
+    """Starts programs that the test may kill."""
     started = Programs()
     yield started
     await started.kill_all()
@@ -46,7 +46,7 @@ async def _running_elsewhere(
 
 
 class Second:
-    """A worker in this process."""
+    """A second worker, in this process."""
 
     def __init__(self, pool: Pool, listener: Listener) -> None:
         timings = WorkerTimings(lease=120.0, poll=10.0, concurrency=4)
@@ -67,7 +67,7 @@ async def test_a_killed_workers_job_runs_again_within_a_second(
         task = asyncio.create_task(second.worker.run())
         await until(lambda: listener.is_connected)
         await until_row(pool, "select 1 from workers having count(*) = 2")
-        # Its connections are gone, it is alive: nothing may be taken from it.
+        # The worker lost its connections but is alive, so it must keep its job.
         await pool.fetch(
             "select pg_terminate_backend(pid) from pg_stat_activity"
             " where application_name = 'worker-process'"
@@ -85,7 +85,7 @@ async def test_a_killed_workers_job_runs_again_within_a_second(
         await task
 
 
-async def test_a_worker_that_starts_takes_over_what_a_dead_one_left(
+async def test_a_starting_worker_takes_over_the_jobs_of_a_dead_one(
     programs: Programs, database_url: str, pool: Pool
 ) -> None:
     victim, job = await _running_elsewhere(programs, database_url, pool)
@@ -102,28 +102,30 @@ async def test_a_worker_that_starts_takes_over_what_a_dead_one_left(
         await task
 
 
-def test_a_process_is_dead_when_it_ended_or_its_pid_is_another_ones() -> None:
+def test_a_process_is_dead_if_it_has_ended_or_its_pid_was_reused() -> None:
     own = ProcessIdentity.own()
     assert own.started and own.host_key == host_key()
     assert not is_seen_dead(own.pid, own.started)
-    assert not is_seen_dead(own.pid, ""), "no start is known: only its absence would be a proof"
+    assert not is_seen_dead(own.pid, ""), (
+        "without a start time only a missing process proves its death"
+    )
     assert is_seen_dead(own.pid, f"{own.started}0")
     assert not is_seen_dead(1, "")
     child = subprocess.Popen([sys.executable, "-c", ""])
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-    assert is_seen_dead(child.pid, ""), "a zombie works no more"
+    assert is_seen_dead(child.pid, ""), "a zombie is dead"
     child.wait()
     assert is_seen_dead(child.pid, "")
 
 
-async def test_the_end_of_a_process_is_told_at_once() -> None:
+async def test_the_end_of_a_process_is_noticed_at_once() -> None:
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-c", "input()", stdin=asyncio.subprocess.PIPE
     )
     assert child.stdin is not None
     watching = asyncio.create_task(until_dead(child.pid, ""))
-    done, _ = await asyncio.wait([watching], timeout=0.5)
-    assert not done
+    await asyncio.sleep(0.5)
+    assert not watching.done()
     child.kill()
     async with within(5):
         await watching

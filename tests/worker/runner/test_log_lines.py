@@ -1,4 +1,4 @@
-"""A worker's log drives no terminal and tells no secret, whatever an error quotes."""
+"""A worker's log holds no control characters and no secrets, whatever an error quotes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 from mobvibe_worker.runner.log_lines import CleanFormatter
 from mobvibe_worker.sanitize import Redactor
 
-SECRET = "sk-ant-a-key-that-nobody-may-see"
+SECRET = "sk-ant-a-secret-key"
 
 
 def test_tracebacks_are_cleaned_and_masked() -> None:
@@ -23,7 +23,7 @@ def test_tracebacks_are_cleaned_and_masked() -> None:
             ("a\x00b",),
             (type(error), error, None),
         )
-    said = CleanFormatter(Redactor([SECRET])).format(record)
-    assert "ERROR job ab" in said and "RuntimeError:  said [secret]" in said
-    assert not [one for one in said if (ord(one) < 32 and one != "\n") or 127 <= ord(one) < 160]
-    assert SECRET not in said
+    line = CleanFormatter(Redactor([SECRET])).format(record)
+    assert "ERROR job ab" in line and "RuntimeError:  said [secret]" in line
+    assert not [one for one in line if (ord(one) < 32 and one != "\n") or 127 <= ord(one) < 160]
+    assert SECRET not in line

@@ -1,4 +1,4 @@
-"""Connections cut between commit and answer: a claim whose reply was lost runs soon, and nothing runs twice."""
+"""A claim whose reply was lost runs soon, and no job runs twice."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from support.postgres.database import new_session
 from support.working import Endless, at_work, complete, until_status
 
 LEASE_SECONDS = 60.0
-"""Longer than any test may take: who waits for a lease fails."""
+"""Longer than a test may take, so waiting for a lease to expire fails."""
 
 
 @asynccontextmanager
-async def at_a_distance(
+async def behind_the_proxy(
     database_url: str, proxied_url: str, run_attempt: RunAttempt, *, slots: int
 ) -> AsyncIterator[Worker]:
-    """A worker whose statements go through the proxy; notifications come to it directly."""
+    """Run a worker whose statements go through the proxy and whose notifications do not."""
     pool = await open_pool(proxied_url, size=6)
     try:
         async with (
@@ -44,7 +44,7 @@ async def at_a_distance(
         await pool.close()
 
 
-async def test_a_claim_whose_answer_was_lost_runs_soon_and_counts_no_attempt(
+async def test_a_claim_whose_reply_was_lost_runs_soon_and_costs_no_retry(
     database_url: str, pool: Pool
 ) -> None:
     queue, work = JobQueue(pool), Endless()
@@ -53,22 +53,22 @@ async def test_a_claim_whose_answer_was_lost_runs_soon_and_counts_no_attempt(
     proxy = CuttingProxy(lambda answer: job_id.bytes in answer and next(answers) == 0)
     async with (
         proxy.before(database_url) as proxied,
-        at_a_distance(database_url, proxied, work, slots=2),
+        behind_the_proxy(database_url, proxied, work, slots=2),
     ):
-        await until(lambda: proxy.cut == 1, 10, "the answer to the claim is lost")
+        await until(lambda: proxy.cut == 1, 10, "the reply to the claim is lost")
         await until(lambda: bool(work.started), 10, "it runs")
         found = await queue.get(job_id)
         assert (found.status, found.attempt, found.retry_count) == ("processing", 2, 0)
-        assert work.started[0].attempt.number == 2, "the first claim was done"
+        assert work.started[0].attempt.number == 2, "the server executed the first claim"
 
 
-async def test_a_claim_that_is_done_later_is_found_too_and_what_runs_is_left_alone(
+async def test_a_claim_executed_later_is_released_and_running_jobs_are_left_alone(
     database_url: str, pool: Pool
 ) -> None:
-    """A server whose client is gone goes on with its statement, for as long as it takes."""
+    """A server finishes its statement even if the client has disconnected, however long it takes."""
     queue, work = JobQueue(pool), Endless()
     running = await queue.enqueue(await new_session(pool), "this one runs")
-    async with at_a_distance(database_url, database_url, work, slots=1) as worker:
+    async with behind_the_proxy(database_url, database_url, work, slots=1) as worker:
         await until(lambda: bool(work.started), 10, "one runs")
         other = await queue.enqueue(await new_session(pool, "Two"), "another app")
         worker.claimer.lost.suspect()
@@ -82,9 +82,7 @@ async def test_a_claim_that_is_done_later_is_found_too_and_what_runs_is_left_alo
         assert (await queue.get(running)).status == "processing"
 
 
-async def test_a_claim_whose_answer_is_only_late_is_no_lost_one(
-    database_url: str, pool: Pool
-) -> None:
+async def test_a_claim_whose_reply_is_only_late_is_not_lost(database_url: str, pool: Pool) -> None:
     queue, work = JobQueue(pool), Endless()
     job_id = await queue.enqueue(await new_session(pool), "an app")
     answers: list[bytes] = []
@@ -97,26 +95,24 @@ async def test_a_claim_whose_answer_is_only_late_is_no_lost_one(
     proxy = CuttingProxy(holds=is_first)
     async with (
         proxy.before(database_url) as proxied,
-        at_a_distance(database_url, proxied, work, slots=2) as worker,
+        behind_the_proxy(database_url, proxied, work, slots=2) as worker,
     ):
         await until(lambda: proxy.held == 1, 10, "the job is claimed, the answer under way")
         worker.claimer.lost.suspect()
         proxy.may_pass.set()
-        await until(lambda: len(answers) > 1, 10, "it is seen that the job is held")
+        await until(lambda: len(answers) > 1, 10, "the worker sees that it holds the job")
         found = await queue.get(job_id)
         assert (found.status, found.attempt) == ("processing", 1)
         assert [each.attempt.number for each in work.started] == [1]
 
 
-async def test_what_a_claim_brings_after_the_stop_is_handed_back(
-    database_url: str, pool: Pool
-) -> None:
+async def test_jobs_claimed_after_the_stop_are_handed_back(database_url: str, pool: Pool) -> None:
     queue, work = JobQueue(pool), Endless()
     job_id = await queue.enqueue(await new_session(pool), "an app")
     proxy = CuttingProxy(holds=lambda answer: job_id.bytes in answer)
     async with (
         proxy.before(database_url) as proxied,
-        at_a_distance(database_url, proxied, work, slots=2) as worker,
+        behind_the_proxy(database_url, proxied, work, slots=2) as worker,
     ):
         await until(lambda: proxy.held == 1, 10, "the job is claimed, the answer under way")
         worker.stop()
@@ -126,29 +122,29 @@ async def test_what_a_claim_brings_after_the_stop_is_handed_back(
     assert (found.attempt, found.retry_count, work.started) == (1, 0, [])
 
 
-async def test_what_cannot_be_handed_back_in_time_is_handed_back_at_the_end(
+async def test_jobs_that_cannot_be_handed_back_in_time_are_handed_back_at_the_end(
     database_url: str, pool: Pool
 ) -> None:
-    """The project is locked for longer than a worker that stops waits for its last claim."""
+    """The project is locked for longer than a stopping worker waits for its last claim."""
     queue, work = JobQueue(pool), Endless()
     job_id = await queue.enqueue(await new_session(pool), "an app")
     proxy = CuttingProxy(holds=lambda answer: job_id.bytes in answer)
     async with (
         proxy.before(database_url) as proxied,
-        at_a_distance(database_url, proxied, work, slots=2) as worker,
+        behind_the_proxy(database_url, proxied, work, slots=2) as worker,
     ):
         await until(lambda: proxy.held == 1, 10, "the job is claimed, the answer under way")
         async with pool.acquire() as person, person.transaction():
             await person.execute("select from projects for no key update")
             worker.stop()
             proxy.may_pass.set()
-            await until(lambda: worker.claimer.lost.are_suspected, 20, "it gave up waiting")
+            await until(lambda: worker.claimer.lost.are_suspected, 20, "the worker stops waiting")
         await until_status(pool, job_id, "pending")
     found = await queue.get(job_id)
     assert (found.attempt, found.retry_count, work.started) == (1, 0, [])
 
 
-async def test_however_many_answers_are_lost_every_job_runs_once_and_in_order(
+async def test_every_job_runs_once_and_in_order_however_many_replies_are_lost(
     database_url: str, pool: Pool
 ) -> None:
     queue = JobQueue(pool)
@@ -158,7 +154,7 @@ async def test_however_many_answers_are_lost_every_job_runs_once_and_in_order(
     answers = itertools.count(1)
 
     def is_cut(answer: bytes) -> bool:
-        """Of the answers that carry a job, some; the first ones are no others than claims."""
+        """Whether to cut this answer: every twelfth of those that carry a job, starting with a claim."""
         return any(job.bytes in answer for job in ids) and next(answers) % 12 == 1
 
     async def work(running: RunningJob) -> None:
@@ -168,7 +164,7 @@ async def test_however_many_answers_are_lost_every_job_runs_once_and_in_order(
     proxy = CuttingProxy(is_cut)
     async with (
         proxy.before(database_url) as proxied,
-        at_a_distance(database_url, proxied, work, slots=4) as worker,
+        behind_the_proxy(database_url, proxied, work, slots=4) as worker,
     ):
         await until(lambda: worker.tally.outcomes["completed"] == 150, 45, "all are done")
     assert proxy.cut > 3
@@ -176,4 +172,4 @@ async def test_however_many_answers_are_lost_every_job_runs_once_and_in_order(
     rows = await pool.fetch("select status, retry_count, attempt > 1 from coding_jobs")
     reported = Counter(map(tuple, rows))
     assert {(status, retries) for status, retries, _ in reported} == {("completed", 0)}
-    assert reported["completed", 0, True] > 0, "some claims were lost"
+    assert reported["completed", 0, True] > 0, "some claims must be lost"

@@ -1,4 +1,4 @@
-"""Workers and Postgres killed, listeners cut, clocks moved, jobs cancelled and retried: all at once, for seconds."""
+"""A chaos run of a few seconds."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ PACE = Pace(
 )
 
 
-async def test_nothing_is_lost_doubled_or_out_of_order(tmp_path: Path) -> None:
+async def test_no_job_is_lost_doubled_or_out_of_order(tmp_path: Path) -> None:
     print(await run_chaos(embedded_18(), tmp_path, PACE))

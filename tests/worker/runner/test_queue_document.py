@@ -1,4 +1,4 @@
-"""docs/queue.md names what is there, and leaves nothing out: functions, notifications, settings, flags, metrics."""
+"""docs/queue.md names exactly the existing functions, notifications, settings, flags and metrics."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def _sql(*names: str) -> str:
     return "\n".join((migrations_folder() / name).read_text() for name in names)
 
 
-def test_every_function_of_the_queue_is_explained_and_every_named_one_is_there() -> None:
+def test_every_function_of_the_queue_is_explained() -> None:
     made = set(re.findall(r"create function public\.(\w+)", _sql(*OF_THE_QUEUE)))
     assert {name for name in made if name not in CODE} == set()
     assert len(made) > 15
 
 
-async def test_what_is_called_in_sql_exists(database_url: str) -> None:
+async def test_every_function_called_in_the_document_exists(database_url: str) -> None:
     called = set(re.findall(r"(?:select (?:\* from )?)((?:private\.)?\w+)\(", PAGE))
     called |= {name for name in OTHERS if name.partition(".")[2] in PAGE}
     called |= set(re.findall(r"^\s*\S+ --> \S+: (\w+_\w+)", PAGE, re.MULTILINE))
@@ -81,7 +81,7 @@ def test_every_setting_of_a_worker_is_explained_with_its_default() -> None:
     assert {one for one in CODE if re.fullmatch(r"MOBVIBE_\w+", one)} <= known
 
 
-def test_every_flag_that_is_named_is_taken() -> None:
+def test_every_named_flag_exists() -> None:
     flags = {one.split()[0] for one in CODE if one.startswith("--")} - {"--json"}
     assert flags == {"--concurrency", "--drain", "--metrics", "--reload"}
     given = parser().parse_args(
@@ -106,7 +106,7 @@ async def test_every_metric_is_explained() -> None:
 
 
 @pytest.mark.parametrize("title", ["Architecture", "Functions", "Troubleshooting", "Tuning"])
-def test_the_sections_are_there(title: str) -> None:
+def test_the_main_sections_exist(title: str) -> None:
     assert len(_section(title)) > 300
 
 

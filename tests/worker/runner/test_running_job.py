@@ -1,4 +1,4 @@
-"""A real build under way, with its real Metro: cancelled, interrupted, handed back. No process of it is left."""
+"""A real build with real Metro is cancelled, interrupted or handed back, and leaves no process behind."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ COMPLETING = (
 
 @pytest.fixture(scope="module")
 def home(make_expo_home: Callable[[int], Home]) -> Home:
-    """A home whose SDK is prepared."""
+    """A home with a prepared SDK."""
     return make_expo_home(54)
 
 
 async def under_way(pool: Pool) -> JobId:
-    """A job whose agent writes files, beside its check bundler."""
+    """Start a job and wait until its agent writes files."""
     job = await JobQueue(pool).enqueue(
         await new_session(pool), "an app for tips", recording="tip-splitter"
     )
@@ -59,11 +59,11 @@ async def until_writing(pool: Pool, job: UUID, attempt: int) -> None:
 
 
 def children_of(home: Home, program: Program) -> list[str]:
-    """What the worker started and what those started, by the staged folder that they work in."""
+    """All descendants of the worker, found by the staged folder in which they run."""
     return [one for one in processes_of(home) if f"{program.process.pid} " not in f"{one} "]
 
 
-async def test_cancel_ends_a_running_build_and_all_its_processes(
+async def test_cancelling_ends_a_running_build_and_all_its_processes(
     home: Home, database_url: str, pool: Pool
 ) -> None:
     port = free_port()
@@ -92,7 +92,7 @@ async def test_cancel_ends_a_running_build_and_all_its_processes(
     assert not processes_of(home)
 
 
-async def test_a_build_whose_events_are_refused_ends_then_and_not_when_it_is_paid_for(
+async def test_a_build_whose_events_are_refused_ends_before_it_spends_more(
     home: Home, database_url: str, pool: Pool
 ) -> None:
     async with worker(home.root, database_url, env=SLOW) as program:
@@ -108,10 +108,10 @@ async def test_a_build_whose_events_are_refused_ends_then_and_not_when_it_is_pai
     assert asked < len(find_recording("tip-splitter").turns)
 
 
-async def test_a_stop_in_the_moment_of_completion_throws_nothing_away(
+async def test_a_stop_during_completion_loses_no_result(
     home: Home, database_url: str, pool: Pool
 ) -> None:
-    """The project's lock holds the completion up while the worker must hand back at once."""
+    """The project's lock delays the completion while the worker is asked to hand back at once."""
     async with worker(home.root, database_url) as program, pool.acquire() as other:
         job = await under_way(pool)
         async with other.transaction():
@@ -124,7 +124,7 @@ async def test_a_stop_in_the_moment_of_completion_throws_nothing_away(
             program.process.send_signal(signal.SIGHUP)
             reported = time.monotonic()
             while time.monotonic() - reported < 1.5:
-                assert await pool.fetchrow(COMPLETING), "the completion was given up"
+                assert await pool.fetchrow(COMPLETING), "the completion was abandoned"
                 await asyncio.sleep(0.05)
         await until_row(
             pool,
@@ -134,7 +134,7 @@ async def test_a_stop_in_the_moment_of_completion_throws_nothing_away(
         )
 
 
-async def test_the_second_ctrl_c_hands_back_at_once(
+async def test_a_second_ctrl_c_hands_jobs_back_at_once(
     home: Home, database_url: str, pool: Pool
 ) -> None:
     async with worker(home.root, database_url, env=SLOW) as program:
@@ -152,7 +152,7 @@ async def test_the_second_ctrl_c_hands_back_at_once(
     assert not processes_of(home)
 
 
-async def test_a_change_of_the_source_hands_the_job_back_first(
+async def test_a_reload_hands_the_job_back_first(
     home: Home, database_url: str, pool: Pool, tmp_path: Path
 ) -> None:
     source = tmp_path / "source"
@@ -173,11 +173,11 @@ async def test_a_change_of_the_source_hands_the_job_back_first(
     await until(lambda: not processes_of(home), 5, "nothing is left running")
 
 
-async def test_with_reload_too_checks_that_must_be_sealed_off_never_run_in_the_open(
+async def test_a_reloading_worker_never_runs_required_sandboxed_checks_unsandboxed(
     home: Home, database_url: str, pool: Pool, tmp_path: Path
 ) -> None:
-    sealed = {"MOBVIBE_CHECKS": "docker", "DOCKER_HOST": f"unix://{tmp_path}/no-engine"}
-    async with worker(home.root, database_url, "--reload", str(tmp_path), env=sealed):
+    sandboxed = {"MOBVIBE_CHECKS": "docker", "DOCKER_HOST": f"unix://{tmp_path}/no-engine"}
+    async with worker(home.root, database_url, "--reload", str(tmp_path), env=sandboxed):
         job = await JobQueue(pool).enqueue(
             await new_session(pool), "an app for tips", recording="tip-splitter"
         )

@@ -1,4 +1,4 @@
-"""A real worker on a real Postgres: cancelling, failing, stopping, losing its lease and its connections."""
+"""A real worker on a real Postgres is cancelled, fails, stops, and loses its lease and connections."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from support.working import LEASE_SECONDS, Endless, at_work, complete, until_sta
 async def test_cancelled_jobs_are_stopped_soon_with_and_without_notifications(
     database_url: str, pool: Pool, hears: bool, seconds: float
 ) -> None:
-    """Three in a row: without notifications each waits for the next look, a second after the one before."""
+    """Cancels three jobs in a row. Without notifications each waits for the next heartbeat, a second later."""
     work, listener = Endless(), Listener(database_url)
     jobs = [
         await JobQueue(pool).enqueue(await new_session(pool, f"App {n}"), "a timer")
@@ -67,9 +67,7 @@ FINAL: tuple[Exception, ...] = (
 )
 
 
-async def test_errors_worth_another_attempt_are_told_apart_from_the_others(
-    database_url: str, pool: Pool
-) -> None:
+async def test_only_errors_worth_another_attempt_are_retried(database_url: str, pool: Pool) -> None:
     errors = {type(error).__name__: error for error in (*RETRIED, *FINAL)}
 
     async def work(running: RunningJob) -> None:
@@ -80,7 +78,7 @@ async def test_errors_worth_another_attempt_are_told_apart_from_the_others(
             name: await JobQueue(pool).enqueue(await new_session(pool, name), name)
             for name in errors
         }
-        await until(lambda: worker.tally.ended == len(errors), what="all ended")
+        await until(lambda: worker.tally.ended == len(errors), what="all have ended")
     for name, error in errors.items():
         job = await JobQueue(pool).get(ids[name])
         event = (await EventLog(pool).read(job.session_id))[-1].data
@@ -95,7 +93,7 @@ async def test_errors_worth_another_attempt_are_told_apart_from_the_others(
     assert (worker.tally.outcomes["retried"], worker.tally.outcomes["failed"]) == (2, 4)
 
 
-async def test_who_lost_the_lease_is_stopped_and_changes_nothing(
+async def test_an_attempt_that_lost_its_lease_is_stopped_and_changes_nothing(
     database_url: str, pool: Pool
 ) -> None:
     work = Endless()
@@ -110,10 +108,10 @@ async def test_who_lost_the_lease_is_stopped_and_changes_nothing(
         assert (again.status, again.attempt, again.retry_count) == ("processing", 2, 1)
 
 
-async def test_what_a_silent_worker_held_runs_again_two_seconds_after_its_lease_at_most(
+async def test_a_silent_workers_job_runs_again_within_two_seconds_of_its_lease(
     database_url: str, pool: Pool
 ) -> None:
-    """On another host nobody sees it die: the lease, renewed once more, is all there is to go by."""
+    """On another machine its death cannot be seen, so only the lease counts, which is renewed once."""
     work, queue, lease = Endless(), JobQueue(pool), timedelta(seconds=2)
     job_id = await queue.enqueue(await new_session(pool), "a timer")
     (job,) = await Claims(pool).claim(WorkerId("elsewhere"), 1, lease)
@@ -157,13 +155,13 @@ async def test_the_first_stop_lets_jobs_finish_and_the_second_hands_them_back(
         assert time.monotonic() - begun < patient(2.0)
     handed_back = await queue.get(long)
     assert (handed_back.retry_count, handed_back.attempt) == (0, 1)
-    assert (await queue.get(next_one)).attempt == 0, "nothing is claimed while it stops"
+    assert (await queue.get(next_one)).attempt == 0, "a stopping worker claims nothing"
 
 
-async def test_a_job_that_has_not_taken_a_step_is_handed_back_too(
+async def test_a_job_that_has_just_been_claimed_is_handed_back_too(
     database_url: str, pool: Pool
 ) -> None:
-    """The answer to a claim and the signal to stop come at the same moment."""
+    """The reply to a claim and the signal to stop arrive at the same moment."""
     work, queue = Endless(), JobQueue(pool)
     timings = WorkerTimings(lease=LEASE_SECONDS, poll=10.0, concurrency=1)
     worker = Worker(Stores(pool), Listener(database_url), work, timings)
@@ -176,7 +174,7 @@ async def test_a_job_that_has_not_taken_a_step_is_handed_back_too(
     assert worker.running == {} and worker.tally.outcomes["handed back"] == 1
 
 
-async def test_lost_connections_neither_stop_a_job_nor_the_worker(
+async def test_lost_connections_stop_neither_a_job_nor_the_worker(
     database_url: str, pool: Pool
 ) -> None:
     work, queue = Endless(), JobQueue(pool)
@@ -190,6 +188,8 @@ async def test_lost_connections_neither_stop_a_job_nor_the_worker(
             )
             await until(lambda: listener.is_connected, what="it listens again")
         second = await queue.enqueue(await new_session(pool, "Two"), "two")
-        await until(lambda: len(work.started) == 2, 9, "heard of, long before the poll")
+        await until(
+            lambda: len(work.started) == 2, 9, "the worker is notified long before the poll"
+        )
         assert [each.job.id for each in work.started] == [first, second] and work.stopped == []
         assert (await queue.get(first)).attempt == 1

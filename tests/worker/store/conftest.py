@@ -1,4 +1,4 @@
-"""Tests of the store run on a real Postgres; those of its tools on every kind of database that it must fit."""
+"""The databases of the store's tests. Its tools are tested on every supported kind of database."""
 
 from __future__ import annotations
 

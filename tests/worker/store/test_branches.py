@@ -1,4 +1,4 @@
-"""Branches and rehearsals on a real server: copied, listed, dropped, tried on, and refused with the reason."""
+"""Branches and rehearsals of migrations on a real server, and the reasons for which they are refused."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def ask(dsn: str, query: str) -> object:
         await connection.close()
 
 
-async def test_a_branch_has_the_data_and_a_life_of_its_own(database_url: str) -> None:
+async def test_a_branch_has_the_data_and_is_independent(database_url: str) -> None:
     branches = Branches(database_url)
     await seed(database_url)
     made = await branches.create("try-1")
@@ -63,13 +63,13 @@ async def test_a_branch_has_the_data_and_a_life_of_its_own(database_url: str) ->
 
 
 @pytest.mark.parametrize("name", ["list", "drop", "", "9", "A", 'x"; drop database x', "a" * 31])
-async def test_names_that_cannot_be_a_branchs(name: str) -> None:
+async def test_invalid_branch_names_are_refused(name: str) -> None:
     with pytest.raises(InputError):
         await Branches("postgresql://nobody@127.0.0.1:1/nothing").create(name)
 
 
 async def test_only_marked_databases_are_dropped(database_url: str) -> None:
-    """One that merely has the name of a branch is somebody else's."""
+    """A database that merely has the name of a branch is left alone."""
     own = f"{urlsplit(database_url).path.lstrip('/')}_branch_mine"
     await ask(database_url, f"create database {own}")
     try:
@@ -80,7 +80,7 @@ async def test_only_marked_databases_are_dropped(database_url: str) -> None:
         await ask(database_url, f"drop database {own}")
 
 
-async def test_with_people_connected_it_says_who_or_copies_another_way(
+async def test_a_busy_database_is_refused_by_name_or_copied_another_way(
     database_url: str,
 ) -> None:
     pool = await open_pool(database_url, application_name="mobvibe-tui")
@@ -118,7 +118,7 @@ async def test_with_people_connected_it_says_who_or_copies_another_way(
         await pool.close()
 
 
-async def test_a_server_that_forbids_copies_is_quoted(database_url: str) -> None:
+async def test_a_refusal_by_the_server_is_quoted(database_url: str) -> None:
     role = f"poor_{urlsplit(database_url).path[-8:]}"
     await ask(database_url, f"create role {role} login password 'p'")
     try:
@@ -131,7 +131,9 @@ async def test_a_server_that_forbids_copies_is_quoted(database_url: str) -> None
         await ask(database_url, f"drop role {role}")
 
 
-async def test_verify_finds_what_the_way_down_forgets(database_url: str, folder: Path) -> None:
+async def test_verify_finds_objects_that_a_down_file_forgets(
+    database_url: str, folder: Path
+) -> None:
     await seed(database_url)
     clean = await verify(database_url)
     assert clean.differences == () and clean.has_data
@@ -153,7 +155,7 @@ async def test_verify_finds_what_the_way_down_forgets(database_url: str, folder:
 
 
 async def test_verify_names_each_object_that_differs(database_url: str, folder: Path) -> None:
-    """A file that makes something only the first time."""
+    """The migration creates an index only the first time."""
     (folder / "0098_once.sql").write_text(
         "do $$ begin if to_regnamespace('marker') is null then\n"
         "create schema marker; create index late_idx on public.projects (name); end if; end $$;\n"
@@ -194,7 +196,7 @@ async def test_a_busy_database_is_verified_on_an_empty_one(pool: Pool, database_
     assert found.differences == ()
 
 
-async def test_a_rehearsal_fails_on_the_real_data_and_harms_nothing(
+async def test_a_rehearsal_fails_on_the_real_data_and_changes_nothing(
     database_url: str, folder: Path
 ) -> None:
     await seed(database_url)
@@ -211,12 +213,12 @@ async def test_a_rehearsal_fails_on_the_real_data_and_harms_nothing(
     assert await MigrationRunner(database_url, folder).status() == before
 
 
-async def test_where_nothing_is_pending_no_copy_is_made(pool: Pool, database_url: str) -> None:
-    """With the pool connected a copy would be refused."""
+async def test_without_pending_migrations_no_copy_is_made(pool: Pool, database_url: str) -> None:
+    """A copy would be refused, because the pool is connected."""
     assert await rehearse(database_url) == []
 
 
-async def test_the_data_set_is_believable_and_nothing_of_it_waits(database_url: str) -> None:
+async def test_the_seed_data_is_realistic_and_has_no_waiting_jobs(database_url: str) -> None:
     first = await seed(database_url)
     assert all(first.values()) and not any((await seed(database_url)).values())
     pool = await open_pool(database_url)

@@ -1,4 +1,4 @@
-"""A database is emptied of what the recorded migrations made, and of nothing else."""
+"""Clearing a database drops what the recorded migrations created, and nothing else."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from mobvibe_worker.store.connection.pool import connect
 from mobvibe_worker.store.projects import ProjectStore
 from mobvibe_worker.store.schema.fingerprint import fingerprint
 from mobvibe_worker.store.schema.migrations import MigrationRunner
+from support.polling import within
 from support.postgres.database import running_job
 
-# As a stock Supabase project has them.
+# Tables and a trigger of a typical Supabase project.
 THEIRS = """
 create table public.profiles (id int primary key, motto text);
 insert into public.profiles values (1, 'mine');
@@ -60,7 +61,7 @@ async def test_without_a_history_nothing_is_dropped(empty_database: str) -> None
     await _run(empty_database, "select 1 / count(*) from private.notes")
 
 
-async def test_with_version_1_only_what_that_made_is_dropped(empty_database: str) -> None:
+async def test_with_version_1_only_its_own_objects_are_dropped(empty_database: str) -> None:
     await _run(empty_database, THEIRS)
     before = await _objects(empty_database)
     runner = MigrationRunner(empty_database)
@@ -71,7 +72,7 @@ async def test_with_version_1_only_what_that_made_is_dropped(empty_database: str
     await _run(empty_database, "select 1 / count(*) from public.profiles")
 
 
-async def test_a_private_schema_that_took_the_place_of_ours_stays(empty_database: str) -> None:
+async def test_a_private_schema_that_replaced_ours_is_kept(empty_database: str) -> None:
     await _run(empty_database, THEIRS)
     runner = MigrationRunner(empty_database)
     with pytest.raises(MigrationFailed, match="0002"):
@@ -81,7 +82,7 @@ async def test_a_private_schema_that_took_the_place_of_ours_stays(empty_database
     await _run(empty_database, "select 1 / count(*) from private.notes; select private.uuid7()")
 
 
-async def test_a_database_of_changed_migrations_is_emptied(pool: Pool, database_url: str) -> None:
+async def test_a_database_with_changed_migrations_is_cleared(pool: Pool, database_url: str) -> None:
     runner, before = MigrationRunner(database_url), await _objects(database_url)
     await running_job(pool)
     await pool.execute(
@@ -119,7 +120,7 @@ async def test_a_database_of_changed_migrations_is_emptied(pool: Pool, database_
         "create table public.theirs (id uuid references auth.users)",
     ],
 )
-async def test_what_depends_on_ours_stops_it_and_nothing_is_lost(
+async def test_a_dependent_object_stops_the_deletion_and_nothing_is_lost(
     pool: Pool, database_url: str, theirs: str
 ) -> None:
     await running_job(pool)
@@ -144,17 +145,18 @@ async def test_a_newer_database_is_refused(database_url: str, pool: Pool) -> Non
 async def test_nothing_can_be_written_between_the_export_and_the_deletion(
     pool: Pool, database_url: str
 ) -> None:
-    """The write waits for the transaction, so it fails rather than being lost."""
+    """A write waits for the transaction, so it fails instead of being lost."""
     writing: list[asyncio.Task[object]] = []
 
     async def on_locked(connection: asyncpg.Connection, tables: list[str]) -> None:
         writing.append(asyncio.create_task(ProjectStore(pool).create(LOCAL_OWNER, "Late", 57)))
-        done, _ = await asyncio.wait(writing, timeout=0.5)
-        assert not done
+        await asyncio.sleep(0.5)
+        assert not writing[0].done()
         assert "public.projects" in tables
         assert not await connection.fetchval("select exists (select from projects)")
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(MigrationRunner(database_url).migrate(), 0.5)
+            async with within(0.5):
+                await MigrationRunner(database_url).migrate()
 
     await MigrationRunner(database_url).clear(on_locked)
     with pytest.raises(StoreError, match=r"projects|schema"):
@@ -171,7 +173,7 @@ async def test_if_the_export_fails_nothing_is_dropped(pool: Pool, database_url: 
     assert await _objects(database_url) == before
 
 
-async def test_a_database_in_use_is_not_emptied(pool: Pool, database_url: str) -> None:
+async def test_a_database_in_use_is_not_cleared(pool: Pool, database_url: str) -> None:
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("select from projects")
         with pytest.raises(MigrationFailed, match="another program is using it"):

@@ -1,4 +1,4 @@
-"""The generated row types: byte-stable, in step with the migrations, and what an independent generator says too."""
+"""The generated row types are stable, match the migrations and agree with an independent generator."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ORACLE = "@supabase/postgres-meta@0.99.0"
 SERVER = "node_modules/@supabase/postgres-meta/dist/server/server.js"
 
 
-async def test_the_file_is_what_the_migrated_database_says(database_url: str) -> None:
+async def test_the_file_matches_the_migrated_database(database_url: str) -> None:
     generated = await generate(database_url)
     assert generated == await generate(database_url)
     assert contracts_file().read_text() == generated, "run `mobvibe-tui db contracts`"
@@ -62,12 +62,12 @@ async def test_a_changed_schema_changes_the_contracts(database_url: str) -> None
         await generate(database_url)
 
 
-async def test_what_a_function_returns_has_a_row_too(database_url: str) -> None:
-    """Postgres does not know what of it may be null; the function's comment does."""
+async def test_the_result_of_a_function_has_a_row_type_too(database_url: str) -> None:
+    """Postgres does not know which columns may be null, so the function's comment names those that never are."""
     connection = await asyncpg.connect(database_url)
     try:
         await connection.execute(
-            "create function public.no_business_of_ours() returns table (x int)"
+            "create function public.unrelated() returns table (x int)"
             " language sql set search_path = '' as 'select 1'"
         )
         before = _shapes(await generate(database_url, wanted=None))
@@ -81,10 +81,10 @@ async def test_what_a_function_returns_has_a_row_too(database_url: str) -> None:
     assert list(before["GetQueueStatsRow"]) == list(after["GetQueueStatsRow"]) == columns
     nullable = [name for name, shape in after["GetQueueStatsRow"].items() if shape[0]]
     assert nullable == [name for name in columns if name not in ("pending", "failed")]
-    assert "NoBusinessOfOursRow" not in after and "GetQueueStatsInsert" not in after
+    assert "UnrelatedRow" not in after and "GetQueueStatsInsert" not in after
 
 
-async def test_a_function_may_return_rows_of_our_tables_and_of_no_others(database_url: str) -> None:
+async def test_a_function_may_return_rows_of_our_tables_only(database_url: str) -> None:
     made = (
         "create function public.claim_jobs(t public.{0}) returns table (x public.{0}) language sql"
     )
@@ -102,8 +102,8 @@ async def test_a_function_may_return_rows_of_our_tables_and_of_no_others(databas
         await generate(database_url, wanted=None)
 
 
-def test_a_job_has_columns_of_its_row_with_their_types() -> None:
-    """It is read by position, not through the row; so each field must be a column of it."""
+def test_each_field_of_a_job_is_a_column_of_the_same_type() -> None:
+    """A job is read by position, not through its row type."""
     columns = get_type_hints(rows.CodingJobsRow)
     for name, kind in get_type_hints(jobs.Job).items():
         plain = kind.__supertype__ if isinstance(kind, NewType) else kind
@@ -123,7 +123,9 @@ def test_a_job_has_columns_of_its_row_with_their_types() -> None:
         (rules.Tier, rows.ProfilesTier),
     ],
 )
-def test_the_products_words_are_the_databases(curated: object, generated: object) -> None:
+def test_statuses_and_types_in_code_match_those_in_the_database(
+    curated: object, generated: object
+) -> None:
     assert sorted(get_args(curated)) == sorted(get_args(generated))
 
 
@@ -133,7 +135,7 @@ def test_the_table_of_previews_accepts_every_provider() -> None:
 
 @pytest.fixture(scope="session")
 def postgres_meta() -> Path:
-    """Supabase's own generator, installed once per machine into the tests' cache."""
+    """Supabase's generator, installed into the tests' cache once per machine."""
     node = find_node((20, 0))
     with locked(f"postgres-meta-{ORACLE.rpartition('@')[2]}") as folder:
         if not (folder / SERVER).is_file():
@@ -173,7 +175,7 @@ def _independent_types(database_url: str, postgres_meta: Path) -> str:
 
 
 async def test_an_independent_generator_agrees(database_url: str, postgres_meta: Path) -> None:
-    """Names, nullability, and what an insert may leave out."""
+    """Compares names, nullability, and the columns that an insert may omit."""
     theirs = _shapes(await asyncio.to_thread(_independent_types, database_url, postgres_meta))
     ours = _shapes(await generate(database_url, wanted=None))
     tables = sorted(name.removesuffix("Insert") for name in ours if name.endswith("Insert"))
@@ -185,7 +187,7 @@ async def test_an_independent_generator_agrees(database_url: str, postgres_meta:
 
 
 def _shapes(source: str) -> dict[str, dict[str, tuple[bool, bool]]]:
-    """Class -> field -> (may be null, may be left out)."""
+    """Class -> field -> (may be null, may be omitted)."""
     found = {}
     for node in ast.parse(source).body:
         if isinstance(node, ast.ClassDef):

@@ -1,4 +1,4 @@
-"""What follows a finished job, and what dead workers and dead jobs leave."""
+"""The next job after a finished one, jobs of dead workers, and the retry of dead jobs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def _heads(pool: Pool) -> list[str]:
     return [row["prompt"] for row in rows]
 
 
-async def test_who_follows_a_finished_job_is_the_most_urgent_of_its_project(pool: Pool) -> None:
+async def test_the_most_urgent_job_of_the_project_follows_a_finished_one(pool: Pool) -> None:
     queue, one, two = JobQueue(pool), await new_session(pool), await new_session(pool, "Two")
     for session, prompt in ((one, "1a"), (two, "2a")):
         await queue.enqueue(session, prompt)
@@ -47,10 +47,10 @@ async def test_who_follows_a_finished_job_is_the_most_urgent_of_its_project(pool
     assert [job.prompt for job, _ in await claimed(pool, slots=9)] == ["1c", "2b"]
 
 
-async def test_a_job_that_changes_hands_while_its_completion_waits_stays_with_the_new_attempt(
+async def test_a_delayed_completion_is_refused_if_a_new_attempt_has_the_job(
     pool: Pool,
 ) -> None:
-    """What holds a job is checked after the wait for the project's lock, also between one worker's attempts."""
+    """The attempt is checked after the wait for the project's lock, even if the worker is the same."""
     job, first = await running_job(pool)
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute(
@@ -68,7 +68,7 @@ async def test_a_job_that_changes_hands_while_its_completion_waits_stays_with_th
     assert (await JobQueue(pool).get(job.id)).status == "completed"
 
 
-async def test_who_holds_what_is_seen_without_writing(pool: Pool) -> None:
+async def test_held_jobs_are_read_without_writing(pool: Pool) -> None:
     queue = JobQueue(pool)
     job, attempt = await running_job(pool)
     before = await pool.fetchval("select xmin::text from coding_jobs")
@@ -81,7 +81,7 @@ async def test_who_holds_what_is_seen_without_writing(pool: Pool) -> None:
     assert await Claims(pool).held(WorkerId("w2"), [attempt]) == []
 
 
-async def test_all_dead_jobs_wait_again_and_their_sessions_with_them(pool: Pool) -> None:
+async def test_all_dead_jobs_are_requeued_and_their_sessions_reopened(pool: Pool) -> None:
     queue = JobQueue(pool)
     dead = []
     for _ in range(3):
@@ -103,7 +103,9 @@ async def test_all_dead_jobs_wait_again_and_their_sessions_with_them(pool: Pool)
     assert {job.id for job, _ in await claimed(pool, slots=9)} == {job.id for job in dead}
 
 
-async def test_one_persons_limit_of_sessions_keeps_nobody_elses_jobs_dead(pool: Pool) -> None:
+async def test_one_persons_session_limit_does_not_affect_other_peoples_dead_jobs(
+    pool: Pool,
+) -> None:
     queue = JobQueue(pool)
     person = UserId(
         await pool.fetchval(
@@ -130,7 +132,7 @@ async def test_one_persons_limit_of_sessions_keeps_nobody_elses_jobs_dead(pool: 
     assert len(await claimed(pool, slots=9)) == 4
 
 
-async def test_a_session_that_opens_in_that_moment_keeps_only_its_owners_jobs_dead(
+async def test_a_session_opened_during_a_retry_affects_only_its_owners_dead_jobs(
     pool: Pool,
 ) -> None:
     queue = JobQueue(pool)
@@ -160,8 +162,8 @@ async def test_a_session_that_opens_in_that_moment_keeps_only_its_owners_jobs_de
     assert (await queue.stats()).failed == 1
 
 
-async def test_jobs_that_must_stay_dead_hide_no_others_however_many_they_are(pool: Pool) -> None:
-    """The longest dead are a crowded person's, in sessions of their own, and two of a session that is open."""
+async def test_dead_jobs_that_cannot_be_retried_do_not_hide_others(pool: Pool) -> None:
+    """The oldest dead jobs belong to a person at the session limit; two more are in an open session."""
     queue = JobQueue(pool)
     person = UserId(
         await pool.fetchval(
@@ -193,7 +195,9 @@ async def test_jobs_that_must_stay_dead_hide_no_others_however_many_they_are(poo
     assert (await queue.stats()).failed == 30
 
 
-async def test_only_the_dead_workers_jobs_of_its_own_host_are_taken_back(pool: Pool) -> None:
+async def test_only_a_dead_workers_jobs_are_reclaimed_and_only_from_its_own_machine(
+    pool: Pool,
+) -> None:
     queue, registry = JobQueue(pool), WorkerRegistry(pool)
     for name in ("w1", "w2"):
         await registry.beat(
@@ -212,13 +216,13 @@ async def test_only_the_dead_workers_jobs_of_its_own_host_are_taken_back(pool: P
     assert (again.error, again.run_at) == ("The worker was lost.", None)
     assert (cancelled.status, cancelled.error) == ("cancelled", "Cancelled.")
     assert (await queue.get(other.id)).status == "processing"
-    said = (await EventLog(pool).read(first.session_id))[-1].data
-    assert (said["message"], said["will_retry"]) == ("The worker was lost.", True)
+    event = (await EventLog(pool).read(first.session_id))[-1].data
+    assert (event["message"], event["will_retry"]) == ("The worker was lost.", True)
     assert [each.id for each in await registry.of_machine("boot:1")] == ["w2"]
     assert await Claims(pool).reclaim_worker(W, "boot:1") == []
 
 
-async def test_scheduled_jobs_wait_their_turn_and_never_hold_up_the_line(pool: Pool) -> None:
+async def test_scheduled_jobs_wait_for_their_time_without_blocking_the_line(pool: Pool) -> None:
     session = await new_session(pool)
     for prompt, priority, delay in (("late", 9, 60), ("soon", 0, 30), ("now", 0, None)):
         await pool.execute(

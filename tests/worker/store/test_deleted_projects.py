@@ -1,4 +1,4 @@
-"""A project that is marked as deleted: what waits there rests, and runs when the project is restored."""
+"""The waiting jobs of a deleted project do not run until the project is restored."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ W = WorkerId("w1")
 
 
 async def mark(pool: Pool, job: Job, status: str) -> None:
-    """As the person's phone does it."""
+    """Mark the project as deleted or active, as the person's phone does."""
     await pool.execute("update projects set status = $2 where id = $1", job.project_id, status)
 
 
-async def test_waiting_jobs_rest_until_the_project_is_restored(
+async def test_waiting_jobs_do_not_run_until_the_project_is_restored(
     pool: Pool, database_url: str
 ) -> None:
     queue, session = JobQueue(pool), await new_session(pool)
@@ -39,7 +39,7 @@ async def test_waiting_jobs_rest_until_the_project_is_restored(
 
     listening = await asyncpg.connect(database_url)
     heard: list[str] = []
-    await listening.add_listener("new_job", lambda *said: heard.append(str(said[3])))
+    await listening.add_listener("new_job", lambda *notice: heard.append(str(notice[3])))
     await mark(pool, job, "active")
     await listening.fetchval("select 1")
     await listening.close()
@@ -49,7 +49,7 @@ async def test_waiting_jobs_rest_until_the_project_is_restored(
     assert (await queue.stats()).oldest_pending_seconds is not None
 
 
-async def test_what_rests_can_be_cancelled_and_does_not_come_back(pool: Pool) -> None:
+async def test_waiting_jobs_of_a_deleted_project_can_be_cancelled(pool: Pool) -> None:
     queue = JobQueue(pool)
     job = await queue.get(await queue.enqueue(await new_session(pool), "an app"))
     await mark(pool, job, "deleted")
@@ -59,12 +59,14 @@ async def test_what_rests_can_be_cancelled_and_does_not_come_back(pool: Pool) ->
 
 
 @pytest.mark.parametrize("ending", ["handed back", "failed", "lost", "completed"])
-async def test_however_the_running_job_ends_nothing_follows_it(pool: Pool, ending: str) -> None:
+async def test_no_job_follows_the_running_one_however_it_ends(pool: Pool, ending: str) -> None:
     queue = JobQueue(pool)
     job, attempt = await running_job(pool)
     waiting = await queue.enqueue(job.session_id, "the next one")
     await mark(pool, job, "deleted")
-    assert [held.job_id for held in await Claims(pool).held(W, [attempt])] == [job.id], "it goes on"
+    assert [held.job_id for held in await Claims(pool).held(W, [attempt])] == [job.id], (
+        "it keeps running"
+    )
     match ending:
         case "handed back":
             await Claims(pool).hand_back(attempt)
@@ -83,8 +85,8 @@ async def test_however_the_running_job_ends_nothing_follows_it(pool: Pool, endin
     assert next_one.id == (waiting if ending == "completed" else job.id)
 
 
-async def test_a_person_deletes_and_restores_through_their_own_rights(pool: Pool) -> None:
-    """Row-level security lets them change no job; the line follows all the same."""
+async def test_a_person_can_delete_and_restore_a_project(pool: Pool) -> None:
+    """Row-level security lets a person change no job, but the line of jobs still follows."""
     person = UserId(
         await pool.fetchval(
             "insert into auth.users (id, email) values"
@@ -103,5 +105,5 @@ async def test_a_person_deletes_and_restores_through_their_own_rights(pool: Pool
 
 
 async def heads_of(pool: Pool, job: JobId) -> int:
-    """Whether a job may run, as a number."""
+    """1 if the job is the head of its line, else 0."""
     return int(await pool.fetchval("select is_head::int from coding_jobs where id = $1", job))

@@ -1,4 +1,4 @@
-"""docs/database.md says what the database is: its diagram, and every table, index, trigger and function by name."""
+"""docs/database.md has the database's diagram and names every table, index, trigger and function."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from mobvibe_worker.store.schema.diagram import END, START, document, draw, with
 
 NAMES = {
     "tables": "select tablename from pg_tables where schemaname = 'public'",
-    # Primary keys, and the targets of composite foreign keys (named by Postgres after all their columns), explain
-    # themselves.
+    # Primary keys and the targets of composite foreign keys (named by Postgres after all their columns) need no
+    # explanation.
     "indexes": "select indexname from pg_indexes where schemaname = 'public'"
     " and indexname !~ '(_pkey|_id_(project_id|user_id|session_id)[a-z_]*_key)$'",
     "triggers": "select distinct tgname from pg_trigger where not tgisinternal",
@@ -18,7 +18,7 @@ NAMES = {
 }
 
 
-async def test_the_diagram_is_the_catalogs(database_url: str) -> None:
+async def test_the_diagram_matches_the_catalog(database_url: str) -> None:
     page = document().read_text()
     assert with_diagram(page, await draw(database_url)) == page, "run `mobvibe-tui db contracts`"
     connection = await asyncpg.connect(database_url)
@@ -30,7 +30,7 @@ async def test_the_diagram_is_the_catalogs(database_url: str) -> None:
 
 
 @pytest.mark.parametrize("kind", NAMES)
-async def test_everything_is_explained(kind: str, database_url: str) -> None:
+async def test_every_object_is_explained(kind: str, database_url: str) -> None:
     before, _, rest = document().read_text().partition(START)
     prose = before + rest.partition(END)[2]
     connection = await asyncpg.connect(database_url)

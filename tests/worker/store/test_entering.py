@@ -1,4 +1,4 @@
-"""Prompts and events enter by index, whichever way they come, and are checked alike."""
+"""Prompts and events are stored by index and checked in the same way, whichever statement stores them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ where relname in ('projects', 'coding_sessions', 'coding_jobs', 'session_events'
 
 
 @pytest.mark.parametrize("way", ENTER)
-async def test_no_table_is_read_whole_however_empty_it_was(way: str, pool: Pool) -> None:
+async def test_no_table_is_scanned_even_if_its_statistics_say_it_is_empty(
+    way: str, pool: Pool
+) -> None:
     session = await new_session(pool)
     await pool.execute("vacuum analyze coding_jobs")
     async with pool.acquire() as connection, connection.transaction():
@@ -42,7 +44,7 @@ async def test_no_table_is_read_whole_however_empty_it_was(way: str, pool: Pool)
 
 
 @pytest.mark.parametrize("way", ["one", "an event"])
-async def test_who_writes_after_a_prompt_is_checked_as_before(way: str, pool: Pool) -> None:
+async def test_writes_after_a_prompt_are_still_checked(way: str, pool: Pool) -> None:
     session, other = await new_session(pool), await new_session(pool, "Other")
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute(ENTER[way], session, 1)
@@ -61,7 +63,7 @@ async def test_who_writes_after_a_prompt_is_checked_as_before(way: str, pool: Po
     assert stats.pending == await pool.fetchval("select count(*) from coding_jobs")
 
 
-async def test_a_refused_prompt_leaves_the_checks_on(pool: Pool) -> None:
+async def test_writes_after_a_refused_prompt_are_still_checked(pool: Pool) -> None:
     session = await new_session(pool)
     async with pool.acquire() as connection, connection.transaction():
         with pytest.raises(asyncpg.CheckViolationError):
@@ -77,7 +79,7 @@ async def test_a_refused_prompt_leaves_the_checks_on(pool: Pool) -> None:
     assert (await JobQueue(pool).stats()).pending == 0
 
 
-async def test_an_event_is_of_its_jobs_session(pool: Pool) -> None:
+async def test_an_event_must_be_in_its_jobs_session(pool: Pool) -> None:
     job, attempt = await running_job(pool)
     other, log = await new_session(pool, "Other"), EventLog(pool)
     for more in ({"attempt": attempt}, {"job_id": job.id}):
@@ -87,8 +89,8 @@ async def test_an_event_is_of_its_jobs_session(pool: Pool) -> None:
     assert await log.read(other) == []
 
 
-async def test_ids_carry_the_time_at_which_they_were_made(pool: Pool) -> None:
-    """Postgres 18 has a function of its own for them; before that, it is ours."""
+async def test_ids_contain_their_creation_time(pool: Pool) -> None:
+    """Postgres 18 has a function for them; older versions use ours."""
     before = time.time()
     ids = [await pool.fetchval("select private.uuid7()") for _ in range(300)]
     assert len(set(ids)) == 300
@@ -99,7 +101,9 @@ async def test_ids_carry_the_time_at_which_they_were_made(pool: Pool) -> None:
 
 
 @pytest.mark.parametrize("way", ["one", "an insert"])
-async def test_a_prompt_revives_its_session_and_takes_its_place(way: str, pool: Pool) -> None:
+async def test_a_prompt_reopens_its_session_and_takes_its_place_in_line(
+    way: str, pool: Pool
+) -> None:
     session = await new_session(pool)
     later = (
         "insert into coding_jobs (session_id, prompt, run_at) values ($1, 'later', now() + '1 h')"
@@ -117,7 +121,7 @@ async def test_a_prompt_revives_its_session_and_takes_its_place(way: str, pool: 
     assert await pool.fetchval("select id from claim_next_job()") == first
 
 
-async def test_what_is_scheduled_is_head_when_all_before_it_are_done(pool: Pool) -> None:
+async def test_a_scheduled_job_is_the_head_if_all_jobs_before_it_are_done(pool: Pool) -> None:
     queue, session = JobQueue(pool), await new_session(pool)
     await queue.enqueue(session, "now")
     ((_, attempt),) = await claimed(pool)

@@ -1,4 +1,4 @@
-"""Events: gapless under many writers, and followed across everything that breaks a connection."""
+"""Events have no gaps under many writers, and are followed across lost connections."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def _cut(pool: Pool, name: str) -> int:
     return cut
 
 
-async def test_eight_writers_and_a_reader_that_loses_its_connections(
+async def test_a_reader_that_loses_its_connections_sees_every_event_of_eight_writers(
     database_url: str, pool: Pool
 ) -> None:
     session = await new_session(pool)
@@ -71,7 +71,7 @@ async def test_eight_writers_and_a_reader_that_loses_its_connections(
         assert own == [f"{writer} {b} {n}" for b in range(BATCHES) for n in range(SIZE)]
 
 
-async def test_without_notifications_the_poll_finds_everything(pool: Pool) -> None:
+async def test_without_notifications_polling_finds_every_event(pool: Pool) -> None:
     session = await new_session(pool)
     deaf = Listener("postgresql://nobody@127.0.0.1:1/nothing")
     async with within(20), deaf:
@@ -83,7 +83,7 @@ async def test_without_notifications_the_poll_finds_everything(pool: Pool) -> No
     assert (first.payload, second.type) == (Message("a"), "terminal")
 
 
-async def test_a_notification_wakes_the_feed_and_other_sessions_do_not(
+async def test_only_notifications_of_its_own_session_wake_a_reader(
     database_url: str, pool: Pool
 ) -> None:
     session, other = await new_session(pool), await new_session(pool)
@@ -98,7 +98,7 @@ async def test_a_notification_wakes_the_feed_and_other_sessions_do_not(
         await feed.aclose()  # type: ignore[attr-defined]
 
 
-async def test_an_attempts_events_carry_its_job_and_survive_a_page(pool: Pool) -> None:
+async def test_an_attempts_events_carry_its_job_over_several_pages(pool: Pool) -> None:
     job, attempt = await running_job(pool)
     log = EventLog(pool)
     await log.append(job.session_id, [Message(str(n)) for n in range(1200)], attempt=attempt)

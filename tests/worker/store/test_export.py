@@ -1,4 +1,4 @@
-"""Projects are exported as far as they can be read; anything that cannot be is an error."""
+"""Projects are exported as far as they can be read, and unreadable data is an error."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def _export(url: str, folder: Path, role: str = "") -> Exported:
 
 
 async def _project_with_files(pool: Pool) -> str:
-    """The slug of a project of two versions and one prompt."""
+    """Create a project with two versions and one prompt. Returns its slug."""
     stores = Stores(pool)
     job, attempt = await running_job(pool)
     first = await stores.revisions.commit_template(attempt, {"App.tsx": b"old", "b.ts": b""})
@@ -80,7 +80,7 @@ async def test_without_projects_there_is_no_folder(database_url: str, tmp_path: 
     assert written.slugs == [] and not (tmp_path / "out").exists()
 
 
-async def test_an_older_schema_is_exported_as_far_as_it_goes(
+async def test_an_older_schema_is_exported_as_far_as_possible(
     pool: Pool, database_url: str, tmp_path: Path
 ) -> None:
     slug = await _project_with_files(pool)
@@ -140,7 +140,7 @@ async def test_a_table_with_rows_that_cannot_be_read_is_an_error(
         await _export(database_url, tmp_path / "out")
 
 
-async def test_an_empty_table_that_cannot_be_read_is_no_error(
+async def test_an_unreadable_empty_table_is_no_error(
     pool: Pool, database_url: str, tmp_path: Path
 ) -> None:
     await Stores(pool).projects.create(LOCAL_OWNER, "Empty", 57)
@@ -160,7 +160,7 @@ async def test_an_empty_table_that_cannot_be_read_is_no_error(
     ],
     ids=["text", "list", "nothing", "list of sdk", "huge"],
 )
-async def test_any_configuration_of_a_tenant_can_be_exported(
+async def test_a_project_with_any_configuration_can_be_exported(
     pool: Pool, database_url: str, tmp_path: Path, config: str, sdk: str | None
 ) -> None:
     slug = await _project_with_files(pool)
@@ -183,7 +183,7 @@ async def test_a_project_that_cannot_be_exported_is_named_and_the_others_are_wri
     assert (tmp_path / "out" / "later.json").exists()
 
 
-async def test_rows_that_row_security_hides_are_an_error(
+async def test_rows_hidden_by_row_security_are_an_error(
     pool: Pool, database_url: str, tmp_path: Path
 ) -> None:
     await _project_with_files(pool)

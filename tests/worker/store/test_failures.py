@@ -1,4 +1,4 @@
-"""Which errors are worth repeating, which never, and the message for each."""
+"""Database errors that may be repeated, those that may not, and the error reported for each."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ SWITCH = "cannot switch to state 15; another operation (2) is in progress"
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_a_server_that_went_away(error: Exception, is_safe_for_every_write: bool) -> None:
+def test_a_lost_server_is_reported_as_unreachable(
+    error: Exception, is_safe_for_every_write: bool
+) -> None:
     assert is_lost(error)
     assert isinstance(error, NOT_EXECUTED) is is_safe_for_every_write
     with pytest.raises(DatabaseUnreachable), translated():
@@ -48,14 +50,14 @@ def test_a_server_that_went_away(error: Exception, is_safe_for_every_write: bool
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_is_never_repeated(error: Exception, reported: type[MobvibeError]) -> None:
+def test_other_errors_are_never_repeated(error: Exception, reported: type[MobvibeError]) -> None:
     assert not is_lost(error)
     with pytest.raises(reported) as caught, translated():
         raise error
     assert not isinstance(caught.value, DatabaseUnreachable)
 
 
-def test_each_error_of_the_store_says_what_to_do_next() -> None:
+def test_each_error_of_the_store_has_a_remedy() -> None:
     def kinds(top: type[StoreError]) -> list[type[StoreError]]:
         return [top, *(each for kind in top.__subclasses__() for each in kinds(kind))]
 
@@ -63,6 +65,6 @@ def test_each_error_of_the_store_says_what_to_do_next() -> None:
     assert [kind.__name__ for kind in kinds(StoreError) if not kind("It is so.").remedy] == []
 
 
-def test_wrong_use_stays_what_it_is() -> None:
+def test_wrong_use_of_the_driver_is_not_translated() -> None:
     with pytest.raises(asyncpg.InterfaceError), translated():
         raise asyncpg.InterfaceError("the server expects 1 argument for this query, 2 were passed")

@@ -1,4 +1,4 @@
-"""Contracts, seed, views, branches and rehearsals on Postgres 15 and 18, as superuser, Neon's and Supabase's owner."""
+"""The store's tools work on Postgres 15 and 18, as superuser and as the owner on Neon and Supabase."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from support.postgres.clusters import OwnCluster, embedded_18, running
 from support.postgres.kinds import PreparedDatabase, prepare
 
 
-async def test_every_host_gives_the_same_contracts(migrated: PreparedDatabase) -> None:
-    """Byte for byte, whatever else the database holds."""
+async def test_every_provider_gives_the_same_contracts(migrated: PreparedDatabase) -> None:
+    """The files are equal byte for byte, whatever else the database holds."""
     assert await generate(migrated.url) == contracts_file().read_text()
     assert await draw(migrated.url) in document().read_text()
 
 
-async def test_people_see_their_own_on_every_host(migrated: PreparedDatabase) -> None:
+async def test_people_see_their_own_rows_on_every_provider(migrated: PreparedDatabase) -> None:
     assert all((await seed(migrated.url)).values())
     pool = await open_pool(migrated.url)
     try:
@@ -51,7 +51,7 @@ async def test_people_see_their_own_on_every_host(migrated: PreparedDatabase) ->
         await pool.close()
 
 
-async def test_branches_and_rehearsals_on_every_host(migrated: PreparedDatabase) -> None:
+async def test_branches_and_rehearsals_work_on_every_provider(migrated: PreparedDatabase) -> None:
     await seed(migrated.url)
     branches = Branches(migrated.url)
     await branches.create("try")
@@ -64,10 +64,10 @@ async def test_branches_and_rehearsals_on_every_host(migrated: PreparedDatabase)
     assert found.differences == () and found.has_data
 
 
-async def test_a_connection_of_the_hosts_own_is_seen_as_one(migrated: PreparedDatabase) -> None:
-    """Postgres hides much of other roles' connections; that they are there must not be missed."""
+async def test_connections_of_the_provider_are_noticed(migrated: PreparedDatabase) -> None:
+    """Postgres hides the details of other roles' connections, but they still block a copy."""
     held = await asyncpg.connect(
-        migrated.administrator_url, server_settings={"application_name": "the host"}
+        migrated.administrator_url, server_settings={"application_name": "provider"}
     )
     copied: list[str] = []
 
@@ -79,14 +79,14 @@ async def test_a_connection_of_the_hosts_own_is_seen_as_one(migrated: PreparedDa
         await branches.create("busy")
         assert copied == [branches.url("busy")]
         await branches.drop("busy")
-        with pytest.raises(BranchRefused, match=r"the host \(1\)"):
+        with pytest.raises(BranchRefused, match=r"provider \(1\)"):
             await Branches(migrated.url).create("busy")
     finally:
         await held.close()
 
 
-async def test_from_16_on_who_makes_a_role_is_let_take_it_on(tmp_path: Path) -> None:
-    """Neon's owner on Postgres 18, on a server where no superuser made the roles before."""
+async def test_an_owner_who_created_the_roles_can_switch_to_them(tmp_path: Path) -> None:
+    """Runs as Neon's owner on a new Postgres 18, where no superuser has created the roles."""
     async with running(OwnCluster(embedded_18(), tmp_path, fsync="off")) as server:
         database = await prepare(server, "neon-18")
         await MigrationRunner(database.url).migrate()

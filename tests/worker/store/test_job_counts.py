@@ -1,4 +1,4 @@
-"""get_queue_stats is always what count(*) says, and nobody waits for anybody's count."""
+"""get_queue_stats always equals count(*), and counting blocks no other transaction."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ async def _agree(pool: Pool) -> bool:
         )
     assert stats is not None
     expected = {status: counted.get(status, 0) for status in get_args(JobStatus)}
-    said = {status: stats[status] for status in get_args(JobStatus)}
-    assert said == expected
+    reported = {status: stats[status] for status in get_args(JobStatus)}
+    assert reported == expected
     assert (stats["oldest_pending_seconds"] is None) == (oldest is None)
     return True
 
@@ -80,7 +80,7 @@ async def _lose_all(pool: Pool) -> None:
     await Claims(pool).reclaim()
 
 
-async def test_the_counts_are_right_after_anything(pool: Pool) -> None:
+async def test_the_counts_are_right_after_any_change(pool: Pool) -> None:
     chance = random.Random(7)
     sessions = [await new_session(pool, f"App {n}") for n in range(4)]
     for _ in range(60):
@@ -91,7 +91,7 @@ async def test_the_counts_are_right_after_anything(pool: Pool) -> None:
     assert await _agree(pool)
 
 
-async def test_the_counts_are_right_after_several_at_once(pool: Pool) -> None:
+async def test_the_counts_are_right_after_concurrent_changes(pool: Pool) -> None:
     sessions = [await new_session(pool, f"App {n}") for n in range(8)]
 
     async def work(seed: int) -> None:
@@ -100,7 +100,7 @@ async def test_the_counts_are_right_after_several_at_once(pool: Pool) -> None:
             try:
                 await _something(pool, chance, sessions)
             except (InputError, LeaseLost, NotFound):
-                continue  # another one was quicker
+                continue  # Another task was faster.
 
     async with within(120):
         await asyncio.gather(*map(work, range(4)))
@@ -110,7 +110,7 @@ async def test_the_counts_are_right_after_several_at_once(pool: Pool) -> None:
     assert await pool.fetchval(deadlocks) == 0
 
 
-async def test_a_transaction_that_counted_keeps_nobody_waiting(pool: Pool) -> None:
+async def test_an_open_transaction_blocks_no_other_count(pool: Pool) -> None:
     queue = JobQueue(pool)
     one, two = await new_session(pool), await new_session(pool, "Two")
     await queue.enqueue(one, "before")
@@ -128,7 +128,7 @@ async def test_a_transaction_that_counted_keeps_nobody_waiting(pool: Pool) -> No
     assert (await queue.stats()).pending == 5
 
 
-async def test_counting_anew_after_rows_came_in_with_triggers_off(pool: Pool) -> None:
+async def test_a_recount_corrects_changes_made_without_triggers(pool: Pool) -> None:
     await running_job(pool)
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("set local session_replication_role = replica")
@@ -136,7 +136,7 @@ async def test_counting_anew_after_rows_came_in_with_triggers_off(pool: Pool) ->
     assert (await JobQueue(pool).stats()).processing == 1
     await pool.execute("select private.recount_jobs()")
     assert await _agree(pool)
-    # Its history refuses to be emptied; without one the whole queue may be.
+    # Events cannot be truncated; without that trigger the whole queue can be.
     await pool.execute("alter table session_events disable trigger immutable_whole")
     await pool.execute("truncate coding_jobs cascade")
     assert await _agree(pool)

@@ -1,4 +1,4 @@
-"""The queue with several workers: order, fencing, and every way a job can end."""
+"""The queue with several workers: order, fencing and the ways in which a job ends."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def _finish(pool: Pool, attempt: Attempt) -> None:
     await pool.execute("select complete_job($1)", attempt.job_id)
 
 
-async def test_a_prompt_becomes_a_job_with_its_message_once(pool: Pool) -> None:
+async def test_a_repeated_prompt_becomes_one_job_with_one_message(pool: Pool) -> None:
     queue, session = JobQueue(pool), await new_session(pool)
     await pool.execute(
         "update coding_sessions set status = 'expired', expires_at = now() - interval '1 day'"
@@ -53,7 +53,7 @@ async def test_a_prompt_becomes_a_job_with_its_message_once(pool: Pool) -> None:
         await queue.enqueue(SessionId(job_id), "an unknown session")
 
 
-async def test_priority_first_then_first_in_first_out_across_projects(pool: Pool) -> None:
+async def test_jobs_run_by_priority_then_first_in_first_out_across_projects(pool: Pool) -> None:
     queue = JobQueue(pool)
     for number, priority in enumerate((0, 0, 7, 1)):
         await queue.enqueue(await new_session(pool), str(number), priority=priority)
@@ -62,7 +62,7 @@ async def test_priority_first_then_first_in_first_out_across_projects(pool: Pool
     assert [job.prompt for job, _ in await claimed(pool, slots=3)] == ["1"]
 
 
-async def test_workers_together_run_each_job_once_and_one_per_project_in_order(pool: Pool) -> None:
+async def test_several_workers_run_each_job_once_and_one_per_project_in_order(pool: Pool) -> None:
     queue = JobQueue(pool)
     sessions = [await new_session(pool) for _ in range(5)]
     async with asyncio.TaskGroup() as group:
@@ -93,7 +93,7 @@ async def test_workers_together_run_each_job_once_and_one_per_project_in_order(p
         assert {row["attempt"] for row in entered} == {1}
 
 
-async def test_a_worker_without_a_model_leaves_free_text_to_others(pool: Pool) -> None:
+async def test_a_worker_without_a_model_claims_only_recordings(pool: Pool) -> None:
     queue = JobQueue(pool)
     free = await queue.enqueue(await new_session(pool), "a timer", priority=9)
     demo = await queue.enqueue(await new_session(pool), "a demo", recording="pomodoro")
@@ -103,7 +103,7 @@ async def test_a_worker_without_a_model_leaves_free_text_to_others(pool: Pool) -
     assert [job.id for job, _ in await claimed(pool)] == [free]
 
 
-async def test_the_live_job_is_the_running_one_before_those_that_wait(pool: Pool) -> None:
+async def test_the_live_job_is_the_running_one_or_else_a_waiting_one(pool: Pool) -> None:
     queue = JobQueue(pool)
     job, attempt = await running_job(pool)
     waiting = await queue.enqueue(job.session_id, "the next one")
@@ -116,7 +116,7 @@ async def test_the_live_job_is_the_running_one_before_those_that_wait(pool: Pool
     assert await queue.live_job(job.session_id) is None
 
 
-async def test_a_job_that_ended_a_moment_ago_counts_for_this_minute(pool: Pool) -> None:
+async def test_a_recently_ended_job_counts_for_the_current_minute(pool: Pool) -> None:
     _, attempt = await running_job(pool)
     await _finish(pool, attempt)
     await pool.execute("update coding_jobs set completed_at = now() - interval '45 seconds'")
@@ -124,7 +124,7 @@ async def test_a_job_that_ended_a_moment_ago_counts_for_this_minute(pool: Pool) 
 
 
 @pytest.mark.parametrize("successor", ["quick", "slow"])
-async def test_a_stale_attempt_can_write_nothing(pool: Pool, successor: str) -> None:
+async def test_a_stale_attempt_cannot_write_anything(pool: Pool, successor: str) -> None:
     job, stale = await running_job(pool, "slow")
     base = await RevisionStore(pool).commit_template(stale, {"App.tsx": b"1"})
     await lose_lease(pool, job)
@@ -152,7 +152,7 @@ async def test_a_stale_attempt_can_write_nothing(pool: Pool, successor: str) -> 
     assert await Claims(pool).complete(current, work)
 
 
-async def test_failures_back_off_and_end(pool: Pool) -> None:
+async def test_a_failed_job_backs_off_and_finally_is_dead(pool: Pool) -> None:
     queue = JobQueue(pool)
     job, attempt = await running_job(pool)
     assert await Claims(pool).fail(
@@ -184,7 +184,7 @@ async def test_failures_back_off_and_end(pool: Pool) -> None:
         await queue.retry(job.id)
 
 
-async def test_three_lost_workers_are_the_end(pool: Pool) -> None:
+async def test_a_job_that_lost_three_workers_is_dead(pool: Pool) -> None:
     queue = JobQueue(pool)
     job, _ = await running_job(pool)
     waiting = await queue.enqueue(job.session_id, "the next one")
@@ -203,7 +203,7 @@ async def test_three_lost_workers_are_the_end(pool: Pool) -> None:
     assert successor.id == waiting
 
 
-async def test_cancel_waiting_running_and_handing_back(pool: Pool) -> None:
+async def test_jobs_can_be_cancelled_and_handed_back(pool: Pool) -> None:
     queue = JobQueue(pool)
     job, attempt = await running_job(pool)
     waiting = await queue.enqueue(job.session_id, "the next one")
@@ -229,7 +229,7 @@ async def test_cancel_waiting_running_and_handing_back(pool: Pool) -> None:
     assert (await queue.get(waiting)).status == "cancelled"
 
 
-async def test_notifications_say_what_came_and_what_moved(database_url: str, pool: Pool) -> None:
+async def test_notifications_name_new_and_changed_jobs(database_url: str, pool: Pool) -> None:
     heard: list[tuple[str, list[dict[str, object]]]] = []
     connection = await asyncpg.connect(database_url)
     for channel in ("new_job", "job_status_changed"):
@@ -263,7 +263,7 @@ async def test_notifications_say_what_came_and_what_moved(database_url: str, poo
     assert len(heard) == 13 and sum(len(items) for _, items in heard[6:]) == 500
 
 
-async def test_summaries_projects_and_workers(pool: Pool) -> None:
+async def test_sessions_projects_and_workers_are_listed(pool: Pool) -> None:
     queue, projects, sessions = JobQueue(pool), ProjectStore(pool), SessionStore(pool)
     quiet = await new_session(pool, "Ünïcode & more")
     busy = await new_session(pool, "Coffee timer")

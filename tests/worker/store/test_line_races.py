@@ -1,4 +1,4 @@
-"""A line never stands still: rows deleted in the very moment, a team's own triggers."""
+"""A line of jobs keeps moving despite concurrent deletions and a team's own triggers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def by_hand(pool: Pool, attempt: Attempt) -> None:
 
 @pytest.mark.parametrize("gone", ["coding_jobs", "coding_sessions"])
 @pytest.mark.parametrize("complete", [finish, by_hand])
-async def test_the_line_goes_on_when_the_next_one_is_deleted_in_that_moment(
+async def test_the_line_keeps_moving_if_the_next_job_is_deleted_during_a_completion(
     complete: Callable[[Pool, Attempt], Coroutine[Any, Any, None]], gone: str, pool: Pool
 ) -> None:
     queue, session = JobQueue(pool), await new_session(pool)
@@ -59,13 +59,13 @@ async def test_the_line_goes_on_when_the_next_one_is_deleted_in_that_moment(
     assert held.id == third and held.status == "processing"
 
 
-async def test_what_falls_due_while_its_line_is_locked_is_claimed_once_beside_the_others(
+async def test_a_job_that_becomes_due_while_its_line_is_busy_is_claimed_once(
     pool: Pool,
 ) -> None:
     queue, session = JobQueue(pool), await new_session(pool)
     await queue.enqueue(session, "first")
     ((_, attempt),) = await claimed(pool)
-    due = await queue.enqueue(session, "due in this moment")
+    due = await queue.enqueue(session, "due now")
     await pool.execute("update coding_jobs set run_at = now() + '100 ms' where id = $1", due)
     ready = await queue.enqueue(await new_session(pool, "Other"), "ready")
     await until_row(
@@ -81,7 +81,7 @@ async def count_waiting(pool: Pool) -> int:
     return int(rows)
 
 
-async def test_what_a_team_s_own_trigger_enqueues_on_an_event_is_counted_and_claimed(
+async def test_a_job_enqueued_by_a_teams_trigger_on_an_event_is_counted_and_claimed(
     pool: Pool,
 ) -> None:
     session = await new_session(pool)
@@ -104,7 +104,7 @@ async def test_what_a_team_s_own_trigger_enqueues_on_an_event_is_counted_and_cla
         "insert into public.coding_jobs (session_id, prompt) values (new.session_id, 'next')",
     ],
 )
-async def test_what_a_team_s_own_trigger_enqueues_on_completion_is_counted_and_runs_alone(
+async def test_a_job_enqueued_by_a_teams_trigger_on_completion_is_counted_and_runs_alone(
     statement: str, pool: Pool
 ) -> None:
     queue, session = JobQueue(pool), await new_session(pool)
@@ -123,8 +123,8 @@ async def test_what_a_team_s_own_trigger_enqueues_on_completion_is_counted_and_r
     assert await count_waiting(pool) == 1
 
 
-async def test_what_waits_for_its_time_is_never_looked_for_among_all_that_wait(pool: Pool) -> None:
-    """With statistics of a table in which nothing waited, the planner took one index for the other."""
+async def test_scheduled_jobs_are_never_searched_among_all_waiting_jobs(pool: Pool) -> None:
+    """With statistics of a table without waiting jobs, the planner used to choose the wrong index."""
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("set local enable_seqscan = off")
         await connection.execute("drop index coding_jobs_deferred_idx")

@@ -1,4 +1,4 @@
-"""The migration runner on a real server: up, down, together, and what it refuses."""
+"""The migration runner on a real server migrates, rolls back, runs concurrently and refuses mistakes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def _fingerprint(dsn: str) -> str | None:
         await connection.close()
 
 
-async def test_up_down_up_leaves_the_same_schema_and_down_leaves_nothing(
+async def test_a_rollback_removes_everything_and_migrating_again_restores_it(
     empty_database: str,
 ) -> None:
     runner = MigrationRunner(empty_database)
@@ -64,8 +64,8 @@ async def test_up_down_up_leaves_the_same_schema_and_down_leaves_nothing(
     assert await runner.migrate() == []
     assert {state.state for state in await runner.status()} == {"applied"}
 
-    taken_back = await runner.rollback(0)
-    assert [one.version for one in taken_back] == [file.version for file in reversed(FILES)]
+    rolled_back = await runner.rollback(0)
+    assert [one.version for one in rolled_back] == [file.version for file in reversed(FILES)]
     assert await _fingerprint(empty_database) == before
     with pytest.raises(SchemaTooOld):
         await runner.require_current()
@@ -77,18 +77,18 @@ async def test_up_down_up_leaves_the_same_schema_and_down_leaves_nothing(
     assert [state.state for state in await runner.status()][4:6] == ["applied", "pending"]
 
 
-async def test_eight_at_once_apply_each_file_once(empty_database: str) -> None:
+async def test_eight_runners_at_once_apply_each_file_once(empty_database: str) -> None:
     runs = await asyncio.gather(*(MigrationRunner(empty_database).migrate() for _ in range(8)))
     assert sorted(one.version for run in runs for one in run) == [file.version for file in FILES]
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A copy of the migrations that a test may spoil."""
+    """A copy of the migrations that a test may change."""
     return shutil.copytree(migrations_folder(), tmp_path / "migrations")
 
 
-async def test_disagreement_with_the_database_is_refused_by_name(
+async def test_files_that_disagree_with_the_database_are_refused_by_name(
     database_url: str, folder: Path
 ) -> None:
     async def refusal(kind: type[Exception], runner: MigrationRunner) -> str:
@@ -123,7 +123,7 @@ async def test_disagreement_with_the_database_is_refused_by_name(
         await runner.rollback(98)
 
 
-async def test_a_failing_file_keeps_nothing_and_names_its_line(
+async def test_a_failing_file_is_rolled_back_and_its_line_named(
     database_url: str, folder: Path
 ) -> None:
     (folder / "0098_wrong.sql").write_text("create table halfway (id int);\n\nselect nonsense;\n")
@@ -134,7 +134,7 @@ async def test_a_failing_file_keeps_nothing_and_names_its_line(
     assert "halfway" not in str(await _fingerprint(database_url))
 
 
-async def test_it_does_not_wait_for_ever_for_who_uses_a_table(
+async def test_a_migration_does_not_wait_forever_for_a_locked_table(
     database_url: str, folder: Path
 ) -> None:
     (folder / "0098_wide.sql").write_text("alter table public.projects add wide text;\n")
@@ -149,10 +149,10 @@ async def test_it_does_not_wait_for_ever_for_who_uses_a_table(
     assert [one.version for one in await MigrationRunner(database_url, folder).migrate()] == [98]
 
 
-async def test_a_file_may_run_outside_of_a_transaction_and_says_what_it_left(
+async def test_a_file_may_run_outside_a_transaction_and_its_remains_are_named(
     database_url: str, folder: Path
 ) -> None:
-    """As `create index concurrently` must; failing it leaves an index that is there and serves nobody."""
+    """`create index concurrently` needs this, and leaves an invalid index if it fails."""
     alone = "-- mobvibe:no-transaction\n"
     (folder / "0098_tier.sql").write_text(
         f"{alone}create index concurrently tiers_idx on public.profiles (tier, id);\n"
@@ -181,7 +181,7 @@ async def test_a_file_may_run_outside_of_a_transaction_and_says_what_it_left(
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda url: url.replace("/empty_", "/no_"), "has no database"),
         (lambda url: url.replace("@", "x@", 1), "does not accept this user and password"),
@@ -191,15 +191,15 @@ async def test_a_file_may_run_outside_of_a_transaction_and_says_what_it_left(
         (lambda url: "postgresql://u:hunter2secret@127.0.0.1:port/x", "is not the address"),
     ],
 )
-async def test_an_unusable_url_says_why_without_its_secret(
-    empty_database: str, change: object, said: str
+async def test_an_unusable_url_is_explained_without_its_secret(
+    empty_database: str, change: object, message: str
 ) -> None:
     assert callable(change)
     url = change(empty_database)
     password = empty_database.split(":")[2].split("@")[0]
     with pytest.raises(DatabaseUnreachable) as raised:
         await open_pool(url)
-    assert said in str(raised.value)
+    assert message in str(raised.value)
     assert raised.value.remedy
     shown = f"{raised.value!r} {raised.value.__cause__!r}"
     assert password not in shown and "hunter2secret" not in shown

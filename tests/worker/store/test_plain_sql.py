@@ -1,4 +1,4 @@
-"""What a developer types into psql, and what the database itself refuses."""
+"""Plain SQL as a developer types it into psql, and the statements that the database refuses."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ async def test_the_short_forms_work_as_typed(pool: Pool) -> None:
         assert tuple(stored) == (seq, LOCAL_OWNER)
 
 
-async def test_history_is_immutable_until_its_project_goes(pool: Pool) -> None:
+async def test_history_is_immutable_until_its_project_is_deleted(pool: Pool) -> None:
     session = await new_session(pool)
     job = await pool.fetchval("select enqueue_job($1, 'a prompt')", session)
     for statement in (
@@ -81,7 +81,7 @@ async def test_history_is_immutable_until_its_project_goes(pool: Pool) -> None:
     assert await pool.fetchval("select count(*) from session_events") == 0
 
 
-async def test_a_red_completion_is_refused_by_the_table(pool: Pool) -> None:
+async def test_the_table_refuses_a_red_completion(pool: Pool) -> None:
     session = await new_session(pool)
     lying = {"green": True, "checks": [{"name": "types", "is_green": False}]}
     for report in (RED.to_data(), lying):
@@ -99,7 +99,7 @@ async def test_a_red_completion_is_refused_by_the_table(pool: Pool) -> None:
             )
 
 
-async def test_a_project_never_has_two_running_jobs_whatever_is_typed(pool: Pool) -> None:
+async def test_no_statement_can_give_a_project_two_running_jobs(pool: Pool) -> None:
     session = await new_session(pool)
     await pool.fetchval("select enqueue_job($1, 'one')", session)
     two = await pool.fetchval("select enqueue_job($1, 'two')", session)
@@ -121,7 +121,7 @@ async def _sign_up(pool: Pool, email: str | None) -> UUID:
     return user
 
 
-async def test_signing_up_makes_a_profile_with_or_without_an_email(pool: Pool) -> None:
+async def test_signing_up_creates_a_profile_with_or_without_an_email(pool: Pool) -> None:
     await pool.execute("alter table auth.users drop constraint users_email_key")
     for email, name, kept in (
         ("ann@example.com", "ann", "ann@example.com"),
@@ -136,7 +136,7 @@ async def test_signing_up_makes_a_profile_with_or_without_an_email(pool: Pool) -
     assert (local["tier"], local["sessions_limit"]) == ("local", None)
 
 
-async def test_row_security_is_on_everywhere_and_shows_only_own_rows(pool: Pool) -> None:
+async def test_row_security_is_on_for_every_table_and_shows_only_own_rows(pool: Pool) -> None:
     off = await pool.fetch(
         "select relname from pg_class where relnamespace = 'public'::regnamespace"
         " and relkind = 'r' and not relrowsecurity"

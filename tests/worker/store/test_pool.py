@@ -1,4 +1,4 @@
-"""The pool: its limits and health, what it logs, and what changes behind a transaction pooler."""
+"""The pool's limits, health and log, and its behaviour behind a transaction pooler."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ from support.postgres.database import new_session, signed_up
 SUPABASE = "postgresql://u:hunter2secret@aws-0-eu.pooler.supabase.com:6543/postgres"
 
 
-async def test_health_is_one_round_trip_and_never_waits_for_ever(database_url: str) -> None:
+async def test_a_health_check_is_one_round_trip_and_fails_on_a_closed_pool(
+    database_url: str,
+) -> None:
     pool = await open_pool(database_url)
     health = await check_health(pool)
     assert 0 < health.milliseconds < 5000 and int(health.server_version.split(".")[0]) >= 15
@@ -55,7 +57,9 @@ async def test_health_is_one_round_trip_and_never_waits_for_ever(database_url: s
         await check_health(pool)
 
 
-async def test_twenty_work_at_once_and_the_next_one_gets_an_error(database_url: str) -> None:
+async def test_twenty_connections_work_at_once_and_the_next_one_gets_an_error(
+    database_url: str,
+) -> None:
     pool = await open_pool(database_url, command_seconds=0.3)
     try:
         held = [await pool.acquire() for _ in range(MOST_CONNECTIONS)]
@@ -100,18 +104,18 @@ async def test_queries_are_logged_without_their_values(
         ("postgresql://u:p@127.0.0.1:port/db", False),
     ],
 )
-def test_poolers_are_known_by_their_address(dsn: str, is_one: bool) -> None:
+def test_poolers_are_recognised_by_their_address(dsn: str, is_one: bool) -> None:
     assert is_transaction_pooler(dsn) is is_one
 
 
-async def test_a_poolers_address_is_refused_for_migrations_with_the_reason() -> None:
+async def test_migrations_through_a_pooler_are_refused_with_a_reason() -> None:
     for change in (MigrationRunner(SUPABASE).migrate(), MigrationRunner(SUPABASE).rollback(0)):
         with pytest.raises(MigrationRefused, match="transaction pooler") as refused:
             await change
         assert "DIRECT_URL" in refused.value.remedy and "hunter2" not in str(refused.value)
 
 
-async def test_behind_a_pooler_subscribers_are_sent_to_look() -> None:
+async def test_behind_a_pooler_subscribers_poll() -> None:
     async with within(5), Listener(SUPABASE, poll_seconds=0.02) as listener:
         subscription = listener.subscribe("new_job")
         started = time.monotonic()
@@ -119,7 +123,9 @@ async def test_behind_a_pooler_subscribers_are_sent_to_look() -> None:
         assert time.monotonic() - started < patient(2) and not listener.is_connected
 
 
-def test_direct_url_serves_what_needs_one_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_direct_url_is_used_for_connections_that_need_a_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("DIRECT_URL", "postgresql://u:hunter2secret@db/x")
     assert WorkerSettings().session_url("postgresql://embedded") == "postgresql://embedded"
     monkeypatch.setenv("DATABASE_URL", SUPABASE)
@@ -170,15 +176,17 @@ def _is_open() -> bool:
     return False
 
 
-async def test_a_real_transaction_pooler_breaks_nothing(pool: Pool, pooler_url: str) -> None:
-    """A prepared statement is lost between two transactions there; our pool prepares none."""
+async def test_the_store_works_behind_a_real_transaction_pooler(
+    pool: Pool, pooler_url: str
+) -> None:
+    """A pooler loses prepared statements between transactions, so our pool prepares none."""
     session = await new_session(pool)
     ada = await signed_up(pool, "ada@example.com")
 
     first, second = await asyncpg.connect(pooler_url), await asyncpg.connect(pooler_url)
     prepared = await first.prepare("select $1::text")
     assert await prepared.fetchval("x") == "x"
-    await second.execute("begin")  # takes the one connection of the server that knows the statement
+    await second.execute("begin")  # Takes the only server connection that knows the statement.
     with pytest.raises(asyncpg.PostgresError, match="prepared statement"):
         await prepared.fetchval("x")
     first.terminate()
@@ -208,8 +216,10 @@ async def test_a_real_transaction_pooler_breaks_nothing(pool: Pool, pooler_url: 
         "set session authorization anon",
     ],
 )
-async def test_no_role_is_left_for_who_comes_next(database_url: str, statement: str) -> None:
-    """asyncpg's own reset spares the role; ours is asked for the login's again."""
+async def test_no_role_remains_for_the_next_user_of_a_connection(
+    database_url: str, statement: str
+) -> None:
+    """asyncpg's reset keeps the role; ours resets it to the login role."""
     pool = await open_pool(database_url, size=1)
     try:
         login = await pool.fetchval("select current_user")
@@ -222,8 +232,8 @@ async def test_no_role_is_left_for_who_comes_next(database_url: str, statement: 
         await pool.close()
 
 
-async def test_only_who_may_have_changed_a_connection_pays_for_its_reset(database_url: str) -> None:
-    """The store's own statements change nothing; whoever borrows a connection may. The promise holds for one loan."""
+async def test_only_connections_that_may_have_changed_are_reset(database_url: str) -> None:
+    """The store's own statements leave a connection unchanged, but borrowers and failures may not."""
     pool = await open_pool(database_url, size=1)
     connection = await asyncpg.connect(database_url)
     last = "select query from pg_stat_activity where application_name = 'mobvibe'"
@@ -233,7 +243,7 @@ async def test_only_who_may_have_changed_a_connection_pays_for_its_reset(databas
             assert "RESET" not in await connection.fetchval(last)
             with pytest.raises(StoreError):
                 await repeatable(source, "select 1 / 0")
-            assert "RESET" in await connection.fetchval(last), "after a failure nothing is sure"
+            assert "RESET" in await connection.fetchval(last), "a failure may have changed it"
             async with pool.acquire() as borrowed:
                 await borrowed.execute("set application_name = 'theirs'")
             assert "RESET ROLE" in await connection.fetchval(last)

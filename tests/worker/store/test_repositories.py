@@ -1,4 +1,4 @@
-"""People, projects, sessions, revisions and previews: made, changed, put away, brought back, read in pages."""
+"""Profiles, projects, sessions, revisions and previews are created, changed, deleted, restored and listed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from support.postgres.database import new_session, running_job, signed_up
 
 
 async def test_a_person_is_found_by_email_through_an_index(pool: Pool) -> None:
-    """Whatever its case; also who signed up second with an email, which only auth.users has then."""
+    """In any case, and even a second sign-up with the same email, which is only in auth.users."""
     profiles = ProfileStore(pool)
     async with pool.acquire() as connection:
         await connection.execute(
@@ -56,7 +56,7 @@ async def test_a_person_is_found_by_email_through_an_index(pool: Pool) -> None:
         assert not any("Seq Scan" in line[0] for line in plan), plan
 
 
-async def test_a_person_signs_up_leaves_and_comes_back(pool: Pool) -> None:
+async def test_a_deleted_profile_is_not_found_until_it_is_restored(pool: Pool) -> None:
     profiles = ProfileStore(pool)
     ada = await signed_up(pool, "Ada@example.com")
     assert await profiles.person(" ada@EXAMPLE.com ") == ada
@@ -103,7 +103,9 @@ async def test_a_deleted_project_frees_its_slug(pool: Pool) -> None:
         await projects.get(ProjectId(uuid4()))
 
 
-async def test_the_limit_of_open_sessions_is_said_and_ends_with_one(pool: Pool) -> None:
+async def test_the_limit_of_open_sessions_is_reported_and_an_ended_one_frees_a_slot(
+    pool: Pool,
+) -> None:
     become = "update coding_sessions set status = $2 where id = $1"
     ada = await signed_up(pool, "ada@example.com")
     project, sessions = await ProjectStore(pool).create(ada.id, "Notes", 54), SessionStore(pool)
@@ -120,7 +122,7 @@ async def test_the_limit_of_open_sessions_is_said_and_ends_with_one(pool: Pool) 
         await sessions.get(SessionId(uuid4()))
 
 
-async def test_an_earlier_revision_becomes_the_head_and_nothing_later_is_lost(pool: Pool) -> None:
+async def test_restoring_an_earlier_revision_loses_no_later_one(pool: Pool) -> None:
     revisions = RevisionStore(pool)
     job, attempt = await running_job(pool)
     first = await revisions.commit_template(attempt, {"App.tsx": b"one", "a.txt": b""})
@@ -136,7 +138,7 @@ async def test_an_earlier_revision_becomes_the_head_and_nothing_later_is_lost(po
         await revisions.restore(job.project_id, restored.id, RevisionId(uuid4()))
 
 
-async def test_previews_are_found_idle_and_come_back(pool: Pool) -> None:
+async def test_idle_previews_are_found_and_stopped_ones_can_return(pool: Pool) -> None:
     job, _ = await running_job(pool)
     await pool.execute("update coding_jobs set status = 'completed', updated_at = '2026-01-01'")
     registry, half_hour = PreviewRegistry(pool), timedelta(minutes=30)
@@ -166,7 +168,7 @@ async def test_previews_are_found_idle_and_come_back(pool: Pool) -> None:
         await registry.upsert(job.session_id, other.id, "process", "p", "http://a", "running")
 
 
-async def test_names_that_become_sql_are_the_contracts_own(pool: Pool) -> None:
+async def test_only_column_names_of_the_contracts_become_sql(pool: Pool) -> None:
     with pytest.raises(ValueError, match="no column"):
         await PROJECTS.change(pool, uuid4(), {"name = 'x' --": 1})
     with pytest.raises(Conflict):
@@ -174,7 +176,7 @@ async def test_names_that_become_sql_are_the_contracts_own(pool: Pool) -> None:
         await PROJECTS.insert(pool, missing)
 
 
-async def test_a_persons_view_holds_their_rows_only_and_writes_nothing(pool: Pool) -> None:
+async def test_a_persons_view_shows_only_their_rows_and_cannot_write(pool: Pool) -> None:
     ada = await signed_up(pool, "ada@example.com")
     theirs = await ProjectStore(pool).create(ada.id, "Notes", 54)
     session = await SessionStore(pool).create(theirs.id, "notes")
@@ -199,8 +201,8 @@ async def test_a_persons_view_holds_their_rows_only_and_writes_nothing(pool: Poo
     assert "authenticated" not in roles
 
 
-async def test_a_view_outlives_a_migration(pool: Pool, database_url: str) -> None:
-    """Statements that were prepared before it are prepared again, inside a transaction too."""
+async def test_a_view_keeps_working_after_a_migration(pool: Pool, database_url: str) -> None:
+    """Statements prepared before the migration are prepared again, even inside a transaction."""
     ada = await signed_up(pool, "ada@example.com")
     narrow = await open_pool(database_url, size=1)
     try:
@@ -213,7 +215,7 @@ async def test_a_view_outlives_a_migration(pool: Pool, database_url: str) -> Non
         await narrow.close()
 
 
-async def test_errors_are_told_apart(database_url: str, pool: Pool) -> None:
+async def test_the_kinds_of_store_errors_are_distinct(database_url: str, pool: Pool) -> None:
     with pytest.raises(StoreError) as bad_check:
         await ProjectStore(pool).create(LOCAL_OWNER, "a", 54, slug="Not A Slug")
     assert not isinstance(bad_check.value, Conflict | Denied)

@@ -1,4 +1,4 @@
-"""Expiry frees a slot and loses nothing; forgetting is bounded, and never touches what is needed."""
+"""Expiry frees a slot and loses no data. Old rows are deleted in batches, never if they are still needed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def _status(pool: Pool, session: SessionId) -> str:
 
 
 async def _finished_job(pool: Pool, age: str = "0") -> tuple[JobId, SessionId]:
-    """A job that built a revision, `age` ago."""
+    """Create a job that completed `age` ago with a revision."""
     job, attempt = await running_job(pool)
     base = await RevisionStore(pool).commit_template(attempt, TEMPLATE)
     work = FinishedWork({"App.tsx": b"export default 2"}, base.id, GREEN)
@@ -59,7 +59,7 @@ async def _head(pool: Pool, project: ProjectId) -> tuple[Revision, FileTree]:
     return head
 
 
-async def test_a_session_expires_without_a_live_job_only_and_a_prompt_revives_it(
+async def test_only_sessions_without_live_jobs_expire_and_a_prompt_reopens_them(
     pool: Pool,
 ) -> None:
     queue, retention = JobQueue(pool), RetentionStore(pool)
@@ -84,7 +84,7 @@ async def test_a_session_expires_without_a_live_job_only_and_a_prompt_revives_it
     assert await retention.expire_sessions() == 0
 
 
-async def test_of_prompts_and_expiry_at_once_no_live_job_is_left_in_an_expired_session(
+async def test_prompts_during_expiry_leave_no_live_job_in_an_expired_session(
     pool: Pool,
 ) -> None:
     queue, retention = JobQueue(pool), RetentionStore(pool)
@@ -98,7 +98,7 @@ async def test_of_prompts_and_expiry_at_once_no_live_job_is_left_in_an_expired_s
     assert {await _status(pool, session) for session in sessions} == {"active"}
 
 
-async def test_expiry_waits_for_nobody_and_leaves_alone_what_is_being_revived(pool: Pool) -> None:
+async def test_expiry_skips_a_session_that_is_being_reopened_without_waiting(pool: Pool) -> None:
     session = await new_session(pool)
     await _time_passes(pool, session)
     async with pool.acquire() as connection, connection.transaction():
@@ -108,7 +108,7 @@ async def test_expiry_waits_for_nobody_and_leaves_alone_what_is_being_revived(po
     assert await _status(pool, session) == "active"
 
 
-async def test_one_at_a_time(pool: Pool) -> None:
+async def test_only_one_retention_task_runs_at_a_time(pool: Pool) -> None:
     retention = RetentionStore(pool)
     async with pool.acquire() as connection, connection.transaction():
         assert await connection.fetchval("select public.expire_sessions()") == 0
@@ -119,7 +119,7 @@ async def test_one_at_a_time(pool: Pool) -> None:
     assert await retention.forget_jobs(DAY) == 0
 
 
-async def test_old_events_go_from_the_oldest_on_and_numbers_go_on(pool: Pool) -> None:
+async def test_the_oldest_events_are_deleted_first_and_numbering_continues(pool: Pool) -> None:
     log, retention = EventLog(pool), RetentionStore(pool)
     old, live, recent, last = [await new_session(pool, f"App {n}") for n in range(4)]
     for session in (old, live, recent, last):
@@ -144,7 +144,7 @@ async def test_old_events_go_from_the_oldest_on_and_numbers_go_on(pool: Pool) ->
     assert [event.seq for event in await log.read(old)] == [11]
 
 
-async def test_more_sessions_than_one_call_looks_at(pool: Pool) -> None:
+async def test_events_are_deleted_across_more_sessions_than_one_call_reads(pool: Pool) -> None:
     first = await new_session(pool)
     await pool.execute(
         "insert into coding_sessions (project_id, user_id, expires_at)"
@@ -161,7 +161,7 @@ async def test_more_sessions_than_one_call_looks_at(pool: Pool) -> None:
     assert await pool.fetchval("select count(*) from session_events") == 0
 
 
-async def test_who_owns_no_table_forgets_no_events(database_url: str) -> None:
+async def test_only_the_owner_of_the_tables_can_delete_events(database_url: str) -> None:
     async with await open_pool(f"{database_url}?role=service_role", size=1) as served:
         retention = RetentionStore(served)
         with pytest.raises(Denied):
@@ -170,7 +170,7 @@ async def test_who_owns_no_table_forgets_no_events(database_url: str) -> None:
         await Retention(retention, RetentionTimings(events=DAY)).forget()
 
 
-async def test_old_jobs_go_and_nothing_that_is_needed_with_them(pool: Pool) -> None:
+async def test_old_jobs_are_deleted_without_data_that_is_still_needed(pool: Pool) -> None:
     queue, retention = JobQueue(pool), RetentionStore(pool)
     _, old = await _finished_job(pool, "3 days")
     kept_job, _ = await _finished_job(pool, "1 hour")
@@ -189,7 +189,7 @@ async def test_old_jobs_go_and_nothing_that_is_needed_with_them(pool: Pool) -> N
     assert (await claimed(pool))[0][0].id == waits
 
 
-async def test_a_dead_job_that_is_being_retried_stays(pool: Pool) -> None:
+async def test_a_dead_job_that_is_being_retried_is_kept(pool: Pool) -> None:
     job, attempt = await running_job(pool)
     await Claims(pool).fail(attempt, "no", retry=False)
     await pool.execute("update coding_jobs set completed_at = now() - interval '9 days'")
@@ -200,7 +200,7 @@ async def test_a_dead_job_that_is_being_retried_stays(pool: Pool) -> None:
     assert (await JobQueue(pool).get(job.id)).status == "pending"
 
 
-async def test_a_round_keeps_what_is_kept_for_ever(pool: Pool) -> None:
+async def test_by_default_jobs_and_events_are_kept_forever(pool: Pool) -> None:
     job, session = await _finished_job(pool, "900 days")
     await _time_passes(pool, session, "900 days")
     await pool.execute(

@@ -1,4 +1,4 @@
-"""Files, completion and money: committed together or not at all."""
+"""Files, completion and cost are committed together or not at all."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from support.postgres.database import (
 STARTER = {"App.tsx": b"starter", "assets/icon.png": bytes(range(256)), "empty.txt": b""}
 
 
-async def test_completion_commits_files_head_events_and_status_in_one(pool: Pool) -> None:
+async def test_a_completion_commits_files_head_events_and_status_together(pool: Pool) -> None:
     queue, revisions = JobQueue(pool), RevisionStore(pool)
     job, attempt = await running_job(pool)
     assert await revisions.head(job.project_id) is None
@@ -68,7 +68,7 @@ async def test_a_red_report_never_completes(pool: Pool) -> None:
     assert await pool.fetchval("select count(*) from project_revisions") == 1
 
 
-async def test_a_moved_head_refuses_and_keeps_the_persons_files(pool: Pool) -> None:
+async def test_a_moved_head_refuses_the_completion_and_keeps_the_persons_files(pool: Pool) -> None:
     revisions = RevisionStore(pool)
     job, attempt = await running_job(pool)
     template = await revisions.commit_template(attempt, STARTER)
@@ -96,7 +96,7 @@ async def test_a_project_with_files_can_be_deleted(pool: Pool) -> None:
         assert await pool.fetchval(f"select count(*) from {table}") == 0
 
 
-async def test_reservations_never_pass_the_budget_however_many_come_at_once(pool: Pool) -> None:
+async def test_concurrent_reservations_never_exceed_the_budget(pool: Pool) -> None:
     queue, ledger = JobQueue(pool), TurnLedger(pool)
     session = await new_session(pool)
     job_id = await queue.enqueue(session, "a timer", budget_usd=Decimal("1.00"))
@@ -126,7 +126,7 @@ async def test_reservations_never_pass_the_budget_however_many_come_at_once(pool
     assert await ledger.cost_today(LOCAL_OWNER) == Decimal("0.05")
 
 
-async def test_the_default_budget_holds_where_the_job_names_none(pool: Pool) -> None:
+async def test_the_default_budget_applies_if_the_job_has_none(pool: Pool) -> None:
     _, attempt = await running_job(pool)
     ledger = TurnLedger(pool)
     with pytest.raises(BudgetReached):

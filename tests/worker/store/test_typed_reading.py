@@ -1,4 +1,4 @@
-"""Rows are read only as the generated types: nothing in app or worker picks a column out of a record by its name."""
+"""Rows are read only as the generated types, and no code in app or worker reads a column by name."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import mobvibe_worker
 
 ROOTS = tuple(Path(str(package.__file__)).parent for package in (mobvibe_worker, mobvibe_app))
 CATALOG = "mobvibe_worker/store/schema"
-"""What these modules read is Postgres' own catalog and the migrations' history, which have no contract."""
+"""Modules that read Postgres' catalog and the migrations' history, which have no generated types."""
 RECORDS = {"row", "rows", "record", "records"}
 
 
 def picked(source: str) -> list[int]:
-    """The lines that read `row["name"]` or `rows[0]["name"]`, or make a shape of their own of `**row`."""
+    """The lines that read `row["name"]` or `rows[0]["name"]`, or pass `**row` to a call."""
     found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
@@ -38,7 +38,7 @@ def _root(node: ast.expr) -> str:
 
 
 @pytest.mark.parametrize("root", ROOTS, ids=lambda root: root.name)
-def test_no_column_is_picked_by_name(root: Path) -> None:
+def test_no_column_is_read_by_name(root: Path) -> None:
     lines = {
         f"{path.relative_to(root)}:{line}"
         for path in root.rglob("*.py")
@@ -51,6 +51,6 @@ def test_no_column_is_picked_by_name(root: Path) -> None:
 @pytest.mark.parametrize(
     "source", ['x = row["id"]', 'x = rows[0]["id"]', "x = Small(**row)", "Small(**rows[0], a=1)"]
 )
-def test_the_probe_sees_it(source: str) -> None:
+def test_the_check_finds_a_column_read_by_name(source: str) -> None:
     assert picked(source) == [1]
     assert picked('values["a"] = 1\nrow = kind(**record)\nx = settings["a"]') == []

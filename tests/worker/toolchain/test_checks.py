@@ -1,4 +1,4 @@
-"""The checks on real projects: the real TypeScript, the real Metro."""
+"""The checks on real projects, with real TypeScript and real Metro."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def places(report: CheckReport, name: str) -> list[str]:
     return [str(problem) for problem in check.problems]
 
 
-async def test_every_kind_of_mistake_is_caught_where_it_is(checked: Checked) -> None:
+async def test_every_kind_of_mistake_is_found_at_its_place(checked: Checked) -> None:
     app, root = checked.app, checked.root
     report = await checked.checker.check()
     assert report.is_green and [check.name for check in report.checks] == list(CHECK_NAMES)
@@ -86,7 +86,7 @@ async def test_every_kind_of_mistake_is_caught_where_it_is(checked: Checked) -> 
         assert not report.is_green and places(report, "types")[0].startswith("App.tsx:22:")
         assert not places(report, "ios")
 
-    # Attempts to switch the checks off or to add a package have no effect.
+    # Attempts to disable the checks or to add a package have no effect.
     (root / "tsconfig.json").write_text('{"compilerOptions": {"strict": false}, "files": []}')
     package = (root / "package.json").read_text()
     (root / "package.json").write_text(package.replace('"expo":', '"left-pad": "1.3.0", "expo":'))
@@ -101,8 +101,10 @@ async def test_every_kind_of_mistake_is_caught_where_it_is(checked: Checked) -> 
     assert (await checked.with_app(app)).is_green
 
 
-async def test_a_bundle_is_never_of_older_files(checked: Checked, expo_sdk: ExpoSdk) -> None:
-    """Files alternate between green and red and are compiled at once, so a stale answer is a wrong one."""
+async def test_a_bundle_is_always_built_from_the_current_files(
+    checked: Checked, expo_sdk: ExpoSdk
+) -> None:
+    """Files alternate between green and red and are compiled at once, so stale output is noticed."""
     app, root, bundler = checked.app, checked.root, checked.bundler
     await bundler.compile("ios")
     for turn in range(12):
@@ -113,16 +115,16 @@ async def test_a_bundle_is_never_of_older_files(checked: Checked, expo_sdk: Expo
         use = f"\nimport {{ a }} from './{name}';\nconsole.log(a);\n"
         (root / "App.tsx").write_text(app + use)
         red = await bundler.compile("ios")
-        assert not red.is_green, f"{name} is not there yet"
+        assert not red.is_green, f"{name} does not exist yet"
         (root / f"{name}.ts").write_text("export const a = 1;\n")
         green = await bundler.compile("ios")
-        assert green.is_green, f"{name} is there: {green.problems}"
+        assert green.is_green, f"{name} exists: {green.problems}"
         (root / f"{name}.ts").write_text("export const a = ;\n")
         assert not (await bundler.compile("ios")).is_green, f"{name} is broken"
         (root / f"{name}.ts").unlink()
 
 
-async def test_folders_that_come_nested_or_come_back_are_seen(checked: Checked) -> None:
+async def test_new_nested_folders_and_recreated_ones_are_noticed(checked: Checked) -> None:
     app, root = checked.app, checked.root
     (root / "App.tsx").write_text(f"{app}\nimport {{ a }} from './src/deep/a';\nconsole.log(a);\n")
     assert not (await checked.bundler.compile("android")).is_green
@@ -137,7 +139,7 @@ async def test_folders_that_come_nested_or_come_back_are_seen(checked: Checked) 
     assert (await checked.bundler.compile("android")).is_green
 
 
-async def test_a_killed_metro_is_started_again_and_none_is_left(expo_sdk: ExpoSdk) -> None:
+async def test_a_killed_metro_is_restarted_and_none_remains(expo_sdk: ExpoSdk) -> None:
     root = expo_sdk.stage("killed")
     async with (
         StagedCommands(root, expo_sdk.starter) as commands,
@@ -160,7 +162,7 @@ async def test_a_killed_metro_is_started_again_and_none_is_left(expo_sdk: ExpoSd
     await until_gone([*family, second])
 
 
-async def test_leaving_while_it_starts_is_quick_and_clean(expo_sdk: ExpoSdk) -> None:
+async def test_stopping_during_the_start_is_quick_and_leaves_no_process(expo_sdk: ExpoSdk) -> None:
     root = expo_sdk.stage("left-early")
     before = set(psutil.pids())
     started = time.monotonic()

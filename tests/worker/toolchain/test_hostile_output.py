@@ -24,19 +24,19 @@ NEST = "[" * 200_000
         json.dumps({"type": "UnableToResolveError", "message": f"> {DIGITS} | import"}),
     ],
 )
-def test_a_bundlers_answer_without_end_is_one_problem(body: str, tmp_path: Path) -> None:
+def test_an_oversized_bundler_answer_is_one_problem(body: str, tmp_path: Path) -> None:
     (problem,) = parse_problems(body.encode(), tmp_path)
     assert problem.line is None
 
 
-def test_a_line_number_without_end_is_no_place(tmp_path: Path) -> None:
-    said = f"App.tsx({DIGITS},1): error TS2322: no.\nApp.tsx(3,1): error TS2304: there."
-    (problem,) = parse_types(said, tmp_path)
+def test_an_oversized_line_number_is_ignored(tmp_path: Path) -> None:
+    output = f"App.tsx({DIGITS},1): error TS2322: no.\nApp.tsx(3,1): error TS2304: there."
+    (problem,) = parse_types(output, tmp_path)
     assert (problem.line, problem.path) == (3, "App.tsx")
 
 
 @pytest.mark.parametrize("manifest", [NEST, f'{{"dependencies": {DIGITS}}}', "[]", "{"])
-def test_a_manifest_that_cannot_be_read_names_no_packages(manifest: str, tmp_path: Path) -> None:
+def test_an_unreadable_manifest_names_no_packages(manifest: str, tmp_path: Path) -> None:
     (tmp_path / "package.json").write_text(manifest)
     facts = opening_message("go on", StagedFolder(tmp_path), 54)[0]["text"]
     assert "The packages are fixed:\n\nThe files:" in facts

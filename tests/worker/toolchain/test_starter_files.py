@@ -1,4 +1,4 @@
-"""The starter's files on disk: hard links are read, and a missing file is an error."""
+"""Hard-linked starter files can be read, and a missing one is an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an edit does to a file, and which contents and files are protected."""
+"""The effect of an edit on a file, and the protected files and contents."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def staged(tmp_path: Path) -> StagedFolder:
 
 
 @pytest.mark.parametrize("path", PROTECTED)
-def test_what_our_host_executes_cannot_be_written(staged: StagedFolder, path: str) -> None:
+def test_files_that_this_machine_executes_cannot_be_written(
+    staged: StagedFolder, path: str
+) -> None:
     file = staged.root / path
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("theirs")
@@ -47,7 +49,7 @@ def test_what_our_host_executes_cannot_be_written(staged: StagedFolder, path: st
     assert file.read_text() == "theirs"
 
 
-def test_settings_can_be_read_but_the_persons_secrets_cannot(staged: StagedFolder) -> None:
+def test_settings_can_be_read_but_secrets_cannot(staged: StagedFolder) -> None:
     (staged.root / "app.json").write_text("{}")
     (staged.root / ".env").write_text("KEY=secret")
     assert staged.read("app.json") == "{}"
@@ -71,7 +73,7 @@ def test_settings_can_be_read_but_the_persons_secrets_cannot(staged: StagedFolde
         "half a \ud800 character",
     ],
 )
-def test_contents_that_cheat_are_refused(staged: StagedFolder, text: str) -> None:
+def test_dishonest_contents_are_refused(staged: StagedFolder, text: str) -> None:
     with pytest.raises(WorkspaceError):
         staged.write("App.tsx", text)
     staged.write("App.tsx", "export {};\n")
@@ -92,7 +94,7 @@ def test_honest_contents_are_not_refused(staged: StagedFolder, text: str) -> Non
     staged.write("App.tsx", text)
 
 
-def test_shrinking_a_file_must_be_meant(staged: StagedFolder) -> None:
+def test_shrinking_a_file_needs_an_explicit_flag(staged: StagedFolder) -> None:
     staged.write("App.tsx", LONG)
     for text in ("", LONG[:200]):
         with pytest.raises(WorkspaceError, match="replaces_all"):
@@ -111,7 +113,9 @@ def test_shrinking_a_file_must_be_meant(staged: StagedFolder) -> None:
         ("value[0-9] = 7", "was not found"),
     ],
 )
-def test_an_edit_needs_exactly_one_place(staged: StagedFolder, old: str, complaint: str) -> None:
+def test_an_edit_must_match_exactly_one_place(
+    staged: StagedFolder, old: str, complaint: str
+) -> None:
     staged.write("a.ts", LONG)
     with pytest.raises(WorkspaceError, match=complaint):
         staged.edit("a.ts", old, "x")
@@ -120,7 +124,7 @@ def test_an_edit_needs_exactly_one_place(staged: StagedFolder, old: str, complai
     assert staged.read("a.ts") == LONG
 
 
-def test_line_endings_and_byte_order_mark_survive_an_edit(staged: StagedFolder) -> None:
+def test_an_edit_keeps_line_endings_and_the_byte_order_mark(staged: StagedFolder) -> None:
     file = staged.root / "a.ts"
     file.write_bytes(b"\xef\xbb\xbfone\r\n\ttwo\r\nthree\r\n")
     assert staged.read("a.ts") == "one\n\ttwo\nthree\n"
@@ -128,7 +132,7 @@ def test_line_endings_and_byte_order_mark_survive_an_edit(staged: StagedFolder) 
     assert file.read_bytes() == b"\xef\xbb\xbf1\r\n2\r\nthree\r\n"
 
 
-def test_what_is_no_text_is_left_alone(staged: StagedFolder) -> None:
+def test_binary_files_cannot_be_read_or_overwritten(staged: StagedFolder) -> None:
     for content in (b"\xff\xfe\x00a", b"\x89PNG\r\n\x1a\n\x00"):
         (staged.root / "icon.png").write_bytes(content)
         with pytest.raises(WorkspaceError, match="not a text file"):

@@ -1,4 +1,4 @@
-"""The served folder shows the revision, and never loses the person's work."""
+"""The served folder holds the published revision and never loses the person's edits."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ READS_ALL = "-dac_override,-dac_read_search"
 
 @pytest.fixture
 def as_nobody() -> list[str]:
-    """A command prefix that makes file modes apply, as root may read everything."""
+    """A command prefix that drops root's rights, so that file modes apply."""
     if os.geteuid() != 0:
         return []
     setpriv = shutil.which("setpriv")
     if setpriv is None:
         if os.environ.get("CI") == "true":
             pytest.fail("setpriv is needed: apt-get install util-linux")
-        pytest.skip("needs setpriv (util-linux) where the tests run as root")
+        pytest.skip("needs setpriv (util-linux) if the tests run as root")
     return [setpriv, f"--bounding-set={READS_ALL}", f"--inh-caps={READS_ALL}", "--"]
 
 
@@ -80,7 +80,7 @@ def test_the_persons_edits_are_reported_and_not_overwritten(served: ServedFolder
     assert read_tree(served.root) == dict(sorted(FIRST.items()))
 
 
-def test_a_publish_that_was_killed_is_finished_by_the_next(served: ServedFolder) -> None:
+def test_an_interrupted_publish_is_finished_by_the_next(served: ServedFolder) -> None:
     served.publish(FIRST)
     (served.root / "zz").mkdir()
     with pytest.raises(WorkspaceError):
@@ -91,7 +91,7 @@ def test_a_publish_that_was_killed_is_finished_by_the_next(served: ServedFolder)
     assert read_tree(served.root) == dict(sorted(FIRST.items()))
 
 
-def test_no_path_and_no_link_leads_out(served: ServedFolder, tmp_path: Path) -> None:
+def test_no_path_or_link_leads_out_of_the_folder(served: ServedFolder, tmp_path: Path) -> None:
     for path in ("../out.ts", "/out.ts", ".expo/out.ts", "node_modules/x.js", "a/../../out.ts"):
         with pytest.raises(WorkspaceError):
             served.publish({path: b""})
@@ -111,7 +111,7 @@ def test_no_path_and_no_link_leads_out(served: ServedFolder, tmp_path: Path) -> 
     "name",
     ["App.tsx~", "my notes.md", "$a.ts", "e\u0301.ts", "n" * 200 + ".ts", "A/x.ts", "con.ts"],
 )
-def test_whatever_a_person_names_a_file_is_published_and_may_go(
+def test_a_persons_file_of_any_name_is_published_and_can_be_removed(
     served: ServedFolder, name: str
 ) -> None:
     first = {**FIRST, "a/x.ts": b"x"}
@@ -125,7 +125,7 @@ def test_whatever_a_person_names_a_file_is_published_and_may_go(
     assert not (served.root / name).exists() and (served.root / "a/x.ts").exists()
 
 
-def test_a_deletion_is_noticed_though_the_publish_before_failed(served: ServedFolder) -> None:
+def test_a_deletion_is_noticed_even_after_a_failed_publish(served: ServedFolder) -> None:
     served.publish(FIRST)
     (served.root / "theirs.ts").write_bytes(b"theirs")
     (served.root / "zz").mkdir()
@@ -137,7 +137,7 @@ def test_a_deletion_is_noticed_though_the_publish_before_failed(served: ServedFo
     assert served.edits() == Edits({}, frozenset({"theirs.ts", "new.ts"}))
 
 
-def test_what_cannot_be_kept_is_no_deletion_and_spoils_nothing_else(
+def test_unreadable_edits_are_not_deletions_and_do_not_affect_others(
     served: ServedFolder, tmp_path: Path
 ) -> None:
     served.publish({**FIRST, "linked.ts": b"l", "large.png": b"p"})

@@ -1,4 +1,4 @@
-"""No path leaves the staged folder: what a hostile model may try, and what a working one needs."""
+"""No path leads out of the staged folder, whatever a hostile model tries, and ordinary work succeeds."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def staged(tmp_path: Path, outside: Path) -> StagedFolder:
 
 
 def everything(staged: StagedFolder, path: str) -> list[Callable[[], object]]:
-    """Every operation on a path."""
+    """Every operation that takes a path."""
     return [
         lambda: staged.read(path),
         lambda: staged.write(path, "x"),
@@ -63,7 +63,7 @@ def everything(staged: StagedFolder, path: str) -> list[Callable[[], object]]:
 
 
 @pytest.mark.parametrize("path", BAD_PATHS, ids=lambda path: ascii(path)[:24])
-def test_no_bad_path_is_used_in_any_way(staged: StagedFolder, path: str) -> None:
+def test_no_operation_accepts_a_bad_path(staged: StagedFolder, path: str) -> None:
     staged.write("fine.ts", "fine")
     before = sorted(staged.root.parent.rglob("*"))
     for use in everything(staged, path):
@@ -138,7 +138,7 @@ def make_file_as_folder(root: Path, outside: Path) -> str:
         make_file_as_folder,
     ],
 )
-def test_what_is_no_plain_file_is_refused(
+def test_only_regular_files_are_accepted(
     staged: StagedFolder, outside: Path, make: Callable[[Path, Path], str]
 ) -> None:
     (staged.root / "fine.ts").write_text("fine")
@@ -152,7 +152,7 @@ def test_what_is_no_plain_file_is_refused(
     assert staged.search(SECRET) == ()
 
 
-def test_a_link_swapped_in_between_check_and_use_leads_nowhere(
+def test_a_link_swapped_in_between_check_and_use_is_not_followed(
     staged: StagedFolder, outside: Path
 ) -> None:
     inside = staged.root / "folder"
@@ -162,7 +162,7 @@ def test_a_link_swapped_in_between_check_and_use_leads_nowhere(
     stop = threading.Event()
 
     def swap() -> None:
-        # A writer may recreate the folder while it is moved away; then the moved one is not needed.
+        # A writer may recreate the folder while it is moved away, so the moved one is deleted.
         while not stop.is_set():
             shutil.rmtree(aside, ignore_errors=True)
             for source, target in (
@@ -212,7 +212,7 @@ def test_a_folder_that_is_a_link_or_was_replaced_is_refused(
 
 
 @pytest.mark.parametrize("twin", ["app.tsx", "APP.tsx", "Cards/one.tsx"])
-def test_twins_of_existing_names_are_refused(staged: StagedFolder, twin: str) -> None:
+def test_names_that_differ_only_in_case_are_refused(staged: StagedFolder, twin: str) -> None:
     staged.write("App.tsx", "x")
     staged.write("cards/two.tsx", "x")
     with pytest.raises(WorkspaceError, match="the same file on some systems"):
@@ -221,7 +221,7 @@ def test_twins_of_existing_names_are_refused(staged: StagedFolder, twin: str) ->
         staged.rename("cards/two.tsx", twin)
 
 
-def test_a_file_can_be_renamed_to_its_own_twin(staged: StagedFolder) -> None:
+def test_a_file_can_be_renamed_to_another_case(staged: StagedFolder) -> None:
     staged.write("app.tsx", "x")
     staged.rename("app.tsx", "App.tsx")
     assert [entry.path for entry in staged.list()] == ["App.tsx"]
@@ -236,7 +236,7 @@ def test_sizes_are_bounded(staged: StagedFolder) -> None:
         staged.read("sparse.ts")
 
 
-def test_parallel_writes_leave_one_whole_file(staged: StagedFolder) -> None:
+def test_parallel_writes_leave_one_complete_file(staged: StagedFolder) -> None:
     texts = [letter * 100_000 for letter in "abcdef"]
     threads = [
         threading.Thread(target=staged.write, args=("x.ts", text), kwargs={"replaces_all": True})
@@ -261,7 +261,7 @@ def test_deleting_and_moving_leaves_no_empty_folder(staged: StagedFolder) -> Non
     assert [file.name for file in staged.root.iterdir()] == ["d.ts"]
 
 
-def test_search_finds_text_and_expressions_and_survives_bad_ones(staged: StagedFolder) -> None:
+def test_search_finds_text_and_expressions_and_refuses_invalid_ones(staged: StagedFolder) -> None:
     staged.write("a.ts", "const a = 1;\nconst b = a.b;\n")
     assert [(match.path, match.line) for match in staged.search("a.b")] == [("a.ts", 2)]
     assert [match.line for match in staged.search(r"\ba\b", is_regex=True)] == [1, 2]
@@ -269,7 +269,7 @@ def test_search_finds_text_and_expressions_and_survives_bad_ones(staged: StagedF
         staged.search("(", is_regex=True)
 
 
-def test_an_expression_that_never_ends_is_ended() -> None:
+def test_an_endless_expression_is_stopped() -> None:
     from mobvibe_worker.workspace.search import find_regex
 
     started = time.monotonic()
@@ -278,7 +278,7 @@ def test_an_expression_that_never_ends_is_ended() -> None:
     assert time.monotonic() - started < patient(5)
 
 
-def test_restore_brings_back_exactly_the_tree(staged: StagedFolder) -> None:
+def test_a_restore_brings_back_exactly_the_tree(staged: StagedFolder) -> None:
     staged.write("a.ts", "1")
     staged.write("b/c.ts", "2")
     tree = staged.snapshot()

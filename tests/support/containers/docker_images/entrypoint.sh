@@ -1,5 +1,5 @@
 #!/bin/sh
-# The environment contract of the official Postgres image, as far as we lean on it.
+# Handles those environment variables of the official Postgres image that we use.
 set -eu
 if [ "$(id -u)" = 0 ]; then
   mkdir -p "$PGDATA" && chown -R postgres:postgres /var/lib/postgresql && chmod 700 "$PGDATA"
