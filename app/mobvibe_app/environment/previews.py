@@ -9,8 +9,9 @@ from mobvibe_app.preview.address import PreviewAddress
 from mobvibe_app.preview.network import lan_address
 from mobvibe_app.preview.providers.local import PreviewService, RunningPreview, running_previews
 from mobvibe_app.preview.providers.process import ProcessPreview
+from mobvibe_app.preview.status import no_preview_yet, preview_status
 from mobvibe_app.status import OnStatus, ServiceStatus
-from mobvibe_worker.errors import MobvibeError, ServiceError
+from mobvibe_worker.errors import ServiceError
 from mobvibe_worker.home import Home
 
 if TYPE_CHECKING:
@@ -48,23 +49,18 @@ class Previews:
     async def serve(
         self, session_id: SessionId, slug: str, version: int, platform: Platform = "mobile"
     ) -> PreviewAddress:
-        """Start the Metro of a project's served folder, or find it running. Raises ServiceError."""
+        """Start the Metro of a project's served folder, or find it running.
+
+        Raises MobvibeError, which the caller reports as the preview's status.
+        """
         starter, _ = await self._starters.get(version)
         address = lan_address(self._settings.host)
-        self._on_status(ServiceStatus("preview", "starting", slug, project=slug))
-        try:
-            previews = await self.of_sdk(version, is_launching=True)
-            served = await previews.start(slug, address=address, port=self._settings.preview_port)
-        except MobvibeError as error:
-            self._on_status(
-                ServiceStatus("preview", "failed", error.message, error.remedy, project=slug)
-            )
-            raise
-        words = f"{slug} ({previews.mode})"
-        self._on_status(ServiceStatus("preview", "healthy", words, port=served.port, project=slug))
+        self._on_status(preview_status(slug))
+        previews = await self.of_sdk(version, is_launching=True)
+        served = await previews.start(slug, address=address, port=self._settings.preview_port)
         self._has_served = True
         is_web = platform == "web"
-        return PreviewAddress(
+        shown_at = PreviewAddress(
             session_id=session_id,
             url=served.metro_url if is_web else f"exp://{address}:{served.port}",
             sdk=version,
@@ -74,6 +70,8 @@ class Previews:
             slug=slug,
             platform=platform,
         )
+        self._on_status(preview_status(slug, address=shown_at))
+        return shown_at
 
     async def of_sdk(self, version: int, *, is_launching: bool = False) -> PreviewService:
         """The previews of an SDK's projects. The first call prepares what they need. Raises ServiceError.
@@ -111,8 +109,7 @@ class Previews:
             await starter.warm()
             self._on_status(ServiceStatus("starter", "healthy", f"SDK {version}"))
         if not self._has_served:
-            words = f"starts with the first app ({previews.mode})"
-            self._on_status(ServiceStatus("preview", "waiting", words))
+            self._on_status(no_preview_yet(f"app ({previews.mode})"))
 
     async def rebuild(self, version: int) -> None:
         """Rebuild the image of an SDK, or the transform cache if its previews are processes. Raises ServiceError."""

@@ -12,7 +12,8 @@ from uuid import UUID
 from weakref import WeakSet
 
 from mobvibe_app.preview.served_project import Served, ServedProject
-from mobvibe_app.status import OnStatus, ServiceStatus
+from mobvibe_app.preview.status import preview_status
+from mobvibe_app.status import OnStatus
 from mobvibe_worker.errors import MobvibeError, NotFound, ServiceError, StoreError
 from mobvibe_worker.events import PreviewReady
 from mobvibe_worker.jobs import Platform, ProjectId, RevisionId, SessionId, UserId
@@ -52,6 +53,8 @@ class HeadMirror:
     listener: Listener
     monitor: PreviewMonitor
     on_status: OnStatus
+    _reported: MobvibeError | None = None
+    """The failed start that was reported last."""
     _projects: dict[ProjectId, ServedProject] = field(default_factory=dict)
     _followers: WeakSet[Subscription] = field(default_factory=WeakSet)
     """The subscriptions of `heads`, notified once `run` has served a head, so that a failed `open` is repeated."""
@@ -59,10 +62,21 @@ class HeadMirror:
     async def open(self, session_id: SessionId, *, again: bool = False) -> PreviewAddress | None:
         """Serve the head of the session's project, or return where it is served. None if it has no app yet.
 
-        With `again` it is started even if it was just served. Raises ServiceError if it cannot start.
+        With `again` it is started even if it was just served. Reports and raises a MobvibeError if it cannot start.
         """
-        session = await self.stores.sessions.get(session_id)
-        project = await self.stores.projects.get(session.project_id)
+        slug = ""
+        try:
+            session = await self.stores.sessions.get(session_id)
+            project = await self.stores.projects.get(session.project_id)
+            slug = project.slug
+            return await self._open(project, session_id, again=again)
+        except MobvibeError as error:
+            self._report_failure(slug, error)
+            raise
+
+    async def _open(
+        self, project: Project, session_id: SessionId, *, again: bool
+    ) -> PreviewAddress | None:
         mirrored = self._mirrored(project)
         async with mirrored.lock:
             try:
@@ -169,17 +183,19 @@ class HeadMirror:
             await asyncio.sleep(RETRY_SECONDS)
 
     def _report_trouble(self, project: Project, error: MobvibeError | OSError) -> None:
-        """Report each problem once, however often it occurs."""
-        message, remedy = str(error), "Check the served folder; the project itself is safe."
-        if isinstance(error, MobvibeError):
-            message, remedy = error.message, error.remedy
+        """Report each problem of the host's once, however often it occurs."""
+        if isinstance(error, OSError):
+            error = ServiceError(str(error), "Check the served folder; the project itself is safe.")
         mirrored = self._mirrored(project)
-        if mirrored.trouble == message:
-            return
-        mirrored.trouble = message
-        log.warning("the served folder of %s: %s", project.slug, error)
-        said = f"{project.slug}: {message}"
-        self.on_status(ServiceStatus("preview", "failed", said, remedy, project=project.slug))
+        if mirrored.trouble != error.message:
+            mirrored.trouble = error.message
+            log.warning("the served folder of %s: %s", project.slug, error)
+            self._report_failure(project.slug, error)
+
+    def _report_failure(self, slug: str, error: MobvibeError) -> None:
+        """Report an error as the preview's status, unless `_serve` reported it."""
+        if error is not self._reported:
+            self.on_status(preview_status(slug, error=error))
 
     async def _serve_head(
         self, project: Project, revision: Revision, *, is_new: bool
@@ -255,7 +271,14 @@ class HeadMirror:
         Only the session's own home writes the address to it: a phone may not reach another home.
         """
         session = await self.stores.sessions.get(session_id)
-        address = await self.serve_folder(session_id, project.slug, project.sdk, session.platform)
+        try:
+            address = await self.serve_folder(
+                session_id, project.slug, project.sdk, session.platform
+            )
+        except MobvibeError as error:
+            self._reported = error
+            self.on_status(preview_status(project.slug, error=error))
+            raise
         self.monitor.watch(address)
         name = container_id(address.mode, self.home_id, project.slug)
         await self.stores.previews.upsert(

@@ -12,7 +12,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from mobvibe_app.preview.providers.local import service_name
-from mobvibe_app.status import OnStatus, ServiceStatus
+from mobvibe_app.preview.status import preview_status
+from mobvibe_app.status import OnStatus
 from mobvibe_app.supervisor.restarts import RestartBudget
 from mobvibe_worker.errors import MobvibeError, NotFound
 from mobvibe_worker.events import Message
@@ -139,12 +140,7 @@ class Reconciler:
         await self.stores.previews.stopped(row.container_id, "error" if cause else "stopped")
         await self.stores.sessions.unset_preview(row.session_id, row.container_id)
         if cause:
-            remedy = f"See `mobvibe-tui logs {service_name(slug)}`."
-            self.on_status(
-                ServiceStatus(
-                    "preview", "failed", cause, remedy, project=slug, can_start_again=True
-                )
-            )
+            self.on_status(preview_status(slug, ended=cause))
 
     async def _register(self, preview: RunningPreview) -> None:
         """Serve what runs unregistered, which registers it; stop it if it has no session here."""
@@ -170,12 +166,8 @@ class Reconciler:
             await self.stores.previews.stopped(row.container_id)
             await self.stores.sessions.unset_preview(row.session_id, row.container_id)
             minutes = round(self.idle_after.total_seconds() / 60)
-            words = f"{project.slug}: no phone for {minutes} minutes"
-            self.on_status(
-                ServiceStatus(
-                    "preview", "stopped", words, project=project.slug, can_start_again=True
-                )
-            )
+            idle = f"no phone for {minutes} minutes"
+            self.on_status(preview_status(project.slug, ended="", stopped=idle))
 
     async def _store_console(self, since: float) -> None:
         """Append what the running apps print to their sessions; lines before `since` are stored already."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
-from mobvibe_app.status import OnStatus, ServiceStatus
+from mobvibe_app.preview.status import no_preview_yet, preview_status
+from mobvibe_app.status import OnStatus
 from mobvibe_app.studio.changes import OnChange, PreviewChanged, PreviewWatched
 from mobvibe_worker.errors import MobvibeError
 
@@ -51,14 +51,15 @@ class PreviewFeed:
         """Serve it if it is not served (with `again` in any case) and report where; None if there is no app yet."""
         try:
             address = await self._mirror.open(self._session_id, again=again)
-        except MobvibeError as error:
+        except MobvibeError:  # The mirror has reported it.
             self._head, self._is_waiting = None, False
-            self._on_status(ServiceStatus("preview", "failed", error.message, error.remedy))
             return None
         if address is None and self._is_waiting:
             return None  # The template's Metro has been reported since.
         self._is_waiting = address is None
-        self._on_status(_served(address))
+        self._on_status(
+            preview_status(address.slug, address=address) if address else no_preview_yet("build")
+        )
         self._on_change(PreviewChanged(self._session_id, address))
         return address
 
@@ -88,20 +89,4 @@ class PreviewFeed:
             if before is not None:
                 self._due.set()
         elif self._ended != before:
-            self._on_status(_ended(known.slug, self._ended))
-
-
-def _served(address: PreviewAddress | None) -> ServiceStatus:
-    if address is None:
-        return ServiceStatus("preview", "waiting", "starts with the first build")
-    port = urlsplit(address.metro_url).port
-    return ServiceStatus("preview", "healthy", address.slug, port=port, project=address.slug)
-
-
-def _ended(slug: str, cause: str) -> ServiceStatus:
-    if not cause:
-        return ServiceStatus(
-            "preview", "stopped", f"{slug}: stopped", project=slug, can_start_again=True
-        )
-    remedy = f"See `mobvibe-tui logs preview-{slug}`."
-    return ServiceStatus("preview", "failed", cause, remedy, project=slug, can_start_again=True)
+            self._on_status(preview_status(known.slug, ended=self._ended))

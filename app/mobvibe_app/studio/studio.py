@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import TYPE_CHECKING
 
+from mobvibe_app.preview.status import no_preview_yet
 from mobvibe_app.status import ServiceName, ServiceState, ServiceStatus
 from mobvibe_app.studio.changes import (
     Change,
@@ -117,7 +118,7 @@ class Studio:
         """Become the home's host as soon as Postgres is reached and no other client is the host. Idempotent."""
         if not self.is_open and not self._wants_to_host:
             self._report_status("worker", "waiting", "waits for Postgres")
-            self._report_status("preview", "waiting", "starts with the first app")
+            self._report(ServiceChanged(no_preview_yet("app")))
         self._wants_to_host = True
         if self._hosting_task is None and self._backend is not None:
             hosting = self._hosting.run(self._backend)

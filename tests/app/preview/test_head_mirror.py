@@ -132,6 +132,7 @@ class Shown:
 @asynccontextmanager
 async def showing(hosted: Hosted, mirror: HeadMirror) -> AsyncIterator[Shown]:
     shown = Shown()
+    mirror.on_status = shown.statuses.append
     feed = PreviewFeed(hosted.job.session_id, mirror, shown.changes.append, shown.statuses.append)
     running = asyncio.create_task(feed.run())
     try:
@@ -182,6 +183,18 @@ async def test_a_blocked_folder_is_reported_and_the_host_continues(
         await edit(hosted, b"two")
         await until(lambda: (hosted.folder.root / "App.tsx").read_bytes() == b"two")
         running.cancel()
+
+
+async def test_a_failed_start_is_reported_once(hosted: Hosted, database_url: str) -> None:
+    async with Listener(database_url) as listener:
+        mirror = hosted.mirror(listener)
+        await finish(hosted)
+        hosted.fault = ServiceError("It cannot start.", "Wait.")
+        with pytest.raises(ServiceError):
+            await mirror.open(hosted.job.session_id)
+    (failed,) = hosted.reported
+    assert (failed.state, failed.remedy) == ("failed", "Wait.")
+    assert failed.detail == f"{failed.project}: It cannot start."
 
 
 async def test_an_unopened_project_starts_no_metro_and_a_replaced_folder_restarts_one(
