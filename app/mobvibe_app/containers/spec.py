@@ -66,7 +66,6 @@ class ContainerSpec:
 
     @property
     def fingerprint(self) -> str:
-        """Differs for every different specification."""
         text = json.dumps(asdict(self), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -28,7 +28,7 @@ class Overview:
     """False for another person's view, which may see neither the workers nor the whole queue's counts."""
 
     async def read(self) -> OverviewChanged:
-        """Read the overview. Raises StoreError."""
+        """Raises StoreError."""
         stats = await (
             self.stores.queue.stats() if self.is_own else self.stores.queue.visible_stats()
         )
