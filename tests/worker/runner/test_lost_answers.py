@@ -72,7 +72,7 @@ async def test_a_claim_executed_later_is_released_and_running_jobs_are_left_alon
         await until(lambda: bool(work.started), 10, "one runs")
         other = await queue.enqueue(await new_session(pool, "Two"), "another app")
         worker.claimer.lost.suspect()
-        worker.claimer.look()
+        worker.claimer.wake()
         (late,) = await Claims(pool).claim(worker.id, 1, timedelta(seconds=LEASE_SECONDS))
         assert late.id == other
         while (found := await queue.get(other)).status != "pending":  # noqa: ASYNC110

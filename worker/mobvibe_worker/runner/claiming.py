@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RECONNECT_SECONDS = 1.0
-LOOK_SECONDS = 1.0
-"""How often to look for lost claims while there may be any."""
+RELEASE_SECONDS = 1.0
+"""The pause between two attempts to release lost claims, while there may be any."""
 
 
 @dataclass(slots=True)
 class Claimer:
-    """Claims as many jobs as there are free slots, never more, each time that `look` is called."""
+    """Claims as many jobs as there are free slots, never more, each time that `wake` is called."""
 
     claims: Claims
     worker: WorkerId
@@ -42,7 +42,7 @@ class Claimer:
     def __post_init__(self) -> None:
         self.lost = LostClaims(self.claims, self.worker, self.timings.lease, self.running)
 
-    def look(self) -> None:
+    def wake(self) -> None:
         """Claim again, because there may be new jobs or a free slot."""
         self._may_claim.set()
 
@@ -61,7 +61,7 @@ class Claimer:
                 await self.lost.release()
             await self._fill_slots()
             with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS if self.lost.are_suspected else None):
+                async with asyncio.timeout(RELEASE_SECONDS if self.lost.are_suspected else None):
                     await self._may_claim.wait()
 
     async def _fill_slots(self) -> None:
@@ -91,7 +91,7 @@ class Claimer:
             if isinstance(error, DatabaseUnreachable):
                 self.lost.suspect()
         await asyncio.sleep(RECONNECT_SECONDS)
-        self.look()
+        self.wake()
         return []
 
     async def _hand_back(self, job: Job) -> None:
