@@ -3,8 +3,8 @@
 -- This is three roles (anon, authenticated, service_role), the schema `auth` with its users and the functions that read
 -- the caller's claims, and our schema `private` for helpers that no client may reach through an API.
 -- Roles belong to the whole cluster, so they are created if missing (two databases may race for that) and never dropped.
--- The schema `auth`, its users and `auth.uid()` are created one by one, since a host may already have some of them. Those
--- that we create are marked with a comment, and only these are dropped on the way down.
+-- The schema `auth`, its users and `auth.uid()` are created one by one, since a provider may already have some of them.
+-- Those that we create are marked with a comment, and only these are dropped on the way down.
 
 do $$
 declare

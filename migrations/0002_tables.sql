@@ -302,14 +302,14 @@ create table public.workers (
   pid integer not null,
   version text not null,
   slots integer not null check (slots >= 0),
-  host_key text not null default '',
+  machine_key text not null default '',
   process_started text not null default '',
   started_at timestamptz not null default now(),
   last_heartbeat_at timestamptz not null default now(),
   gone_at timestamptz
 );
-comment on column public.workers.host_key is
+comment on column public.workers.machine_key is
   'Identifies the machine; workers with the same key can check whether the process lives by its pid.';
 comment on column public.workers.process_started is 'Distinguishes the process from a later one with the same pid.';
 -- the workers of a machine
-create index workers_host_idx on public.workers (host_key) where gone_at is null;
+create index workers_machine_idx on public.workers (machine_key) where gone_at is null;

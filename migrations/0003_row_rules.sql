@@ -131,16 +131,16 @@ $$;
 create trigger number before insert on public.session_events
   for each row when (new.seq is null) execute function private.number_event();
 
-create function private.events_came() returns trigger language plpgsql
+create function private.events_inserted() returns trigger language plpgsql
 set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
-  came record;
+  inserted record;
 begin
   select
     array_agg(distinct n.session_id || ':' || s.last_seq) as items,
     bool_or(n.newest > s.last_seq or n.user_id <> s.user_id) as is_misnumbered,
     min(n.job_id::text) filter (where n.job_id is not null and j.session_id <> n.session_id) as strange_job
-  into came
+  into inserted
   from (
     select e.session_id, e.user_id, e.job_id, max(e.seq) as newest from new_rows e group by 1, 2, 3
   ) n
@@ -150,20 +150,20 @@ begin
   left join lateral (
     select o.session_id from public.coding_jobs o where o.id = n.job_id limit 1
   ) j on true;
-  if came.is_misnumbered then
+  if inserted.is_misnumbered then
     raise exception 'seq is given by the session''s counter: leave it out'
       using errcode = 'check_violation';
   end if;
-  if came.strange_job is not null then
-    raise exception 'job % is of another session', came.strange_job using errcode = 'foreign_key_violation';
+  if inserted.strange_job is not null then
+    raise exception 'job % is of another session', inserted.strange_job using errcode = 'foreign_key_violation';
   end if;
-  perform private.notify_in_pieces('session_events', came.items, '', '');
+  perform private.notify_in_pieces('session_events', inserted.items, '', '');
   return null;
 end
 $$;
-create trigger came after insert on public.session_events
+create trigger events_inserted after insert on public.session_events
   referencing new table as new_rows
-  for each statement execute function private.events_came();
+  for each statement execute function private.events_inserted();
 
 -- Events are deleted with their session, and lose their job_id when the job is deleted; foreign keys do both as the
 -- table's owner. Only the owner may delete old events as well (private.forget_events). All other changes are refused.

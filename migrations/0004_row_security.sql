@@ -3,8 +3,8 @@
 -- Supabase grants everything to its API roles by default, so everything is revoked first, and exactly the needed verbs
 -- (and columns) are granted again. `(select auth.uid())` is evaluated once per query, not once per row. Only the service
 -- role writes jobs, events, revisions and spend; people read their own. The service role has separate policies, because
--- not every host lets a role bypass row-level security. Row-level security is not forced on the tables' owner, as the
--- program itself connects as the owner, and must work on hosts that give no role `bypassrls`.
+-- not every provider lets a role bypass row-level security. Row-level security is not forced on the tables' owner, as
+-- the program itself connects as the owner, and must work with providers that give no role `bypassrls`.
 -- No person can raise their own tier or limit, move a head or change a session's event counter, because these columns
 -- are not granted.
 

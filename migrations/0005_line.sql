@@ -11,6 +11,9 @@
 -- sessions, counts and notifies.
 --
 -- Locks are taken in one order: project (by id), then job (by id), then session. A claim and a count never wait.
+--
+-- A plan that was made while a table was small, or while nothing waited, is kept long after that. So the functions that
+-- look into the queue always look up by index, with one plan for all arguments.
 
 create table private.job_counts (
   slot bigint generated always as identity primary key,
@@ -24,16 +27,17 @@ grant select on private.job_counts to service_role;
 create policy service_all on private.job_counts for all to service_role using (true) with check (true);
 
 -- A count that waited for another writer would stand still behind any long transaction, and deadlock with its jobs.
-create function private.count_jobs(p_came text[], p_left text[]) returns void
-language plpgsql security definer set search_path = '' as $$
+create function private.count_jobs(p_new text[], p_old text[]) returns void
+language plpgsql security definer
+set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
   change record;
 begin
   for change in
     select m.status, sum(m.jobs) as jobs
     from (
-      select c.status, 1 as jobs from unnest(p_came) as c (status)
-      union all select l.status, -1 from unnest(p_left) as l (status)
+      select n.status, 1 as jobs from unnest(p_new) as n (status)
+      union all select o.status, -1 from unnest(p_old) as o (status)
     ) m
     group by m.status having sum(m.jobs) <> 0
   loop
@@ -64,7 +68,7 @@ $$;
 -- The job that should be head of a project: the first that is due or was tried before; if only scheduled ones are
 -- left, the earliest.
 create function private.first_in_line(p_project uuid) returns uuid
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
   first_one uuid;
 begin
@@ -82,7 +86,7 @@ $$;
 
 -- Gives each project the head that it should have. A running job stays head, also in a deleted project.
 create function private.settle_heads(p_projects uuid[]) returns void
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
   line record;
   head record;
@@ -108,7 +112,8 @@ begin
 end
 $$;
 
-create function private.enter_line() returns trigger language plpgsql set search_path = '' as $$
+create function private.enter_line() returns trigger
+language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 begin
   select s.project_id, s.user_id into new.project_id, new.user_id
   from public.coding_sessions s where s.id = new.session_id;
@@ -136,7 +141,7 @@ $$;
 create trigger enter_line before insert on public.coding_jobs
   for each row execute function private.enter_line();
 
-create function private.keep_job_whole() returns trigger language plpgsql set search_path = '' as $$
+create function private.complete_row() returns trigger language plpgsql set search_path = '' as $$
 begin
   new.updated_at := now();
   if new.status = old.status then
@@ -160,12 +165,12 @@ begin
   return new;
 end
 $$;
-create trigger keep_whole before update on public.coding_jobs
-  for each row execute function private.keep_job_whole();
+create trigger complete_row before update on public.coding_jobs
+  for each row execute function private.complete_row();
 
 -- A new prompt revives its session: expiry only frees a slot.
 create function private.revive_sessions(p_sessions uuid[]) returns void
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 begin
   update public.coding_sessions s
   set status = 'active', expires_at = greatest(s.expires_at, now() + interval '24 hours')
@@ -194,9 +199,9 @@ begin
 end
 $$;
 
-create function private.jobs_entered() returns trigger language plpgsql set search_path = '' as $$
+create function private.jobs_inserted() returns trigger language plpgsql set search_path = '' as $$
 declare
-  entered record;
+  inserted record;
 begin
   select
     array_agg(n.status) as statuses,
@@ -204,30 +209,31 @@ begin
     array_agg(distinct n.session_id) filter (where n.status = 'pending') as revived,
     array_agg('{"id": "' || n.id || '", "priority": ' || n.priority || '}')
       filter (where n.status = 'pending') as items
-  into entered from new_rows n;
-  if entered.behind is not null then
-    perform private.settle_heads(entered.behind);
+  into inserted from new_rows n;
+  if inserted.behind is not null then
+    perform private.settle_heads(inserted.behind);
   end if;
-  if entered.revived is not null then
-    perform private.revive_sessions(entered.revived);
+  if inserted.revived is not null then
+    perform private.revive_sessions(inserted.revived);
   end if;
-  perform private.count_jobs(entered.statuses, null);
-  perform private.notify_in_pieces('new_job', entered.items, '[', ']');
+  perform private.count_jobs(inserted.statuses, null);
+  perform private.notify_in_pieces('new_job', inserted.items, '[', ']');
   return null;
 end
 $$;
-create trigger entered after insert on public.coding_jobs
+create trigger jobs_inserted after insert on public.coding_jobs
   referencing new table as new_rows
-  for each statement execute function private.jobs_entered();
+  for each statement execute function private.jobs_inserted();
 
-create function private.jobs_moved() returns trigger language plpgsql set search_path = '' as $$
+create function private.jobs_updated() returns trigger
+language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
-  moved record;
+  updated record;
 begin
   -- A full join is never planned as a nested loop, which a statement over many jobs could not afford.
   select
-    array_agg(n.status) filter (where n.status <> o.status) as came,
-    array_agg(o.status) filter (where n.status <> o.status) as gone,
+    array_agg(n.status) filter (where n.status <> o.status) as new_statuses,
+    array_agg(o.status) filter (where n.status <> o.status) as old_statuses,
     array_agg(distinct n.project_id) filter (
       where (n.status <> o.status and n.status <> 'processing')
         or (
@@ -246,76 +252,76 @@ begin
       where n.status = 'pending' and n.is_head and n.run_at is null
         and not (o.status = 'pending' and o.is_head and o.run_at is null)
     ) as ready
-  into moved from new_rows n full join old_rows o on o.id = n.id;
-  if moved.unsettled is not null then
-    perform private.settle_heads(moved.unsettled);
+  into updated from new_rows n full join old_rows o on o.id = n.id;
+  if updated.unsettled is not null then
+    perform private.settle_heads(updated.unsettled);
   end if;
-  if moved.dead is not null then
+  if updated.dead is not null then
     update public.coding_sessions s set status = 'failed'
-    where s.id = any (moved.dead) and s.status in ('pending', 'active') and (
+    where s.id = any (updated.dead) and s.status in ('pending', 'active') and (
       select j.id from public.coding_jobs j
       where j.session_id = s.id and j.status in ('pending', 'processing') limit 1
     ) is null;
   end if;
-  if moved.revived is not null then
-    perform private.revive_sessions(moved.revived);
+  if updated.revived is not null then
+    perform private.revive_sessions(updated.revived);
   end if;
-  if moved.came is not null then
-    perform private.count_jobs(moved.came, moved.gone);
+  if updated.new_statuses is not null then
+    perform private.count_jobs(updated.new_statuses, updated.old_statuses);
   end if;
-  perform private.notify_in_pieces('job_status_changed', moved.changed, '[', ']');
-  perform private.notify_in_pieces('new_job', moved.ready, '[', ']');
+  perform private.notify_in_pieces('job_status_changed', updated.changed, '[', ']');
+  perform private.notify_in_pieces('new_job', updated.ready, '[', ']');
   return null;
 end
 $$;
-create trigger moved after update on public.coding_jobs
+create trigger jobs_updated after update on public.coding_jobs
   referencing old table as old_rows new table as new_rows
-  for each statement execute function private.jobs_moved();
+  for each statement execute function private.jobs_updated();
 
 -- As its owner: people may delete a project, and before Postgres 18 what that cascades to ran as them.
-create function private.jobs_left() returns trigger
+create function private.jobs_deleted() returns trigger
 language plpgsql security definer set search_path = '' as $$
 declare
-  gone record;
+  deleted record;
 begin
   select array_agg(o.status) as statuses, array_agg(o.project_id) filter (where o.is_head) as headless
-  into gone from old_rows o;
-  if gone.headless is not null then
-    perform private.settle_heads(gone.headless);
+  into deleted from old_rows o;
+  if deleted.headless is not null then
+    perform private.settle_heads(deleted.headless);
   end if;
-  perform private.count_jobs(null, gone.statuses);
+  perform private.count_jobs(null, deleted.statuses);
   return null;
 end
 $$;
-create trigger gone after delete on public.coding_jobs
+create trigger jobs_deleted after delete on public.coding_jobs
   referencing old table as old_rows
-  for each statement execute function private.jobs_left();
+  for each statement execute function private.jobs_deleted();
 
-create function private.jobs_emptied() returns trigger
+create function private.jobs_truncated() returns trigger
 language plpgsql security definer set search_path = '' as $$
 begin
   delete from private.job_counts c where c.slot > 0;
   return null;
 end
 $$;
-create trigger emptied after truncate on public.coding_jobs
-  for each statement execute function private.jobs_emptied();
+create trigger jobs_truncated after truncate on public.coding_jobs
+  for each statement execute function private.jobs_truncated();
 
 -- As its owner: people may delete and restore a project, and change no job.
-create function private.project_rests() returns trigger
+create function private.project_deleted_or_restored() returns trigger
 language plpgsql security definer set search_path = '' as $$
 begin
   perform private.settle_heads(array[new.id]);
   return null;
 end
 $$;
-create trigger rests after update of status on public.projects
+create trigger deleted_or_restored after update of status on public.projects
   for each row when ((old.status = 'deleted') <> (new.status = 'deleted'))
-  execute function private.project_rests();
+  execute function private.project_deleted_or_restored();
 
 -- Jobs whose time has come step into their line. Skips projects that are locked: the next call settles those.
 create function private.release_due(p_limit integer) returns void
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
   due uuid[];
   free uuid[];
@@ -342,20 +348,6 @@ language sql volatile set search_path = '' as $$
     * (0.75 + random() * 0.5) * interval '1 second'
 $$;
 
--- A plan that was made while a table was small, or while nothing waited, is kept long after that. So the functions that
--- look into the queue always look up by index, with one plan for all arguments.
-do $$
-declare
-  looked_up text;
-begin
-  foreach looked_up in array array[
-    'count_jobs', 'first_in_line', 'settle_heads', 'enter_line', 'revive_sessions', 'jobs_moved', 'release_due'
-  ] loop
-    execute format('alter function private.%I set enable_seqscan = off', looked_up);
-    execute format('alter function private.%I set plan_cache_mode = force_generic_plan', looked_up);
-  end loop;
-end
-$$;
 revoke all on all functions in schema private from public;
 grant execute on all functions in schema private to service_role;
 revoke all on function private.recount_jobs() from service_role;

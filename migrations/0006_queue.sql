@@ -12,16 +12,8 @@
 -- MV003 the budget is reached, MV004 there is no such thing, MV005 history is immutable, MV006 wrong status,
 -- MV007 too many open sessions.
 
-create function private.lock_line(p_job uuid) returns void language plpgsql set search_path = '' as $$
-begin
-  perform from public.projects p
-  where p.id = (select j.project_id from public.coding_jobs j where j.id = p_job)
-  for no key update;
-end
-$$;
-
 create function private.lock_lines(p_jobs uuid[]) returns void
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 begin
   perform from public.projects p
   where p.id = any (array(select distinct j.project_id from public.coding_jobs j where j.id = any (p_jobs)))
@@ -34,7 +26,7 @@ language plpgsql set search_path = '' as $$
 declare
   job public.coding_jobs;
 begin
-  perform private.lock_line(p_job);
+  perform private.lock_lines(array[p_job]);
   select * into job from public.coding_jobs j where j.id = p_job for no key update;
   if not found then
     raise exception 'there is no job %', p_job using errcode = 'MV004';
@@ -67,7 +59,8 @@ create function public.enqueue_job(
   p_recording text default null,
   p_budget_usd numeric default null,
   p_idempotency_key text default null
-) returns uuid language plpgsql set search_path = '' as $$
+) returns uuid
+language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
   job_id uuid;
 begin
@@ -92,7 +85,8 @@ $$;
 -- to workers that have one.
 create function public.claim_jobs(
   p_worker text, p_slots integer, p_lease interval, p_recordings_only boolean default false
-) returns setof public.coding_jobs language plpgsql set search_path = '' as $$
+) returns setof public.coding_jobs
+language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 begin
   if exists (
     select from public.coding_jobs j
@@ -132,7 +126,7 @@ $$;
 create function public.renew_jobs(
   p_worker text, p_jobs uuid[], p_attempts integer[], p_lease interval
 ) returns table (job_id uuid, is_cancel_requested boolean)
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
   held uuid[];
 begin
@@ -153,7 +147,7 @@ comment on function public.renew_jobs is 'Leases that hold. Never null: job_id, 
 -- The same without writing: which attempts still hold their job, and whether they should stop.
 create function public.held_jobs(p_worker text, p_jobs uuid[], p_attempts integer[])
 returns table (job_id uuid, is_cancel_requested boolean)
-language sql stable set search_path = '' as $$
+language sql stable set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
   select j.id, j.cancel_requested
   from unnest(p_jobs, p_attempts) as a (id, number)
   join public.coding_jobs j on j.id = a.id
@@ -179,7 +173,7 @@ $$;
 create function private.end_attempts(
   p_jobs uuid[], p_reason text, p_retry boolean, p_at_once boolean
 ) returns table (id uuid, session_id uuid, status text, error text)
-language sql set search_path = '' as $$
+language sql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
   update public.coding_jobs j
   set status = case
         when j.cancel_requested then 'cancelled'
@@ -226,7 +220,7 @@ declare
   job public.coding_jobs;
   will_retry boolean;
 begin
-  perform private.lock_line(p_job);
+  perform private.lock_lines(array[p_job]);
   job := private.fence(p_job, p_attempt, p_worker);
   select e.status = 'pending' into will_retry
   from private.end_attempts(array[p_job], p_reason, p_retry, false) e;
@@ -256,7 +250,7 @@ create function public.cancel_attempt(
 declare
   job public.coding_jobs;
 begin
-  perform private.lock_line(p_job);
+  perform private.lock_lines(array[p_job]);
   job := private.fence(p_job, p_attempt, p_worker);
   update public.coding_jobs j set status = 'cancelled', error = 'Cancelled.' where j.id = p_job;
   perform private.append(job.session_id, p_types, p_datas, p_job);
@@ -284,7 +278,7 @@ language plpgsql set search_path = '' as $$
 declare
   job public.coding_jobs;
 begin
-  perform private.lock_line(p_job);
+  perform private.lock_lines(array[p_job]);
   job := private.fence(p_job, p_attempt, p_worker);
   if job.cancel_requested then
     update public.coding_jobs j set status = 'cancelled', error = 'Cancelled.' where j.id = p_job;
@@ -331,71 +325,67 @@ begin
 end
 $$;
 
--- Up to p_limit dead jobs that can be retried, of p_among if it is given, the longest dead first. Jobs of deleted projects
--- stay dead. So do those that would open more sessions than their owner may have: of an owner's closed sessions, as many
--- reopen as there is room for.
-create function private.retriable(p_limit integer, p_among uuid[] default null) returns uuid[]
-language sql volatile set search_path = '' as $$
+-- Up to p_limit dead jobs that can be retried, the longest dead first. Jobs of deleted projects stay dead. Of an owner's
+-- closed sessions, as many reopen as there is room for.
+create function private.retriable(p_limit integer default null) returns uuid[]
+language sql volatile set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
   with failed as (
     select
-      j.id, j.user_id, j.session_id, j.completed_at,
-      s.status in ('pending', 'active', 'paused') and s.expires_at > statement_timestamp() as is_open,
-      min(j.completed_at) over (partition by j.session_id) as since
+      s.id, s.user_id, o.is_open,
+      row_number() over (partition by s.user_id, o.is_open order by min(j.completed_at), s.id) as place
     from public.coding_jobs j
     join public.projects p on p.id = j.project_id and p.status <> 'deleted'
     join public.coding_sessions s on s.id = j.session_id
-    where j.status = 'failed' and (p_among is null or j.id = any (p_among))
-  ), placed as (
-    select f.*, dense_rank() over (partition by f.user_id, f.is_open order by f.since, f.session_id) as place
-    from failed f
-  ), limited as (
-    select p.id as user_id, p.sessions_limit - count(s.id) as room
-    from public.profiles p
-    left join public.coding_sessions s
-      on s.user_id = p.id and s.status in ('pending', 'active', 'paused') and s.expires_at > statement_timestamp()
-    where p.tier <> 'local' and p.sessions_limit is not null and p.id in (select f.user_id from failed f)
-    group by p.id
+    cross join lateral (
+      select s.status in ('pending', 'active', 'paused') and s.expires_at > statement_timestamp() as is_open
+    ) o
+    where j.status = 'failed'
+    group by s.id, o.is_open
   )
   select array_agg(d.id) from (
-    select j.id from placed j left join limited l on l.user_id = j.user_id
-    where j.is_open or l.user_id is null or j.place <= l.room
+    select j.id from failed f join public.coding_jobs j on j.session_id = f.id and j.status = 'failed'
+    where f.is_open or f.place <= all (
+      select p.sessions_limit - count(s.id)
+      from public.profiles p
+      left join public.coding_sessions s
+        on s.user_id = p.id and s.status in ('pending', 'active', 'paused') and s.expires_at > statement_timestamp()
+      where p.id = f.user_id and p.tier <> 'local' and p.sessions_limit is not null
+      group by p.id
+    )
     order by j.completed_at limit p_limit
   ) d
 $$;
 
 -- Retries up to p_limit dead jobs and returns their ids; none means that no other can be retried. What can be retried is
--- decided again under the locks, so that a session that opens meanwhile keeps its owner's jobs dead, and no others.
+-- decided again under the locks, as a session of the same owner may open meanwhile.
 create function public.retry_all_dead(p_limit integer default 1000) returns setof uuid
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
-  dead uuid[];
+  dead uuid[] := private.retriable(p_limit);
+  still_retriable uuid[];
 begin
-  loop
-    dead := private.retriable(p_limit);
-    if dead is null then
-      return;
-    end if;
-    perform private.lock_lines(dead);
-    perform from public.coding_sessions s
-    where s.id = any (array(select j.session_id from public.coding_jobs j where j.id = any (dead)))
-    order by s.id for no key update;
-    perform from public.profiles p
-    where p.id = any (array(select j.user_id from public.coding_jobs j where j.id = any (dead)))
-    order by p.id for no key update;
-    dead := private.retriable(p_limit, dead);
-    return query
-      update public.coding_jobs j
-      set status = 'pending', retry_count = 0, run_at = null, error = null
-      where j.id = any (dead) and j.status = 'failed'
-      returning j.id;
-    exit when found;
-  end loop;
+  perform private.lock_lines(dead);
+  perform from public.coding_sessions s
+  where s.id = any (array(select j.session_id from public.coding_jobs j where j.id = any (dead)))
+  order by s.id for no key update;
+  perform from public.profiles p
+  where p.id = any (array(select j.user_id from public.coding_jobs j where j.id = any (dead)))
+  order by p.id for no key update;
+  still_retriable := private.retriable();
+  return query
+    update public.coding_jobs j
+    set status = 'pending', retry_count = 0, run_at = null, error = null
+    where j.id = any (dead) and j.id = any (still_retriable)
+    returning j.id;
+  if not found and dead is not null then
+    return query select public.retry_all_dead(p_limit);
+  end if;
 end
 $$;
 
 -- The caller holds the locks of the projects and of the jobs. A lost worker counts as an attempt.
-create function private.take_back(p_jobs uuid[]) returns setof uuid
-language plpgsql set search_path = '' as $$
+create function private.reclaim(p_jobs uuid[]) returns setof uuid
+language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
   ended record;
 begin
@@ -409,7 +399,7 @@ end
 $$;
 
 create function public.reclaim_jobs(p_limit integer default 100) returns setof uuid
-language plpgsql set search_path = '' as $$
+language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
   late uuid[];
   free uuid[];
@@ -432,18 +422,18 @@ begin
       and j.status = 'processing' and j.lease_expires_at < clock_timestamp()
     order by j.id for no key update skip locked
   ) locked;
-  return query select private.take_back(late);
+  return query select private.reclaim(late);
 end
 $$;
 
--- Ends the leases of a worker whose process was seen dead on its own host; never of one that is merely silent.
-create function public.reclaim_worker(p_worker text, p_host_key text) returns setof uuid
-language plpgsql set search_path = '' as $$
+-- Ends the leases of a worker whose process was seen dead on its own machine; never of one that is merely silent.
+create function public.reclaim_worker(p_worker text, p_machine_key text) returns setof uuid
+language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
   held uuid[];
 begin
   update public.workers w set gone_at = coalesce(w.gone_at, clock_timestamp())
-  where w.id = p_worker and w.host_key = p_host_key;
+  where w.id = p_worker and w.machine_key = p_machine_key;
   if not found then
     return;
   end if;
@@ -455,7 +445,7 @@ begin
     where j.status = 'processing' and j.worker = p_worker
     order by j.id for no key update
   ) locked;
-  return query select private.take_back(held);
+  return query select private.reclaim(held);
 end
 $$;
 
@@ -465,9 +455,9 @@ begin
   return null;
 end
 $$;
-create trigger notify_worker_came after insert on public.workers
+create trigger notify_worker_started after insert on public.workers
   for each row execute function private.notify_worker();
-create trigger notify_worker_went after update of gone_at on public.workers
+create trigger notify_worker_ended after update of gone_at on public.workers
   for each row when ((new.gone_at is null) <> (old.gone_at is null))
   execute function private.notify_worker();
 
@@ -514,29 +504,18 @@ $$;
 comment on function public.get_queue_stats is
   'Jobs by status. Never null: pending, processing, completed, failed, cancelled.';
 
--- One plan for all arguments, always by index: see the end of 0005. The verbs are the service role's.
-do $$
-declare
-  verb text;
-begin
-  foreach verb in array array[
-    'private.lock_lines', 'private.end_attempts', 'private.retriable', 'private.take_back', 'public.enqueue_job',
-    'public.claim_jobs', 'public.renew_jobs', 'public.held_jobs', 'public.retry_all_dead', 'public.reclaim_jobs',
-    'public.reclaim_worker'
-  ] loop
-    execute format('alter function %s set enable_seqscan = off', verb);
-    execute format('alter function %s set plan_cache_mode = force_generic_plan', verb);
-  end loop;
-  foreach verb in array array[
-    'enqueue_job', 'claim_jobs', 'claim_next_job', 'renew_jobs', 'held_jobs', 'complete_job', 'fail_job',
-    'fail_attempt', 'cancel_attempt', 'hand_back_attempt', 'cancel_job', 'retry_job', 'retry_all_dead',
-    'reclaim_jobs', 'reclaim_worker', 'next_due_seconds', 'get_queue_stats'
-  ] loop
-    execute format('revoke all on function public.%I from public, anon, authenticated', verb);
-    execute format('grant execute on function public.%I to service_role', verb);
-  end loop;
-end
-$$;
 revoke all on all functions in schema private from public;
 grant execute on all functions in schema private to service_role;
 revoke all on function private.recount_jobs() from service_role;
+revoke all on function
+  public.enqueue_job, public.claim_jobs, public.claim_next_job, public.renew_jobs, public.held_jobs,
+  public.complete_job, public.fail_job, public.fail_attempt, public.cancel_attempt, public.hand_back_attempt,
+  public.cancel_job, public.retry_job, public.retry_all_dead, public.reclaim_jobs, public.reclaim_worker,
+  public.next_due_seconds, public.get_queue_stats
+from public, anon, authenticated;
+grant execute on function
+  public.enqueue_job, public.claim_jobs, public.claim_next_job, public.renew_jobs, public.held_jobs,
+  public.complete_job, public.fail_job, public.fail_attempt, public.cancel_attempt, public.hand_back_attempt,
+  public.cancel_job, public.retry_job, public.retry_all_dead, public.reclaim_jobs, public.reclaim_worker,
+  public.next_due_seconds, public.get_queue_stats
+to service_role;

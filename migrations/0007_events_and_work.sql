@@ -137,7 +137,7 @@ declare
   job public.coding_jobs;
   revision uuid;
 begin
-  perform private.lock_line(p_job);
+  perform private.lock_lines(array[p_job]);
   select * into job from public.coding_jobs j
   where j.id = p_job and j.status = 'completed' and j.attempt = p_attempt and j.worker = p_worker;
   if found then
@@ -177,7 +177,7 @@ declare
   job public.coding_jobs;
   head uuid;
 begin
-  perform private.lock_line(p_job);
+  perform private.lock_lines(array[p_job]);
   job := private.fence(p_job, p_attempt, p_worker);
   select p.head_revision_id into head from public.projects p where p.id = job.project_id;
   if head is not null then

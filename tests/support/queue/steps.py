@@ -28,7 +28,7 @@ from public.coding_sessions s left join public.session_events e on e.session_id 
 group by s.id
 """
 _REGISTER = """
-insert into public.workers (id, host, pid, version, slots, host_key)
+insert into public.workers (id, host, pid, version, slots, machine_key)
 select name, 'here', 1, '0', 1, 'this host' from unnest(array['ada', 'bob', 'cyd']) as name
 on conflict do nothing
 """

@@ -14,7 +14,7 @@ import pytest_asyncio
 from asyncpg import Pool
 
 from mobvibe_worker.jobs import JobId
-from mobvibe_worker.runner.local_workers import ProcessIdentity, host_key, is_seen_dead, until_dead
+from mobvibe_worker.runner.local_workers import ProcessIdentity, machine_key, is_seen_dead, until_dead
 from mobvibe_worker.runner.running_job import RunningJob, WorkerTimings
 from mobvibe_worker.runner.worker import Worker
 from mobvibe_worker.store.connection.listener import Listener
@@ -104,7 +104,7 @@ async def test_a_starting_worker_takes_over_the_jobs_of_a_dead_one(
 
 def test_a_process_is_dead_if_it_has_ended_or_its_pid_was_reused() -> None:
     own = ProcessIdentity.own()
-    assert own.started and own.host_key == host_key()
+    assert own.started and own.machine_key == machine_key()
     assert not is_seen_dead(own.pid, own.started)
     assert not is_seen_dead(own.pid, ""), (
         "without a start time only a missing process proves its death"

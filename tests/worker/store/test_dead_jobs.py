@@ -201,7 +201,7 @@ async def test_only_a_dead_workers_jobs_are_reclaimed_and_only_from_its_own_mach
     queue, registry = JobQueue(pool), WorkerRegistry(pool)
     for name in ("w1", "w2"):
         await registry.beat(
-            WorkerId(name), host="h", pid=1, version="0", slots=9, host_key="boot:1"
+            WorkerId(name), host="h", pid=1, version="0", slots=9, machine_key="boot:1"
         )
     first, attempt = await running_job(pool, "w1")
     second, _ = await running_job(pool, "w1")

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 CHANNEL = "worker_changed"
 REFRESH_SECONDS = 5.0
 POLL_SECONDS = 0.25
-"""How often a process is looked at if the system cannot report its end."""
+"""How often a process is polled if the system cannot report its end."""
 RECONNECT_SECONDS = 0.5
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PID_NAMESPACE = Path("/proc/self/ns/pid")
@@ -41,13 +41,13 @@ _DEAD_STATES = frozenset("ZXx")
 class ProcessIdentity:
     """A process among all that its machine ever ran: pids are reused, pids with a start time are not."""
 
-    host_key: str
+    machine_key: str
     pid: int
     started: str
 
     @classmethod
     def own(cls) -> ProcessIdentity:
-        return cls(host_key(), os.getpid(), _look(os.getpid())[0] or "")
+        return cls(machine_key(), os.getpid(), _process_state(os.getpid())[0] or "")
 
 
 @dataclass(slots=True)
@@ -62,7 +62,7 @@ class LocalWorkers:
     on_reclaimed: Callable[[int], None]
     _watched: dict[WorkerId, asyncio.Task[None]] = field(default_factory=dict)
 
-    async def look(self) -> None:
+    async def reclaim_dead(self) -> None:
         """Reclaim the jobs of this machine's dead workers once. Raises StoreError."""
         for other in await self._others():
             if is_seen_dead(other.pid, other.process_started):
@@ -86,7 +86,7 @@ class LocalWorkers:
             self._watched.clear()
 
     async def _others(self) -> list[LocalWorker]:
-        found = await self.registry.of_machine(self.here.host_key)
+        found = await self.registry.of_machine(self.here.machine_key)
         own = (self.here.pid, self.here.started)
         return [
             each for each in found if each.id != self.me and (each.pid, each.process_started) != own
@@ -114,12 +114,12 @@ class LocalWorkers:
             self._watched.pop(other.id, None)
 
     async def _reclaim(self, other: LocalWorker) -> None:
-        jobs = await self.claims.reclaim_worker(other.id, self.here.host_key)
+        jobs = await self.claims.reclaim_worker(other.id, self.here.machine_key)
         self.on_reclaimed(len(jobs))
 
 
 async def until_dead(pid: int, started: str) -> None:
-    """Return when the process is seen dead, immediately if the system reports it, otherwise after the next look."""
+    """Return when the process is seen dead, immediately if the system reports it, otherwise at the next poll."""
     with _process_descriptor(pid) as descriptor:
         # Checked after the descriptor is open: from here on the pid cannot belong to another process.
         if is_seen_dead(pid, started):
@@ -156,7 +156,7 @@ async def _readable(descriptor: int) -> None:
         loop.remove_reader(descriptor)
 
 
-def host_key() -> str:
+def machine_key() -> str:
     """A key that is equal for two processes only if a pid means the same to both, because they share one boot of one
     machine and one pid namespace.
     """
@@ -176,22 +176,22 @@ def is_seen_dead(pid: int, started: str) -> bool:
         return True
     except PermissionError:
         pass  # another user's process, but it is there
-    now, is_ended = _look(pid)
+    now, is_ended = _process_state(pid)
     return is_ended or (bool(started) and now is not None and now != started)
 
 
-def _look(pid: int) -> tuple[str | None, bool]:
-    """When the process started (None if unknown), and whether it has ended and only waits to be reaped."""
+def _process_state(pid: int) -> tuple[str | None, bool]:
+    """When the process started (None if unknown), and whether it ended and only waits to be reaped."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return _look_elsewhere(pid)
+        return _process_state_by_psutil(pid)
     # The program's own name comes before these fields, and may contain blanks and brackets.
     rest = stat.rpartition(")")[2].split()
     return rest[_FIELDS_BEFORE_START], rest[0] in _DEAD_STATES
 
 
-def _look_elsewhere(pid: int) -> tuple[str | None, bool]:
+def _process_state_by_psutil(pid: int) -> tuple[str | None, bool]:
     try:
         process = psutil.Process(pid)
         return f"{process.create_time():.2f}", process.status() == psutil.STATUS_ZOMBIE

@@ -76,7 +76,7 @@ class Worker:
         )
         try:
             with contextlib.suppress(StoreError):
-                await local_workers.look()
+                await local_workers.reclaim_dead()
             async with asyncio.TaskGroup() as group:
                 beside = [
                     group.create_task(self._hear_of_jobs(), name="worker-new-jobs"),
@@ -125,14 +125,14 @@ class Worker:
     async def _watch_the_clock(self) -> None:
         """Until `stop`, reclaim jobs that other workers lost, and claim jobs when they become due."""
         while not self._stopping.is_set():
-            seconds = await self._look_ahead()
-            self.claimer.look()
+            seconds = await self._reclaim_expired()
+            self.claimer.wake()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LEAST_PAUSE):
                     await self._stopping.wait()
             await self._pause(max(seconds - LEAST_PAUSE, 0.0))
 
-    async def _look_ahead(self) -> float:
+    async def _reclaim_expired(self) -> float:
         """Reclaim lost jobs; returns for how many seconds nothing becomes due."""
         try:
             self._count_reclaimed(len(await self.stores.claims.reclaim()))
@@ -170,7 +170,7 @@ class Worker:
             await self.border.run(running, self.run_attempt)
         finally:
             self._count_ended(running)
-            self.claimer.look()
+            self.claimer.wake()
             if self._stopping.is_set():
                 self._wake.set()
 
@@ -188,7 +188,7 @@ class Worker:
 
     async def _hear_of_jobs(self) -> None:
         async for _ in self.listener.subscribe("new_job"):
-            self.claimer.look()
+            self.claimer.wake()
             self._wake.set()
 
     async def _hear_of_changes(self) -> None:
@@ -219,7 +219,7 @@ class Worker:
                 pid=self.identity.pid,
                 version=release,
                 slots=self.timings.concurrency,
-                host_key=self.identity.host_key,
+                machine_key=self.identity.machine_key,
                 process_started=self.identity.started,
             )
         except StoreError as error:

@@ -163,10 +163,10 @@ class Claims:
         rows = await repeatable(self._source, "select public.next_due_seconds()")
         return only_or_none(rows, float)
 
-    async def reclaim_worker(self, worker: WorkerId, host_key: str) -> list[JobId]:
-        """End the leases of a worker whose process was seen dead on its own host, and only then."""
+    async def reclaim_worker(self, worker: WorkerId, machine_key: str) -> list[JobId]:
+        """End the leases of a worker whose process was seen dead on its own machine, and only then."""
         rows = await repeatable(
-            self._source, "select public.reclaim_worker($1, $2)", worker, host_key
+            self._source, "select public.reclaim_worker($1, $2)", worker, machine_key
         )
         return [JobId(found) for found in each(rows, UUID)]
 

@@ -64,7 +64,7 @@ class WorkerRegistry:
         pid: int,
         version: str,
         slots: int,
-        host_key: str = "",
+        machine_key: str = "",
         process_started: str = "",
     ) -> None:
         values = WorkersInsert(
@@ -73,16 +73,16 @@ class WorkerRegistry:
             pid=pid,
             version=version,
             slots=slots,
-            host_key=host_key,
+            machine_key=machine_key,
             process_started=process_started,
         )
         also = "last_heartbeat_at = now(), gone_at = null"
         await WORKERS.put(self._source, values, ("slots",), also)
 
-    async def of_machine(self, host_key: str) -> list[LocalWorker]:
+    async def of_machine(self, machine_key: str) -> list[LocalWorker]:
         """The workers of a machine that have not reported their end."""
-        condition = "host_key = $1 and gone_at is null order by started_at, id"
-        rows = await WORKERS.find(self._source, condition, host_key)
+        condition = "machine_key = $1 and gone_at is null order by started_at, id"
+        rows = await WORKERS.find(self._source, condition, machine_key)
         return [LocalWorker(WorkerId(row.id), row.pid, row.process_started) for row in rows]
 
     async def gone(self, worker: WorkerId) -> None:

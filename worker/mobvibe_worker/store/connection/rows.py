@@ -308,7 +308,7 @@ class WorkersRow:
     pid: int
     version: str
     slots: int
-    host_key: str
+    machine_key: str
     process_started: str
     started_at: datetime
     last_heartbeat_at: datetime
@@ -323,7 +323,7 @@ class WorkersInsert(TypedDict):
     pid: int
     version: str
     slots: int
-    host_key: NotRequired[str]
+    machine_key: NotRequired[str]
     process_started: NotRequired[str]
     started_at: NotRequired[datetime]
     last_heartbeat_at: NotRequired[datetime]
