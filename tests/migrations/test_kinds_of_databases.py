@@ -11,6 +11,7 @@ import pytest
 from mobvibe_worker.jobs import LOCAL_OWNER
 from mobvibe_worker.store.schema.migration_files import migrations_folder, read_migrations
 from mobvibe_worker.store.schema.migrations import MigrationRunner
+from mobvibe_worker.store.schema.wipe import clear
 from support.postgres.clusters import OwnCluster
 from support.postgres.kinds import PreparedDatabase, prepare
 from support.postgres.schema_print import schema_lines
@@ -43,7 +44,7 @@ async def test_migrating_again_changes_nothing_and_a_rollback_restores_the_first
     await runner.migrate()
     assert await schema_lines(prepared.administrator_url) == first
 
-    await runner.clear()
+    await clear(runner)
     assert await schema_lines(prepared.administrator_url) == before
 
 
@@ -73,7 +74,7 @@ async def test_only_the_missing_parts_of_the_auth_schema_are_created_and_rolled_
     await runner.rollback(0)
     assert await schema_lines(database.url) == before
     await runner.migrate()
-    await runner.clear()
+    await clear(runner)
     assert await schema_lines(database.url) == before
 
 

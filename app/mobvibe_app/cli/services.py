@@ -26,6 +26,7 @@ from mobvibe_worker.jobs import WorkerSummary
 from mobvibe_worker.sanitize import clean_text
 from mobvibe_worker.store.connection.pool import open_pool
 from mobvibe_worker.store.schema.migrations import MigrationRunner
+from mobvibe_worker.store.schema.wipe import read_locked
 from mobvibe_worker.store.workers import WorkerRegistry
 
 MOST_BYTES = 200_000
@@ -179,7 +180,7 @@ async def reset(settings: AppSettings, flags: argparse.Namespace, out: Output) -
             return 2
         if dsn:
             exporting = partial(export, Home(settings.home), out, _WITHOUT_EXPORT)
-            await MigrationRunner(dsn).read_locked(exporting)
+            await read_locked(MigrationRunner(dsn), exporting)
         deleted = await maintenance.reset(flags.service)
     for one in deleted:
         out.note(f"deleted {one}")

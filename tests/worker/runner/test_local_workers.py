@@ -14,7 +14,12 @@ import pytest_asyncio
 from asyncpg import Pool
 
 from mobvibe_worker.jobs import JobId
-from mobvibe_worker.runner.local_workers import ProcessIdentity, machine_key, is_seen_dead, until_dead
+from mobvibe_worker.runner.local_workers import (
+    ProcessIdentity,
+    is_seen_dead,
+    machine_key,
+    until_dead,
+)
 from mobvibe_worker.runner.running_job import RunningJob, WorkerTimings
 from mobvibe_worker.runner.worker import Worker
 from mobvibe_worker.store.connection.listener import Listener

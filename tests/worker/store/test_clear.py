@@ -14,6 +14,7 @@ from mobvibe_worker.store.connection.pool import connect
 from mobvibe_worker.store.projects import ProjectStore
 from mobvibe_worker.store.schema.fingerprint import fingerprint
 from mobvibe_worker.store.schema.migrations import MigrationRunner
+from mobvibe_worker.store.schema.wipe import clear
 from support.polling import within
 from support.postgres.database import running_job
 
@@ -54,10 +55,10 @@ async def _run(url: str, sql: str) -> None:
 async def test_without_a_history_nothing_is_dropped(empty_database: str) -> None:
     await _run(empty_database, THEIRS + THEIR_PRIVATE)
     before = await _objects(empty_database)
-    assert await MigrationRunner(empty_database).clear() == []
+    assert await clear(MigrationRunner(empty_database)) == []
     assert await _objects(empty_database) == before
     await _run(empty_database, "create schema mobvibe_migrations")
-    assert await MigrationRunner(empty_database).clear() == []
+    assert await clear(MigrationRunner(empty_database)) == []
     await _run(empty_database, "select 1 / count(*) from private.notes")
 
 
@@ -67,7 +68,7 @@ async def test_with_version_1_only_its_own_objects_are_dropped(empty_database: s
     runner = MigrationRunner(empty_database)
     with pytest.raises(MigrationFailed, match="0002"):
         await runner.migrate()
-    assert [one.version for one in await runner.clear()] == [1]
+    assert [one.version for one in await clear(runner)] == [1]
     assert await _objects(empty_database) == before
     await _run(empty_database, "select 1 / count(*) from public.profiles")
 
@@ -78,7 +79,7 @@ async def test_a_private_schema_that_replaced_ours_is_kept(empty_database: str) 
     with pytest.raises(MigrationFailed, match="0002"):
         await runner.migrate()
     await _run(empty_database, f"drop schema private cascade; {THEIR_PRIVATE}")
-    assert [one.version for one in await runner.clear()] == [1]
+    assert [one.version for one in await clear(runner)] == [1]
     await _run(empty_database, "select 1 / count(*) from private.notes; select private.uuid7()")
 
 
@@ -93,7 +94,7 @@ async def test_a_database_with_changed_migrations_is_cleared(pool: Pool, databas
         " drop table public.workers;"
         " update mobvibe_migrations.applied set sha256 = 'old', name = 'older' where version = 6"
     )
-    gone = await runner.clear()
+    gone = await clear(runner)
     assert [one.version for one in gone] == sorted((one.version for one in gone), reverse=True)
     assert {state.state for state in await runner.status()} == {"pending"}
     await runner.migrate()
@@ -127,7 +128,7 @@ async def test_a_dependent_object_stops_the_deletion_and_nothing_is_lost(
     await pool.execute(f"{theirs}; update mobvibe_migrations.applied set sha256 = 'old'")
     before = await _objects(database_url)
     with pytest.raises(MigrationFailed, match="theirs") as stopped:
-        await MigrationRunner(database_url).clear()
+        await clear(MigrationRunner(database_url))
     assert "Nothing was deleted" in stopped.value.remedy and "CASCADE" not in str(stopped.value)
     assert await _objects(database_url) == before
     assert await pool.fetchval("select count(*) from projects") == 1
@@ -139,7 +140,7 @@ async def test_a_newer_database_is_refused(database_url: str, pool: Pool) -> Non
         " values (99, 'later', 'x', 1)"
     )
     with pytest.raises(SchemaTooNew):
-        await MigrationRunner(database_url).clear()
+        await clear(MigrationRunner(database_url))
 
 
 async def test_nothing_can_be_written_between_the_export_and_the_deletion(
@@ -158,7 +159,7 @@ async def test_nothing_can_be_written_between_the_export_and_the_deletion(
             async with within(0.5):
                 await MigrationRunner(database_url).migrate()
 
-    await MigrationRunner(database_url).clear(on_locked)
+    await clear(MigrationRunner(database_url), on_locked)
     with pytest.raises(StoreError, match=r"projects|schema"):
         await writing[0]
 
@@ -169,7 +170,7 @@ async def test_if_the_export_fails_nothing_is_dropped(pool: Pool, database_url: 
 
     before = await _objects(database_url)
     with pytest.raises(ValueError, match="no room"):
-        await MigrationRunner(database_url).clear(on_locked)
+        await clear(MigrationRunner(database_url), on_locked)
     assert await _objects(database_url) == before
 
 
@@ -177,4 +178,4 @@ async def test_a_database_in_use_is_not_cleared(pool: Pool, database_url: str) -
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("select from projects")
         with pytest.raises(MigrationFailed, match="another program is using it"):
-            await MigrationRunner(database_url).clear()
+            await clear(MigrationRunner(database_url))

@@ -18,6 +18,7 @@ from mobvibe_worker.errors import InputError
 from mobvibe_worker.home import Home
 from mobvibe_worker.store.schema import rehearsal
 from mobvibe_worker.store.schema.migrations import Applied, MigrationRunner
+from mobvibe_worker.store.schema.wipe import clear
 from mobvibe_worker.store.seed import seed as seed_database
 
 MOST_DIFFERENCES = 20
@@ -104,10 +105,10 @@ async def reset(settings: AppSettings, flags: argparse.Namespace, out: Output) -
             if flags.without_export
             else partial(export, Home(settings.home), out, _WITHOUT_EXPORT)
         )
-        taken_back = await runner.clear(on_locked)
-        if not taken_back:
+        rolled_back = await clear(runner, on_locked)
+        if not rolled_back:
             out.note("nothing was deleted, as no migration is recorded in this database")
-        _print(out, taken_back, "rolled back")
+        _print(out, rolled_back, "rolled back")
         _print(out, await runner.migrate(), "applied")
         if flags.seed:
             await _seed(dsn, out)

@@ -1,16 +1,16 @@
-"""Applies and takes back migrations: each file once, in order, under one lock."""
+"""Applies and rolls back migrations: each file once, in order, under one lock."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import asyncpg
 
@@ -25,7 +25,6 @@ from mobvibe_worker.store.schema.migration_files import (
     read_migrations,
     runs_by_itself,
 )
-from mobvibe_worker.store.schema.wipe import find_tables, wipe
 
 _RESET = "`mobvibe-tui db reset` exports the projects' files, then starts with an empty database."
 LOCK_KEY = 0x6D6F6276
@@ -41,7 +40,6 @@ create table if not exists mobvibe_migrations.applied (
   applied_by text not null default current_user
 );
 """
-_IN_USE = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
 # What a failed `create index concurrently` leaves behind.
 _HALF_MADE = """
 select indexrelid::regclass::text as name from pg_catalog.pg_index where not indisvalid order by 1
@@ -53,14 +51,11 @@ _SPARED = {"profiles": f" where id <> '{LOCAL_OWNER}'"}
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """One migration that was just applied or taken back."""
+    """One migration that was just applied or rolled back."""
 
     version: int
     name: str
     milliseconds: int
-
-
-OnLocked: TypeAlias = Callable[[asyncpg.Connection, list[str]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +69,7 @@ class MigrationState:
 
 
 class MigrationRunner:
-    """Applies, takes back and reports the migrations of one database."""
+    """Applies, rolls back and reports the migrations of one database."""
 
     def __init__(self, dsn: str, folder: Path | None = None) -> None:
         self._dsn = dsn
@@ -86,56 +81,33 @@ class MigrationRunner:
         Raises MigrationRefused, SchemaTooNew, MigrationFailed, DatabaseUnreachable.
         """
         files = read_migrations(self._folder)
-        async with self._locked() as connection:
+        async with self.locked() as connection:
             await connection.execute(_HISTORY)
-            applied = await _history(connection)
+            applied = await history(connection)
             pending = _pending(files, applied)
             return [await _run(connection, file, "up") for file in pending]
 
     async def rollback(self, to: int) -> list[Applied]:
-        """Take back every migration above version `to`, the newest first. Raises what `migrate` raises."""
+        """Roll back every migration above version `to`, the newest first. Raises what `migrate` raises."""
         files = {file.version: file for file in read_migrations(self._folder)}
-        async with self._locked() as connection:
+        async with self.locked() as connection:
             await connection.execute(_HISTORY)
-            applied = await _history(connection)
+            applied = await history(connection)
             steps = [_way_down(files, row) for row in reversed(applied) if row["version"] > to]
             return [await _run(connection, file, "down") for file in steps]
-
-    async def clear(self, on_locked: OnLocked | None = None) -> list[Applied]:
-        """Remove what the recorded migrations made, in one transaction, also if they were changed since.
-
-        `on_locked` gets the connection and our tables that exist once nobody else can change them; if it raises,
-        nothing is removed. Returns what was taken back, the newest first; without a recorded migration, nothing.
-        Raises MigrationFailed, MigrationRefused, SchemaTooNew, DatabaseUnreachable.
-        """
-        started = time.monotonic()
-        async with self._tables_locked() as (connection, tables, applied):
-            if not applied:
-                return []
-            if on_locked:
-                await on_locked(connection, tables)
-            await wipe(connection, self._files_of(applied))
-        took = round((time.monotonic() - started) * 1000)
-        return [Applied(row["version"], row["name"], took) for row in reversed(applied)]
-
-    async def read_locked(self, on_locked: OnLocked) -> None:
-        """Await `on_locked` as `clear` does, and remove nothing. Raises what `clear` raises."""
-        async with self._tables_locked() as (connection, tables, applied):
-            if applied:
-                await on_locked(connection, tables)
 
     async def status(self) -> list[MigrationState]:
         """Every migration on disk or in the database, in order. Read-only."""
         files = {file.version: file for file in read_migrations(self._folder)}
         async with self._connected() as connection:
-            rows = {row["version"]: row for row in await _history(connection)}
+            rows = {row["version"]: row for row in await history(connection)}
         return [_state(files.get(key), rows.get(key)) for key in sorted(files.keys() | rows.keys())]
 
     async def require_current(self) -> None:
         """Raises SchemaTooOld if a migration is pending, else what `migrate` raises. Read-only."""
         files = read_migrations(self._folder)
         async with self._connected() as connection:
-            pending = _pending(files, await _history(connection))
+            pending = _pending(files, await history(connection))
         if pending:
             raise SchemaTooOld(f"The database lacks {len(pending)} of {len(files)} migrations.")
 
@@ -155,34 +127,6 @@ class MigrationRunner:
             ]
 
     @asynccontextmanager
-    async def _tables_locked(
-        self,
-    ) -> AsyncIterator[tuple[asyncpg.Connection, list[str], list[asyncpg.Record]]]:
-        """A transaction in which only this connection can use our tables, these tables, and the history."""
-        async with self._locked() as connection:
-            applied = await _history(connection)
-            try:
-                async with connection.transaction():
-                    await connection.execute("set local lock_timeout = '5s'")
-                    if tables := await find_tables(connection, self._files_of(applied)):
-                        await connection.execute(
-                            f"lock table {', '.join(tables)} in access exclusive mode"
-                        )
-                    yield connection, tables, applied
-            except asyncpg.PostgresError as error:
-                if is_lost(error):
-                    raise
-                raise _not_emptied(error) from error
-
-    def _files_of(self, applied: list[asyncpg.Record]) -> list[MigrationFile]:
-        """The files of the recorded versions. Raises SchemaTooNew."""
-        files = {file.version: file for file in read_migrations(self._folder)}
-        newest = max((row["version"] for row in applied), default=0)
-        if newest > max(files):
-            raise _too_new(newest, max(files))
-        return [files[row["version"]] for row in applied if row["version"] in files]
-
-    @asynccontextmanager
     async def _connected(self) -> AsyncIterator[asyncpg.Connection]:
         connection = await connect(self._dsn, application_name="mobvibe-migrations")
         try:
@@ -191,8 +135,17 @@ class MigrationRunner:
         finally:
             await _close(connection)
 
+    def recorded_files(self, applied: list[asyncpg.Record]) -> list[MigrationFile]:
+        """The files of the recorded versions. Raises SchemaTooNew."""
+        files = {file.version: file for file in read_migrations(self._folder)}
+        newest = max((row["version"] for row in applied), default=0)
+        if newest > max(files):
+            raise _too_new(newest, max(files))
+        return [files[row["version"]] for row in applied if row["version"] in files]
+
     @asynccontextmanager
-    async def _locked(self) -> AsyncIterator[asyncpg.Connection]:
+    async def locked(self) -> AsyncIterator[asyncpg.Connection]:
+        """A connection that holds the lock of migrations. Raises MigrationRefused, DatabaseUnreachable."""
         if is_transaction_pooler(self._dsn):
             raise MigrationRefused(
                 "Migrations cannot run through a transaction pooler, as their lock needs one connection.",
@@ -217,7 +170,8 @@ async def _close(connection: asyncpg.Connection) -> None:
         connection.terminate()
 
 
-async def _history(connection: asyncpg.Connection) -> list[asyncpg.Record]:
+async def history(connection: asyncpg.Connection) -> list[asyncpg.Record]:
+    """The recorded migrations in order: version, name, sha256, applied_at."""
     if await connection.fetchval("select to_regclass('mobvibe_migrations.applied')") is None:
         return []
     rows: list[asyncpg.Record] = await connection.fetch(
@@ -262,25 +216,11 @@ def _too_new(newest: int, known: int) -> SchemaTooNew:
     )
 
 
-def _not_emptied(error: asyncpg.PostgresError) -> MigrationFailed:
-    if isinstance(error, _IN_USE):
-        return MigrationFailed(
-            "The database cannot be emptied while another program is using it.",
-            "Nothing was deleted. Close that program, then try again.",
-        )
-    # The detail names what depends on ours, one a line.
-    reason = "; ".join(str(error.detail or error.args[0]).splitlines()).rstrip(".")
-    return MigrationFailed(
-        f"The database cannot be emptied: {reason}.",
-        "Nothing was deleted. Remove what is in the way, or use another database.",
-    )
-
-
 def _way_down(files: dict[int, MigrationFile], row: asyncpg.Record) -> MigrationFile:
     file = files.get(row["version"])
     if file is None or file.down is None:
         raise MigrationRefused(
-            f"There is no {row['version']:04}_{row['name']}.down.sql, so this cannot be taken back.",
+            f"There is no {row['version']:04}_{row['name']}.down.sql, so this cannot be rolled back.",
             "Roll back with the version of mobvibe-tui that applied it.",
         )
     return file
