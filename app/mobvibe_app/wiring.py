@@ -128,7 +128,7 @@ async def open_backend(
             own=_view(settings, stores, listener, LOCAL_OWNER, home_id=mirror.home_id),
             mirror=mirror,
             reconciler=reconciler,
-            worker=_worker(settings, dsn, pool, listener, sandbox) if has_worker else NoWorker(),
+            worker=_worker(settings, dsn, stores, listener, sandbox) if has_worker else NoWorker(),
             see_as=partial(_view_as, settings, pool, listener),
         )
 
@@ -204,7 +204,7 @@ def _previews(
 
 
 def _worker(
-    settings: AppSettings, dsn: str, pool: Pool, listener: Listener, sandbox: Sandbox | None
+    settings: AppSettings, dsn: str, stores: Stores, listener: Listener, sandbox: Sandbox | None
 ) -> WorkerWithRetention:
     from mobvibe_worker.runner.wiring import build_retention, build_worker
     from mobvibe_worker.runner.with_retention import WorkerWithRetention
@@ -212,5 +212,6 @@ def _worker(
     password = urlsplit(dsn).password
     masked = (dsn, unquote(password)) if password else (dsn,)
     return WorkerWithRetention(
-        build_worker(settings, pool, listener, masked, sandbox), build_retention(settings, pool)
+        build_worker(settings, stores, listener, masked, sandbox),
+        build_retention(settings, stores),
     )

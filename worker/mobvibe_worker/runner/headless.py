@@ -18,6 +18,7 @@ from mobvibe_worker.settings import WorkerSettings
 from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.connection.pool import open_pool
 from mobvibe_worker.store.schema.migrations import MigrationRunner
+from mobvibe_worker.store.stores import Stores
 from mobvibe_worker.toolchain.sandbox import Sandbox
 
 
@@ -42,7 +43,8 @@ async def run_headless(
         )
         stack.push_async_callback(pool.close)
         listener = await stack.enter_async_context(Listener(settings.session_url(dsn)))
-        worker = build_worker(settings, pool, listener, sandbox=sandbox)
+        stores = Stores(pool)
+        worker = build_worker(settings, stores, listener, sandbox=sandbox)
         if settings.metrics_port is not None:
             address = settings.metrics_host, settings.metrics_port
             await stack.enter_async_context(serving_metrics(worker, *address))
@@ -54,7 +56,7 @@ async def run_headless(
             settings.monitor_interval_ms / 1000,
             on_reading or (lambda reading: on_line(reading.line())),
         )
-        await WorkerWithRetention(worker, build_retention(settings, pool)).run(monitoring)
+        await WorkerWithRetention(worker, build_retention(settings, stores)).run(monitoring)
         on_line(f"worker {worker.id}: stopped{_handed_back(worker)}")
 
 

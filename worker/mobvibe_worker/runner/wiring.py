@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from asyncpg import Pool
-
 from mobvibe_worker.agent.model import Model
 from mobvibe_worker.agent.recorded_model import RecordedModel
 from mobvibe_worker.agent.recordings import find_recording
@@ -54,16 +52,16 @@ class ModelChoice:
 
 def build_worker(
     settings: WorkerSettings,
-    pool: Pool,
+    stores: Stores,
     listener: Listener,
     secrets: tuple[str, ...] = (),
     sandbox: Sandbox | None = None,
 ) -> Worker:
-    """Build a worker on an open pool; `secrets` are masked beside the settings' own. `Worker.run` starts it.
+    """Build a worker on the stores of a pool; `secrets` are masked beside the settings' own. `Worker.run` starts it.
 
     The checks' commands run in the `sandbox` if it opens, else as processes of this machine.
     """
-    stores, home, tally = Stores(pool), Home(settings.home), Tally()
+    home, tally = Home(settings.home), Tally()
     redact = Redactor((*settings.secrets(), *secrets))
     run_attempt = AttemptRunner(
         home=home,
@@ -83,12 +81,12 @@ def build_worker(
     return Worker(stores, listener, run_attempt, timings, redact, tally=tally)
 
 
-def build_retention(settings: WorkerSettings, pool: Pool) -> Retention:
+def build_retention(settings: WorkerSettings, stores: Stores) -> Retention:
     """Build what runs beside a worker: expiry and retention, as the settings say."""
     timings = RetentionTimings(
         events=_age(settings.keep_events_days), jobs=_age(settings.keep_jobs_days)
     )
-    return Retention(Stores(pool).retention, timings)
+    return Retention(stores.retention, timings)
 
 
 def _age(days: float) -> timedelta | None:
