@@ -325,45 +325,48 @@ begin
 end
 $$;
 
--- Up to p_limit dead jobs that can be retried, the longest dead first. Jobs of deleted projects stay dead. Of an owner's
--- closed sessions, as many reopen as there is room for.
-create function private.retriable(p_limit integer default null) returns uuid[]
+-- Up to p_limit dead jobs that can be retried, of p_among if it is given, the longest dead first. Jobs of deleted projects
+-- stay dead. So do those that would open more sessions than their owner may have: of an owner's closed sessions, as many
+-- reopen as there is room for.
+create function private.retriable(p_limit integer, p_among uuid[] default null) returns uuid[]
 language sql volatile set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
   with failed as (
     select
-      s.id, s.user_id, o.is_open,
-      row_number() over (partition by s.user_id, o.is_open order by min(j.completed_at), s.id) as place
+      j.id, j.user_id, j.session_id, j.completed_at,
+      s.status in ('pending', 'active', 'paused') and s.expires_at > statement_timestamp() as is_open,
+      min(j.completed_at) over (partition by j.session_id) as since
     from public.coding_jobs j
     join public.projects p on p.id = j.project_id and p.status <> 'deleted'
     join public.coding_sessions s on s.id = j.session_id
-    cross join lateral (
-      select s.status in ('pending', 'active', 'paused') and s.expires_at > statement_timestamp() as is_open
-    ) o
-    where j.status = 'failed'
-    group by s.id, o.is_open
+    where j.status = 'failed' and (p_among is null or j.id = any (p_among))
+  ), placed as (
+    select f.*, dense_rank() over (partition by f.user_id, f.is_open order by f.since, f.session_id) as place
+    from failed f
+  ), limited as (
+    select p.id as user_id, p.sessions_limit - count(s.id) as room
+    from public.profiles p
+    left join public.coding_sessions s
+      on s.user_id = p.id and s.status in ('pending', 'active', 'paused') and s.expires_at > statement_timestamp()
+    where p.tier <> 'local' and p.sessions_limit is not null and p.id in (select f.user_id from failed f)
+    group by p.id
   )
   select array_agg(d.id) from (
-    select j.id from failed f join public.coding_jobs j on j.session_id = f.id and j.status = 'failed'
-    where f.is_open or f.place <= all (
-      select p.sessions_limit - count(s.id)
-      from public.profiles p
-      left join public.coding_sessions s
-        on s.user_id = p.id and s.status in ('pending', 'active', 'paused') and s.expires_at > statement_timestamp()
-      where p.id = f.user_id and p.tier <> 'local' and p.sessions_limit is not null
-      group by p.id
-    )
+    select j.id from placed j left join limited l on l.user_id = j.user_id
+    where j.is_open or l.user_id is null or j.place <= l.room
     order by j.completed_at limit p_limit
   ) d
 $$;
 
 -- Retries up to p_limit dead jobs and returns their ids; none means that no other can be retried. What can be retried is
--- decided again under the locks, as a session of the same owner may open meanwhile.
+-- decided again under the locks, so that a session that opens meanwhile keeps its owner's jobs dead, and no others.
 create function public.retry_all_dead(p_limit integer default 1000) returns setof uuid
 language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
 declare
   dead uuid[] := private.retriable(p_limit);
-  still_retriable uuid[];
 begin
+  if dead is null then
+    return;
+  end if;
   perform private.lock_lines(dead);
   perform from public.coding_sessions s
   where s.id = any (array(select j.session_id from public.coding_jobs j where j.id = any (dead)))
@@ -371,13 +374,13 @@ begin
   perform from public.profiles p
   where p.id = any (array(select j.user_id from public.coding_jobs j where j.id = any (dead)))
   order by p.id for no key update;
-  still_retriable := private.retriable();
+  dead := private.retriable(p_limit, dead);
   return query
     update public.coding_jobs j
     set status = 'pending', retry_count = 0, run_at = null, error = null
-    where j.id = any (dead) and j.id = any (still_retriable)
+    where j.id = any (dead) and j.status = 'failed'
     returning j.id;
-  if not found and dead is not null then
+  if not found then
     return query select public.retry_all_dead(p_limit);
   end if;
 end

@@ -135,6 +135,7 @@ async def test_one_persons_session_limit_does_not_affect_other_peoples_dead_jobs
 async def test_a_session_opened_during_a_retry_affects_only_its_owners_dead_jobs(
     pool: Pool,
 ) -> None:
+    """The one job that was about to be retried stays dead, and the next one takes its place."""
     queue = JobQueue(pool)
     person = UserId(
         await pool.fetchval(
@@ -150,12 +151,13 @@ async def test_a_session_opened_during_a_retry_affects_only_its_owners_dead_jobs
     other = await new_session(pool)
     await pool.execute(
         "insert into coding_jobs (session_id, prompt, status, completed_at)"
-        " select id, 'an app', 'failed', now() from unnest($1::uuid[]) as id",
+        " select id, 'an app', 'failed', now() + make_interval(secs => n)"
+        " from unnest($1::uuid[]) with ordinality as s (id, n)",
         [closed, other],
     )
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("insert into coding_sessions (project_id) values ($1)", project)
-        retrying = asyncio.create_task(queue.retry_all_dead())
+        retrying = asyncio.create_task(queue.retry_all_dead(1))
         await until_row(pool, WAITS, seconds=10)
     assert [(await queue.get(job)).session_id for job in await retrying] == [other]
     assert await queue.retry_all_dead() == []
