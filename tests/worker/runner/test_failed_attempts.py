@@ -10,18 +10,18 @@ import pytest
 from mobvibe_worker.errors import DatabaseUnreachable, ModelUnavailable
 from mobvibe_worker.runner.attempt import overruled
 from mobvibe_worker.runner.attempt_end import remedy_of
-from mobvibe_worker.runner.failed_attempts import MOST_KEPT, save_failed_attempt
+from mobvibe_worker.runner.failed_attempts import MOST_COPIES, save_failed_attempt
 
 
 def test_the_newest_folders_are_kept_without_packages(tmp_path: Path) -> None:
     staged, kept = tmp_path / "staged", tmp_path / "kept"
     (staged / "node_modules").mkdir(parents=True)
     (staged / "App.tsx").write_text("mine")
-    for number in range(MOST_KEPT + 2):
+    for number in range(MOST_COPIES + 2):
         save_failed_attempt(staged, kept / f"app-{number}")
         os.utime(kept / f"app-{number}", (number, number))
     names = {each.name for each in kept.iterdir()}
-    assert names == {f"app-{number}" for number in range(2, MOST_KEPT + 2)}
+    assert names == {f"app-{number}" for number in range(2, MOST_COPIES + 2)}
     assert [each.name for each in (kept / "app-5").iterdir()] == ["App.tsx"]
 
 

@@ -81,8 +81,8 @@ class AttemptRunner:
                 await self._commit(attempt, project, base, staging, result, buffer, started)
             except (MobvibeError, OSError, asyncio.CancelledError):
                 if running.why_stopped in (None, "cancelled"):
-                    target = self.home.failed_attempts / f"{project.slug}-{name}"
-                    copying = asyncio.to_thread(save_failed_attempt, staging.staged.root, target)
+                    copy = self.home.failed_attempts / f"{project.slug}-{name}"
+                    copying = asyncio.to_thread(save_failed_attempt, staging.staged.root, copy)
                     await asyncio.shield(copying)
                 raise
 
