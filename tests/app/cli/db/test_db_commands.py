@@ -83,11 +83,11 @@ async def test_a_database_is_migrated_seeded_verified_reset_and_rolled_back(
     assert len([path for path in folder.iterdir() if path.is_dir()]) == 6
     assert sum(path.is_file() for path in folder.glob("*/**/*")) == exported["files"] > 0
 
-    kept = await db(tmp_path, empty_database, "seed", "--json")
+    reseeded = await db(tmp_path, empty_database, "seed", "--json")
     asked = await db(tmp_path, empty_database, "rollback", "--to", "1")
     assert asked.code == 2 and "--yes" in asked.err and "projects" in asked.err
     untouched = await db(tmp_path, empty_database, "seed", "--json")
-    assert kept.values[0]["seeded"]["projects"] == 6
+    assert reseeded.values[0]["seeded"]["projects"] == 6
     assert untouched.values[0]["seeded"]["projects"] == 0
     back = await db(tmp_path, empty_database, "rollback", "--json")
     assert [value["migration"]["version"] for value in back.values] == [OURS]
