@@ -107,6 +107,9 @@ class Supervisor:
             hello = decode(line)["hello"] if line else None
         except (ConnectionError, TimeoutError):
             hello = None
+        except BaseException:
+            writer.close()
+            raise
         if hello is None:  # The supervisor is ending.
             writer.close()
             return None
