@@ -75,6 +75,8 @@ class Worker:
             on_reclaimed=self._count_reclaimed,
         )
         try:
+            # Registered before its first claim, so that other workers notice its death from then on.
+            await self._report_alive(version("mobvibe-tui"))
             with contextlib.suppress(StoreError):
                 await local_workers.reclaim_dead()
             async with asyncio.TaskGroup() as group:
