@@ -25,8 +25,8 @@ $(STAMP): requirements.txt pyproject.toml
 # The whole gate.
 test: install lint types layers unit
 
-# The inner loop, under 90 seconds: pure, widget and store tests.
-QUICK := tests/app/ui tests/app/studio tests/app/preview tests/worker/agent tests/worker/workspace tests/worker/store
+# The inner loop, under 90 seconds: pure, widget and store tests, without those that build whole schemas.
+QUICK := tests/app/ui tests/app/studio tests/app/preview tests/worker/agent tests/worker/workspace tests/worker/store --ignore tests/worker/store/schema
 quick: install
 	$(PYTEST) -q -m 'not (expo or docker or terminal or servers or long or chaos)' $(QUICK)
 
