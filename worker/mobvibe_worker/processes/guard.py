@@ -123,16 +123,12 @@ class Guard:
         """Kill what the child left behind: its group and, on Linux, descendants outside of the group."""
         deadline = time.monotonic() + _LAST_GRACE
         while time.monotonic() < deadline:
-            is_left = self._send(signal.SIGKILL, True)
+            is_group_left = self._send(signal.SIGKILL, True)
             for orphan in _children():
-                is_left = True
-                try:
+                with suppress(ProcessLookupError):
                     os.kill(orphan, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
-            while _reap_any():
-                pass
-            if not is_left:
+            # The kernel's list of children may miss some while others end. Waiting shows whether any is left.
+            if not _has_children() and not is_group_left:
                 return
             time.sleep(0.002)
 
@@ -166,11 +162,14 @@ def _children() -> list[int]:
         return []
 
 
-def _reap_any() -> bool:
+def _has_children() -> bool:
+    """Whether a child still runs. Reaps those that have ended."""
     try:
-        return os.waitpid(-1, os.WNOHANG)[0] != 0
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
     except ChildProcessError:
         return False
+    return True
 
 
 def main(arguments: list[str]) -> int:
