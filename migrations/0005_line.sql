@@ -11,9 +11,6 @@
 -- sessions, counts and notifies.
 --
 -- Locks are taken in one order: project (by id), then job (by id), then session. A claim and a count never wait.
---
--- A plan that was made while a table was small, or while nothing waited, is kept long after that. So the functions that
--- look into the queue always look up by index, with one plan for all arguments.
 
 create table private.job_counts (
   slot bigint generated always as identity primary key,
@@ -28,8 +25,7 @@ create policy service_all on private.job_counts for all to service_role using (t
 
 -- A count that waited for another writer would stand still behind any long transaction, and deadlock with its jobs.
 create function private.count_jobs(p_new text[], p_old text[]) returns void
-language plpgsql security definer
-set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+language plpgsql security definer set search_path = '' as $$
 declare
   change record;
 begin
@@ -68,7 +64,7 @@ $$;
 -- The job that should be head of a project: the first that is due or was tried before; if only scheduled ones are
 -- left, the earliest.
 create function private.first_in_line(p_project uuid) returns uuid
-language plpgsql stable set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+language plpgsql stable set search_path = '' as $$
 declare
   first_one uuid;
 begin
@@ -86,7 +82,7 @@ $$;
 
 -- Gives each project the head that it should have. A running job stays head, also in a deleted project.
 create function private.settle_heads(p_projects uuid[]) returns void
-language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+language plpgsql set search_path = '' as $$
 declare
   line record;
   head record;
@@ -112,8 +108,7 @@ begin
 end
 $$;
 
-create function private.enter_line() returns trigger
-language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+create function private.enter_line() returns trigger language plpgsql set search_path = '' as $$
 begin
   select s.project_id, s.user_id into new.project_id, new.user_id
   from public.coding_sessions s where s.id = new.session_id;
@@ -170,7 +165,7 @@ create trigger complete_row before update on public.coding_jobs
 
 -- A new prompt revives its session: expiry only frees a slot.
 create function private.revive_sessions(p_sessions uuid[]) returns void
-language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+language plpgsql set search_path = '' as $$
 begin
   update public.coding_sessions s
   set status = 'active', expires_at = greatest(s.expires_at, now() + interval '24 hours')
@@ -225,8 +220,7 @@ create trigger jobs_inserted after insert on public.coding_jobs
   referencing new table as new_rows
   for each statement execute function private.jobs_inserted();
 
-create function private.jobs_updated() returns trigger
-language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+create function private.jobs_updated() returns trigger language plpgsql set search_path = '' as $$
 declare
   updated record;
 begin
@@ -321,7 +315,7 @@ create trigger deleted_or_restored after update of status on public.projects
 
 -- Jobs whose time has come step into their line. Skips projects that are locked: the next call settles those.
 create function private.release_due(p_limit integer) returns void
-language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+language plpgsql set search_path = '' as $$
 declare
   due uuid[];
   free uuid[];
@@ -348,6 +342,20 @@ language sql volatile set search_path = '' as $$
     * (0.75 + random() * 0.5) * interval '1 second'
 $$;
 
+-- A plan that was made while a table was small, or while nothing waited, is kept long after that. So the functions that
+-- look into the queue always look up by index, with one plan for all arguments.
+do $$
+declare
+  looked_up text;
+begin
+  foreach looked_up in array array[
+    'count_jobs', 'first_in_line', 'settle_heads', 'enter_line', 'revive_sessions', 'jobs_updated', 'release_due'
+  ] loop
+    execute format('alter function private.%I set enable_seqscan = off', looked_up);
+    execute format('alter function private.%I set plan_cache_mode = force_generic_plan', looked_up);
+  end loop;
+end
+$$;
 revoke all on all functions in schema private from public;
 grant execute on all functions in schema private to service_role;
 revoke all on function private.recount_jobs() from service_role;

@@ -13,7 +13,7 @@
 -- MV007 too many open sessions.
 
 create function private.lock_lines(p_jobs uuid[]) returns void
-language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+language plpgsql set search_path = '' as $$
 begin
   perform from public.projects p
   where p.id = any (array(select distinct j.project_id from public.coding_jobs j where j.id = any (p_jobs)))
@@ -59,8 +59,7 @@ create function public.enqueue_job(
   p_recording text default null,
   p_budget_usd numeric default null,
   p_idempotency_key text default null
-) returns uuid
-language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+) returns uuid language plpgsql set search_path = '' as $$
 declare
   job_id uuid;
 begin
@@ -85,8 +84,7 @@ $$;
 -- to workers that have one.
 create function public.claim_jobs(
   p_worker text, p_slots integer, p_lease interval, p_recordings_only boolean default false
-) returns setof public.coding_jobs
-language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+) returns setof public.coding_jobs language plpgsql set search_path = '' as $$
 begin
   if exists (
     select from public.coding_jobs j
@@ -126,7 +124,7 @@ $$;
 create function public.renew_jobs(
   p_worker text, p_jobs uuid[], p_attempts integer[], p_lease interval
 ) returns table (job_id uuid, is_cancel_requested boolean)
-language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+language plpgsql set search_path = '' as $$
 declare
   held uuid[];
 begin
@@ -147,7 +145,7 @@ comment on function public.renew_jobs is 'Leases that hold. Never null: job_id, 
 -- The same without writing: which attempts still hold their job, and whether they should stop.
 create function public.held_jobs(p_worker text, p_jobs uuid[], p_attempts integer[])
 returns table (job_id uuid, is_cancel_requested boolean)
-language sql stable set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+language sql stable set search_path = '' as $$
   select j.id, j.cancel_requested
   from unnest(p_jobs, p_attempts) as a (id, number)
   join public.coding_jobs j on j.id = a.id
@@ -173,7 +171,7 @@ $$;
 create function private.end_attempts(
   p_jobs uuid[], p_reason text, p_retry boolean, p_at_once boolean
 ) returns table (id uuid, session_id uuid, status text, error text)
-language sql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+language sql set search_path = '' as $$
   update public.coding_jobs j
   set status = case
         when j.cancel_requested then 'cancelled'
@@ -329,7 +327,7 @@ $$;
 -- stay dead. So do those that would open more sessions than their owner may have: of an owner's closed sessions, as many
 -- reopen as there is room for.
 create function private.retriable(p_limit integer, p_among uuid[] default null) returns uuid[]
-language sql volatile set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+language sql volatile set search_path = '' as $$
   with failed as (
     select
       j.id, j.user_id, j.session_id, j.completed_at,
@@ -360,7 +358,7 @@ $$;
 -- Retries up to p_limit dead jobs and returns their ids; none means that no other can be retried. What can be retried is
 -- decided again under the locks, so that a session that opens meanwhile keeps its owner's jobs dead, and no others.
 create function public.retry_all_dead(p_limit integer default 1000) returns setof uuid
-language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+language plpgsql set search_path = '' as $$
 declare
   dead uuid[] := private.retriable(p_limit);
 begin
@@ -388,7 +386,7 @@ $$;
 
 -- The caller holds the locks of the projects and of the jobs. A lost worker counts as an attempt.
 create function private.reclaim(p_jobs uuid[]) returns setof uuid
-language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+language plpgsql set search_path = '' as $$
 declare
   ended record;
 begin
@@ -402,7 +400,7 @@ end
 $$;
 
 create function public.reclaim_jobs(p_limit integer default 100) returns setof uuid
-language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+language plpgsql set search_path = '' as $$
 declare
   late uuid[];
   free uuid[];
@@ -431,7 +429,7 @@ $$;
 
 -- Ends the leases of a worker whose process was seen dead on its own machine; never of one that is merely silent.
 create function public.reclaim_worker(p_worker text, p_machine_key text) returns setof uuid
-language plpgsql set search_path = '' set enable_seqscan = off set plan_cache_mode = force_generic_plan as $$
+language plpgsql set search_path = '' as $$
 declare
   held uuid[];
 begin
@@ -507,18 +505,29 @@ $$;
 comment on function public.get_queue_stats is
   'Jobs by status. Never null: pending, processing, completed, failed, cancelled.';
 
+-- One plan for all arguments, always by index: see the end of 0005. The verbs are the service role's.
+do $$
+declare
+  verb text;
+begin
+  foreach verb in array array[
+    'private.lock_lines', 'private.end_attempts', 'private.retriable', 'private.reclaim', 'public.enqueue_job',
+    'public.claim_jobs', 'public.renew_jobs', 'public.held_jobs', 'public.retry_all_dead', 'public.reclaim_jobs',
+    'public.reclaim_worker'
+  ] loop
+    execute format('alter function %s set enable_seqscan = off', verb);
+    execute format('alter function %s set plan_cache_mode = force_generic_plan', verb);
+  end loop;
+  foreach verb in array array[
+    'enqueue_job', 'claim_jobs', 'claim_next_job', 'renew_jobs', 'held_jobs', 'complete_job', 'fail_job',
+    'fail_attempt', 'cancel_attempt', 'hand_back_attempt', 'cancel_job', 'retry_job', 'retry_all_dead',
+    'reclaim_jobs', 'reclaim_worker', 'next_due_seconds', 'get_queue_stats'
+  ] loop
+    execute format('revoke all on function public.%I from public, anon, authenticated', verb);
+    execute format('grant execute on function public.%I to service_role', verb);
+  end loop;
+end
+$$;
 revoke all on all functions in schema private from public;
 grant execute on all functions in schema private to service_role;
 revoke all on function private.recount_jobs() from service_role;
-revoke all on function
-  public.enqueue_job, public.claim_jobs, public.claim_next_job, public.renew_jobs, public.held_jobs,
-  public.complete_job, public.fail_job, public.fail_attempt, public.cancel_attempt, public.hand_back_attempt,
-  public.cancel_job, public.retry_job, public.retry_all_dead, public.reclaim_jobs, public.reclaim_worker,
-  public.next_due_seconds, public.get_queue_stats
-from public, anon, authenticated;
-grant execute on function
-  public.enqueue_job, public.claim_jobs, public.claim_next_job, public.renew_jobs, public.held_jobs,
-  public.complete_job, public.fail_job, public.fail_attempt, public.cancel_attempt, public.hand_back_attempt,
-  public.cancel_job, public.retry_job, public.retry_all_dead, public.reclaim_jobs, public.reclaim_worker,
-  public.next_due_seconds, public.get_queue_stats
-to service_role;
