@@ -12,8 +12,6 @@ from mobvibe_app.cli.event_lines import event_data, event_line
 from mobvibe_app.cli.output import Output
 from mobvibe_app.settings import AppSettings
 from mobvibe_app.studio.backend import Backend
-from mobvibe_app.studio.carry_out import cancel_job
-from mobvibe_app.studio.commands import CancelJob
 from mobvibe_app.wiring import build_studio
 from mobvibe_worker.errors import InputError
 from mobvibe_worker.jobs import Job, JobId, SessionId
@@ -146,8 +144,7 @@ async def _retry_all(queue: JobQueue, out: Output) -> None:
 async def cancel(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
     job_id = JobId(_id(flags.job, "job"))
     async with _open(settings, out) as backend:
-        status = await cancel_job(CancelJob(job_id), backend.stores)
-    assert status is not None
+        status = await backend.stores.queue.cancel(job_id)
     _report(out, job_id, status, "being cancelled" if status == "processing" else status)
     return 0
 

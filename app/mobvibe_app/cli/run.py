@@ -12,8 +12,7 @@ from mobvibe_app.cli.race import Race
 from mobvibe_app.cli.serving import follow_preview, reported
 from mobvibe_app.settings import AppSettings
 from mobvibe_app.studio.backend import Backend
-from mobvibe_app.studio.carry_out import cancel_job
-from mobvibe_app.studio.commands import CancelJob, ReplayDemo, SubmitPrompt
+from mobvibe_app.studio.commands import ReplayDemo, SubmitPrompt
 from mobvibe_app.studio.conversations import Submitted, order_of
 from mobvibe_app.wiring import build_studio
 from mobvibe_worker.errors import InputError, MobvibeError, ServiceError
@@ -86,7 +85,7 @@ async def _cancel(
 ) -> Outcome:
     """Cancel the job before the program ends."""
     out.note("cancelling the job ...")
-    await cancel_job(CancelJob(submitted.job_id), backend.stores)
+    await backend.stores.queue.cancel(submitted.job_id)
     done, _ = await asyncio.wait([following], timeout=CANCEL_SECONDS)
     if done:
         return following.result()

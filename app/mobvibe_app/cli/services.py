@@ -17,8 +17,6 @@ from mobvibe_app.cli.output import Output
 from mobvibe_app.environment.maintenance import POSTGRES, Maintenance
 from mobvibe_app.preview.events import printed_lines
 from mobvibe_app.settings import AppSettings
-from mobvibe_app.studio.carry_out import maintain
-from mobvibe_app.studio.commands import RebuildService, RestartService
 from mobvibe_app.wiring import build_environment
 from mobvibe_worker.errors import InputError, MobvibeError
 from mobvibe_worker.home import Home
@@ -153,13 +151,13 @@ async def _maintenance(settings: AppSettings, out: Output) -> AsyncIterator[Main
 
 async def restart(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
     async with _maintenance(settings, out) as maintenance:
-        await maintain(RestartService(flags.service), maintenance)
+        await maintenance.restart(flags.service)
     return _done(out, flags.service, "restarted")
 
 
 async def rebuild(settings: AppSettings, flags: argparse.Namespace, out: Output) -> int:
     async with _maintenance(settings, out) as maintenance:
-        await maintain(RebuildService(flags.service), maintenance)
+        await maintenance.rebuild(flags.service)
     return _done(out, flags.service, "rebuilt")
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mobvibe_worker.jobs import JobId, Platform, SessionId
+from mobvibe_app.status import ServiceName
+from mobvibe_worker.jobs import Platform, SessionId
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +39,7 @@ class SelectSession:
 
 @dataclass(frozen=True, slots=True)
 class CancelJob:
-    """Cancel a waiting or running job."""
-
-    job_id: JobId | None = None
-    """None: the selected session's."""
+    """Cancel the selected session's waiting or running job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +49,16 @@ class WakePreview:
 
 @dataclass(frozen=True, slots=True)
 class RestartService:
-    """Stop a service and start it again. In a feed `preview` is the selected session's."""
+    """Stop a service and start it again; `preview` is the selected session's."""
 
-    service: str
-    """A ServiceName, or `preview-NAME` for one project's preview."""
+    service: ServiceName
 
 
 @dataclass(frozen=True, slots=True)
 class RebuildService:
     """Rebuild what a service runs from (images, packages, caches). No data is lost."""
 
-    service: str
-    """As in RestartService."""
+    service: ServiceName
 
 
 @dataclass(frozen=True, slots=True)

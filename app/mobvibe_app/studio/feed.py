@@ -9,7 +9,6 @@ from typing import Any, assert_never
 
 from mobvibe_app.status import ServiceStatus
 from mobvibe_app.studio.backend import Backend, View
-from mobvibe_app.studio.carry_out import cancel_job, maintain
 from mobvibe_app.studio.changes import (
     Change,
     EventsArrived,
@@ -88,14 +87,16 @@ class Feed:
             case SelectSession(session_id=session_id):
                 await self._select(session_id)
             case CancelJob():
-                await self._cancel(command)
+                await self._cancel()
             case WakePreview():
                 self._wake_preview()
             case RestartService(service="preview"):
                 await self._restart_preview()
-            case RestartService() | RebuildService():
-                await maintain(command, self._studio.maintenance)
-                if command.service == "preview":
+            case RestartService(service=service):
+                await self._studio.maintenance.restart(service)
+            case RebuildService(service=service):
+                await self._studio.maintenance.rebuild(service)
+                if service == "preview":
                     await self._reopen_preview()
             case SeeAs(email=email):
                 await self._see_as(email)
@@ -119,9 +120,10 @@ class Feed:
             await cancel_and_wait(self._following)
             self._show_session(session_id)
 
-    async def _cancel(self, command: CancelJob) -> None:
-        status = await cancel_job(command, self._studio.backend.stores, self._selected)
-        if status not in ("cancelled", "processing"):
+    async def _cancel(self) -> None:
+        queue = self._studio.backend.stores.queue
+        job_id = await queue.live_job(self._selected) if self._selected else None
+        if job_id is None or await queue.cancel(job_id) not in ("cancelled", "processing"):
             self._emit(Noticed("There was no job left to cancel."))
 
     async def _restart_preview(self) -> None:
