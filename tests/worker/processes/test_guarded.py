@@ -20,7 +20,7 @@ from support.polling import is_running, patient, until, until_gone
 # A child that ignores SIGTERM, with a grandchild that ignores it too and one in a session of its own.
 STUBBORN = """
 trap '' TERM
-sh -c "trap '' TERM; echo $$ > one; while :; do sleep 0.05; done" &
+sh -c "trap '' TERM; while :; do sleep 0.05; done" &
 echo $! > one
 setsid sh -c "trap '' TERM; echo \\$\\$ > two; while :; do sleep 0.05; done" &
 echo $$ > zero
@@ -173,6 +173,27 @@ async def test_run_ends_all_processes_if_cancelled(tmp_path: Path) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert not any(map(is_running, pids))
+
+
+async def test_run_ends_the_process_if_cancelled_while_it_starts_it(tmp_path: Path) -> None:
+    task = asyncio.create_task(
+        run(["sleep", "61"], cwd=tmp_path, env=allowed_environment(), time_limit=patient(60))
+    )
+    for _ in range(50):
+        await asyncio.sleep(0)
+    (guard,) = psutil.Process().children()
+    _wait_for_child(guard)
+    (child,) = guard.children()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not is_running(child.pid) and not is_running(guard.pid)
+
+
+def _wait_for_child(guard: psutil.Process) -> None:
+    """Wait until the guard has started `sleep`. It blocks the event loop, so that no task can notice it."""
+    while [child.name() for child in guard.children()] != ["sleep"]:
+        time.sleep(0.001)
 
 
 async def test_a_missing_program_or_folder_is_an_error(tmp_path: Path) -> None:

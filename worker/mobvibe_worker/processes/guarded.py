@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -73,16 +74,39 @@ class GuardedProcess:
             reading, target = os.pipe()
         else:
             target = stdout
+        launching = asyncio.create_task(
+            cls._launched(argv, cwd=cwd, env=env, stdout=target, reading=reading, stop=policy)
+        )
         try:
-            launched = await _launch(argv, cwd=cwd, env=env, stdout=target, stop=policy)
+            return await asyncio.shield(launching)
+        except asyncio.CancelledError:
+            # A child that has just been started must end before the caller goes on.
+            with suppress(ServiceError):
+                await (await launching).stop()
+            raise
+
+    @classmethod
+    async def _launched(
+        cls,
+        argv: Sequence[str | Path],
+        *,
+        cwd: Path,
+        env: Mapping[str, str],
+        stdout: int,
+        reading: int | None,
+        stop: StopPolicy,
+    ) -> Self:
+        """Start the child with `stdout`, which is closed here. `reading` is the other end if that is a pipe."""
+        try:
+            launched = await _launch(argv, cwd=cwd, env=env, stdout=stdout, stop=stop)
         except BaseException:
             if reading is not None:
                 os.close(reading)
             raise
         finally:
-            if target >= 0:
-                os.close(target)
-        process = cls(*launched, policy)
+            if stdout >= 0:
+                os.close(stdout)
+        process = cls(*launched, stop)
         if reading is not None:
             await process._read_from(reading)
         return process
