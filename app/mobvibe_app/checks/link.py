@@ -121,7 +121,10 @@ class Link:
         return await self._open("connect", struct.pack(">H", port))
 
     async def send(self, frame: Frame) -> None:
-        """Send one frame. Raises ServiceError if the container is gone."""
+        """Send one frame, completely even if the caller is cancelled. Raises ServiceError if the container is gone."""
+        await asyncio.shield(asyncio.create_task(self._send(frame)))
+
+    async def _send(self, frame: Frame) -> None:
         async with self._sending:
             try:
                 await asyncio.to_thread(self._attached.send, frame.encoded())
@@ -143,7 +146,11 @@ class Link:
             raise self.gone()
         number = next(self._numbers)
         stream = self._streams[number] = Stream(self, number)
-        await self.send(Frame(number, kind, data))
+        try:
+            await self.send(Frame(number, kind, data))
+        except asyncio.CancelledError:
+            await stream.stop()
+            raise
         return stream
 
     def gone(self) -> ServiceError:

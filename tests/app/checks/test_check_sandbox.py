@@ -166,6 +166,25 @@ async def test_a_cancelled_or_late_command_leaves_no_process(
     assert image.engine.labelled(image.home_id) == ()
 
 
+async def test_a_command_cancelled_while_it_starts_leaves_no_process(
+    image: CheckImage, expo_sdk: ExpoSdk
+) -> None:
+    commands = ContainerCommands(image, expo_sdk.stage("starting"))
+    await commands.open()
+    starting = asyncio.create_task(
+        commands.run(("node", "-e", "setInterval(() => 0, 1000)"), time_limit=600)
+    )
+    for _ in range(50):
+        await asyncio.sleep(0)
+    _wait_for_node(image)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert _nodes(image) == []
+    assert (await commands.run(("node", "-e", ""), time_limit=patient(30))).exit_code == 0
+    await commands.close()
+
+
 async def test_hostile_commands_are_ended_from_outside(
     image: CheckImage, expo_sdk: ExpoSdk
 ) -> None:
@@ -196,6 +215,12 @@ def _nodes(image: CheckImage) -> list[str]:
         running = [each for each in found if each.status == "running"]
         outputs = [each.exec_run(["sh", "-c", search]).output.decode() for each in running]
     return [line for output in outputs for line in output.splitlines()]
+
+
+def _wait_for_node(image: CheckImage) -> None:
+    """Wait until the endless command runs. It blocks the event loop, so that no task can notice it."""
+    while not _nodes(image):
+        time.sleep(0.05)
 
 
 async def test_a_killed_container_is_replaced(image: CheckImage, expo_sdk: ExpoSdk) -> None:
