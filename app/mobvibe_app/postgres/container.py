@@ -78,7 +78,10 @@ class PostgresContainer:
                     "Run `mobvibe-tui down` first, then start with --postgres docker.",
                 )
             port = (await self._service().start()).facts["port"]
-            version = await self._ask_version(port)
+            try:
+                version = await self._ask_version(port)
+            except asyncpg.InvalidPasswordError as error:
+                raise self._rejected() from error
         return PostgresAddress.of(self._parts.password(), port, version)
 
     async def stop(self, *, quietly: bool = False) -> None:
@@ -136,27 +139,32 @@ class PostgresContainer:
             await self._ask_version(running.facts["port"])
         except _NOT_YET:
             return False
+        except asyncpg.InvalidPasswordError as error:
+            if not await asyncio.to_thread(self._parts.is_running):
+                # Another server took the port first, so the engine will refuse to start this one.
+                return False
+            raise self._rejected() from error
         return True
 
     async def _ask_version(self, port: int) -> str:
-        try:
-            connection = await asyncpg.connect(
-                host=HOST,
-                port=port,
-                user=USER,
-                password=self._parts.password(),
-                database=DATABASE,
-                ssl=False,
-                timeout=10,
-            )
-        except asyncpg.InvalidPasswordError as error:
-            raise ServiceError(
-                f"The database in the volume {self.volume} rejects this home's password.",
-                f"Restore {self._parts.password_path}, or remove the volume to start with an empty one.",
-            ) from error
+        connection = await asyncpg.connect(
+            host=HOST,
+            port=port,
+            user=USER,
+            password=self._parts.password(),
+            database=DATABASE,
+            ssl=False,
+            timeout=10,
+        )
         version = str(connection.get_settings().server_version).partition(" ")[0]
         await connection.close()
         return version
+
+    def _rejected(self) -> ServiceError:
+        return ServiceError(
+            f"The database in the volume {self.volume} rejects this home's password.",
+            f"Restore {self._parts.password_path}, or remove the volume to start with an empty one.",
+        )
 
     def _failure(self, how: str, printed: str) -> ServiceError:
         lines = printed.strip().splitlines() or ["it printed nothing"]

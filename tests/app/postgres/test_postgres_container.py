@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -13,12 +15,15 @@ from mobvibe_app.containers.spec import HOME_LABEL
 from mobvibe_worker.errors import ServiceError
 from support.containers.containers import (
     Containers,
+    containers_of,
     stored_number,
     until_ended,
     until_number_is_readable,
     until_settled,
 )
 from support.containers.containers import containers as containers
+from support.containers.held_engine import held_engine
+from support.polling import until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 
@@ -65,6 +70,27 @@ async def test_postgres_recovers_from_a_kill(containers: Containers) -> None:
     await until_settled(containers, postgres.container)
     containers.client.containers.get(postgres.container).kill()
     await until_number_is_readable(address.dsn)
+
+
+async def test_another_home_may_take_the_port_while_the_container_starts(
+    containers: Containers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    postgres = containers.postgres()
+    async with held_engine(containers.engine, tmp_path / "engine.sock") as engine:
+        with monkeypatch.context() as environment:
+            environment.setenv("DOCKER_HOST", engine.address)
+            late = asyncio.create_task(postgres.start(lambda status: None))
+            await until(lambda: engine.is_asked, 60)
+        created = containers.client.containers.get(postgres.container).attrs["HostConfig"]
+        port = int(created["PortBindings"]["5432/tcp"][0]["HostPort"])
+        async with containers_of(containers.engine, tmp_path / "faster") as faster:
+            faster_postgres = faster.postgres(port=port)
+            await faster_postgres.start(lambda status: None)
+            server = containers.client.containers.get(faster_postgres.container)
+            await until(lambda: b"password authentication failed" in server.logs(), 60)
+            await engine.release()
+            assert (await late).port != port
+        await postgres.stop()
 
 
 async def test_a_volume_of_another_major_version_is_refused_with_what_to_do(

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -42,7 +43,14 @@ class Containers:
 
 @pytest.fixture
 async def containers(engine: DockerEngine, tmp_path: Path) -> AsyncIterator[Containers]:
-    home = Home(tmp_path / "home")
+    async with containers_of(engine, tmp_path / "home") as own:
+        yield own
+
+
+@asynccontextmanager
+async def containers_of(engine: DockerEngine, root: Path) -> AsyncIterator[Containers]:
+    """A home in `root` with its supervisor. Its containers are removed afterwards."""
+    home = Home(root)
     home_id = secrets.token_hex(4)
     client = docker.from_env()
     async with await Supervisor.connect(home) as supervisor:
