@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from asyncpg import Pool
 
-from mobvibe_worker.jobs import JobId, SessionId
+from mobvibe_worker.jobs import JobId, Prompt, SessionId
 from mobvibe_worker.runner.running_job import RunningJob, WorkerTimings
 from mobvibe_worker.runner.worker import Worker
 from mobvibe_worker.store.connection.listener import Listener
@@ -60,7 +60,7 @@ async def test_a_killed_workers_job_runs_again_within_a_second(url: str, tmp_pat
             await workers.start()
         for number in range(ROUNDS):
             session = await new_session(pool, f"App {number}")
-            job = await JobQueue(pool).enqueue(session, LONG_PROMPT)
+            job = await JobQueue(pool).enqueue(session, Prompt(LONG_PROMPT))
             await _until_started(pool, session, 1)
             holder = (await JobQueue(pool).get(job)).worker
             assert holder is not None
@@ -116,7 +116,7 @@ async def test_a_cancelled_job_stops_soon(url: str, hears: bool, goal: float) ->
         try:
             for number in range(ROUNDS):
                 session = await new_session(pool, f"App {number}")
-                job = await JobQueue(pool).enqueue(session, "go")
+                job = await JobQueue(pool).enqueue(session, Prompt("go"))
                 async with within(30):
                     await started.wait()
                 await asyncio.sleep(0.1 + 0.05 * (number % 20))

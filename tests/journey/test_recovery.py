@@ -30,7 +30,7 @@ from mobvibe_app.supervisor.ports import pick_port
 from mobvibe_app.wiring import build_studio
 from mobvibe_worker.events import Message
 from mobvibe_worker.home import Home
-from mobvibe_worker.jobs import LOCAL_OWNER, Attempt, SessionId, WorkerId
+from mobvibe_worker.jobs import LOCAL_OWNER, Attempt, Prompt, SessionId, WorkerId
 from mobvibe_worker.store.claims import Claims
 from support.polling import until
 
@@ -144,7 +144,7 @@ async def test_the_rows_show_the_selected_project_and_the_running_jobs(home: Hom
         await screen.feed.do(SelectSession(session))
         await until(lambda: screen.detail("preview") == "starts with the first build", 40)
         stores = screen.studio.backend.stores
-        await stores.queue.enqueue(session, "Needs a model: left to another worker.")
+        await stores.queue.enqueue(session, Prompt("Needs a model: left to another worker."))
         elsewhere = WorkerId("elsewhere")
         claims = Claims(stores.queue._source)
         (job,) = await claims.claim(elsewhere, 1, timedelta(seconds=60))

@@ -12,7 +12,7 @@ from asyncpg import Pool
 from mobvibe_app.containers.engine import DockerEngine
 from mobvibe_app.supervisor.choices import Choices
 from mobvibe_worker.home import Home
-from mobvibe_worker.jobs import JobId
+from mobvibe_worker.jobs import JobId, Prompt
 from mobvibe_worker.store.job_queue import JobQueue
 from support.containers.engine import BASE_IMAGE
 from support.polling import patient
@@ -34,7 +34,9 @@ async def test_a_standalone_worker_runs_its_checks_in_a_container(
     worker = await Program.start(home.root, "worker", env=env)
     try:
         job = await JobQueue(pool).enqueue(
-            await new_session(pool, "Tip splitter"), "split a bill", recording="tip-splitter"
+            await new_session(pool, "Tip splitter"),
+            Prompt("split a bill"),
+            recording="tip-splitter",
         )
         await _until_completed(pool, job, worker)
         report = await pool.fetchval(

@@ -42,13 +42,13 @@ from mobvibe_worker.events import (
 from mobvibe_worker.jobs import (
     JobId,
     JobStatus,
+    Prompt,
     QueueStats,
     SessionId,
     SessionSummary,
     WorkerId,
     WorkerSummary,
     WorkLine,
-    checked_prompt,
 )
 
 URL = "exp://192.168.1.23:8081"
@@ -107,7 +107,7 @@ class ScriptedStudio:
             raise self._refusal
         match command:
             case SubmitPrompt(text=text):
-                checked_prompt(text)
+                Prompt(text)
             case ReplayDemo():
                 self.show(*build_changes())
             case SelectSession(session_id=session_id):

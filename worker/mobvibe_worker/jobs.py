@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal, NewType
+from typing import Literal, NewType, Self
 from uuid import UUID
 
 from mobvibe_worker.errors import InputError
@@ -31,17 +31,22 @@ PROMPT_LIMIT = 20_000
 """The longest prompt, in characters."""
 
 
-def checked_prompt(text: str) -> str:
-    """The prompt as it is stored. Raises InputError if it is empty or too long."""
-    prompt = clean_text(text).strip()
-    if not prompt:
-        raise InputError("The prompt is empty.", "Describe the app, or a change to it.")
-    if len(prompt) > PROMPT_LIMIT:
-        raise InputError(
-            f"The prompt has {len(prompt):,} characters, the limit is {PROMPT_LIMIT:,}.",
-            "Shorten it: a few sentences work best.",
-        )
-    return prompt
+class Prompt(str):
+    """What a person asks for, as it is stored: without control characters, not empty, not too long."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Self:
+        """Raises InputError if the text is empty or too long."""
+        prompt = clean_text(text).strip()
+        if not prompt:
+            raise InputError("The prompt is empty.", "Describe the app, or a change to it.")
+        if len(prompt) > PROMPT_LIMIT:
+            raise InputError(
+                f"The prompt has {len(prompt):,} characters, the limit is {PROMPT_LIMIT:,}.",
+                "Shorten it: a few sentences work best.",
+            )
+        return super().__new__(cls, prompt)
 
 
 @dataclass(frozen=True, slots=True)

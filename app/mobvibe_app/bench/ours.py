@@ -13,7 +13,7 @@ from asyncpg import Pool
 from mobvibe_app.bench.contender import Watcher
 from mobvibe_app.bench.figures import OURS
 from mobvibe_app.bench.server import run_sql
-from mobvibe_worker.jobs import SessionId
+from mobvibe_worker.jobs import Prompt, SessionId
 from mobvibe_worker.revisions import CHECK_NAMES, Check, CheckReport, FileTree
 from mobvibe_worker.runner.running_job import RunningJob, WorkerTimings
 from mobvibe_worker.runner.worker import Worker
@@ -69,7 +69,7 @@ class OwnQueue:
     async def enqueue(self, tag: int) -> None:
         """Enqueue one prompt with its message event, into the projects in turn."""
         session = self.sessions[tag % len(self.sessions)]
-        await JobQueue(self.pool).enqueue(session, str(tag))
+        await JobQueue(self.pool).enqueue(session, Prompt(str(tag)))
 
     @asynccontextmanager
     async def working(self, slots: int, watcher: Watcher) -> AsyncIterator[None]:

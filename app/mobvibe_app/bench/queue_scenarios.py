@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from mobvibe_app.bench.contender import Contender
 from mobvibe_app.bench.figures import Figures, quantile
 from mobvibe_worker.errors import ServiceError
-from mobvibe_worker.jobs import Attempt, WorkerId
+from mobvibe_worker.jobs import Attempt, Prompt, WorkerId
 from mobvibe_worker.store.claims import Claims
 from mobvibe_worker.store.job_queue import JobQueue
 
@@ -170,7 +170,7 @@ async def time_claim_behind_deferred(queue: OwnQueue, scale: Scale, figures: Fig
     worker, lease = WorkerId("bench"), timedelta(minutes=5)
     jobs, claims = JobQueue(queue.pool), Claims(queue.pool)
     for tag in range(2 * scale.claims):
-        await jobs.enqueue(queue.sessions[half + tag], "ready")
+        await jobs.enqueue(queue.sessions[half + tag], Prompt("ready"))
     times = []
     for _ in range(scale.claims):
         started = time.perf_counter()

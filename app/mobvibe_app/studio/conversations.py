@@ -14,9 +14,9 @@ from mobvibe_worker.jobs import (
     JobId,
     Platform,
     ProjectId,
+    Prompt,
     SessionId,
     UserId,
-    checked_prompt,
 )
 from mobvibe_worker.sanitize import clean_text
 from mobvibe_worker.store.projects import Project
@@ -38,7 +38,7 @@ DEMO_TEMPLATE = "demo:"
 class Order:
     """What the person asked for, checked."""
 
-    prompt: str
+    prompt: Prompt
     recording: str | None = None
     changes: str | None = None
     """The recording whose app this one changes."""
@@ -69,7 +69,7 @@ def order_of(
     """Check a command and return what it asks for. Raises InputError for an unusable prompt or an unknown demo."""
     if isinstance(command, ReplayDemo):
         return _demo_order(command, settings, demos)
-    prompt = checked_prompt(command.text)
+    prompt = Prompt(command.text)
     if not settings.has_model:
         names = ", ".join(demo.name for demo in demos)
         raise InputError(
@@ -90,7 +90,7 @@ def _demo_order(command: ReplayDemo, settings: AppSettings, demos: Sequence[Demo
     for demo in demos:
         if demo.name == command.name:
             return Order(
-                demo.prompt,
+                Prompt(demo.prompt),
                 recording=demo.name,
                 changes=demo.changes,
                 project=command.project,

@@ -37,7 +37,7 @@ from mobvibe_app.studio.studio import Studio
 from mobvibe_app.wiring import build_environment, build_studio, open_backend
 from mobvibe_worker.errors import DatabaseUnreachable, InputError, ServiceError
 from mobvibe_worker.events import Message
-from mobvibe_worker.jobs import LOCAL_OWNER, Platform, SessionId
+from mobvibe_worker.jobs import LOCAL_OWNER, Platform, Prompt, SessionId
 from mobvibe_worker.store.seed import seed
 from support.polling import until
 from support.postgres.database import claimed
@@ -180,7 +180,7 @@ async def test_a_moved_head_opens_the_preview_of_the_selected_session(
     mirror, stores = studio.backend.mirror, studio.backend.stores
     mirror.serve_folder, mirror.monitor = serve, PreviewMonitor(previews)
     heron, _ = await _two_sessions(studio)
-    await stores.queue.enqueue(heron, "a heron")
+    await stores.queue.enqueue(heron, Prompt("a heron"))
     (attempt,) = [
         attempt for job, attempt in await claimed(pool, slots=100) if job.session_id == heron
     ]

@@ -10,7 +10,7 @@ import asyncpg
 import pytest_asyncio
 from asyncpg import Pool
 
-from mobvibe_worker.jobs import LOCAL_OWNER, Attempt, Job, SessionId, WorkerId
+from mobvibe_worker.jobs import LOCAL_OWNER, Attempt, Job, Prompt, SessionId, WorkerId
 from mobvibe_worker.revisions import CHECK_NAMES, Check, CheckReport
 from mobvibe_worker.store.claims import Claims
 from mobvibe_worker.store.connection.pool import open_pool
@@ -90,7 +90,7 @@ async def claimed(pool: Pool, worker: str = "w1", slots: int = 1) -> list[tuple[
 
 async def running_job(pool: Pool, worker: str = "w1") -> tuple[Job, Attempt]:
     """Create and claim one job of a new project."""
-    await JobQueue(pool).enqueue(await new_session(pool), "a timer for coffee")
+    await JobQueue(pool).enqueue(await new_session(pool), Prompt("a timer for coffee"))
     ((job, attempt),) = await claimed(pool, worker)
     return job, attempt
 

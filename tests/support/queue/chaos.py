@@ -20,7 +20,7 @@ from asyncpg import Pool
 
 from mobvibe_worker.errors import DatabaseUnreachable, InputError
 from mobvibe_worker.events import Event
-from mobvibe_worker.jobs import JobId, SessionId
+from mobvibe_worker.jobs import JobId, Prompt, SessionId
 from mobvibe_worker.processes.surroundings import allowed_environment
 from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.event_log import EventLog
@@ -188,7 +188,7 @@ class Chaos:
             return
         while True:  # Until it is acknowledged; the key makes a repeat the same job.
             try:
-                job = await queue.enqueue(session, "short", idempotency_key=key)
+                job = await queue.enqueue(session, Prompt("short"), idempotency_key=key)
                 break
             except DatabaseUnreachable:
                 self.did["enqueued again"] += 1

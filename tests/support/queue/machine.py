@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
 from mobvibe_worker.errors import InputError, NotFound
-from mobvibe_worker.jobs import LOCAL_OWNER, JobId, SessionId
+from mobvibe_worker.jobs import LOCAL_OWNER, JobId, Prompt, SessionId
 from mobvibe_worker.store.projects import ProjectStore
 from mobvibe_worker.store.sessions import SessionStore
 from support.queue.model import ModelJob, Refused
@@ -57,7 +57,11 @@ class QueueMachine(WorkerSteps):
         session = self.session_at(pick)
         project = self.sessions[session]
         call = partial(
-            self.queue.enqueue, SessionId(session), "go", priority=priority, idempotency_key=key
+            self.queue.enqueue,
+            SessionId(session),
+            Prompt("go"),
+            priority=priority,
+            idempotency_key=key,
         )
         known = self.model.known(project, key) if key else None
         if project in self.model.deleted:

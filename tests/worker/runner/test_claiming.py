@@ -9,6 +9,7 @@ from uuid import UUID
 
 from asyncpg import Pool
 
+from mobvibe_worker.jobs import Prompt
 from mobvibe_worker.runner.running_job import RunningJob
 from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.job_queue import JobQueue
@@ -43,7 +44,9 @@ async def test_results_are_stored_in_order_and_the_slots_never_exceeded(
         done[running.job.session_id].append(running.job.prompt)
         await complete(stores, running, did=running.job.prompt)
 
-    given = {await queue.enqueue(each, str(n)): str(n) for n in range(15) for each in sessions}
+    given = {
+        await queue.enqueue(each, Prompt(str(n))): str(n) for n in range(15) for each in sessions
+    }
     async with Listener(database_url) as listener, at_work(pool, listener, work) as worker:
         await until(lambda: worker.tally.outcomes["completed"] == 90, 40, "all are done")
     assert most <= 4
@@ -64,14 +67,14 @@ async def test_one_locked_project_does_not_stop_the_others(database_url: str, po
         await complete(stores, running)
 
     async with Listener(database_url) as listener, at_work(pool, listener, work) as worker:
-        held = await queue.enqueue(await new_session(pool, "Locked"), "locked")
+        held = await queue.enqueue(await new_session(pool, "Locked"), Prompt("locked"))
         await until_status(pool, held, "processing")
         async with pool.acquire() as person, person.transaction():
             await person.execute(HOLD, "Locked")
             let_go.set()
             others = [await new_session(pool, f"App {n}") for n in range(3)]
             for session in others * 3:
-                await queue.enqueue(session, "other")
+                await queue.enqueue(session, Prompt("other"))
             await until(lambda: worker.tally.outcomes["completed"] == 9, 20, "the others are done")
             assert (await queue.get(held)).status == "processing"
         await until_status(pool, held, "completed")
@@ -86,7 +89,7 @@ async def test_a_result_that_cannot_be_stored_fails_only_its_own_job(
         await complete(stores, running, text="\x00" if running.job.prompt == "bad" else "fine")
 
     ids = [
-        await queue.enqueue(await new_session(pool, prompt), prompt)
+        await queue.enqueue(await new_session(pool, prompt), Prompt(prompt))
         for prompt in ("bad", "good", "good")
     ]
     async with Listener(database_url) as listener, at_work(pool, listener, work):
@@ -109,7 +112,7 @@ async def test_a_project_lock_longer_than_the_lease_does_not_repeat_the_work(
 
     session = await new_session(pool)
     async with Listener(database_url) as listener, at_work(pool, listener, work, lease=1):
-        job = await queue.enqueue(session, "locked when it ends")
+        job = await queue.enqueue(session, Prompt("locked when it ends"))
         await until_status(pool, job, "processing")
         async with pool.acquire() as person, person.transaction():
             await person.execute(HOLD, "%")
@@ -131,7 +134,7 @@ async def test_a_stopping_worker_waits_only_seconds_for_a_lock_and_loses_no_othe
         await complete(stores, running)
 
     bad, good = [
-        await queue.enqueue(await new_session(pool, name), name) for name in ("bad", "good")
+        await queue.enqueue(await new_session(pool, name), Prompt(name)) for name in ("bad", "good")
     ]
     async with AsyncExitStack() as stack:
         listener = await stack.enter_async_context(Listener(database_url))

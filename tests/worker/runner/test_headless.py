@@ -12,6 +12,7 @@ from pathlib import Path
 import asyncpg
 from asyncpg import Pool
 
+from mobvibe_worker.jobs import Prompt
 from mobvibe_worker.store.job_queue import JobQueue
 from support.polling import until, until_gone, within
 from support.postgres.database import new_session
@@ -22,7 +23,9 @@ from support.queue.headless import free_port, scrape, until_row, worker
 async def test_lines_and_metrics_report_the_state_of_the_queue(
     tmp_path: Path, database_url: str, pool: Pool
 ) -> None:
-    await JobQueue(pool).enqueue(await new_session(pool), "needs a model, so it stays pending here")
+    await JobQueue(pool).enqueue(
+        await new_session(pool), Prompt("needs a model, so it stays pending here")
+    )
     port = free_port()
     flags = ("--concurrency", "3", "--metrics", str(port))
     async with worker(tmp_path, database_url, *flags) as program:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest_asyncio
 from asyncpg import Pool
 
-from mobvibe_worker.jobs import JobId
+from mobvibe_worker.jobs import JobId, Prompt
 from mobvibe_worker.runner.local_workers import (
     ProcessIdentity,
     is_seen_dead,
@@ -44,7 +44,7 @@ async def programs() -> AsyncIterator[Programs]:
 async def _running_elsewhere(
     programs: Programs, database_url: str, pool: Pool
 ) -> tuple[asyncio.subprocess.Process, JobId]:
-    job = await JobQueue(pool).enqueue(await new_session(pool), "a timer")
+    job = await JobQueue(pool).enqueue(await new_session(pool), Prompt("a timer"))
     process = await programs.start(sys.executable, str(SCRIPT), database_url)
     await until_row(pool, RUNNING)
     return process, job

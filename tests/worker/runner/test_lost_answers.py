@@ -12,6 +12,7 @@ from uuid import UUID
 
 from asyncpg import Pool
 
+from mobvibe_worker.jobs import Prompt
 from mobvibe_worker.runner.running_job import RunAttempt, RunningJob
 from mobvibe_worker.runner.worker import Worker
 from mobvibe_worker.store.claims import Claims
@@ -48,7 +49,7 @@ async def test_a_claim_whose_reply_was_lost_runs_soon_and_costs_no_retry(
     database_url: str, pool: Pool
 ) -> None:
     queue, work = JobQueue(pool), Endless()
-    job_id = await queue.enqueue(await new_session(pool), "an app")
+    job_id = await queue.enqueue(await new_session(pool), Prompt("an app"))
     answers = itertools.count()
     proxy = CuttingProxy(lambda answer: job_id.bytes in answer and next(answers) == 0)
     async with (
@@ -67,10 +68,10 @@ async def test_a_claim_executed_later_is_released_and_running_jobs_are_left_alon
 ) -> None:
     """A server finishes its statement even if the client has disconnected, however long it takes."""
     queue, work = JobQueue(pool), Endless()
-    running = await queue.enqueue(await new_session(pool), "this one runs")
+    running = await queue.enqueue(await new_session(pool), Prompt("this one runs"))
     async with behind_the_proxy(database_url, database_url, work, slots=1) as worker:
         await until(lambda: bool(work.started), 10, "one runs")
-        other = await queue.enqueue(await new_session(pool, "Two"), "another app")
+        other = await queue.enqueue(await new_session(pool, "Two"), Prompt("another app"))
         worker.claimer.lost.suspect()
         worker.claimer.wake()
         (late,) = await Claims(pool).claim(worker.id, 1, timedelta(seconds=LEASE_SECONDS))
@@ -84,7 +85,7 @@ async def test_a_claim_executed_later_is_released_and_running_jobs_are_left_alon
 
 async def test_a_claim_whose_reply_is_only_late_is_not_lost(database_url: str, pool: Pool) -> None:
     queue, work = JobQueue(pool), Endless()
-    job_id = await queue.enqueue(await new_session(pool), "an app")
+    job_id = await queue.enqueue(await new_session(pool), Prompt("an app"))
     answers: list[bytes] = []
 
     def is_first(answer: bytes) -> bool:
@@ -108,7 +109,7 @@ async def test_a_claim_whose_reply_is_only_late_is_not_lost(database_url: str, p
 
 async def test_jobs_claimed_after_the_stop_are_handed_back(database_url: str, pool: Pool) -> None:
     queue, work = JobQueue(pool), Endless()
-    job_id = await queue.enqueue(await new_session(pool), "an app")
+    job_id = await queue.enqueue(await new_session(pool), Prompt("an app"))
     proxy = CuttingProxy(holds=lambda answer: job_id.bytes in answer)
     async with (
         proxy.before(database_url) as proxied,
@@ -127,7 +128,7 @@ async def test_jobs_that_cannot_be_handed_back_in_time_are_handed_back_at_the_en
 ) -> None:
     """The project is locked for longer than a stopping worker waits for its last claim."""
     queue, work = JobQueue(pool), Endless()
-    job_id = await queue.enqueue(await new_session(pool), "an app")
+    job_id = await queue.enqueue(await new_session(pool), Prompt("an app"))
     proxy = CuttingProxy(holds=lambda answer: job_id.bytes in answer)
     async with (
         proxy.before(database_url) as proxied,
@@ -149,7 +150,7 @@ async def test_every_job_runs_once_and_in_order_however_many_replies_are_lost(
 ) -> None:
     queue = JobQueue(pool)
     sessions = [await new_session(pool, f"App {n}") for n in range(5)]
-    ids = [await queue.enqueue(each, str(n)) for n in range(30) for each in sessions]
+    ids = [await queue.enqueue(each, Prompt(str(n))) for n in range(30) for each in sessions]
     done: dict[UUID, list[str]] = {session: [] for session in sessions}
     answers = itertools.count(1)
 

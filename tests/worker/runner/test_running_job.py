@@ -15,7 +15,7 @@ from asyncpg import Pool
 from journey.conftest import processes_of
 from mobvibe_worker.agent.recordings import find_recording
 from mobvibe_worker.home import Home
-from mobvibe_worker.jobs import JobId
+from mobvibe_worker.jobs import JobId, Prompt
 from mobvibe_worker.store.job_queue import JobQueue
 from support.polling import until
 from support.postgres.database import new_session
@@ -41,7 +41,7 @@ def home(make_expo_home: Callable[[int], Home]) -> Home:
 async def under_way(pool: Pool) -> JobId:
     """Start a job and wait until its agent writes files."""
     job = await JobQueue(pool).enqueue(
-        await new_session(pool), "an app for tips", recording="tip-splitter"
+        await new_session(pool), Prompt("an app for tips"), recording="tip-splitter"
     )
     await until_writing(pool, job, attempt=1)
     return job
@@ -179,7 +179,7 @@ async def test_a_reloading_worker_never_runs_required_sandboxed_checks_unsandbox
     sandboxed = {"MOBVIBE_CHECKS": "docker", "DOCKER_HOST": f"unix://{tmp_path}/no-engine"}
     async with worker(home.root, database_url, "--reload", str(tmp_path), env=sandboxed):
         job = await JobQueue(pool).enqueue(
-            await new_session(pool), "an app for tips", recording="tip-splitter"
+            await new_session(pool), Prompt("an app for tips"), recording="tip-splitter"
         )
         ended = "select 1 from coding_jobs where id = $1 and status in ('failed', 'completed')"
         await until_row(pool, ended, job, seconds=240)

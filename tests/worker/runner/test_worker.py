@@ -17,7 +17,7 @@ from mobvibe_worker.errors import (
     ModelRejected,
     ModelUnavailable,
 )
-from mobvibe_worker.jobs import Attempt, WorkerId
+from mobvibe_worker.jobs import Attempt, Prompt, WorkerId
 from mobvibe_worker.runner.running_job import RunningJob, WorkerTimings
 from mobvibe_worker.runner.worker import Worker
 from mobvibe_worker.store.claims import Claims
@@ -38,7 +38,7 @@ async def test_cancelled_jobs_are_stopped_soon_with_and_without_notifications(
     """Cancels three jobs in a row. Without notifications each waits for the next heartbeat, a second later."""
     work, listener = Endless(), Listener(database_url)
     jobs = [
-        await JobQueue(pool).enqueue(await new_session(pool, f"App {n}"), "a timer")
+        await JobQueue(pool).enqueue(await new_session(pool, f"App {n}"), Prompt("a timer"))
         for n in range(3)
     ]
     async with AsyncExitStack() as stack:
@@ -75,7 +75,7 @@ async def test_only_errors_worth_another_attempt_are_retried(database_url: str, 
 
     async with Listener(database_url) as listener, at_work(pool, listener, work) as worker:
         ids = {
-            name: await JobQueue(pool).enqueue(await new_session(pool, name), name)
+            name: await JobQueue(pool).enqueue(await new_session(pool, name), Prompt(name))
             for name in errors
         }
         await until(lambda: worker.tally.ended == len(errors), what="all have ended")
@@ -97,7 +97,7 @@ async def test_an_attempt_that_lost_its_lease_is_stopped_and_changes_nothing(
     database_url: str, pool: Pool
 ) -> None:
     work = Endless()
-    job = await JobQueue(pool).enqueue(await new_session(pool), "a timer")
+    job = await JobQueue(pool).enqueue(await new_session(pool), Prompt("a timer"))
     async with Listener(database_url) as listener, at_work(pool, listener, work, slots=1):
         await until(lambda: len(work.started) == 1, 10, "it runs")
         await lose_lease(pool, work.started[0].job)
@@ -113,7 +113,7 @@ async def test_a_silent_workers_job_runs_again_within_two_seconds_of_its_lease(
 ) -> None:
     """On another machine its death cannot be seen, so only the lease counts, which is renewed once."""
     work, queue, lease = Endless(), JobQueue(pool), timedelta(seconds=2)
-    job_id = await queue.enqueue(await new_session(pool), "a timer")
+    job_id = await queue.enqueue(await new_session(pool), Prompt("a timer"))
     (job,) = await Claims(pool).claim(WorkerId("elsewhere"), 1, lease)
     held = Attempt(job.id, job.attempt, WorkerId("elsewhere"))
     async with Listener(database_url) as listener, at_work(pool, listener, work, slots=1):
@@ -140,9 +140,9 @@ async def test_the_first_stop_lets_jobs_finish_and_the_second_hands_them_back(
         await complete(Stores(pool), running)
 
     queue = JobQueue(pool)
-    short = await queue.enqueue(await new_session(pool), "short")
-    long = await queue.enqueue(await new_session(pool, "Two"), "long")
-    next_one = await queue.enqueue((await queue.get(short)).session_id, "short")
+    short = await queue.enqueue(await new_session(pool), Prompt("short"))
+    long = await queue.enqueue(await new_session(pool, "Two"), Prompt("long"))
+    next_one = await queue.enqueue((await queue.get(short)).session_id, Prompt("short"))
     async with Listener(database_url) as listener, at_work(pool, listener, work) as worker:
         await until(lambda: started == 2, what="both run")
         worker.stop(drain_seconds=60)
@@ -165,7 +165,7 @@ async def test_a_job_that_has_just_been_claimed_is_handed_back_too(
     work, queue = Endless(), JobQueue(pool)
     timings = WorkerTimings(lease=LEASE_SECONDS, poll=10.0, concurrency=1)
     worker = Worker(Stores(pool), Listener(database_url), work, timings)
-    job_id = await queue.enqueue(await new_session(pool), "a timer")
+    job_id = await queue.enqueue(await new_session(pool), Prompt("a timer"))
     (job,) = await Claims(pool).claim(worker.id, 1, timedelta(seconds=LEASE_SECONDS))
     worker._start(job)
     await worker._hand_back_all()
@@ -178,7 +178,7 @@ async def test_lost_connections_stop_neither_a_job_nor_the_worker(
     database_url: str, pool: Pool
 ) -> None:
     work, queue = Endless(), JobQueue(pool)
-    first = await queue.enqueue(await new_session(pool), "one")
+    first = await queue.enqueue(await new_session(pool), Prompt("one"))
     async with Listener(database_url) as listener, at_work(pool, listener, work):
         await until(lambda: len(work.started) == 1, what="it runs")
         for _ in range(3):
@@ -187,7 +187,7 @@ async def test_lost_connections_stop_neither_a_job_nor_the_worker(
                 " where datname = current_database() and pid <> pg_backend_pid()"
             )
             await until(lambda: listener.is_connected, what="it listens again")
-        second = await queue.enqueue(await new_session(pool, "Two"), "two")
+        second = await queue.enqueue(await new_session(pool, "Two"), Prompt("two"))
         await until(
             lambda: len(work.started) == 2, 9, "the worker is notified long before the poll"
         )

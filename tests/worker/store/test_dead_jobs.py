@@ -9,7 +9,7 @@ import pytest
 from asyncpg import Pool
 
 from mobvibe_worker.errors import LeaseLost, NotFound
-from mobvibe_worker.jobs import LOCAL_OWNER, Attempt, JobId, UserId, WorkerId
+from mobvibe_worker.jobs import LOCAL_OWNER, Attempt, JobId, Prompt, UserId, WorkerId
 from mobvibe_worker.store.claims import Claims, Renewal
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.job_queue import JobQueue
@@ -34,11 +34,11 @@ async def _heads(pool: Pool) -> list[str]:
 async def test_the_most_urgent_job_of_the_project_follows_a_finished_one(pool: Pool) -> None:
     queue, one, two = JobQueue(pool), await new_session(pool), await new_session(pool, "Two")
     for session, prompt in ((one, "1a"), (two, "2a")):
-        await queue.enqueue(session, prompt)
+        await queue.enqueue(session, Prompt(prompt))
     taken = await claimed(pool, slots=2)
     for session, prompt, priority in ((one, "1b", 0), (one, "1c", 2), (two, "2b", 1)):
-        await queue.enqueue(session, prompt, priority=priority)
-    await queue.enqueue(two, "2c", recording="demo")
+        await queue.enqueue(session, Prompt(prompt), priority=priority)
+    await queue.enqueue(two, Prompt("2c"), recording="demo")
     assert await claimed(pool, slots=9) == [], "a project runs one job at a time"
     for _, attempt in taken:
         await finish(pool, attempt)

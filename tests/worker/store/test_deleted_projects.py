@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 from asyncpg import Pool
 
-from mobvibe_worker.jobs import Job, JobId, UserId, WorkerId
+from mobvibe_worker.jobs import Job, JobId, Prompt, UserId, WorkerId
 from mobvibe_worker.store.claims import Claims
 from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.projects import ProjectStore
@@ -28,7 +28,7 @@ async def test_waiting_jobs_do_not_run_until_the_project_is_restored(
 ) -> None:
     queue, session = JobQueue(pool), await new_session(pool)
     urgent, plain = [
-        await queue.enqueue(session, name, priority=n) for n, name in ((5, "a"), (0, "b"))
+        await queue.enqueue(session, Prompt(name), priority=n) for n, name in ((5, "a"), (0, "b"))
     ]
     job = await queue.get(plain)
     await mark(pool, job, "deleted")
@@ -51,7 +51,7 @@ async def test_waiting_jobs_do_not_run_until_the_project_is_restored(
 
 async def test_waiting_jobs_of_a_deleted_project_can_be_cancelled(pool: Pool) -> None:
     queue = JobQueue(pool)
-    job = await queue.get(await queue.enqueue(await new_session(pool), "an app"))
+    job = await queue.get(await queue.enqueue(await new_session(pool), Prompt("an app")))
     await mark(pool, job, "deleted")
     assert await queue.cancel(job.id) == "cancelled"
     await mark(pool, job, "active")
@@ -62,7 +62,7 @@ async def test_waiting_jobs_of_a_deleted_project_can_be_cancelled(pool: Pool) ->
 async def test_no_job_follows_the_running_one_however_it_ends(pool: Pool, ending: str) -> None:
     queue = JobQueue(pool)
     job, attempt = await running_job(pool)
-    waiting = await queue.enqueue(job.session_id, "the next one")
+    waiting = await queue.enqueue(job.session_id, Prompt("the next one"))
     await mark(pool, job, "deleted")
     assert [held.job_id for held in await Claims(pool).held(W, [attempt])] == [job.id], (
         "it keeps running"
@@ -95,7 +95,7 @@ async def test_a_person_can_delete_and_restore_a_project(pool: Pool) -> None:
     )
     project = await ProjectStore(pool).create(person, "App", 54)
     session = await SessionStore(pool).create(project.id, "an app")
-    job = await JobQueue(pool).enqueue(session, "an app")
+    job = await JobQueue(pool).enqueue(session, Prompt("an app"))
     async with pool.acquire() as connection:
         for status, heads in (("deleted", 0), ("active", 1)):
             statement = f"update public.projects set status = '{status}'"

@@ -10,6 +10,7 @@ from asyncpg import Pool
 
 from mobvibe_worker.errors import StoreError
 from mobvibe_worker.events import Message
+from mobvibe_worker.jobs import Prompt
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.sessions import SessionStore
@@ -123,7 +124,7 @@ async def test_a_prompt_reopens_its_session_and_takes_its_place_in_line(
 
 async def test_a_scheduled_job_is_the_head_if_all_jobs_before_it_are_done(pool: Pool) -> None:
     queue, session = JobQueue(pool), await new_session(pool)
-    await queue.enqueue(session, "now")
+    await queue.enqueue(session, Prompt("now"))
     ((_, attempt),) = await claimed(pool)
     later = (
         "insert into coding_jobs (session_id, prompt, run_at) values ($1, 'later', now() + '1 h')"

@@ -9,7 +9,7 @@ from typing import get_args
 from asyncpg import Pool
 
 from mobvibe_worker.errors import InputError, LeaseLost, NotFound
-from mobvibe_worker.jobs import JobStatus, SessionId
+from mobvibe_worker.jobs import JobStatus, Prompt, SessionId
 from mobvibe_worker.store.claims import Claims
 from mobvibe_worker.store.job_queue import JobQueue
 from support.polling import within
@@ -39,11 +39,15 @@ async def _something(pool: Pool, chance: random.Random, sessions: list[SessionId
     queue = JobQueue(pool)
     match chance.randrange(9):
         case 0:
-            await queue.enqueue(chance.choice(sessions), "one", priority=chance.randrange(3))
+            await queue.enqueue(
+                chance.choice(sessions), Prompt("one"), priority=chance.randrange(3)
+            )
         case 1:
             many = [chance.choice(sessions) for _ in range(chance.randrange(1, 9))]
             await pool.execute(
-                "insert into coding_jobs (session_id, prompt) select s, 'many' from unnest($1::uuid[]) as s",
+                # In the order of the projects, as everything that locks several of them does.
+                "insert into coding_jobs (session_id, prompt) select s.id, 'many'"
+                " from unnest($1::uuid[]) as one join coding_sessions s on s.id = one order by s.project_id",
                 many,
             )
         case 2:
@@ -113,16 +117,16 @@ async def test_the_counts_are_right_after_concurrent_changes(pool: Pool) -> None
 async def test_an_open_transaction_blocks_no_other_count(pool: Pool) -> None:
     queue = JobQueue(pool)
     one, two = await new_session(pool), await new_session(pool, "Two")
-    await queue.enqueue(one, "before")
+    await queue.enqueue(one, Prompt("before"))
     async with pool.acquire() as held, held.transaction():
         await held.execute("select enqueue_job($1, 'open')", one)
         async with within(5):
-            await queue.enqueue(two, "meanwhile")
+            await queue.enqueue(two, Prompt("meanwhile"))
             assert (await queue.stats()).pending == 2
     assert await _agree(pool)
     async with pool.acquire() as old, old.transaction(isolation="repeatable_read"):
         await old.fetchval("select count(*) from coding_jobs")
-        await queue.enqueue(two, "since then")
+        await queue.enqueue(two, Prompt("since then"))
         await old.execute("select enqueue_job($1, 'from an old snapshot')", one)
     assert await _agree(pool)
     assert (await queue.stats()).pending == 5

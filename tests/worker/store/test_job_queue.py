@@ -13,7 +13,7 @@ from asyncpg import Pool
 
 from mobvibe_worker.errors import InputError, LeaseLost, NotFound
 from mobvibe_worker.events import ErrorRaised, Message
-from mobvibe_worker.jobs import LOCAL_OWNER, Attempt, JobId, RevisionId, SessionId, WorkerId
+from mobvibe_worker.jobs import LOCAL_OWNER, Attempt, JobId, Prompt, RevisionId, SessionId, WorkerId
 from mobvibe_worker.store.claims import Claims, FinishedWork, Renewal
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.job_queue import JobQueue
@@ -36,9 +36,9 @@ async def test_a_repeated_prompt_becomes_one_job_with_one_message(pool: Pool) ->
         "update coding_sessions set status = 'expired', expires_at = now() - interval '1 day'"
     )
     job_id = await queue.enqueue(
-        session, "a timer", recording="demo", budget_usd=Decimal("1.5"), idempotency_key="k"
+        session, Prompt("a timer"), recording="demo", budget_usd=Decimal("1.5"), idempotency_key="k"
     )
-    assert await queue.enqueue(session, "a timer", idempotency_key="k") == job_id
+    assert await queue.enqueue(session, Prompt("a timer"), idempotency_key="k") == job_id
     job = await queue.get(job_id)
     assert (job.recording, job.budget_usd, job.user_id) == ("demo", Decimal("1.5"), LOCAL_OWNER)
     (event,) = await EventLog(pool).read(session)
@@ -48,15 +48,15 @@ async def test_a_repeated_prompt_becomes_one_job_with_one_message(pool: Pool) ->
     assert revived.status == "active" and revived.expires_at > job.created_at
     for prompt in ("", " \n", "x" * 20_001):
         with pytest.raises(InputError):
-            await queue.enqueue(session, prompt)
+            Prompt(prompt)
     with pytest.raises(NotFound):
-        await queue.enqueue(SessionId(job_id), "an unknown session")
+        await queue.enqueue(SessionId(job_id), Prompt("an unknown session"))
 
 
 async def test_jobs_run_by_priority_then_first_in_first_out_across_projects(pool: Pool) -> None:
     queue = JobQueue(pool)
     for number, priority in enumerate((0, 0, 7, 1)):
-        await queue.enqueue(await new_session(pool), str(number), priority=priority)
+        await queue.enqueue(await new_session(pool), Prompt(str(number)), priority=priority)
     jobs = [job.prompt for job, _ in await claimed(pool, slots=3)]
     assert jobs == ["2", "3", "0"]
     assert [job.prompt for job, _ in await claimed(pool, slots=3)] == ["1"]
@@ -68,7 +68,7 @@ async def test_several_workers_run_each_job_once_and_one_per_project_in_order(po
     async with asyncio.TaskGroup() as group:
         for number in range(20):
             for session in sessions:
-                group.create_task(queue.enqueue(session, f"{session} {number}"))
+                group.create_task(queue.enqueue(session, Prompt(f"{session} {number}")))
     running: Counter[SessionId] = Counter()
     done: dict[SessionId, list[JobId]] = {session: [] for session in sessions}
 
@@ -95,8 +95,8 @@ async def test_several_workers_run_each_job_once_and_one_per_project_in_order(po
 
 async def test_a_worker_without_a_model_claims_only_recordings(pool: Pool) -> None:
     queue = JobQueue(pool)
-    free = await queue.enqueue(await new_session(pool), "a timer", priority=9)
-    demo = await queue.enqueue(await new_session(pool), "a demo", recording="pomodoro")
+    free = await queue.enqueue(await new_session(pool), Prompt("a timer"), priority=9)
+    demo = await queue.enqueue(await new_session(pool), Prompt("a demo"), recording="pomodoro")
     keyless = await Claims(pool).claim(WorkerId("keyless"), 2, LEASE, recordings_only=True)
     assert [job.id for job in keyless] == [demo]
     assert (await queue.get(free)).status == "pending"
@@ -106,7 +106,7 @@ async def test_a_worker_without_a_model_claims_only_recordings(pool: Pool) -> No
 async def test_the_live_job_is_the_running_one_or_else_a_waiting_one(pool: Pool) -> None:
     queue = JobQueue(pool)
     job, attempt = await running_job(pool)
-    waiting = await queue.enqueue(job.session_id, "the next one")
+    waiting = await queue.enqueue(job.session_id, Prompt("the next one"))
     assert await queue.live_job(job.session_id) == job.id
     assert [each.id for each in await queue.newest(1)] == [waiting]
     assert [each.id for each in await queue.newest()] == [waiting, job.id]
@@ -187,7 +187,7 @@ async def test_a_failed_job_backs_off_and_finally_is_dead(pool: Pool) -> None:
 async def test_a_job_that_lost_three_workers_is_dead(pool: Pool) -> None:
     queue = JobQueue(pool)
     job, _ = await running_job(pool)
-    waiting = await queue.enqueue(job.session_id, "the next one")
+    waiting = await queue.enqueue(job.session_id, Prompt("the next one"))
     for lost in (1, 2):
         await lose_lease(pool, job)
         assert await Claims(pool).next_due_seconds() == 0
@@ -206,7 +206,7 @@ async def test_a_job_that_lost_three_workers_is_dead(pool: Pool) -> None:
 async def test_jobs_can_be_cancelled_and_handed_back(pool: Pool) -> None:
     queue = JobQueue(pool)
     job, attempt = await running_job(pool)
-    waiting = await queue.enqueue(job.session_id, "the next one")
+    waiting = await queue.enqueue(job.session_id, Prompt("the next one"))
     assert await queue.cancel(waiting) == "cancelled"
 
     await Claims(pool).hand_back(attempt)
@@ -238,8 +238,8 @@ async def test_notifications_name_new_and_changed_jobs(database_url: str, pool: 
         )
     queue = JobQueue(pool)
     session = await new_session(pool)
-    first = str(await queue.enqueue(session, "one", priority=2))
-    second = str(await queue.enqueue(session, "two"))
+    first = str(await queue.enqueue(session, Prompt("one"), priority=2))
+    second = str(await queue.enqueue(session, Prompt("two")))
     ((_, attempt),) = await claimed(pool)
     await queue.cancel(JobId(attempt.job_id))
     await Claims(pool).finish_cancelled(attempt)
@@ -276,8 +276,8 @@ async def test_sessions_projects_and_workers_are_listed(pool: Pool) -> None:
         await projects.by_slug(LOCAL_OWNER, "nothing")
     assert (await projects.list(LOCAL_OWNER))[0].slug == "coffee-timer-2"
 
-    await queue.enqueue(busy, "old")
-    newest = await queue.enqueue(busy, "new")
+    await queue.enqueue(busy, Prompt("old"))
+    newest = await queue.enqueue(busy, Prompt("new"))
     rows = await sessions.summaries(LOCAL_OWNER, 10)
     assert [row.id for row in rows] == [busy, quiet]
     assert (rows[0].job_id, rows[0].job_status, rows[0].sdk) == (newest, "pending", 54)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from asyncpg import Pool
 
-from mobvibe_worker.jobs import Attempt
+from mobvibe_worker.jobs import Attempt, Prompt
 from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.sessions import SessionStore
 from support.postgres.database import claimed, new_session
@@ -42,9 +42,9 @@ async def test_the_line_keeps_moving_if_the_next_job_is_deleted_during_a_complet
     queue, session = JobQueue(pool), await new_session(pool)
     project = (await SessionStore(pool).get(session)).project_id
     other = await SessionStore(pool).create(project, "of another session")
-    await queue.enqueue(session, "first")
-    second = await queue.enqueue(other, "second")
-    third = await queue.enqueue(session, "third")
+    await queue.enqueue(session, Prompt("first"))
+    second = await queue.enqueue(other, Prompt("second"))
+    third = await queue.enqueue(session, Prompt("third"))
     ((_, attempt),) = await claimed(pool)
     async with pool.acquire() as person, person.transaction():
         await person.execute(
@@ -63,11 +63,11 @@ async def test_a_job_that_becomes_due_while_its_line_is_busy_is_claimed_once(
     pool: Pool,
 ) -> None:
     queue, session = JobQueue(pool), await new_session(pool)
-    await queue.enqueue(session, "first")
+    await queue.enqueue(session, Prompt("first"))
     ((_, attempt),) = await claimed(pool)
-    due = await queue.enqueue(session, "due now")
+    due = await queue.enqueue(session, Prompt("due now"))
     await pool.execute("update coding_jobs set run_at = now() + '100 ms' where id = $1", due)
-    ready = await queue.enqueue(await new_session(pool, "Other"), "ready")
+    ready = await queue.enqueue(await new_session(pool, "Other"), Prompt("ready"))
     await until_row(
         pool, f"select 1 from coding_jobs where id = '{due}' and run_at < now()", seconds=5
     )
@@ -108,8 +108,8 @@ async def test_a_job_enqueued_by_a_teams_trigger_on_completion_is_counted_and_ru
     statement: str, pool: Pool
 ) -> None:
     queue, session = JobQueue(pool), await new_session(pool)
-    await queue.enqueue(session, "first")
-    await queue.enqueue(session, "second")
+    await queue.enqueue(session, Prompt("first"))
+    await queue.enqueue(session, Prompt("second"))
     ((_, attempt),) = await claimed(pool)
     await pool.execute(
         FOLLOW_UP.format(

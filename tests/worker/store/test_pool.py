@@ -19,7 +19,7 @@ from asyncpg import Pool
 
 from mobvibe_worker.errors import DatabaseUnreachable, MigrationRefused, StoreError
 from mobvibe_worker.events import Message
-from mobvibe_worker.jobs import LOCAL_OWNER
+from mobvibe_worker.jobs import LOCAL_OWNER, Prompt
 from mobvibe_worker.sanitize import Redactor
 from mobvibe_worker.settings import WorkerSettings
 from mobvibe_worker.store.connection import query_log
@@ -80,7 +80,7 @@ async def test_queries_are_logged_without_their_values(
     caplog.set_level(logging.DEBUG, logger=query_log.__name__)
     pool = await open_pool(database_url, slow_seconds=0.8)
     try:
-        await JobQueue(pool).enqueue(await new_session(pool), "hunter2secret")
+        await JobQueue(pool).enqueue(await new_session(pool), Prompt("hunter2secret"))
         await repeatable(pool, "select pg_sleep($1), $2::text", 0.9, "hunter2secret")
         with pytest.raises(StoreError):
             await repeatable(pool, "select $1::int / 0", 4)
@@ -197,7 +197,7 @@ async def test_the_store_works_behind_a_real_transaction_pooler(
         view = UserView(behind, await ProfileStore(behind).person("ada@example.com"))
 
         async def work(number: int) -> None:
-            await JobQueue(behind).enqueue(session, f"prompt {number}")
+            await JobQueue(behind).enqueue(session, Prompt(f"prompt {number}"))
             await EventLog(behind).append(session, [Message(str(number))])
             assert await SessionStore(view).summaries(ada.id) == []
             assert await EventLog(behind).read(session)

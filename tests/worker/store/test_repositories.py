@@ -20,7 +20,7 @@ from mobvibe_worker.errors import (
     StoreError,
 )
 from mobvibe_worker.events import Message
-from mobvibe_worker.jobs import LOCAL_OWNER, ProjectId, RevisionId, SessionId
+from mobvibe_worker.jobs import LOCAL_OWNER, ProjectId, Prompt, RevisionId, SessionId
 from mobvibe_worker.store.connection.pool import open_pool
 from mobvibe_worker.store.connection.user_view import UserView
 from mobvibe_worker.store.event_log import EventLog
@@ -180,9 +180,9 @@ async def test_a_persons_view_shows_only_their_rows_and_cannot_write(pool: Pool)
     ada = await signed_up(pool, "ada@example.com")
     theirs = await ProjectStore(pool).create(ada.id, "Notes", 54)
     session = await SessionStore(pool).create(theirs.id, "notes")
-    await JobQueue(pool).enqueue(session, "make notes")
+    await JobQueue(pool).enqueue(session, Prompt("make notes"))
     other = await new_session(pool)
-    await JobQueue(pool).enqueue(other, "a timer")
+    await JobQueue(pool).enqueue(other, Prompt("a timer"))
     await EventLog(pool).append(other, [Message("secret")])
 
     view = UserView(pool, ada)
@@ -196,7 +196,7 @@ async def test_a_persons_view_shows_only_their_rows_and_cannot_write(pool: Pool)
     with pytest.raises(Denied):
         await SessionStore(view).set_preview(session, "http://a", None, None)
     with pytest.raises(Denied):
-        await JobQueue(view).enqueue(session, "more")
+        await JobQueue(view).enqueue(session, Prompt("more"))
     roles = await asyncio.gather(*(pool.fetchval("select current_user") for _ in range(10)))
     assert "authenticated" not in roles
 

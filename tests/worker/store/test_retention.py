@@ -11,7 +11,7 @@ from asyncpg import Pool
 
 from mobvibe_worker.errors import Denied
 from mobvibe_worker.events import Message, Thinking
-from mobvibe_worker.jobs import LOCAL_OWNER, JobId, ProjectId, SessionId
+from mobvibe_worker.jobs import LOCAL_OWNER, JobId, ProjectId, Prompt, SessionId
 from mobvibe_worker.revisions import FileTree, Revision
 from mobvibe_worker.runner.retention import Retention, RetentionTimings
 from mobvibe_worker.store.claims import Claims, FinishedWork
@@ -64,9 +64,9 @@ async def test_only_sessions_without_live_jobs_expire_and_a_prompt_reopens_them(
 ) -> None:
     queue, retention = JobQueue(pool), RetentionStore(pool)
     idle, waiting, running, young = [await new_session(pool, f"App {n}") for n in range(4)]
-    await queue.enqueue(running, "runs")
+    await queue.enqueue(running, Prompt("runs"))
     ((_, attempt),) = await claimed(pool)
-    await queue.enqueue(waiting, "waits")
+    await queue.enqueue(waiting, Prompt("waits"))
     for session in (idle, waiting, running):
         await _time_passes(pool, session)
 
@@ -79,7 +79,7 @@ async def test_only_sessions_without_live_jobs_expire_and_a_prompt_reopens_them(
     await pool.execute("update coding_sessions set status = 'active' where id = $1", running)
     assert await retention.expire_sessions() == 1
 
-    await queue.enqueue(idle, "one more thing")
+    await queue.enqueue(idle, Prompt("one more thing"))
     assert await _status(pool, idle) == "active"
     assert await retention.expire_sessions() == 0
 
@@ -92,7 +92,7 @@ async def test_prompts_during_expiry_leave_no_live_job_in_an_expired_session(
     for session in sessions:
         await _time_passes(pool, session)
     await asyncio.gather(
-        *(queue.enqueue(session, "go on") for session in sessions),
+        *(queue.enqueue(session, Prompt("go on")) for session in sessions),
         *(retention.expire_sessions(7) for _ in range(10)),
     )
     assert {await _status(pool, session) for session in sessions} == {"active"}
@@ -124,7 +124,7 @@ async def test_the_oldest_events_are_deleted_first_and_numbering_continues(pool:
     old, live, recent, last = [await new_session(pool, f"App {n}") for n in range(4)]
     for session in (old, live, recent, last):
         await log.append(session, [Thinking(f"{n}", "1") for n in range(10)])
-    await JobQueue(pool).enqueue(live, "waits")
+    await JobQueue(pool).enqueue(live, Prompt("waits"))
     for session, age in ((old, "3 days"), (live, "3 days"), (recent, "1 hour"), (last, "2 days")):
         await _time_passes(pool, session, age)
 
@@ -140,7 +140,7 @@ async def test_the_oldest_events_are_deleted_first_and_numbering_continues(pool:
     assert sum(counts) == 16 and max(counts) == 4
     assert [len(await log.read(each)) for each in (old, live, recent, last)] == [0, 11, 10, 0]
 
-    await JobQueue(pool).enqueue(old, "one more thing")
+    await JobQueue(pool).enqueue(old, Prompt("one more thing"))
     assert [event.seq for event in await log.read(old)] == [11]
 
 
@@ -174,7 +174,7 @@ async def test_old_jobs_are_deleted_without_data_that_is_still_needed(pool: Pool
     queue, retention = JobQueue(pool), RetentionStore(pool)
     _, old = await _finished_job(pool, "3 days")
     kept_job, _ = await _finished_job(pool, "1 hour")
-    waits = await queue.enqueue(old, "one more thing")
+    waits = await queue.enqueue(old, Prompt("one more thing"))
     project = (await SessionStore(pool).get(old)).project_id
     revision, files = await _head(pool, project)
     events = await EventLog(pool).read(old)

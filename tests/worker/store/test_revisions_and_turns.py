@@ -10,7 +10,7 @@ from asyncpg import Pool
 
 from mobvibe_worker.errors import BudgetReached, HeadMoved, StoreError
 from mobvibe_worker.events import Completion, Message, Payload
-from mobvibe_worker.jobs import LOCAL_OWNER, WorkerId
+from mobvibe_worker.jobs import LOCAL_OWNER, Prompt, WorkerId
 from mobvibe_worker.store.claims import Claims, FinishedWork
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.job_queue import JobQueue
@@ -99,7 +99,7 @@ async def test_a_project_with_files_can_be_deleted(pool: Pool) -> None:
 async def test_concurrent_reservations_never_exceed_the_budget(pool: Pool) -> None:
     queue, ledger = JobQueue(pool), TurnLedger(pool)
     session = await new_session(pool)
-    job_id = await queue.enqueue(session, "a timer", budget_usd=Decimal("1.00"))
+    job_id = await queue.enqueue(session, Prompt("a timer"), budget_usd=Decimal("1.00"))
     ((job, attempt),) = await claimed(pool)
     outcomes = await asyncio.gather(
         *(ledger.reserve(attempt, turn, "m", Decimal("0.30")) for turn in range(1, 9)),

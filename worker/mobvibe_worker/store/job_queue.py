@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from asyncpg import Record
 
 from mobvibe_worker.errors import NotFound
-from mobvibe_worker.jobs import Job, JobId, JobStatus, QueueStats, SessionId, checked_prompt
+from mobvibe_worker.jobs import Job, JobId, JobStatus, Prompt, QueueStats, SessionId
 from mobvibe_worker.store.connection.rows import GetQueueStatsRow
 from mobvibe_worker.store.connection.sql import Source, Table, each, once, only, repeatable
 
@@ -47,7 +47,7 @@ class JobQueue:
     async def enqueue(
         self,
         session_id: SessionId,
-        prompt: str,
+        prompt: Prompt,
         *,
         priority: int = 0,
         recording: str | None = None,
@@ -56,9 +56,8 @@ class JobQueue:
     ) -> JobId:
         """Put a prompt into its project's line, with the person's message. Idempotent for one `idempotency_key`.
 
-        Raises InputError for an empty or too long prompt, NotFound for an unknown session or a deleted project.
+        Raises NotFound for an unknown session or a deleted project.
         """
-        prompt = checked_prompt(prompt)
         # A generated key makes the call idempotent, so that it can be repeated if its reply is lost.
         rows = await repeatable(
             self._source,

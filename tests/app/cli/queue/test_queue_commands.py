@@ -9,7 +9,7 @@ import pytest
 from asyncpg import Pool
 
 from mobvibe_worker.events import ErrorRaised
-from mobvibe_worker.jobs import JobId
+from mobvibe_worker.jobs import JobId, Prompt
 from mobvibe_worker.store.claims import Claims
 from mobvibe_worker.store.job_queue import JobQueue
 from support.postgres.database import claimed, new_session
@@ -34,7 +34,7 @@ def command(tmp_path: Path, database_url: str) -> CommandLine:
 
 async def dead_job(pool: Pool, reason: str = "The key was refused.") -> JobId:
     """A job of a new project that failed for good."""
-    await JobQueue(pool).enqueue(await new_session(pool), "an app")
+    await JobQueue(pool).enqueue(await new_session(pool), Prompt("an app"))
     ((job, attempt),) = await claimed(pool)
     await Claims(pool).fail(attempt, reason, retry=False, events=[ErrorRaised(reason)])
     return job.id
@@ -45,10 +45,10 @@ async def test_jobs_are_listed_with_why_they_failed_and_where_they_run(
 ) -> None:
     dead = await dead_job(pool, "The key was\x1b[31m refused.\nSet another.")
     queue = JobQueue(pool)
-    retried = await queue.enqueue(await new_session(pool), "an app")
+    retried = await queue.enqueue(await new_session(pool), Prompt("an app"))
     ((_, attempt),) = await claimed(pool)
     await Claims(pool).fail(attempt, "The model is overloaded.", retry=True)
-    running = await queue.enqueue(await new_session(pool), "an app")
+    running = await queue.enqueue(await new_session(pool), Prompt("an app"))
     await claimed(pool, "laptop:7:abc")
 
     ran = await command("jobs")
@@ -68,7 +68,7 @@ async def test_retry_all_dead_makes_all_retriable_jobs_wait_again(
     command: CommandLine, pool: Pool
 ) -> None:
     dead = [await dead_job(pool) for _ in range(3)]
-    cancelled = await JobQueue(pool).enqueue(await new_session(pool), "an app")
+    cancelled = await JobQueue(pool).enqueue(await new_session(pool), Prompt("an app"))
     await JobQueue(pool).cancel(cancelled)
 
     ran = await command("retry", "--all-dead", "--json")
@@ -117,7 +117,7 @@ async def test_one_job_can_be_retried_or_cancelled(command: CommandLine, pool: P
 async def test_a_job_of_a_deleted_project_is_listed_with_why_it_waits(
     command: CommandLine, pool: Pool
 ) -> None:
-    waiting = await JobQueue(pool).enqueue(await new_session(pool), "an app")
+    waiting = await JobQueue(pool).enqueue(await new_session(pool), Prompt("an app"))
     await pool.execute("update projects set status = 'deleted'")
     ran = await command("jobs")
     assert "its project is deleted: it waits until that is restored" in ran.output

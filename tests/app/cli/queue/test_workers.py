@@ -11,7 +11,7 @@ import pytest
 from asyncpg import Pool
 
 from mobvibe_app.ui.words.workers import workers_lines
-from mobvibe_worker.jobs import JobId, WorkerId, WorkerSummary, WorkLine
+from mobvibe_worker.jobs import JobId, Prompt, WorkerId, WorkerSummary, WorkLine
 from mobvibe_worker.store.job_queue import JobQueue
 from mobvibe_worker.store.workers import WorkerRegistry
 from support.dashboard import shown
@@ -46,7 +46,7 @@ async def test_workers_are_listed_as_busy_idle_or_lost(pool: Pool) -> None:
     await _registered(pool, "long dead", "11 minutes", gone="10 minutes")
     first, second = [await new_session(pool, name) for name in ("Tips", "Habits")]
     for session in (first, second, second):
-        await JobQueue(pool).enqueue(session, "an app")
+        await JobQueue(pool).enqueue(session, Prompt("an app"))
     await claimed(pool, "busy", slots=2)
 
     seen = await WorkerRegistry(pool).summaries()
