@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from decimal import Decimal
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from mobvibe_worker.events import (
     Thinking,
 )
 from mobvibe_worker.home import Home
-from mobvibe_worker.jobs import Job
+from mobvibe_worker.jobs import Job, Prompt
 from mobvibe_worker.runner.attempt import AttemptRunner
 from mobvibe_worker.runner.event_buffer import EventBuffer
 from mobvibe_worker.runner.running_job import WorkerTimings
@@ -66,9 +67,10 @@ async def test_work_ends_at_once_if_its_events_are_refused(pool: Pool) -> None:
             await asyncio.sleep(0)
             cleaned_up.set()
 
-    async with buffer, within(10):
+    async with within(10):
         with pytest.raises(StoreError, match="no room for that"):
-            await buffer.while_accepted(work())
+            async with buffer:
+                await work()
         assert cleaned_up.is_set(), "the work has cleaned up before its end is reported"
         buffer.emit(Message("after"))
         await buffer.flush()
@@ -101,36 +103,41 @@ async def test_no_stored_event_holds_a_secret(pool: Pool) -> None:
     assert repr([event.data for event in stored]).count("with [secret] inside") == 11
 
 
-async def test_stopped_work_may_still_complete(pool: Pool) -> None:
+@pytest.mark.parametrize("completes", [True, False])
+async def test_work_that_is_stopped_while_its_events_are_refused_is_only_stopped(
+    pool: Pool, *, completes: bool
+) -> None:
     job, attempt = await running_job(pool)
+    await refuse_events(pool, "new.data ->> 'text' = 'refused'")
     buffer = EventBuffer(
         *(EventLog(pool), job.session_id, attempt),
         on_lost=lambda: pytest.fail("no other worker has the job"),
         redact=NOTHING_SECRET,
     )
+    refused = asyncio.Event()
 
-    begun = asyncio.Event()
+    async def work() -> str:
+        async with buffer:
+            buffer.emit(Message("refused"))
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                refused.set()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.Event().wait()
+                if not completes:
+                    raise
+            return "completed all the same"
 
-    async def work(*, completes: bool) -> str:
-        begun.set()
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            if not completes:
-                raise
-        return "completed all the same"
-
-    async with buffer, within(10):
-        for completes in (True, False):
-            begun.clear()
-            task = asyncio.create_task(buffer.while_accepted(work(completes=completes)))
-            await begun.wait()
-            task.cancel()
-            (ended,) = await asyncio.gather(task, return_exceptions=True)
-            if completes:
-                assert ended == "completed all the same"
-            else:
-                assert isinstance(ended, asyncio.CancelledError)
+    async with within(10):
+        task = asyncio.create_task(work())
+        await refused.wait()
+        task.cancel()
+        (ended,) = await asyncio.gather(task, return_exceptions=True)
+    if completes:
+        assert ended == "completed all the same"
+    else:
+        assert isinstance(ended, asyncio.CancelledError)
 
 
 async def test_an_attempt_counts_once_if_its_outcome_is_stored_at_the_second_try(
@@ -144,7 +151,7 @@ async def test_an_attempt_counts_once_if_its_outcome_is_stored_at_the_second_try
         worker = worker_of_builds(pool, listener, tmp_path)
         task = asyncio.create_task(worker.run())
         try:
-            job_id = await JobQueue(pool).enqueue(session, "an app")
+            job_id = await JobQueue(pool).enqueue(session, Prompt("an app"))
             await until(lambda: worker.tally.ended > 0, 20, "the attempt has ended")
             await until(lambda: not worker.running, 20, "nothing runs")
         finally:

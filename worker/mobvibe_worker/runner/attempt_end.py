@@ -39,13 +39,12 @@ class AttemptBorder:
 
     async def run(self, running: RunningJob, run_attempt: RunAttempt) -> None:
         """Run an attempt to its end. Raises only CancelledError, and only if it was stopped without a reason."""
-        async with running.events:
-            try:
-                await self._run(running, run_attempt)
-            except asyncio.CancelledError:
-                if running.why_stopped is None:
-                    raise
-                await asyncio.shield(self.store_stopped(running))
+        try:
+            await self._run(running, run_attempt)
+        except asyncio.CancelledError:
+            if running.why_stopped is None:
+                raise
+            await asyncio.shield(self.store_stopped(running))
 
     async def store_stopped(self, running: RunningJob) -> None:
         """Store why an attempt was stopped, unless its end is stored. If that fails, its lease runs out."""
@@ -66,7 +65,8 @@ class AttemptBorder:
 
     async def _run(self, running: RunningJob, run_attempt: RunAttempt) -> None:
         try:
-            await running.events.while_accepted(run_attempt(running))
+            async with running.events:
+                await run_attempt(running)
             running.outcome = "completed"
         except LeaseLost as lost:
             log.warning("job %s attempt %s: %s", running.job.id, running.attempt.number, lost)

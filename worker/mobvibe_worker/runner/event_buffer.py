@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self
 from uuid import UUID, uuid4
 
 from mobvibe_worker.errors import DatabaseUnreachable, LeaseLost
 from mobvibe_worker.events import Payload
 from mobvibe_worker.jobs import Attempt, SessionId
 from mobvibe_worker.sanitize import Redactor
-
-T = TypeVar("T")
 
 FLUSH_SECONDS = 0.04
 RETRY_SECONDS = 0.5
@@ -46,8 +44,8 @@ class EventBuffer:
     """`emit` never blocks and masks secrets. Events of 40 ms are sent as one statement.
 
     While the database is away the events wait here, in order. If the attempt lost its lease, `on_lost` is called once
-    and the rest is dropped. If the database refuses a batch, the rest is dropped too, and the work that runs in
-    `while_accepted` ends. `on_stored` receives the number of rows of each stored batch.
+    and the rest is dropped. If the database refuses a batch, the rest is dropped too, and the block of `async with` is
+    cancelled and raises that error. `on_stored` receives the number of rows of each stored batch.
     """
 
     def __init__(
@@ -70,7 +68,7 @@ class EventBuffer:
         self._arrived = asyncio.Event()
         self._sending = asyncio.Lock()
         self._is_lost = False
-        self._task: asyncio.Task[None] | None = None
+        self._refusal: Exception | None = None
 
     def emit(self, payload: Payload) -> None:
         if not self._is_lost:
@@ -96,21 +94,6 @@ class EventBuffer:
                     raise
                 self._unanswered = None
 
-    async def while_accepted(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run `work` to its end. If its events are refused, cancel it at once and raise that error."""
-        assert self._task is not None, "only within `async with`"
-        working = asyncio.create_task(work, name="work of an attempt")
-        try:
-            await asyncio.wait({working, self._task}, return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            # A completion that is under way may still succeed.
-            await _stopped(working)
-            return working.result()
-        await _stopped(working)
-        if working.cancelled() and self._task.done():
-            self._task.result()
-        return working.result()
-
     async def _send(self, batch: Batch) -> None:
         await self._log.append(
             self._session_id, batch.payloads, attempt=self._attempt, batch_id=batch.id
@@ -118,8 +101,8 @@ class EventBuffer:
         if self._on_stored is not None:
             self._on_stored(len(batch.payloads))
 
-    async def _send_in_batches(self) -> None:
-        """Send until cancelled, or until a batch is refused."""
+    async def _send_in_batches(self, work: asyncio.Task[Any]) -> None:
+        """Send until cancelled, or until a batch is refused, which cancels `work`."""
         while True:
             await self._arrived.wait()
             await asyncio.sleep(FLUSH_SECONDS)
@@ -129,6 +112,10 @@ class EventBuffer:
             except DatabaseUnreachable:
                 self._arrived.set()
                 await asyncio.sleep(RETRY_SECONDS)
+            except Exception as refusal:
+                self._refusal = refusal
+                work.cancel()
+                return
 
     def _drop(self) -> None:
         self._is_lost = True
@@ -136,18 +123,21 @@ class EventBuffer:
         self._unanswered = None
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._send_in_batches(), name="event-buffer")
+        work = asyncio.current_task()
+        assert work is not None
+        self._work, self._cancelling = work, work.cancelling()
+        self._sender = asyncio.create_task(self._send_in_batches(work), name="event buffer")
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        if self._task:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
-
-async def _stopped(task: asyncio.Task[Any]) -> None:
-    task.cancel()
-    await asyncio.wait({task})
+    async def __aexit__(self, raised: type[BaseException] | None, *_: object) -> None:
+        self._sender.cancel()
+        await asyncio.wait({self._sender})
+        if self._refusal is None:
+            return
+        # As asyncio.timeout does it: others may have cancelled the work as well.
+        is_ours_alone = self._work.uncancel() <= self._cancelling
+        if is_ours_alone and raised is asyncio.CancelledError:
+            raise self._refusal
 
 
 def _redacted(payload: Payload, redact: Redactor) -> Payload:
