@@ -12,6 +12,8 @@ import pytest
 
 from mobvibe_app.containers.failures import ImageMissing
 from mobvibe_app.containers.spec import HOME_LABEL
+from mobvibe_app.supervisor.choices import Choices
+from mobvibe_app.supervisor.ports import pick_port
 from mobvibe_worker.errors import ServiceError
 from support.containers.containers import (
     Containers,
@@ -75,14 +77,15 @@ async def test_postgres_recovers_from_a_kill(containers: Containers) -> None:
 async def test_another_home_may_take_the_port_while_the_container_starts(
     containers: Containers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # A port that no other test's home starts to look from.
+    port = pick_port(None)
+    Choices(containers.home.choices).remember_port("postgres-docker", port)
     postgres = containers.postgres()
     async with held_engine(containers.engine, tmp_path / "engine.sock") as engine:
         with monkeypatch.context() as environment:
             environment.setenv("DOCKER_HOST", engine.address)
             late = asyncio.create_task(postgres.start(lambda status: None))
             await until(lambda: engine.is_asked, 60)
-        created = containers.client.containers.get(postgres.container).attrs["HostConfig"]
-        port = int(created["PortBindings"]["5432/tcp"][0]["HostPort"])
         async with containers_of(containers.engine, tmp_path / "faster") as faster:
             faster_postgres = faster.postgres(port=port)
             await faster_postgres.start(lambda status: None)
