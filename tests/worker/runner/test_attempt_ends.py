@@ -22,14 +22,16 @@ from mobvibe_worker.events import (
     Thinking,
 )
 from mobvibe_worker.home import Home
-from mobvibe_worker.jobs import Job, Prompt
+from mobvibe_worker.jobs import Attempt, Job, Prompt
 from mobvibe_worker.runner.attempt import AttemptRunner
+from mobvibe_worker.runner.attempt_end import AttemptBorder
 from mobvibe_worker.runner.event_buffer import EventBuffer
-from mobvibe_worker.runner.running_job import WorkerTimings
+from mobvibe_worker.runner.running_job import RunAttempt, RunningJob, WorkerTimings
 from mobvibe_worker.runner.staging import Toolchains
 from mobvibe_worker.runner.tally import Tally
 from mobvibe_worker.runner.worker import Worker
 from mobvibe_worker.sanitize import Redactor
+from mobvibe_worker.store.claims import Claims
 from mobvibe_worker.store.connection.listener import Listener
 from mobvibe_worker.store.event_log import EventLog
 from mobvibe_worker.store.job_queue import JobQueue
@@ -41,40 +43,48 @@ from support.postgres.refusals import refuse_events
 NOTHING_SECRET = Redactor(())
 
 
-async def texts(pool: Pool, job: Job) -> list[str]:
-    """The texts of the session's messages."""
-    return [event.data["text"] for event in await EventLog(pool).read(job.session_id)]
+def under_way(
+    pool: Pool, job: Job, attempt: Attempt, run_attempt: RunAttempt
+) -> tuple[RunningJob, asyncio.Task[None]]:
+    """Run an attempt in a task, as the worker does."""
+    events = EventBuffer(
+        *(EventLog(pool), job.session_id, attempt),
+        on_lost=lambda: pytest.fail("no other worker has the job"),
+        on_refused=lambda error: running.refuse(error),
+        redact=NOTHING_SECRET,
+    )
+    running = RunningJob(job, attempt, events, began=0, renewed_at=0)
+    border = AttemptBorder(Claims(pool), NOTHING_SECRET)
+    running.task = asyncio.create_task(border.run(running, run_attempt))
+    return running, running.task
 
 
 async def test_work_ends_at_once_if_its_events_are_refused(pool: Pool) -> None:
     job, attempt = await running_job(pool)
     await refuse_events(pool, "new.data ->> 'text' = 'refused'")
-    buffer = EventBuffer(
-        *(EventLog(pool), job.session_id, attempt),
-        on_lost=lambda: pytest.fail("no other worker has the job"),
-        redact=NOTHING_SECRET,
-    )
     cleaned_up = asyncio.Event()
 
-    async def work() -> None:
-        buffer.emit(Message("before"))
-        await buffer.flush()
-        buffer.emit(Message("refused"))
-        buffer.emit(Message("of the same batch"))
+    async def work(running: RunningJob) -> None:
+        running.events.emit(Message("before"))
+        await running.events.flush()
+        running.events.emit(Message("refused"))
+        running.events.emit(Message("of the same batch"))
         try:
             await asyncio.Event().wait()
         finally:
             await asyncio.sleep(0)
             cleaned_up.set()
 
+    running, task = under_way(pool, job, attempt, work)
     async with within(10):
-        with pytest.raises(StoreError, match="no room for that"):
-            async with buffer:
-                await work()
-        assert cleaned_up.is_set(), "the work has cleaned up before its end is reported"
-        buffer.emit(Message("after"))
-        await buffer.flush()
-    assert await texts(pool, job) == ["a timer for coffee", "before"]
+        await task
+    assert running.outcome == "failed" and cleaned_up.is_set()
+    running.events.emit(Message("after"))
+    await running.events.flush()
+    stored = await JobQueue(pool).get(job.id)
+    assert stored.status == "failed" and "no room for that" in str(stored.error)
+    events = await EventLog(pool).read(job.session_id)
+    assert [event.data.get("text") for event in events] == ["a timer for coffee", "before", None]
 
 
 async def test_no_stored_event_holds_a_secret(pool: Pool) -> None:
@@ -82,6 +92,7 @@ async def test_no_stored_event_holds_a_secret(pool: Pool) -> None:
     buffer = EventBuffer(
         *(EventLog(pool), job.session_id, attempt),
         on_lost=lambda: pytest.fail("no other worker has the job"),
+        on_refused=lambda error: pytest.fail(str(error)),
         redact=Redactor(["sk-canary-canary"]),
     )
     secret = "with sk-canary-canary inside"
@@ -103,41 +114,54 @@ async def test_no_stored_event_holds_a_secret(pool: Pool) -> None:
     assert repr([event.data for event in stored]).count("with [secret] inside") == 11
 
 
-@pytest.mark.parametrize("completes", [True, False])
-async def test_work_that_is_stopped_while_its_events_are_refused_is_only_stopped(
-    pool: Pool, *, completes: bool
+@pytest.mark.parametrize("first", ["refused", "cancelled"])
+async def test_a_stop_and_a_refusal_interrupt_the_clean_up_of_the_work_only_once(
+    pool: Pool, first: str
 ) -> None:
     job, attempt = await running_job(pool)
-    await refuse_events(pool, "new.data ->> 'text' = 'refused'")
-    buffer = EventBuffer(
-        *(EventLog(pool), job.session_id, attempt),
-        on_lost=lambda: pytest.fail("no other worker has the job"),
-        redact=NOTHING_SECRET,
-    )
-    refused = asyncio.Event()
+    begun, interrupted, cleaned_up = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
-    async def work() -> str:
-        async with buffer:
-            buffer.emit(Message("refused"))
-            try:
-                await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                refused.set()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.Event().wait()
-                if not completes:
-                    raise
-            return "completed all the same"
+    async def work(running: RunningJob) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            interrupted.set()
+            for _ in range(20):
+                await asyncio.sleep(0)
+            cleaned_up.set()
 
+    running, task = under_way(pool, job, attempt, work)
+    await begun.wait()
+    asks = [lambda: running.refuse(StoreError("no room")), lambda: running.stop("cancelled")]
+    if first == "cancelled":
+        asks.reverse()
+    asks[0]()
+    await interrupted.wait()
+    asks[1]()
     async with within(10):
-        task = asyncio.create_task(work())
-        await refused.wait()
-        task.cancel()
-        (ended,) = await asyncio.gather(task, return_exceptions=True)
-    if completes:
-        assert ended == "completed all the same"
-    else:
-        assert isinstance(ended, asyncio.CancelledError)
+        await task
+    assert cleaned_up.is_set() and running.outcome == "cancelled"
+
+
+async def test_work_that_completes_although_its_events_are_refused_is_completed(
+    pool: Pool,
+) -> None:
+    job, attempt = await running_job(pool)
+    begun = asyncio.Event()
+
+    async def work(running: RunningJob) -> None:
+        begun.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    running, task = under_way(pool, job, attempt, work)
+    await begun.wait()
+    running.refuse(StoreError("no room"))
+    async with within(10):
+        await task
+    assert running.outcome == "completed"
+    assert (await JobQueue(pool).get(job.id)).status == "processing", "completed by the work itself"
 
 
 async def test_an_attempt_counts_once_if_its_outcome_is_stored_at_the_second_try(

@@ -65,20 +65,20 @@ class AttemptBorder:
 
     async def _run(self, running: RunningJob, run_attempt: RunAttempt) -> None:
         try:
+            # Nothing is refused after this block, so storing a failure is not interrupted.
             async with running.events:
                 await run_attempt(running)
-            running.outcome = "completed"
+                running.outcome = "completed"
         except LeaseLost as lost:
             log.warning("job %s attempt %s: %s", running.job.id, running.attempt.number, lost)
-        except MobvibeError as error:
-            await self._fail(running, error)
-        except Exception as error:  # a defect ends one job, not the worker
-            log.exception("job %s attempt %s: a defect", running.job.id, running.attempt.number)
-            defect = MobvibeError(
-                f"An unexpected {type(error).__name__} ended the job: {error}",
-                "Run it again with `mobvibe-tui retry`, or see the worker's log.",
-            )
-            await self._fail(running, defect)
+        except asyncio.CancelledError:
+            if running.refusal is None or running.why_stopped is not None:
+                raise
+            refusal, running.refusal = running.refusal, None
+            if running.outcome is None:
+                await self._fail(running, _stored_as(running, refusal))
+        except Exception as error:
+            await self._fail(running, _stored_as(running, error))
 
     async def _fail(
         self, running: RunningJob, error: MobvibeError, *, is_last_try: bool = False
@@ -108,6 +108,18 @@ class AttemptBorder:
             events=[ErrorRaised(message, remedy)],
         )
         running.outcome = "retried" if is_retried else "failed"
+
+
+def _stored_as(running: RunningJob, error: Exception) -> MobvibeError:
+    """The error as it is stored. A defect ends one job, not the worker."""
+    if isinstance(error, MobvibeError):
+        return error
+    job, number = running.job.id, running.attempt.number
+    log.error("job %s attempt %s: a defect", job, number, exc_info=error)
+    return MobvibeError(
+        f"An unexpected {type(error).__name__} ended the job: {error}",
+        "Run it again with `mobvibe-tui retry`, or see the worker's log.",
+    )
 
 
 def remedy_of(error: MobvibeError, job: str, *, will_retry: bool) -> str:

@@ -44,8 +44,8 @@ class EventBuffer:
     """`emit` never blocks and masks secrets. Events of 40 ms are sent as one statement.
 
     While the database is away the events wait here, in order. If the attempt lost its lease, `on_lost` is called once
-    and the rest is dropped. If the database refuses a batch, the rest is dropped too, and the block of `async with` is
-    cancelled and raises that error. `on_stored` receives the number of rows of each stored batch.
+    and the rest is dropped. If the database refuses a batch, the rest is dropped too, and `on_refused` receives the
+    error unless `flush` raises it. `on_stored` receives the number of rows of each stored batch.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class EventBuffer:
         session_id: SessionId,
         attempt: Attempt,
         on_lost: Callable[[], None],
+        on_refused: Callable[[Exception], None],
         redact: Redactor,
         on_stored: Callable[[int], None] | None = None,
     ) -> None:
@@ -62,13 +63,14 @@ class EventBuffer:
         self._session_id = session_id
         self._attempt = attempt
         self._on_lost = on_lost
+        self._on_refused = on_refused
         self._on_stored = on_stored
         self._waiting: list[Payload] = []
         self._unanswered: Batch | None = None
         self._arrived = asyncio.Event()
         self._sending = asyncio.Lock()
         self._is_lost = False
-        self._refusal: Exception | None = None
+        self._sender: asyncio.Task[None] | None = None
 
     def emit(self, payload: Payload) -> None:
         if not self._is_lost:
@@ -101,8 +103,8 @@ class EventBuffer:
         if self._on_stored is not None:
             self._on_stored(len(batch.payloads))
 
-    async def _send_in_batches(self, work: asyncio.Task[Any]) -> None:
-        """Send until cancelled, or until a batch is refused, which cancels `work`."""
+    async def _send_in_batches(self) -> None:
+        """Send until cancelled, or until a batch is refused."""
         while True:
             await self._arrived.wait()
             await asyncio.sleep(FLUSH_SECONDS)
@@ -113,8 +115,7 @@ class EventBuffer:
                 self._arrived.set()
                 await asyncio.sleep(RETRY_SECONDS)
             except Exception as refusal:
-                self._refusal = refusal
-                work.cancel()
+                self._on_refused(refusal)
                 return
 
     def _drop(self) -> None:
@@ -123,21 +124,13 @@ class EventBuffer:
         self._unanswered = None
 
     async def __aenter__(self) -> Self:
-        work = asyncio.current_task()
-        assert work is not None
-        self._work, self._cancelling = work, work.cancelling()
-        self._sender = asyncio.create_task(self._send_in_batches(work), name="event buffer")
+        self._sender = asyncio.create_task(self._send_in_batches(), name="event buffer")
         return self
 
-    async def __aexit__(self, raised: type[BaseException] | None, *_: object) -> None:
-        self._sender.cancel()
-        await asyncio.wait({self._sender})
-        if self._refusal is None:
-            return
-        # As asyncio.timeout does it: others may have cancelled the work as well.
-        is_ours_alone = self._work.uncancel() <= self._cancelling
-        if is_ours_alone and raised is asyncio.CancelledError:
-            raise self._refusal
+    async def __aexit__(self, *_: object) -> None:
+        if self._sender:
+            self._sender.cancel()
+            await asyncio.gather(self._sender, return_exceptions=True)
 
 
 def _redacted(payload: Payload, redact: Redactor) -> Payload:

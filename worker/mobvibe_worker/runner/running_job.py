@@ -16,7 +16,7 @@ WhyStopped = Literal["cancelled", "lost", "handed back"]
 
 @dataclass(slots=True)
 class RunningJob:
-    """One attempt under way. `why_stopped` is set before its task is cancelled."""
+    """One attempt under way. Its task is cancelled once at most, so that its clean-up is not interrupted."""
 
     job: Job
     attempt: Attempt
@@ -26,6 +26,8 @@ class RunningJob:
     renewed_at: float
     task: asyncio.Task[None] | None = None
     why_stopped: WhyStopped | None = None
+    refusal: Exception | None = None
+    """The error of the events that the database refused, until it is stored."""
     outcome: Outcome | None = None
     """How it ended, once that is stored."""
 
@@ -33,6 +35,13 @@ class RunningJob:
         """Cancel the attempt's task. Only the first reason counts."""
         if self.why_stopped is None and self.task is not None:
             self.why_stopped = why
+            if self.refusal is None:
+                self.task.cancel()
+
+    def refuse(self, error: Exception) -> None:
+        """Cancel the attempt's task because its events cannot be stored. A stop outweighs it."""
+        if self.why_stopped is None and self.refusal is None and self.task is not None:
+            self.refusal = error
             self.task.cancel()
 
 

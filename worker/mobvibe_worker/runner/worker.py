@@ -157,6 +157,7 @@ class Worker:
             job.session_id,
             attempt,
             on_lost=lambda: running.stop("lost"),
+            on_refused=lambda error: running.refuse(error),
             redact=self.redact,
             on_stored=self._count_events,
         )
