@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -74,19 +73,17 @@ class GuardedProcess:
             reading, target = os.pipe()
         else:
             target = stdout
-        launching = asyncio.create_task(
-            cls._launched(argv, cwd=cwd, env=env, stdout=target, reading=reading, stop=policy)
+        starting = asyncio.create_task(
+            cls._start(argv, cwd=cwd, env=env, stdout=target, reading=reading, stop=policy)
         )
         try:
-            return await asyncio.shield(launching)
+            return await asyncio.shield(starting)
         except asyncio.CancelledError:
-            # A child that has just been started must end before the caller goes on.
-            with suppress(ServiceError):
-                await (await launching).stop()
+            await asyncio.shield(asyncio.create_task(_end_unwanted(starting)))
             raise
 
     @classmethod
-    async def _launched(
+    async def _start(
         cls,
         argv: Sequence[str | Path],
         *,
@@ -107,8 +104,12 @@ class GuardedProcess:
             if stdout >= 0:
                 os.close(stdout)
         process = cls(*launched, stop)
-        if reading is not None:
-            await process._read_from(reading)
+        try:
+            if reading is not None:
+                await process._read_from(reading)
+        except BaseException:
+            process.ask_to_stop()
+            raise
         return process
 
     async def _read_from(self, reading: int) -> None:
@@ -163,6 +164,13 @@ class GuardedProcess:
         while _is_group_alive(self.pid) and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(_POLL_SECONDS)
         _send(self.pid, "KILL", is_group=True)
+
+
+async def _end_unwanted(starting: asyncio.Task[GuardedProcess]) -> None:
+    """End a child whose start was cancelled, once it has started."""
+    await asyncio.wait({starting})
+    if not starting.cancelled() and starting.exception() is None:
+        await starting.result().stop()
 
 
 @dataclass(frozen=True, slots=True)
