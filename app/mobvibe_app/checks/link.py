@@ -121,16 +121,19 @@ class Link:
         return await self._open("connect", struct.pack(">H", port))
 
     async def send(self, frame: Frame) -> None:
-        """Send one frame, completely even if the caller is cancelled. Raises ServiceError if the container is gone."""
-        await asyncio.shield(asyncio.create_task(self._send(frame)))
+        """Send one frame, all of it even if the caller is cancelled. Raises ServiceError if the container is gone."""
+        if not await asyncio.shield(asyncio.create_task(self._send(frame))):
+            raise self.gone()
 
-    async def _send(self, frame: Frame) -> None:
+    async def _send(self, frame: Frame) -> bool:
+        """Whether the frame was sent."""
         async with self._sending:
             try:
                 await asyncio.to_thread(self._attached.send, frame.encoded())
-            except OSError as error:
+            except OSError:
                 self.drop()
-                raise self.gone() from error
+                return False
+            return True
 
     def drop(self) -> None:
         """Disconnect without waiting. The container ends, with all that runs in it."""

@@ -46,12 +46,14 @@ class CheckBundler:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._warming is not None:
-            self._warming.cancel()
-            await asyncio.gather(self._warming, return_exceptions=True)
-        if self._metro is not None:
-            await self._metro.stop()
-        self._folders.close()
+        try:
+            if self._warming is not None:
+                self._warming.cancel()
+                await asyncio.gather(self._warming, return_exceptions=True)
+        finally:
+            self._folders.close()
+            if self._metro is not None:
+                await self._metro.stop()
 
     @property
     def pid(self) -> int | None:

@@ -45,10 +45,13 @@ class StagedCommands:
 
     async def __aexit__(self, *_: object) -> None:
         assert self._opening is not None
-        self._opening.cancel()
-        (opened,) = await asyncio.gather(self._opening, return_exceptions=True)
-        if not isinstance(opened, BaseException):
-            await opened.close()
+        opening = self._opening
+        opening.cancel()
+        try:
+            await asyncio.wait({opening})
+        finally:
+            if opening.done() and not opening.cancelled() and opening.exception() is None:
+                await opening.result().close()
 
     async def runner(self) -> CommandRunner:
         """Wait for the runner. Raises ServiceError if a sandbox is required and does not open."""
