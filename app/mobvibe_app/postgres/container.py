@@ -78,10 +78,7 @@ class PostgresContainer:
                     "Run `mobvibe-tui down` first, then start with --postgres docker.",
                 )
             port = (await self._service().start()).facts["port"]
-            try:
-                version = await self._ask_version(port)
-            except asyncpg.InvalidPasswordError as error:
-                raise self._rejected() from error
+            version = await self._ask_version(port)
         return PostgresAddress.of(self._parts.password(), port, version)
 
     async def stop(self, *, quietly: bool = False) -> None:
@@ -133,38 +130,34 @@ class PostgresContainer:
     async def _is_ready(self, running: RunningService, log_size: int) -> bool:
         # The container of an earlier start answers before its new keeper is able to stop it.
         has_keeper = running.already or ready_line(self.container) in self._log.tail(log_size)
-        if not has_keeper:
+        # While the container does not run, another server may have its port.
+        if not has_keeper or not await asyncio.to_thread(self._parts.is_running):
             return False
         try:
             await self._ask_version(running.facts["port"])
         except _NOT_YET:
             return False
-        except asyncpg.InvalidPasswordError as error:
-            if not await asyncio.to_thread(self._parts.is_running):
-                # Another server took the port first, so the engine will refuse to start this one.
-                return False
-            raise self._rejected() from error
         return True
 
     async def _ask_version(self, port: int) -> str:
-        connection = await asyncpg.connect(
-            host=HOST,
-            port=port,
-            user=USER,
-            password=self._parts.password(),
-            database=DATABASE,
-            ssl=False,
-            timeout=10,
-        )
+        try:
+            connection = await asyncpg.connect(
+                host=HOST,
+                port=port,
+                user=USER,
+                password=self._parts.password(),
+                database=DATABASE,
+                ssl=False,
+                timeout=10,
+            )
+        except asyncpg.InvalidPasswordError as error:
+            raise ServiceError(
+                f"The database in the volume {self.volume} rejects this home's password.",
+                f"Restore {self._parts.password_path}, or remove the volume to start with an empty one.",
+            ) from error
         version = str(connection.get_settings().server_version).partition(" ")[0]
         await connection.close()
         return version
-
-    def _rejected(self) -> ServiceError:
-        return ServiceError(
-            f"The database in the volume {self.volume} rejects this home's password.",
-            f"Restore {self._parts.password_path}, or remove the volume to start with an empty one.",
-        )
 
     def _failure(self, how: str, printed: str) -> ServiceError:
         lines = printed.strip().splitlines() or ["it printed nothing"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import select
 import socket
 from collections.abc import AsyncIterator
@@ -30,7 +31,7 @@ class HeldEngine:
         return bool(select.select([self._listening], [], [], 0)[0])
 
     async def release(self) -> None:
-        """Forward everything from now on, what waits first."""
+        """Forward everything from now on, beginning with what waits."""
         self._server = await asyncio.start_unix_server(self._forward, sock=self._listening)
 
     def close(self) -> None:
@@ -39,7 +40,11 @@ class HeldEngine:
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         answers, requests = await asyncio.open_unix_connection(self._target)
-        await asyncio.gather(_pass_on(reader, requests), _pass_on(answers, writer))
+        try:
+            await asyncio.gather(_pass_on(reader, requests), _pass_on(answers, writer))
+        finally:
+            requests.close()
+            writer.close()
 
 
 @asynccontextmanager
@@ -56,7 +61,9 @@ async def held_engine(engine: DockerEngine, path: Path) -> AsyncIterator[HeldEng
 
 
 async def _pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    while chunk := await source.read(_CHUNK):
-        target.write(chunk)
-        await target.drain()
+    # A program that has ended reads no more answers.
+    with contextlib.suppress(ConnectionError):
+        while chunk := await source.read(_CHUNK):
+            target.write(chunk)
+            await target.drain()
     target.close()
